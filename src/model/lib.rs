@@ -1,1 +1,9 @@
-//! Placeholder.
+//! What the cluster is: ids, the config table, metadata records and the immutable image they make.
+//! It must never know how any of it is stored, sent or decided.
+
+pub mod config;
+pub mod ids;
+pub mod image;
+pub mod record;
+
+pub use ids::*;

@@ -1,1 +1,21 @@
-//! Placeholder.
+//! The wire: frames, headers, the API table, codecs, error codes and the record-batch view.
+//! It must never know what a broker decides: no state, no clocks, no I/O.
+
+pub mod api;
+pub mod api_versions;
+pub mod batch;
+pub mod codec;
+pub mod compression;
+pub mod error;
+pub mod fetch;
+pub mod header;
+pub mod ids;
+pub mod list_offsets;
+pub mod primitives;
+pub mod produce;
+mod shape;
+
+pub use error::ErrorCode;
+pub use ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
+pub use kafka_protocol::messages;
+pub use kafka_protocol::protocol::{Decodable, Encodable, StrBytes, VersionRange};
