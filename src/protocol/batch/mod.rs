@@ -1,1 +1,24 @@
-//! Placeholder.
+//! Record batches of magic 2: the header, its checksum, the records inside and how to build them. A view of bytes:
+//! it must never know which offsets a log hands out or what a partition accepts.
+
+mod crc;
+mod error;
+mod header;
+
+pub use crate::compression::{Compression, DecompressLimit};
+pub use crc::{crc_of, crc_of_parts, verify_crc};
+pub use error::BatchError;
+pub use header::{BatchHeader, TimestampType, decrement_sequence, increment_sequence};
+
+/// Bytes before the first record.
+pub const HEADER_BYTES: usize = 61;
+/// Bytes that `batch_length` does not count: the base offset and the length itself.
+pub const LENGTH_PREFIX_BYTES: usize = 12;
+/// The only batch format that is served (KIP-98); the two older ones are refused.
+pub const MAGIC: i8 = 2;
+/// Where the bytes under the checksum start; nothing before them needs the checksum to be computed again.
+pub const CRC_FROM: usize = 21;
+/// "No timestamp" of a record or an empty batch.
+pub const NO_TIMESTAMP: i64 = -1;
+/// "No sequence" of a batch without a producer id, and of control batches.
+pub const NO_SEQUENCE: i32 = -1;

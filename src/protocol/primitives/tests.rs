@@ -1,0 +1,1 @@
+//! Primitives as stories: golden bytes, round trips, hostile lengths.
