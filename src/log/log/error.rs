@@ -1,0 +1,72 @@
+//! How the world fails a log, and how a log refuses a client. Which error code answers which request is decided
+//! where the request is, except where Kafka names one.
+
+use std::io;
+use std::path::PathBuf;
+
+use ottla_model::TopicId;
+use ottla_protocol::{ErrorCode, Offset};
+
+/// The world failed: the log is offline, or could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error("{doing}: {source}")]
+    Io {
+        doing: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    /// Bytes that were flushed are not what was written.
+    #[error("{} is corrupt at byte {position}, offset {offset}: {what}", path.display())]
+    Corrupt { path: PathBuf, position: u64, offset: Offset, what: String },
+    #[error("{} belongs to topic {found}, not to {expected}", path.display())]
+    TopicId { path: PathBuf, found: TopicId, expected: TopicId },
+    /// An earlier write or sync failed: nothing is appended until the log has been opened again.
+    #[error("{} is offline since an earlier write or sync failed", dir.display())]
+    Offline { dir: PathBuf },
+}
+
+/// Nothing of the call was appended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// No room. The log stays usable: reads and deletes go on, and a later append may find room again.
+    #[error("no space left in {}", dir.display())]
+    DiskFull { dir: PathBuf },
+    /// The log is offline until it is opened again.
+    #[error(transparent)]
+    Io(#[from] LogError),
+}
+
+impl AppendError {
+    pub fn code(&self) -> ErrorCode {
+        ErrorCode::KafkaStorageError
+    }
+}
+
+/// The client was wrong or must try again; the log is as it was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {message}", code.name())]
+pub struct Refused {
+    pub code: ErrorCode,
+    pub message: String,
+}
+
+impl Refused {
+    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Refused {
+        Refused { code, message: message.into() }
+    }
+}
+
+/// A read that has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Below the log start or above the log end (KIP-320's consumers go on from the offsets inside).
+    #[error("offset out of range, the log has {0:?}")]
+    OutOfRange(super::Offsets),
+    #[error(transparent)]
+    Io(#[from] LogError),
+}
+
+pub(super) fn io(doing: &'static str) -> impl FnOnce(io::Error) -> LogError {
+    move |source| LogError::Io { doing, source }
+}
