@@ -2,8 +2,11 @@
 //! It must never know how any of it is stored, sent or decided.
 
 pub mod config;
+pub mod feature;
 pub mod ids;
 pub mod image;
 pub mod record;
+pub mod topics;
 
 pub use ids::*;
+pub use topics::*;

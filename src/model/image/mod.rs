@@ -1,1 +1,185 @@
-//! Placeholder.
+//! The cluster's metadata at one offset of its log: immutable, shared, made by applying records and by nothing
+//! else. It decides nothing and knows no clock; who publishes it and who reads the log are elsewhere.
+
+mod apply;
+mod delta;
+mod error;
+mod snapshot;
+mod types;
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use ottla_protocol::{LeaderEpoch, Offset};
+use uuid::Uuid;
+
+pub use delta::{Delta, NodeChange, PartitionDelta, TopicChange};
+pub use error::{ApplyError, Impossible};
+pub use types::*;
+
+use crate::ids::{NodeId, TopicId};
+use crate::record::{
+    AccessControlEntryRecord, DelegationTokenRecord, QuotaValue, ResourceType, UserScramCredentialRecord,
+};
+use crate::topics::TopicName;
+
+/// One state of the cluster. A clone shares all of it.
+///
+/// While a transaction of the metadata log is open ([`Image::in_transaction`]) the image shows what is not yet
+/// agreed: whoever publishes images holds such a one back and keeps showing the last one before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Of the last record that was applied, -1 at first.
+    pub offset: Offset,
+    /// The term in which that record was written.
+    pub epoch: LeaderEpoch,
+    state: State,
+    /// What an abort goes back to.
+    before_transaction: Option<Box<State>>,
+}
+
+/// Everything that records can change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct State {
+    /// By name, so that listing is in order; the id leads to the name.
+    topics: OrdMap<TopicName, Arc<Topic>>,
+    topic_names: OrdMap<TopicId, TopicName>,
+    brokers: OrdMap<NodeId, Arc<Broker>>,
+    controllers: OrdMap<NodeId, Arc<Controller>>,
+    configs: OrdMap<ConfigResource, Arc<BTreeMap<String, String>>>,
+    features: OrdMap<String, i16>,
+    /// Kafka's -1 if none was ever given out.
+    next_producer_id: i64,
+    quotas: OrdMap<QuotaTarget, Arc<BTreeMap<String, QuotaValue>>>,
+    acls: OrdMap<Uuid, Arc<AccessControlEntryRecord>>,
+    /// By user, then mechanism.
+    scram: OrdMap<(String, i8), Arc<UserScramCredentialRecord>>,
+    tokens: OrdMap<String, Arc<DelegationTokenRecord>>,
+}
+
+impl Image {
+    /// Before the first record.
+    pub fn empty() -> Image {
+        let state = State {
+            topics: OrdMap::new(),
+            topic_names: OrdMap::new(),
+            brokers: OrdMap::new(),
+            controllers: OrdMap::new(),
+            configs: OrdMap::new(),
+            features: OrdMap::new(),
+            next_producer_id: NO_PRODUCER_ID,
+            quotas: OrdMap::new(),
+            acls: OrdMap::new(),
+            scram: OrdMap::new(),
+            tokens: OrdMap::new(),
+        };
+        Image { offset: -1, epoch: LeaderEpoch::NONE, state, before_transaction: None }
+    }
+
+    /// Whether a transaction is open, and this image not one to show.
+    pub fn in_transaction(&self) -> bool {
+        self.before_transaction.is_some()
+    }
+
+    pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
+        self.state.topics.get(name)
+    }
+
+    pub fn topic_by_id(&self, id: TopicId) -> Option<&Arc<Topic>> {
+        self.topic(self.state.topic_names.get(&id)?)
+    }
+
+    /// In the order of their names.
+    pub fn topics(&self) -> impl DoubleEndedIterator<Item = &Arc<Topic>> + ExactSizeIterator {
+        self.state.topics.values()
+    }
+
+    /// In the order of their names, from the first one that is not before `name`.
+    pub fn topics_from<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Arc<Topic>> + use<'a> {
+        let from = (Bound::Included(name), Bound::Unbounded);
+        self.state.topics.range::<_, str>(from).map(|(_, topic)| topic)
+    }
+
+    pub fn partition(&self, topic: &str, partition: i32) -> Option<&Arc<Partition>> {
+        self.topic(topic)?.partitions.get(&partition)
+    }
+
+    pub fn broker(&self, id: NodeId) -> Option<&Arc<Broker>> {
+        self.state.brokers.get(&id)
+    }
+
+    /// In the order of their ids.
+    pub fn brokers(&self) -> impl DoubleEndedIterator<Item = &Arc<Broker>> + ExactSizeIterator {
+        self.state.brokers.values()
+    }
+
+    pub fn controller(&self, id: NodeId) -> Option<&Arc<Controller>> {
+        self.state.controllers.get(&id)
+    }
+
+    /// In the order of their ids.
+    pub fn controllers(&self) -> impl DoubleEndedIterator<Item = &Arc<Controller>> + ExactSizeIterator {
+        self.state.controllers.values()
+    }
+
+    /// What is set for a resource; `None` if nothing is. The name is empty for the default of all brokers.
+    pub fn configs(&self, kind: ResourceType, name: &str) -> Option<&BTreeMap<String, String>> {
+        let resource = ConfigResource { kind, name: name.to_string() };
+        self.state.configs.get(&resource).map(|configs| configs.as_ref())
+    }
+
+    /// Every resource for which something is set.
+    pub fn config_resources(&self) -> impl Iterator<Item = (&ConfigResource, &BTreeMap<String, String>)> {
+        self.state.configs.iter().map(|(resource, configs)| (resource, configs.as_ref()))
+    }
+
+    /// The first producer id that nobody has been given yet.
+    pub fn next_producer_id(&self) -> i64 {
+        self.state.next_producer_id.max(0)
+    }
+
+    /// The finalized level of a feature, 0 if there is none.
+    pub fn feature(&self, name: &str) -> i16 {
+        self.state.features.get(name).copied().unwrap_or(0)
+    }
+
+    /// The finalized features, `metadata.version` among them, without `kraft.version`, which is the quorum's.
+    pub fn features(&self) -> impl Iterator<Item = (&str, i16)> {
+        self.state.features.iter().map(|(name, level)| (name.as_str(), *level))
+    }
+
+    pub fn quotas(&self) -> impl Iterator<Item = (&QuotaTarget, &BTreeMap<String, QuotaValue>)> {
+        self.state.quotas.iter().map(|(target, values)| (target, values.as_ref()))
+    }
+
+    pub fn acls(&self) -> impl Iterator<Item = &Arc<AccessControlEntryRecord>> {
+        self.state.acls.values()
+    }
+
+    pub fn scram_credential(&self, user: &str, mechanism: i8) -> Option<&Arc<UserScramCredentialRecord>> {
+        self.state.scram.get(&(user.to_string(), mechanism))
+    }
+
+    /// In the order of users, then mechanisms.
+    pub fn scram_credentials(&self) -> impl Iterator<Item = &Arc<UserScramCredentialRecord>> {
+        self.state.scram.values()
+    }
+
+    pub fn delegation_token(&self, token_id: &str) -> Option<&Arc<DelegationTokenRecord>> {
+        self.state.tokens.get(token_id)
+    }
+
+    pub fn delegation_tokens(&self) -> impl Iterator<Item = &Arc<DelegationTokenRecord>> {
+        self.state.tokens.values()
+    }
+}
+
+impl Default for Image {
+    fn default() -> Image {
+        Image::empty()
+    }
+}
+
+const NO_PRODUCER_ID: i64 = -1;

@@ -1,0 +1,1 @@
+//! Feature levels of Kafka 4.4.
