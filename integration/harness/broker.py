@@ -1,0 +1,162 @@
+"""The broker under test as a process: Ottla, or Apache Kafka as oracle. Loopback only, its own data directory,
+stopped by its own pid."""
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from .tools import DIES_WITH_US, HERE, INSTALLED, JARS, QUICK_START
+from .wait import wait_for
+
+STARTS_WITHIN = 60
+STOPS_WITHIN = 30
+
+
+def free_ports(count):
+    """Below the range of outgoing connections: a client that retries a port there can connect to itself."""
+    ports = []
+    while len(ports) < count:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in ports:
+            ports.append(port)
+    return ports
+
+
+class Broker:
+    """One broker: its directory, its ports, and the process while there is one."""
+
+    def __init__(self, kind, name, tools, config=None, listeners=("PLAINTEXT",)):
+        self.kind, self.name, self.tools = kind, name, tools
+        self.dir = Path(tempfile.mkdtemp(prefix=f"ottla-integration-{name}-"))
+        self.data = self.dir / "data"
+        self.properties_file = self.dir / "server.properties"
+        self.log_file = INSTALLED / "logs" / kind / f"{name}.log"
+        self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        self.log_file.write_bytes(b"")
+        self.process = None
+        self.formatted = False
+        ports = free_ports(len(listeners) + 1)
+        self.ports = dict(zip([*listeners, "CONTROLLER"], ports))
+        self.bootstrap = self.address(listeners[0])
+        self.config = {**self._defaults(listeners), **(config or {})}
+
+    def address(self, listener):
+        return f"127.0.0.1:{self.ports[listener]}"
+
+    def _defaults(self, listeners):
+        served = [f"{name}://{self.address(name)}" for name in listeners]
+        return {
+            "process.roles": "broker,controller",
+            "node.id": 1,
+            "controller.quorum.bootstrap.servers": self.address("CONTROLLER"),
+            "listeners": ",".join([*served, f"CONTROLLER://{self.address('CONTROLLER')}"]),
+            "advertised.listeners": ",".join(served),
+            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in self.ports),
+            "inter.broker.listener.name": listeners[0],
+            "controller.listener.names": "CONTROLLER",
+            "log.dirs": self.data,
+            "offsets.topic.replication.factor": 1,
+            "transaction.state.log.replication.factor": 1,
+            "transaction.state.log.min.isr": 1,
+            "group.initial.rebalance.delay.ms": 0,
+        }
+
+    def write_properties(self):
+        lines = [f"{key}={value}\n" for key, value in self.config.items()]
+        self.properties_file.write_text("".join(lines))
+
+    def command(self, *overrides):
+        words = [word for override in overrides for word in ("--override", override)]
+        if self.kind == "ottla":
+            return [os.environ["OTTLA_BIN"], "server", str(self.properties_file), *words]
+        log = f"-Dlog4j2.configurationFile={HERE}/java/broker-log4j2.properties"
+        jvm = ["java", "-Xms256m", "-Xmx512m", *QUICK_START, log, "-cp", JARS]
+        return [*jvm, "kafka.Kafka", str(self.properties_file), *words]
+
+    def _format(self):
+        """Ottla needs no help to make its first data directory; Kafka does."""
+        if self.kind == "kafka" and not self.formatted:
+            self.tools("kafka-storage", "format", "--standalone", "--ignore-formatted",
+                       "--cluster-id", "J4f8Yy1nQ2uO0l3nKvQb8A", "--config", self.properties_file)
+            self.formatted = True
+
+    def spawn(self, *overrides):
+        """Starts the process and does not wait for anything."""
+        assert self.process is None, f"{self.name} runs already"
+        self.write_properties()
+        self._format()
+        with open(self.log_file, "ab") as log:
+            self.process = subprocess.Popen(
+                [*DIES_WITH_US, *self.command(*overrides)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.dir,
+            )
+        return self
+
+    def start(self, *overrides):
+        self.spawn(*overrides)
+        wait_for(self._serves, f"{self.name} serves", STARTS_WITHIN)
+        return self
+
+    def _serves(self):
+        assert self.process.poll() is None, f"{self.name} ended by itself:\n{self.log_tail()}"
+        try:
+            socket.create_connection(("127.0.0.1", int(self.bootstrap.rsplit(":")[-1])), 1).close()
+            admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+            return admin.list_topics(timeout=5).brokers
+        except (OSError, KafkaException):
+            return False
+
+    def exit_code(self, within):
+        """Waits for the process to end by itself."""
+        try:
+            code = self.process.wait(within)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} still runs after {within} s:\n{self.log_tail()}") from None
+        self.process = None
+        return code
+
+    def stop(self):
+        """SIGTERM; a broker that needs more than that is a failure, and is gone all the same."""
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.exit_code(STOPS_WITHIN)
+        except AssertionError:
+            self.kill9()
+            raise
+
+    def kill9(self):
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+
+    def restart(self, *overrides):
+        self.stop()
+        return self.start(*overrides)
+
+    def close(self):
+        try:
+            self.stop()
+        finally:
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    def log_text(self):
+        return self.log_file.read_text(errors="replace")
+
+    def log_tail(self, lines=25):
+        return "\n".join(self.log_text().splitlines()[-lines:])
