@@ -6,5 +6,5 @@ pub mod dirs;
 pub mod disk;
 pub mod log;
 
-pub use check::{CheckedBatch, Rejected, Rules};
+pub use check::{CheckedBatch, Origin, Rejected, Rules, check};
 pub use disk::{Disk, DiskFile, FileRange};
