@@ -10,12 +10,16 @@ pub mod error;
 pub mod fetch;
 pub mod header;
 pub mod ids;
+mod leader_hint;
 pub mod list_offsets;
 pub mod primitives;
 pub mod produce;
 mod shape;
+mod topic;
 
+pub use codec::Malformed;
 pub use error::ErrorCode;
 pub use ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 pub use kafka_protocol::messages;
 pub use kafka_protocol::protocol::{Decodable, Encodable, StrBytes, VersionRange};
+pub use topic::TopicRef;

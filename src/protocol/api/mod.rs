@@ -1,0 +1,241 @@
+//! The one table of the APIs that we serve: dispatch, ApiVersions, request bounds and the reference page all
+//! derive from it. It says what may be asked, never how it is answered.
+//!
+//! Versions, listeners and flexible versions are those of Apache Kafka 4.4's message schemas, rights those
+//! that its request handlers check. An API that is not here is neither advertised nor decoded.
+
+mod rights;
+
+use std::fmt::Write as _;
+use std::ops::RangeInclusive;
+
+use kafka_protocol::protocol::VersionRange;
+
+use crate::shape::{self, Shapes};
+pub use rights::{Access, Operation, Resource, Right};
+
+/// One API.
+#[derive(Debug)]
+pub struct ApiRow {
+    /// The number on the wire.
+    pub key: i16,
+    /// The same number as a value to match on.
+    pub id: ApiKey,
+    /// Kafka's name, without "Request".
+    pub name: &'static str,
+    /// The versions that are decoded and answered.
+    pub served: VersionRange,
+    /// The versions that ApiVersions tells. Differs from `served` for Produce alone.
+    pub advertised: VersionRange,
+    /// The first version with compact lengths and tagged fields in the request, or [`NEVER`].
+    pub request_flexible_from: i16,
+    /// The same for the response's body.
+    pub response_flexible_from: i16,
+    /// Where it is answered.
+    pub listeners: Listeners,
+    /// What an authorizer is asked.
+    pub access: Access,
+    /// What it does, in one line.
+    pub doc: &'static str,
+    /// What its messages look like, or none where a codec of this crate reads them without.
+    pub(crate) layout: Option<&'static Shapes>,
+    /// The newest version that the messages crate knows; later ones that go by `layout` have the same body.
+    pub(crate) typed_max: i16,
+}
+
+/// The kinds of listener that answer an API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listeners {
+    pub broker: bool,
+    pub controller: bool,
+}
+
+/// The kind of listener that a connection came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    Broker,
+    Controller,
+}
+
+/// The flexible version of an API that has none.
+pub const NEVER: i16 = i16::MAX;
+
+impl ApiRow {
+    /// Whether requests of this version are decoded and answered.
+    pub fn serves(&self, version: i16) -> bool {
+        (self.served.min..=self.served.max).contains(&version)
+    }
+
+    /// Every version that is decoded and answered, oldest first.
+    pub fn versions(&self) -> RangeInclusive<i16> {
+        self.served.min..=self.served.max
+    }
+
+    /// The version of the header in front of a request.
+    pub fn request_header_version(&self, version: i16) -> i16 {
+        if version >= self.request_flexible_from { 2 } else { 1 }
+    }
+
+    /// The version of the header in front of a response. A client asks ApiVersions before it knows what the
+    /// broker can do, so that one answer keeps the oldest header for ever (KIP-511).
+    pub fn response_header_version(&self, version: i16) -> i16 {
+        if self.id != ApiKey::ApiVersions && version >= self.response_flexible_from { 1 } else { 0 }
+    }
+}
+
+impl Listeners {
+    /// Whether an API with these listeners is answered on that one.
+    pub fn include(self, listener: Listener) -> bool {
+        match listener {
+            Listener::Broker => self.broker,
+            Listener::Controller => self.controller,
+        }
+    }
+}
+
+/// The row of an API, by the number on the wire.
+pub fn api(key: i16) -> Option<&'static ApiRow> {
+    API_TABLE.binary_search_by_key(&key, |row| row.key).ok().map(|at| &API_TABLE[at])
+}
+
+/// What ApiVersions tells on this kind of listener, in the order of the keys.
+pub fn advertised(listener: Listener) -> impl Iterator<Item = &'static ApiRow> {
+    API_TABLE.iter().filter(move |row| row.listeners.include(listener))
+}
+
+/// The reference page's table, in Markdown.
+pub fn reference_markdown() -> String {
+    let mut page = String::from("| key | API | versions | listeners | rights | what it does |\n");
+    page.push_str("|---:|---|---|---|---|---|\n");
+    for row in API_TABLE {
+        let listeners = match row.listeners {
+            Listeners { broker: true, controller: true } => "broker, controller",
+            Listeners { controller: true, .. } => "controller",
+            Listeners { .. } => "broker",
+        };
+        let rights = match row.access {
+            [] => "none".to_owned(),
+            rights => rights.iter().map(Right::to_string).collect::<Vec<_>>().join("; "),
+        };
+        let versions = match row.served {
+            VersionRange { min, max } if min == max => min.to_string(),
+            VersionRange { min, max } => format!("{min}-{max}"),
+        };
+        writeln!(page, "| {} | {} | {versions} | {listeners} | {rights} | {} |", row.key, row.name, row.doc)
+            .expect("a String takes every write");
+    }
+    page
+}
+
+macro_rules! apis {
+    ($(
+        $name:ident = $key:literal, versions $served:tt
+            $(advertised $advertised:tt)? $(typed $typed:tt)?, flexible $flexible:tt,
+        on [$($listener:ident)+], layout $layout:expr,
+        rights [$($operation:ident on $resource:ident $(($when:literal))?),*],
+        $doc:literal;
+    )+) => {
+        /// The APIs of the table.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(i16)]
+        pub enum ApiKey {
+            $(#[doc = $doc] $name = $key,)+
+        }
+
+        impl ApiKey {
+            /// The number on the wire.
+            pub const fn code(self) -> i16 {
+                self as i16
+            }
+
+            /// This API's row.
+            pub fn row(self) -> &'static ApiRow {
+                api(self.code()).expect("every ApiKey comes from a row")
+            }
+        }
+
+        /// Every API that we serve, in the order of the keys.
+        pub static API_TABLE: &[ApiRow] = &[$(ApiRow {
+            key: $key,
+            id: ApiKey::$name,
+            name: stringify!($name),
+            served: apis!(@range $served),
+            advertised: apis!(@range $served $($advertised)?),
+            request_flexible_from: $flexible,
+            response_flexible_from: $flexible,
+            listeners: apis!(@listeners $($listener)+),
+            access: &[$(Right {
+                operation: Operation::$operation,
+                resource: Resource::$resource,
+                when: concat!($($when)?),
+            }),*],
+            doc: $doc,
+            layout: $layout,
+            typed_max: apis!(@range $served $($typed)?).max,
+        }),+];
+    };
+    (@range ($min:literal - $max:literal)) => { VersionRange { min: $min, max: $max } };
+    (@range $served:tt $advertised:tt) => { apis!(@range $advertised) };
+    (@listeners broker) => { Listeners { broker: true, controller: false } };
+    (@listeners controller) => { Listeners { broker: false, controller: true } };
+    (@listeners broker controller) => { Listeners { broker: true, controller: true } };
+}
+
+/// Marks messages that a codec of this crate reads and writes itself.
+const BY_HAND: Option<&Shapes> = None;
+
+apis! {
+    // librdkafka turns compression off when it is not told of Produce 0 (KAFKA-18659), so versions 0 to 2 are
+    // advertised though using one closes the connection.
+    Produce = 0, versions (3-13) advertised (0-13), flexible 9,
+        on [broker], layout BY_HAND,
+        rights [Write on Topic, Write on TransactionalId ("transactional records")],
+        "appends record batches to partitions";
+    Fetch = 1, versions (4-18), flexible 12,
+        on [broker controller], layout BY_HAND,
+        rights [Read on Topic ("consumers"), ClusterAction on Cluster ("replicas")],
+        "reads record batches from partitions, waiting for new ones";
+    ListOffsets = 2, versions (1-11) typed (1-10), flexible 6,
+        on [broker], layout Some(&shape::LIST_OFFSETS),
+        rights [Describe on Topic],
+        "finds offsets by timestamp, or a log's first, last or newest record";
+    Metadata = 3, versions (0-13), flexible 9,
+        on [broker], layout Some(&shape::METADATA),
+        rights [Describe on Topic, Create on Cluster ("auto-creation, or"), Create on Topic ("auto-creation")],
+        "tells brokers, topics, partitions and their leaders; may create topics";
+    ApiVersions = 18, versions (0-5), flexible 3,
+        on [broker controller], layout BY_HAND,
+        rights [],
+        "tells the versions of every API and the cluster's features";
+    CreateTopics = 19, versions (2-7), flexible 5,
+        on [broker controller], layout Some(&shape::CREATE_TOPICS),
+        rights [Create on Cluster ("or"), Create on Topic, DescribeConfigs on Topic ("to see its configs")],
+        "creates topics";
+    DeleteTopics = 20, versions (1-6), flexible 4,
+        on [broker controller], layout Some(&shape::DELETE_TOPICS),
+        rights [Delete on Cluster ("or"), Delete on Topic, Describe on Topic ("to see its name or id")],
+        "deletes topics, by name or by id";
+    InitProducerId = 22, versions (0-5), flexible 2,
+        on [broker], layout Some(&shape::INIT_PRODUCER_ID),
+        rights [
+            Write on TransactionalId ("transactional"),
+            IdempotentWrite on Cluster ("idempotent, or"),
+            Write on Topic ("idempotent, any topic")
+        ],
+        "hands out a producer id, or fences the earlier holder of a transactional id";
+    DescribeConfigs = 32, versions (1-4), flexible 4,
+        on [broker controller], layout Some(&shape::DESCRIBE_CONFIGS),
+        rights [DescribeConfigs on Cluster ("brokers"), DescribeConfigs on Topic, DescribeConfigs on Group],
+        "lists the configs of topics, brokers and groups with where each value comes from";
+    DescribeCluster = 60, versions (0-2), flexible 0,
+        on [broker controller], layout Some(&shape::DESCRIBE_CLUSTER),
+        rights [Describe on Cluster ("authorized operations"), Alter on Cluster ("at a controller")],
+        "tells the cluster's id, controller and nodes";
+    DescribeTopicPartitions = 75, versions (0-0), flexible 0,
+        on [broker], layout Some(&shape::DESCRIBE_TOPIC_PARTITIONS),
+        rights [Describe on Topic],
+        "tells the partitions of topics page by page, with their eligible leader replicas";
+}
+
+#[cfg(test)]
+mod tests;

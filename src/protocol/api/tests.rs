@@ -1,0 +1,59 @@
+//! The table against the messages crate and against what clients rely on.
+
+use super::*;
+
+#[test]
+fn rows_are_sorted_and_found_by_key() {
+    assert!(API_TABLE.is_sorted_by(|a, b| a.key < b.key), "api() searches by halves");
+    for row in API_TABLE {
+        assert_eq!(api(row.key).map(|found| found.name), Some(row.name));
+        assert_eq!(row.id.row().key, row.key);
+    }
+    assert!(api(-1).is_none());
+    assert!(api(4).is_none(), "LeaderAndIsr is gone since Kafka 4.0");
+}
+
+#[test]
+fn headers_and_names_agree_with_the_messages_crate() {
+    for row in API_TABLE {
+        let theirs = kafka_protocol::messages::ApiKey::try_from(row.key).expect("a key that the crate knows");
+        assert_eq!(format!("{theirs:?}"), row.name);
+        for version in row.served.min..=row.served.max.min(theirs.valid_versions().max) {
+            assert_eq!(row.request_header_version(version), theirs.request_header_version(version));
+            assert_eq!(row.response_header_version(version), theirs.response_header_version(version));
+        }
+    }
+}
+
+#[test]
+fn only_produce_is_advertised_beyond_what_is_served() {
+    for row in API_TABLE {
+        if row.id == ApiKey::Produce {
+            assert_eq!(row.advertised, VersionRange { min: 0, max: 13 });
+            assert!(!row.serves(2) && row.serves(3));
+        } else {
+            assert_eq!(row.advertised, row.served);
+        }
+    }
+}
+
+#[test]
+fn a_controller_listener_tells_its_own_apis() {
+    let names = |listener| advertised(listener).map(|row| row.name).collect::<Vec<_>>();
+    assert_eq!(names(Listener::Broker).len(), API_TABLE.len());
+    let controller = names(Listener::Controller);
+    assert!(controller.contains(&"CreateTopics") && controller.contains(&"Fetch"));
+    assert!(!controller.contains(&"Produce") && !controller.contains(&"Metadata"));
+}
+
+#[test]
+fn the_reference_has_a_line_for_every_row() {
+    let page = reference_markdown();
+    assert_eq!(page.lines().count(), 2 + API_TABLE.len());
+    let cells = page.lines().map(|line| line.matches('|').count()).collect::<Vec<_>>();
+    assert!(cells.iter().all(|count| *count == 7), "{page}");
+    assert!(
+        page.contains("| 2 | ListOffsets | 1-11 | broker | Describe on Topic | finds offsets by timestamp")
+    );
+    assert!(page.contains("| 0 | Produce | 3-13 | broker | Write on Topic; Write on TransactionalId ("));
+}
