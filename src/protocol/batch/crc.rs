@@ -21,7 +21,8 @@ pub fn crc_of_parts(header_from_attributes: &[u8], body: &[u8]) -> u32 {
 
 /// Whether the slice is one whole batch that carries its right checksum. False for anything that is no batch.
 pub fn verify_crc(batch: &[u8]) -> bool {
-    BatchHeader::parse(batch).is_ok_and(|header| header.size_in_bytes() == batch.len() && header.crc == crc_of(batch))
+    BatchHeader::parse(batch)
+        .is_ok_and(|header| header.size_in_bytes() == batch.len() && header.crc == crc_of(batch))
 }
 
 fn crc32c(bytes: &[u8]) -> u32 {
@@ -29,7 +30,12 @@ fn crc32c(bytes: &[u8]) -> u32 {
 }
 
 /// How the checksum changes when header bytes change and the records, `body_bytes` of them, stay.
-pub(super) fn crc_patched(crc: u32, old: &[u8; HEADER_BYTES], new: &[u8; HEADER_BYTES], body_bytes: usize) -> u32 {
+pub(super) fn crc_patched(
+    crc: u32,
+    old: &[u8; HEADER_BYTES],
+    new: &[u8; HEADER_BYTES],
+    body_bytes: usize,
+) -> u32 {
     // CRC is linear: taking the old header's part out leaves the body's CRC, to which the new header's part is added.
     let combine = |front: u32, back: u32| {
         crc_fast::checksum_combine(Crc32Iscsi, front.into(), back.into(), body_bytes as u64) as u32

@@ -26,6 +26,13 @@ pub enum BatchError {
     Record { index: usize, problem: RecordProblem },
 }
 
+impl BatchError {
+    /// Whether more bytes might make it a good batch. Fetch responses may end in such a one.
+    pub fn is_incomplete(&self) -> bool {
+        matches!(self, BatchError::ShortHeader { .. } | BatchError::Truncated { .. })
+    }
+}
+
 /// What is wrong with one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordProblem {

@@ -155,6 +155,10 @@ impl BatchHeader {
         }
     }
 
+    pub(super) fn set_compression(&mut self, codec: Compression) {
+        self.attributes = self.attributes & !CODEC | i16::from(codec.id());
+    }
+
     /// The checksum over this header and `body`, for the `crc` field.
     pub fn crc_with(&self, body: &[u8]) -> u32 {
         crc_of_parts(&self.to_bytes()[CRC_FROM..], body)

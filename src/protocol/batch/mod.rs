@@ -1,14 +1,23 @@
 //! Record batches of magic 2: the header, its checksum, the records inside and how to build them. A view of bytes:
 //! it must never know which offsets a log hands out or what a partition accepts.
 
+mod builder;
+pub mod control;
 mod crc;
 mod error;
 mod header;
+mod records;
+mod split;
+#[cfg(test)]
+mod tests;
 
 pub use crate::compression::{Compression, DecompressLimit};
+pub use builder::{BatchBuilder, recompress};
 pub use crc::{crc_of, crc_of_parts, verify_crc};
-pub use error::BatchError;
+pub use error::{BatchError, RecordProblem};
 pub use header::{BatchHeader, TimestampType, decrement_sequence, increment_sequence};
+pub use records::{Record, RecordMeta, Records, records, walk};
+pub use split::{Batches, batches};
 
 /// Bytes before the first record.
 pub const HEADER_BYTES: usize = 61;

@@ -1,6 +1,13 @@
 //! Kafka's four codecs in Kafka's framings. Decompression stops at a limit; it must never take more memory than
 //! that, whatever the bytes claim.
 
+mod gzip;
+mod lz4;
+mod snappy;
+#[cfg(test)]
+mod tests;
+mod zstd;
+
 /// The codec of a batch, the low three bits of its attributes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Compression {
@@ -51,4 +58,59 @@ pub enum CompressionError {
     TooLarge { limit: usize },
     #[error("invalid {codec} data: {what}", codec = .codec.name())]
     Corrupt { codec: Compression, what: String },
+}
+
+impl CompressionError {
+    pub(crate) fn corrupt(codec: Compression, what: impl Into<String>) -> CompressionError {
+        CompressionError::Corrupt { codec, what: what.into() }
+    }
+}
+
+/// Compresses at the codec's default level, which is Kafka's.
+pub fn compress(codec: Compression, bytes: &[u8]) -> Vec<u8> {
+    compress_at(codec, None, bytes)
+}
+
+/// Compresses at a level of `compression.gzip.level` or `compression.zstd.level`. Snappy has no levels, and of lz4
+/// only the fast one is here: every level decompresses alike.
+pub fn compress_at(codec: Compression, level: Option<i32>, bytes: &[u8]) -> Vec<u8> {
+    match codec {
+        Compression::None => bytes.to_vec(),
+        Compression::Gzip => gzip::compress(level, bytes),
+        Compression::Snappy => snappy::compress(bytes),
+        Compression::Lz4 => lz4::compress(bytes),
+        Compression::Zstd => zstd::compress(level, bytes),
+    }
+}
+
+/// Decompresses all of `bytes`, or nothing if that is more than `limit`.
+pub fn decompress(
+    codec: Compression,
+    bytes: &[u8],
+    limit: DecompressLimit,
+) -> Result<Vec<u8>, CompressionError> {
+    match codec {
+        Compression::None if bytes.len() > limit.0 => Err(CompressionError::TooLarge { limit: limit.0 }),
+        Compression::None => Ok(bytes.to_vec()),
+        Compression::Gzip => gzip::decompress(bytes, limit.0),
+        Compression::Snappy => snappy::decompress(bytes, limit.0),
+        Compression::Lz4 => lz4::decompress(bytes, limit.0),
+        Compression::Zstd => zstd::decompress(bytes, limit.0),
+    }
+}
+
+/// Zeroed room for the next `count` bytes of output, without the doubling that would take more than asked for.
+/// The caller keeps `count` within the limit.
+fn make_room(out: &mut Vec<u8>, count: usize) -> &mut [u8] {
+    let filled = out.len();
+    if filled == 0 {
+        // Fresh zeroed memory comes untouched from the system; an estimate that is too high then costs little.
+        *out = vec![0; count];
+    } else {
+        if out.capacity() - filled < count {
+            out.reserve_exact(count);
+        }
+        out.resize(filled + count, 0);
+    }
+    &mut out[filled..]
 }

@@ -274,7 +274,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Like [`Reader::array_len`], for an array that may be null.
-    pub fn nullable_array_len(&mut self, form: Form, element_bytes_min: usize) -> Result<Option<usize>, ReadError> {
+    pub fn nullable_array_len(
+        &mut self,
+        form: Form,
+        element_bytes_min: usize,
+    ) -> Result<Option<usize>, ReadError> {
         let start = self.clone();
         let Some(count) = self.wide_length(form)? else { return Ok(None) };
         let remaining = self.remaining();

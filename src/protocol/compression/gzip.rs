@@ -1,0 +1,63 @@
+//! Gzip, RFC 1952: one or more members.
+
+use std::io::{Read, Write};
+
+use flate2::Compression as Level;
+use flate2::bufread::MultiGzDecoder;
+use flate2::write::GzEncoder;
+
+use super::{Compression, CompressionError, make_room};
+
+pub fn compress(level: Option<i32>, bytes: &[u8]) -> Vec<u8> {
+    let level = match level {
+        Some(level @ 1..=9) => Level::new(level as u32),
+        _ => Level::default(),
+    };
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 2 + 32), level);
+    encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("writing to memory does not fail")
+}
+
+pub fn decompress(bytes: &[u8], limit: usize) -> Result<Vec<u8>, CompressionError> {
+    let mut decoder = MultiGzDecoder::new(bytes);
+    let mut out = Vec::new();
+    let mut room = claimed_bytes(bytes).min(limit);
+    loop {
+        let filled = out.len();
+        let read = fill(&mut decoder, make_room(&mut out, room))?;
+        out.truncate(filled + read);
+        let mut next = [0];
+        if read < room || fill(&mut decoder, &mut next)? == 0 {
+            return Ok(out);
+        }
+        if out.len() >= limit {
+            return Err(CompressionError::TooLarge { limit });
+        }
+        // There is at least the byte just read, so at least one more is granted here.
+        let grant = out.len().max(GRANT_BYTES_MIN).min(limit - out.len());
+        out.reserve_exact(grant);
+        out.extend(next);
+        room = grant - 1;
+    }
+}
+
+fn fill(from: &mut impl Read, to: &mut [u8]) -> Result<usize, CompressionError> {
+    let mut filled = 0;
+    while filled < to.len() {
+        match from.read(&mut to[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) => return Err(CompressionError::corrupt(Compression::Gzip, error.to_string())),
+        }
+    }
+    Ok(filled)
+}
+
+/// The size in the trailer: right for one honest member, otherwise only where growing starts.
+fn claimed_bytes(bytes: &[u8]) -> usize {
+    let claimed = bytes.last_chunk().map_or(0, |size| u32::from_le_bytes(*size) as usize);
+    claimed.min(bytes.len().saturating_mul(DEFLATE_RATIO_MAX))
+}
+
+/// Deflate cannot do better than this.
+const DEFLATE_RATIO_MAX: usize = 1032;
+const GRANT_BYTES_MIN: usize = 4096;

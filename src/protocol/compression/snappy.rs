@@ -1,0 +1,80 @@
+//! Snappy in the two ways Kafka's clients write it: chunks in the framing of snappy-java ("xerial"), which is what
+//! the Java client and most others use, or one bare block, which is what librdkafka sends.
+
+use snap::raw::{Decoder, Encoder, decompress_len, max_compress_len};
+
+use super::{Compression, CompressionError, make_room};
+
+pub fn compress(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADER_BYTES + max_compress_len(bytes.len().min(CHUNK_BYTES)));
+    out.extend(MAGIC);
+    out.extend(VERSION.to_be_bytes());
+    out.extend(VERSION.to_be_bytes());
+    let mut encoder = Encoder::new();
+    for chunk in bytes.chunks(CHUNK_BYTES) {
+        let start = out.len();
+        out.resize(start + 4 + max_compress_len(chunk.len()), 0);
+        let size = encoder.compress(chunk, &mut out[start + 4..]).expect("there is room for the worst case");
+        out[start..start + 4].copy_from_slice(&(size as u32).to_be_bytes());
+        out.truncate(start + 4 + size);
+    }
+    out
+}
+
+pub fn decompress(bytes: &[u8], limit: usize) -> Result<Vec<u8>, CompressionError> {
+    let mut out = Vec::new();
+    let Some(mut rest) = after_header(bytes)? else {
+        append_block(bytes, &mut out, limit)?;
+        return Ok(out);
+    };
+    while !rest.is_empty() {
+        // Streams may follow one another, each with its header.
+        if let Some(next) = after_header(rest)? {
+            rest = next;
+            continue;
+        }
+        let (size, tail) = rest.split_first_chunk().ok_or_else(|| corrupt("a chunk without its size"))?;
+        let size = u32::from_be_bytes(*size) as usize;
+        let (chunk, tail) = tail.split_at_checked(size).ok_or_else(|| corrupt("a chunk past the end"))?;
+        append_block(chunk, &mut out, limit)?;
+        rest = tail;
+    }
+    Ok(out)
+}
+
+/// What follows the framing header, if there is one.
+fn after_header(bytes: &[u8]) -> Result<Option<&[u8]>, CompressionError> {
+    let Some((header, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
+    if header[..8] != MAGIC {
+        return Ok(None);
+    }
+    // The version that wrote it, and the oldest that can read it; only the first matters to the Java client.
+    match i32::from_be_bytes([header[8], header[9], header[10], header[11]]) {
+        version if version < VERSION => Err(corrupt("an unknown version of the framing")),
+        _ => Ok(Some(rest)),
+    }
+}
+
+fn append_block(block: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), CompressionError> {
+    let size = decompress_len(block).map_err(|error| corrupt(&error.to_string()))?;
+    if size > limit - out.len() {
+        return Err(CompressionError::TooLarge { limit });
+    }
+    if size > block.len().saturating_mul(RATIO_MAX) {
+        return Err(corrupt("a block that claims more than snappy can hold"));
+    }
+    let room = make_room(out, size);
+    Decoder::new().decompress(block, room).map_err(|error| corrupt(&error.to_string()))?;
+    Ok(())
+}
+
+fn corrupt(what: &str) -> CompressionError {
+    CompressionError::corrupt(Compression::Snappy, what)
+}
+
+const MAGIC: [u8; 8] = *b"\x82SNAPPY\0";
+const VERSION: i32 = 1;
+const HEADER_BYTES: usize = 16;
+const CHUNK_BYTES: usize = 32 * 1024;
+/// Three bytes copy at most 64.
+const RATIO_MAX: usize = 22;

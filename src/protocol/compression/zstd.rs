@@ -1,0 +1,163 @@
+//! Zstandard, RFC 8878. Frames are decompressed in one go into memory sized by walking their block headers: no
+//! window buffer, and faster than streaming.
+
+use zstd::zstd_safe::{DCtx, get_error_name};
+
+use super::{Compression, CompressionError};
+
+pub fn compress(level: Option<i32>, bytes: &[u8]) -> Vec<u8> {
+    let level = level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
+    zstd::bulk::compress(bytes, level).expect("memory is all that it needs")
+}
+
+pub fn decompress(bytes: &[u8], limit: usize) -> Result<Vec<u8>, CompressionError> {
+    let bound = decompressed_bytes_max(bytes)?;
+    if let Bound::Exactly(size) = bound
+        && size > limit as u64
+    {
+        return Err(CompressionError::TooLarge { limit });
+    }
+    let (Bound::Exactly(size) | Bound::AtMost(size)) = bound;
+    let mut out = Vec::with_capacity(size.min(limit as u64) as usize);
+    match DCtx::create().decompress(&mut out, bytes) {
+        Ok(_) if out.len() > limit => Err(CompressionError::TooLarge { limit }),
+        Ok(_) => {
+            // The last block's bound may be far above what it held, and slices of this may live long.
+            if out.capacity() > 2 * out.len() {
+                out.shrink_to_fit();
+            }
+            Ok(out)
+        }
+        Err(OUTPUT_TOO_SMALL) if size > limit as u64 => Err(CompressionError::TooLarge { limit }),
+        Err(code) => Err(corrupt(get_error_name(code))),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Bound {
+    /// The frames say so themselves; anything else is corrupt.
+    Exactly(u64),
+    AtMost(u64),
+}
+
+/// Adds up the frames without decompressing anything.
+fn decompressed_bytes_max(mut rest: &[u8]) -> Result<Bound, CompressionError> {
+    let mut exact = true;
+    let mut total = 0u64;
+    while !rest.is_empty() {
+        let magic = u32::from_le_bytes(take_chunk(&mut rest)?);
+        if magic & SKIPPABLE_MASK == SKIPPABLE {
+            let size = u32::from_le_bytes(take_chunk(&mut rest)?);
+            take(&mut rest, size as usize)?;
+            continue;
+        }
+        if magic != MAGIC {
+            return Err(corrupt("no zstd frame"));
+        }
+        let frame = Frame::read(&mut rest)?;
+        let blocks = frame.walk_blocks(&mut rest)?;
+        // Blocks that cannot hold what the frame claims make it corrupt, which decompressing finds out.
+        exact &= frame.content_bytes.is_some_and(|size| size <= blocks);
+        total = total.saturating_add(frame.content_bytes.map_or(blocks, |size| size.min(blocks)));
+    }
+    Ok(if exact { Bound::Exactly(total) } else { Bound::AtMost(total) })
+}
+
+/// What a frame's header says.
+struct Frame {
+    content_bytes: Option<u64>,
+    block_bytes_max: u64,
+    has_checksum: bool,
+}
+
+impl Frame {
+    fn read(rest: &mut &[u8]) -> Result<Frame, CompressionError> {
+        let [flags] = take_chunk(rest)?;
+        let single_segment = flags & 0x20 != 0;
+        let window = match single_segment {
+            true => None,
+            false => Some(window_bytes(take_chunk(rest)?)?),
+        };
+        take(rest, [0, 1, 2, 4][usize::from(flags & 0x03)])?;
+        let content_bytes = match flags >> 6 {
+            0 if !single_segment => None,
+            0 => Some(u64::from(u8::from_le_bytes(take_chunk(rest)?))),
+            1 => Some(u64::from(u16::from_le_bytes(take_chunk(rest)?)) + 256),
+            2 => Some(u64::from(u32::from_le_bytes(take_chunk(rest)?))),
+            _ => Some(u64::from_le_bytes(take_chunk(rest)?)),
+        };
+        let window = window.or(content_bytes).unwrap_or(BLOCK_BYTES_MAX);
+        Ok(Frame {
+            content_bytes,
+            block_bytes_max: window.min(BLOCK_BYTES_MAX),
+            has_checksum: flags & 0x04 != 0,
+        })
+    }
+
+    /// Skips the blocks and returns how much they may hold.
+    fn walk_blocks(&self, rest: &mut &[u8]) -> Result<u64, CompressionError> {
+        let mut total = 0;
+        loop {
+            let [a, b, c] = take_chunk(rest)?;
+            let word = u32::from_le_bytes([a, b, c, 0]);
+            let size = word >> 3;
+            total += match word >> 1 & 0x03 {
+                RAW => {
+                    take(rest, size as usize)?;
+                    u64::from(size)
+                }
+                RUN_LENGTH => {
+                    take(rest, 1)?;
+                    u64::from(size)
+                }
+                COMPRESSED => {
+                    take(rest, size as usize)?;
+                    self.block_bytes_max
+                }
+                _ => return Err(corrupt("a block of the reserved type")),
+            };
+            if word & 1 != 0 {
+                break;
+            }
+        }
+        if self.has_checksum {
+            take(rest, 4)?;
+        }
+        Ok(total)
+    }
+}
+
+/// A window above what streaming decoders accept by default would make a batch that consumers cannot read.
+fn window_bytes([descriptor]: [u8; 1]) -> Result<u64, CompressionError> {
+    let base = 1u64 << (10 + (descriptor >> 3));
+    let window = base + (base >> 3) * u64::from(descriptor & 0x07);
+    if window > WINDOW_BYTES_MAX {
+        return Err(corrupt("a window above 128 MiB"));
+    }
+    Ok(window)
+}
+
+fn take<'a>(rest: &mut &'a [u8], count: usize) -> Result<&'a [u8], CompressionError> {
+    rest.split_off(..count).ok_or_else(|| corrupt("the frame ends early"))
+}
+
+fn take_chunk<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], CompressionError> {
+    let (chunk, tail) = rest.split_first_chunk().ok_or_else(|| corrupt("the frame ends early"))?;
+    *rest = tail;
+    Ok(*chunk)
+}
+
+fn corrupt(what: &str) -> CompressionError {
+    CompressionError::corrupt(Compression::Zstd, what)
+}
+
+const MAGIC: u32 = 0xfd2f_b528;
+const SKIPPABLE: u32 = 0x184d_2a50;
+const SKIPPABLE_MASK: u32 = 0xffff_fff0;
+const RAW: u32 = 0;
+const RUN_LENGTH: u32 = 1;
+const COMPRESSED: u32 = 2;
+const BLOCK_BYTES_MAX: u64 = 128 * 1024;
+const WINDOW_BYTES_MAX: u64 = 1 << 27;
+/// zstd's error 70, as its functions return it.
+const OUTPUT_TOO_SMALL: usize = 70usize.wrapping_neg();
