@@ -22,12 +22,16 @@ pub enum Impossible {
     UnknownTopicId(TopicId),
     #[error("there is no topic {0:?}")]
     UnknownTopic(String),
+    #[error("{0}")]
+    TopicName(String),
     #[error("topic {name:?} exists, with id {id}")]
     TopicExists { name: String, id: TopicId },
     #[error("topic id {id} exists, it is {name:?}")]
     TopicIdExists { name: String, id: TopicId },
     #[error("topic {topic:?} has no partition {partition}")]
     UnknownPartition { topic: String, partition: i32 },
+    #[error("{0} is no partition id")]
+    PartitionId(i32),
     #[error("{directories} directories are given for {replicas} replicas")]
     Directories { directories: usize, replicas: usize },
     #[error("{0} is no leader recovery state")]

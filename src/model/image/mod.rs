@@ -4,7 +4,9 @@
 mod apply;
 mod delta;
 mod error;
+mod nodes;
 mod snapshot;
+mod topics;
 mod types;
 
 use std::collections::BTreeMap;
@@ -19,6 +21,7 @@ pub use delta::{Delta, NodeChange, PartitionDelta, TopicChange};
 pub use error::{ApplyError, Impossible};
 pub use types::*;
 
+use crate::feature::{METADATA_VERSION, MetadataVersion};
 use crate::ids::{NodeId, TopicId};
 use crate::record::{
     AccessControlEntryRecord, DelegationTokenRecord, QuotaValue, ResourceType, UserScramCredentialRecord,
@@ -148,6 +151,11 @@ impl Image {
     /// The finalized features, `metadata.version` among them, without `kraft.version`, which is the quorum's.
     pub fn features(&self) -> impl Iterator<Item = (&str, i16)> {
         self.state.features.iter().map(|(name, level)| (name.as_str(), *level))
+    }
+
+    /// The level of `metadata.version`; `None` before the first record says so.
+    pub fn metadata_version(&self) -> Option<MetadataVersion> {
+        MetadataVersion::from_level(self.feature(METADATA_VERSION))
     }
 
     pub fn quotas(&self) -> impl Iterator<Item = (&QuotaTarget, &BTreeMap<String, QuotaValue>)> {

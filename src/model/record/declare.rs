@@ -2,7 +2,7 @@
 //! They know that all records are flexible (KIP-482) and nothing about any one record.
 
 /// Declares the struct of a record, or of an element in one of its arrays. `field: Type = default, 3+, tag 0;`
-/// is a field that exists from version 3 and travels among the tagged fields, under tag 0.
+/// is a field that exists from version 3 and travels among the tagged fields, under tag 0. Tags ascend.
 macro_rules! wire_struct {
     (
         $(#[$meta:meta])*
@@ -22,47 +22,58 @@ macro_rules! wire_struct {
             }
         }
 
-        impl $crate::record::wire::Field for $name {
-            // Each struct ends with the count of its tagged fields.
+        #[allow(unused, reason = "a record without fields has no use for its version")]
+        impl Field for $name {
+            // A struct ends with the count of its tagged fields.
             const BYTES_MIN: usize = 1;
 
-            #[allow(unused, reason = "a record without fields uses none of them")]
-            fn write(&self, version: i16, out: &mut $crate::record::wire::Out) {
-                let mut tagged = $crate::record::wire::Tagged::default();
-                $(
-                    let place = $crate::record::wire::Place {
-                        name: stringify!($field),
-                        since: $since,
-                        tag: None $(.or(Some($tag)))?,
-                    };
-                    out.field(&mut tagged, version, place, &self.$field, || $default);
-                )*
-                out.tags(tagged);
+            fn write(&self, version: i16, to: &mut Writer) {
+                let mut tags = Tags::new();
+                let absent = $name::default();
+                $(match None::<u32> $(.or(Some($tag)))? {
+                    _ if version < $since => {}
+                    None => self.$field.write(version, to),
+                    Some(_) if self.$field == absent.$field => {}
+                    Some(tag) => {
+                        tags.field(tag, |to| self.$field.write(version, to));
+                    }
+                })*
+                to.tagged_fields(FORM, &tags);
             }
 
-            #[allow(unused, reason = "a record without fields sets none of them")]
-            fn read(version: i16, input: &mut $crate::record::wire::In) -> $crate::record::wire::Read<$name> {
+            fn read(version: i16, from: &mut Reader) -> Result<$name, ReadError> {
                 let mut record = $name::default();
                 $(
-                    let tag: Option<u32> = None $(.or(Some($tag)))?;
+                    let tag = None::<u32> $(.or(Some($tag)))?;
                     if tag.is_none() && version >= $since {
-                        record.$field = $crate::record::wire::Field::read(version, input)?;
+                        record.$field = Field::read(version, from)?;
                     }
                 )*
-                input.tags(|tag, input| {
+                from.tagged_fields(FORM, |tag, from| -> Result<(), ReadError> {
                     match tag {
                         $($(
-                            $tag if version >= $since => {
-                                record.$field = $crate::record::wire::Field::read(version, input)?;
+                            $tag if version < $since => return Err(from.error(Problem::Value($tag))),
+                            $tag => {
+                                record.$field = Field::read(version, from)?;
+                                return from.finish();
                             }
-                            $tag => return Err($crate::record::wire::Wrong::TagOfAnotherVersion(tag)),
                         )?)*
                         // From a newer writer. What it means is lost, as it is in Kafka's image.
-                        _ => input.skip_rest(),
+                        _ => Ok(()),
                     }
-                    Ok(())
                 })?;
                 Ok(record)
+            }
+
+            fn check(&self, version: i16) -> Result<(), Unwritable> {
+                let absent = $name::default();
+                $(
+                    if version < $since && self.$field != absent.$field {
+                        return Err(Unwritable::NotInVersion { field: stringify!($field), version });
+                    }
+                    self.$field.check(version)?;
+                )*
+                Ok(())
             }
         }
     };
@@ -99,28 +110,32 @@ macro_rules! records {
             /// Its key, name and versions.
             pub fn record_type(&self) -> RecordType {
                 match self {
-                    $(MetadataRecord::$variant(_) =>
-                        RecordType { key: $key, name: stringify!($name), latest: $latest },)*
+                    $(MetadataRecord::$variant(_) => {
+                        RecordType { key: $key, name: stringify!($name), latest: $latest }
+                    })*
                 }
             }
 
-            pub(super) fn write_body(&self, version: i16, out: &mut $crate::record::wire::Out) {
+            pub(super) fn write_body(&self, version: i16, to: &mut Writer) {
                 match self {
-                    $(MetadataRecord::$variant(record) =>
-                        $crate::record::wire::Field::write(record, version, out),)*
+                    $(MetadataRecord::$variant(record) => record.write(version, to),)*
+                }
+            }
+
+            pub(super) fn check_body(&self, version: i16) -> Result<(), Unwritable> {
+                match self {
+                    $(MetadataRecord::$variant(record) => record.check(version),)*
                 }
             }
 
             /// `None` if no record has that key.
             pub(super) fn read_body(
-                key: i16,
+                key: u32,
                 version: i16,
-                input: &mut $crate::record::wire::In,
-            ) -> Option<$crate::record::wire::Read<MetadataRecord>> {
+                from: &mut Reader,
+            ) -> Option<Result<MetadataRecord, ReadError>> {
                 match key {
-                    $($key => Some(
-                        <$name as $crate::record::wire::Field>::read(version, input).map(MetadataRecord::$variant),
-                    ),)*
+                    $($key => Some($name::read(version, from).map(MetadataRecord::$variant)),)*
                     _ => None,
                 }
             }

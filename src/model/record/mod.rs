@@ -8,12 +8,13 @@ mod wire;
 
 use std::fmt;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use ottla_protocol::primitives::{ReadError, Reader, Writer};
 
+use crate::feature::MetadataVersion;
 use crate::ids::NodeId;
 pub use table::*;
-use wire::{In, Out};
-pub use wire::{STRING_BYTES_MAX, Unwritable, Wrong};
+pub use wire::Unwritable;
 
 /// One row of Kafka's table of metadata records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,36 +102,62 @@ pub const LEADER_RECOVERY_UNCHANGED: i8 = -1;
 /// Why bytes are no metadata record that we know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    #[error("a metadata record has no readable frame: {0}")]
-    Frame(Wrong),
-    #[error("a metadata record has frame version {0}, only {FRAME_VERSION} is known")]
+    #[error("the frame of a metadata record: {0}")]
+    Frame(ReadError),
+    #[error("frame version {0} of a metadata record, only {FRAME_VERSION} is known")]
     UnknownFrame(u32),
     #[error("metadata record type {0} is unknown")]
     UnknownType(u32),
-    #[error("{record} has version {version}, only 0 to {latest} are known")]
+    #[error("{record} version {version}, only 0 to {latest} are known")]
     UnknownVersion { record: &'static str, version: u32, latest: i16 },
-    #[error("{record} version {version}: {wrong}")]
-    Malformed { record: &'static str, version: i16, wrong: Wrong },
+    #[error("{record} version {version}: {error}")]
+    Malformed { record: &'static str, version: i16, error: ReadError },
 }
 
 impl MetadataRecord {
     /// The record at its highest version, framed.
     ///
-    /// A string longer than `STRING_BYTES_MAX` is written all the same, and read again by us, but not by
-    /// Kafka: whoever builds a record from a client's words asks [`MetadataRecord::encode_at`] first.
+    /// Panics on a string longer than `STRING_BYTES_MAX`: whoever builds a record out of a client's words asks
+    /// [`MetadataRecord::encode_at`] or bounds them first.
     pub fn encode(&self) -> Bytes {
-        self.framed(self.record_type().latest).0
+        self.framed(self.record_type().latest)
     }
 
-    /// The record at `version`, framed. Refused where that would lose a field that is set, and where Kafka
-    /// could not read it.
+    /// The record at `version`, framed. Refused where a field that is set would be lost or a string is too long.
     pub fn encode_at(&self, version: i16) -> Result<Bytes, Unwritable> {
-        if !(0..=self.record_type().latest).contains(&version) {
-            return Err(Unwritable::NoSuchVersion { version });
+        let RecordType { name: record, latest, .. } = self.record_type();
+        if !(0..=latest).contains(&version) {
+            return Err(Unwritable::NoSuchVersion { record, version });
         }
-        match self.framed(version) {
-            (bytes, None) => Ok(bytes),
-            (_, Some(why)) => Err(why),
+        self.check_body(version)?;
+        Ok(self.framed(version))
+    }
+
+    /// The record as a cluster at `metadata_version` writes it, framed. Refused as by [`MetadataRecord::encode_at`].
+    pub fn encode_for(&self, metadata_version: MetadataVersion) -> Result<Bytes, Unwritable> {
+        self.encode_at(self.version_for(metadata_version))
+    }
+
+    /// The version that a cluster at `metadata_version` writes, so that all its nodes can read it.
+    pub fn version_for(&self, metadata_version: MetadataVersion) -> i16 {
+        let first_at =
+            |versions: &[MetadataVersion]| versions.iter().filter(|v| **v <= metadata_version).count() as i16;
+        match self {
+            MetadataRecord::RegisterBroker(_) => first_at(&[
+                MetadataVersion::MINIMUM,
+                MetadataVersion::ZK_MIGRATION,
+                MetadataVersion::DIRECTORIES,
+                MetadataVersion::CORDONED_DIRECTORIES,
+            ]),
+            MetadataRecord::Partition(_) | MetadataRecord::PartitionChange(_) => {
+                first_at(&[MetadataVersion::DIRECTORIES, MetadataVersion::ELIGIBLE_LEADER_REPLICAS])
+            }
+            // The lowest that can say what it says.
+            MetadataRecord::BrokerRegistrationChange(_) => {
+                let latest = self.record_type().latest;
+                (0..latest).find(|version| self.check_body(*version).is_ok()).unwrap_or(latest)
+            }
+            _ => self.record_type().latest,
         }
     }
 
@@ -141,31 +168,32 @@ impl MetadataRecord {
 
     /// Reads a framed record and the version it was written at.
     pub fn decode_versioned(bytes: &[u8]) -> Result<(MetadataRecord, i16), RecordError> {
-        let mut input = In(bytes);
-        let mut head = || input.uvarint().map_err(RecordError::Frame);
-        let (frame, key, version) = (head()?, head()?, head()?);
+        let mut from = Reader::new(bytes);
+        let mut head = || from.uvarint().map_err(RecordError::Frame);
+        let frame = head()?;
         if frame != FRAME_VERSION {
             return Err(RecordError::UnknownFrame(frame));
         }
+        let (key, version) = (head()?, head()?);
         let row =
             RECORD_TYPES.iter().find(|row| row.key as u32 == key).ok_or(RecordError::UnknownType(key))?;
-        let RecordType { key, name: record, latest } = *row;
+        let RecordType { name: record, latest, .. } = *row;
         let Some(version) = i16::try_from(version).ok().filter(|version| *version <= latest) else {
             return Err(RecordError::UnknownVersion { record, version, latest });
         };
-        let body = MetadataRecord::read_body(key, version, &mut input)
-            .ok_or(RecordError::UnknownType(key as u32))?;
-        let read = body.and_then(|body| input.finish().map(|()| body));
-        read.map(|body| (body, version)).map_err(|wrong| RecordError::Malformed { record, version, wrong })
+        let body = MetadataRecord::read_body(key, version, &mut from).ok_or(RecordError::UnknownType(key))?;
+        let whole = body.and_then(|body| from.finish().map(|()| body));
+        whole.map(|body| (body, version)).map_err(|error| RecordError::Malformed { record, version, error })
     }
 
-    fn framed(&self, version: i16) -> (Bytes, Option<Unwritable>) {
-        let mut out = Out::default();
-        out.uvarint(FRAME_VERSION);
-        out.uvarint(self.record_type().key as u32);
-        out.uvarint(version as u32);
-        self.write_body(version, &mut out);
-        out.finish()
+    fn framed(&self, version: i16) -> Bytes {
+        let mut bytes = BytesMut::new();
+        let mut to = Writer::new(&mut bytes);
+        to.uvarint(FRAME_VERSION);
+        to.uvarint(self.record_type().key as u32);
+        to.uvarint(version as u32);
+        self.write_body(version, &mut to);
+        bytes.freeze()
     }
 }
 

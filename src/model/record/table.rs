@@ -2,8 +2,10 @@
 //! tagged field 0. What a record means is `image`'s.
 
 use ottla_protocol::LeaderEpoch;
+use ottla_protocol::primitives::{Problem, ReadError, Reader, Tags, Writer};
 use uuid::Uuid;
 
+use super::wire::{FORM, Field, Unwritable};
 use super::{
     FencingChange, LEADER_RECOVERED, LEADER_RECOVERY_UNCHANGED, LeaderChange, QuotaValue, RecordType,
     ResourceType, Secret,
@@ -110,9 +112,9 @@ records! {
         removing_replicas: Option<Vec<NodeId>> = None, 0+, tag 3;
         adding_replicas: Option<Vec<NodeId>> = None, 0+, tag 4;
         leader_recovery_state: i8 = LEADER_RECOVERY_UNCHANGED, 0+, tag 5;
-        directories: Option<Vec<DirectoryId>> = None, 1+, tag 8;
         eligible_leader_replicas: Option<Vec<NodeId>> = None, 2+, tag 6;
         last_known_elr: Option<Vec<NodeId>> = None, 2+, tag 7;
+        directories: Option<Vec<DirectoryId>> = None, 1+, tag 8;
     }
 
     /// A broker is fenced, before KIP-841; `BrokerRegistrationChange` since.

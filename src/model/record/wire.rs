@@ -1,352 +1,173 @@
-//! How a field of a metadata record is laid out: Kafka's flexible encoding (KIP-482), bounded on the way in.
-//! Knows types, not records.
+//! How each type of a metadata record's field is laid out: always in Kafka's flexible form (KIP-482), bounded on
+//! the way in by the protocol's reader. Knows types, not records.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use ottla_protocol::LeaderEpoch;
+use ottla_protocol::primitives::{Form, Problem, ReadError, Reader, STRING_BYTES_MAX, Writer};
 use uuid::Uuid;
 
 use super::{FencingChange, LeaderChange, QuotaValue, ResourceType, Secret};
 use crate::ids::{BrokerEpoch, NodeId};
 
-/// A type that a field can have.
+pub const FORM: Form = Form::Flexible;
+
+/// A type that a field can have. `version` is the record's.
 pub trait Field: Sized {
-    /// The fewest bytes that one takes on the wire. Bounds an array's count before anything is allocated.
+    /// The fewest bytes that one takes. Bounds an array's count before anything is allocated.
     const BYTES_MIN: usize;
-    fn write(&self, version: i16, out: &mut Out);
-    fn read(version: i16, input: &mut In) -> Read<Self>;
-}
 
-pub type Read<T> = Result<T, Wrong>;
+    fn write(&self, version: i16, to: &mut Writer);
 
-/// What is wrong with the bytes of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Wrong {
-    #[error("the record ends too early")]
-    TooShort,
-    #[error("{0} bytes are left over")]
-    LeftOver(usize),
-    #[error("a variable-length number is longer than it may be")]
-    Varint,
-    #[error("a count of {0} is more than the bytes that remain can hold")]
-    Count(u32),
-    #[error("something that must be there is null")]
-    Null,
-    #[error("a string is not UTF-8")]
-    Utf8,
-    #[error("tag {0} belongs to another version")]
-    TagOfAnotherVersion(u32),
-    #[error("{0} is not a value of a {1}")]
-    Value(i64, &'static str),
+    fn read(version: i16, from: &mut Reader) -> Result<Self, ReadError>;
+
+    /// Whether it can be written, and read again by Kafka.
+    fn check(&self, _version: i16) -> Result<(), Unwritable> {
+        Ok(())
+    }
 }
 
 /// Why a record cannot be written as asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unwritable {
-    #[error("version {version} of it has no {field}, which is set")]
+    #[error("{record} has no version {version}")]
+    NoSuchVersion { record: &'static str, version: i16 },
+    #[error("version {version} has no {field}, which is set")]
     NotInVersion { field: &'static str, version: i16 },
-    #[error("a string has {bytes} bytes, Kafka reads no more than {STRING_BYTES_MAX}")]
-    StringTooLong { bytes: usize },
-    #[error("it has no version {version}")]
-    NoSuchVersion { version: i16 },
+    #[error("a string of {0} bytes, of at most {STRING_BYTES_MAX}")]
+    LongString(usize),
 }
 
-/// The longest string that Kafka's decoders accept, in bytes.
-pub const STRING_BYTES_MAX: usize = i16::MAX as usize;
-
-/// Where a field goes.
-#[derive(Clone, Copy)]
-pub struct Place {
-    pub name: &'static str,
-    pub since: i16,
-    pub tag: Option<u32>,
-}
-
-/// The tagged fields of one struct, until they are written behind its plain ones.
-#[derive(Default)]
-pub struct Tagged(Vec<(u32, BytesMut)>);
-
-/// Bytes being written, and the first thing that was wrong with what was asked.
-#[derive(Default)]
-pub struct Out {
-    bytes: BytesMut,
-    wrong: Option<Unwritable>,
-}
-
-impl Out {
-    /// Writes a field where its version and its tag say. A tagged one that is its default is not written.
-    pub fn field<T: Field + PartialEq>(
-        &mut self,
-        tagged: &mut Tagged,
-        version: i16,
-        place: Place,
-        value: &T,
-        default: impl FnOnce() -> T,
-    ) {
-        if version < place.since {
-            if *value != default() {
-                self.refuse(Unwritable::NotInVersion { field: place.name, version });
-            }
-            return;
-        }
-        let Some(tag) = place.tag else {
-            return value.write(version, self);
-        };
-        if *value != default() {
-            let outer = std::mem::take(&mut self.bytes);
-            value.write(version, self);
-            tagged.0.push((tag, std::mem::replace(&mut self.bytes, outer)));
-        }
-    }
-
-    /// Ends a struct.
-    pub fn tags(&mut self, tagged: Tagged) {
-        let Tagged(mut fields) = tagged;
-        fields.sort_by_key(|(tag, _)| *tag);
-        self.uvarint(fields.len() as u32);
-        for (tag, bytes) in fields {
-            self.uvarint(tag);
-            self.uvarint(bytes.len() as u32);
-            self.bytes.put_slice(&bytes);
-        }
-    }
-
-    pub fn uvarint(&mut self, mut value: u32) {
-        while value >= 0x80 {
-            self.bytes.put_u8(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.bytes.put_u8(value as u8);
-    }
-
-    fn string(&mut self, text: &str) {
-        if text.len() > STRING_BYTES_MAX {
-            self.refuse(Unwritable::StringTooLong { bytes: text.len() });
-        }
-        self.block(text.as_bytes());
-    }
-
-    fn block(&mut self, bytes: &[u8]) {
-        self.uvarint(bytes.len() as u32 + 1);
-        self.bytes.put_slice(bytes);
-    }
-
-    fn refuse(&mut self, why: Unwritable) {
-        self.wrong.get_or_insert(why);
-    }
-
-    /// The bytes, and why they are not what was asked for, if so.
-    pub fn finish(self) -> (Bytes, Option<Unwritable>) {
-        (self.bytes.freeze(), self.wrong)
-    }
-}
-
-/// Bytes being read. Every length is checked against what remains before it is used.
-pub struct In<'a>(pub &'a [u8]);
-
-impl<'a> In<'a> {
-    fn take(&mut self, n: usize) -> Read<&'a [u8]> {
-        let (head, rest) = self.0.split_at_checked(n).ok_or(Wrong::TooShort)?;
-        self.0 = rest;
-        Ok(head)
-    }
-
-    fn array<const N: usize>(&mut self) -> Read<[u8; N]> {
-        let (head, rest) = self.0.split_first_chunk().ok_or(Wrong::TooShort)?;
-        self.0 = rest;
-        Ok(*head)
-    }
-
-    pub fn uvarint(&mut self) -> Read<u32> {
-        let mut value = 0u32;
-        for shift in (0..35).step_by(7) {
-            let [byte] = self.array()?;
-            let bits = u32::from(byte & 0x7f);
-            if shift == 28 && byte > 0x0f {
-                return Err(Wrong::Varint);
-            }
-            value |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(Wrong::Varint)
-    }
-
-    /// A compact count or length: one more than itself, zero for null. What it counts takes at least
-    /// `bytes_min` each.
-    fn count(&mut self, bytes_min: usize) -> Read<Option<usize>> {
-        let Some(count) = self.uvarint()?.checked_sub(1) else {
-            return Ok(None);
-        };
-        match (count as usize).checked_mul(bytes_min) {
-            Some(bytes) if bytes <= self.0.len() => Ok(Some(count as usize)),
-            _ => Err(Wrong::Count(count)),
-        }
-    }
-
-    fn block(&mut self) -> Read<Option<&'a [u8]>> {
-        match self.count(1)? {
-            Some(length) => self.take(length).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn string(&mut self) -> Read<Option<String>> {
-        let Some(bytes) = self.block()? else { return Ok(None) };
-        let text = std::str::from_utf8(bytes).map_err(|_| Wrong::Utf8)?;
-        Ok(Some(text.to_string()))
-    }
-
-    /// Reads the end of a struct. `field` gets each tagged field and must use up its bytes.
-    pub fn tags(&mut self, mut field: impl FnMut(u32, &mut In) -> Read<()>) -> Read<()> {
-        for _ in 0..self.uvarint()? {
-            let tag = self.uvarint()?;
-            let length = self.uvarint()? as usize;
-            let mut inside = In(self.take(length)?);
-            field(tag, &mut inside)?;
-            inside.finish()?;
-        }
-        Ok(())
-    }
-
-    pub fn skip_rest(&mut self) {
-        self.0 = &[];
-    }
-
-    /// Everything must have been used.
-    pub fn finish(&self) -> Read<()> {
-        match self.0.len() {
-            0 => Ok(()),
-            left => Err(Wrong::LeftOver(left)),
-        }
-    }
-}
-
-macro_rules! number {
-    ($($type:ty),*) => {$(
+macro_rules! primitives {
+    ($($type:ty: $method:ident;)*) => {$(
         impl Field for $type {
             const BYTES_MIN: usize = size_of::<$type>();
-            fn write(&self, _: i16, out: &mut Out) {
-                out.bytes.put_slice(&self.to_be_bytes());
+            fn write(&self, _: i16, to: &mut Writer) {
+                to.$method(*self);
             }
-            fn read(_: i16, input: &mut In) -> Read<$type> {
-                input.array().map(<$type>::from_be_bytes)
+            fn read(_: i16, from: &mut Reader) -> Result<$type, ReadError> {
+                from.$method()
             }
         }
     )*};
 }
 
-number!(i8, i16, u16, i32, i64, f64);
-
-impl Field for bool {
-    const BYTES_MIN: usize = 1;
-    fn write(&self, version: i16, out: &mut Out) {
-        i8::from(*self).write(version, out);
-    }
-    fn read(version: i16, input: &mut In) -> Read<bool> {
-        i8::read(version, input).map(|byte| byte != 0)
-    }
-}
-
-impl Field for Uuid {
-    const BYTES_MIN: usize = 16;
-    fn write(&self, _: i16, out: &mut Out) {
-        out.bytes.put_slice(self.as_bytes());
-    }
-    fn read(_: i16, input: &mut In) -> Read<Uuid> {
-        input.array().map(Uuid::from_bytes)
-    }
+primitives! {
+    bool: bool;
+    i8: i8;
+    i16: i16;
+    u16: u16;
+    i32: i32;
+    i64: i64;
+    f64: f64;
+    Uuid: uuid;
 }
 
 impl Field for String {
     const BYTES_MIN: usize = 1;
-    fn write(&self, _: i16, out: &mut Out) {
-        out.string(self);
+    fn write(&self, _: i16, to: &mut Writer) {
+        to.string(FORM, self);
     }
-    fn read(_: i16, input: &mut In) -> Read<String> {
-        input.string()?.ok_or(Wrong::Null)
+    fn read(_: i16, from: &mut Reader) -> Result<String, ReadError> {
+        from.string(FORM).map(str::to_string)
+    }
+    fn check(&self, _: i16) -> Result<(), Unwritable> {
+        match self.len() {
+            ..=STRING_BYTES_MAX => Ok(()),
+            bytes => Err(Unwritable::LongString(bytes)),
+        }
     }
 }
 
 impl Field for Option<String> {
     const BYTES_MIN: usize = 1;
-    fn write(&self, _: i16, out: &mut Out) {
-        match self {
-            Some(text) => out.string(text),
-            None => out.uvarint(0),
-        }
+    fn write(&self, _: i16, to: &mut Writer) {
+        to.nullable_string(FORM, self.as_deref());
     }
-    fn read(_: i16, input: &mut In) -> Read<Option<String>> {
-        input.string()
+    fn read(_: i16, from: &mut Reader) -> Result<Option<String>, ReadError> {
+        Ok(from.nullable_string(FORM)?.map(str::to_string))
+    }
+    fn check(&self, version: i16) -> Result<(), Unwritable> {
+        self.as_ref().map_or(Ok(()), |text| text.check(version))
     }
 }
 
 impl Field for Bytes {
     const BYTES_MIN: usize = 1;
-    fn write(&self, _: i16, out: &mut Out) {
-        out.block(self);
+    fn write(&self, _: i16, to: &mut Writer) {
+        to.bytes(FORM, self);
     }
-    fn read(_: i16, input: &mut In) -> Read<Bytes> {
-        input.block()?.map(Bytes::copy_from_slice).ok_or(Wrong::Null)
+    fn read(_: i16, from: &mut Reader) -> Result<Bytes, ReadError> {
+        from.bytes(FORM)
     }
 }
 
 impl<T: Field> Field for Vec<T> {
     const BYTES_MIN: usize = 1;
-    fn write(&self, version: i16, out: &mut Out) {
-        out.uvarint(self.len() as u32 + 1);
-        for element in self {
-            element.write(version, out);
-        }
+    fn write(&self, version: i16, to: &mut Writer) {
+        to.array_of(FORM, self.iter(), |to, element| element.write(version, to));
     }
-    fn read(version: i16, input: &mut In) -> Read<Vec<T>> {
-        Option::<Vec<T>>::read(version, input)?.ok_or(Wrong::Null)
+    fn read(version: i16, from: &mut Reader) -> Result<Vec<T>, ReadError> {
+        from.array_of(FORM, T::BYTES_MIN, |from| T::read(version, from))
+    }
+    fn check(&self, version: i16) -> Result<(), Unwritable> {
+        self.iter().try_for_each(|element| element.check(version))
     }
 }
 
 impl<T: Field> Field for Option<Vec<T>> {
     const BYTES_MIN: usize = 1;
-    fn write(&self, version: i16, out: &mut Out) {
+    fn write(&self, version: i16, to: &mut Writer) {
         match self {
-            Some(elements) => elements.write(version, out),
-            None => out.uvarint(0),
+            Some(elements) => elements.write(version, to),
+            None => to.nullable_array_len(FORM, None),
         }
     }
-    fn read(version: i16, input: &mut In) -> Read<Option<Vec<T>>> {
-        let Some(count) = input.count(T::BYTES_MIN)? else { return Ok(None) };
-        (0..count).map(|_| T::read(version, input)).collect::<Read<Vec<T>>>().map(Some)
+    fn read(version: i16, from: &mut Reader) -> Result<Option<Vec<T>>, ReadError> {
+        let Some(count) = from.nullable_array_len(FORM, T::BYTES_MIN)? else { return Ok(None) };
+        (0..count).map(|_| T::read(version, from)).collect::<Result<Vec<T>, ReadError>>().map(Some)
+    }
+    fn check(&self, version: i16) -> Result<(), Unwritable> {
+        self.as_ref().map_or(Ok(()), |elements| elements.check(version))
     }
 }
 
-macro_rules! newtype {
-    ($($name:ident: $inner:ty),*) => {$(
+/// Types that are their content under another name.
+macro_rules! newtypes {
+    ($($name:ident: $inner:ty;)*) => {$(
         impl Field for $name {
             const BYTES_MIN: usize = <$inner>::BYTES_MIN;
-            fn write(&self, version: i16, out: &mut Out) {
-                self.0.write(version, out);
+            fn write(&self, version: i16, to: &mut Writer) {
+                self.0.write(version, to);
             }
-            fn read(version: i16, input: &mut In) -> Read<$name> {
-                <$inner>::read(version, input).map($name)
+            fn read(version: i16, from: &mut Reader) -> Result<$name, ReadError> {
+                <$inner>::read(version, from).map($name)
             }
         }
     )*};
 }
 
-newtype!(NodeId: i32, BrokerEpoch: i64, LeaderEpoch: i32, QuotaValue: f64, Secret: Bytes);
+newtypes! {
+    NodeId: i32;
+    BrokerEpoch: i64;
+    LeaderEpoch: i32;
+    QuotaValue: f64;
+    Secret: Bytes;
+}
 
-/// Declares how a type that is more than its number travels.
+/// Types of which some numbers are no value.
 macro_rules! coded {
     ($($type:ty: $number:ty, $code:expr, $from:expr;)*) => {$(
         impl Field for $type {
             const BYTES_MIN: usize = <$number>::BYTES_MIN;
-            fn write(&self, version: i16, out: &mut Out) {
+            fn write(&self, version: i16, to: &mut Writer) {
                 let code: fn(&$type) -> $number = $code;
-                code(self).write(version, out);
+                code(self).write(version, to);
             }
-            fn read(version: i16, input: &mut In) -> Read<$type> {
-                let from: fn($number) -> Option<$type> = $from;
-                let number = <$number>::read(version, input)?;
-                from(number).ok_or(Wrong::Value(i64::from(number), stringify!($type)))
+            fn read(version: i16, from: &mut Reader) -> Result<$type, ReadError> {
+                let value_of: fn($number) -> Option<$type> = $from;
+                let at = from.clone();
+                let number = <$number>::read(version, from)?;
+                value_of(number).ok_or_else(|| at.error(Problem::Value(i64::from(number))))
             }
         }
     )*};
