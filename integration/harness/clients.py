@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import (OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer,
                              TopicPartition)
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from .wait import wait_for
 
@@ -69,7 +69,7 @@ def produce(broker, topic, items, **config):
 
 def consumer(broker, **config):
     options = {"bootstrap.servers": broker.bootstrap, "group.id": "none", "enable.auto.commit": False,
-               "enable.partition.eof": True, "auto.offset.reset": "error"}
+               "enable.partition.eof": True, "auto.offset.reset": "error", "fetch.wait.max.ms": 100}
     return Consumer({**options, **_dotted(config)})
 
 
@@ -105,20 +105,24 @@ def values(messages):
 
 
 def create_topic(broker, name, partitions=1, **config):
-    """Creates the topic and waits until every partition has a leader."""
+    """Creates the topic and waits until every partition is led."""
     client = admin(broker)
     client.create_topics([NewTopic(name, partitions, 1, config=_dotted(config))])[name].result(30)
-    wait_for(lambda: has_leaders(client, name, partitions), f"{name} has leaders")
+    wait_for(lambda: is_led(client, name, partitions), f"{name} has leaders")
     return name
 
 
-def has_leaders(client, name, partitions=1):
+def is_led(client, name, partitions=1):
+    """Whether the leaders serve: metadata may know of them a moment before they do."""
     topic = client.list_topics(timeout=10).topics.get(name)
-    return topic and len(topic.partitions) == partitions and all(p.leader >= 0 for p in topic.partitions.values())
+    if not topic or len(topic.partitions) != partitions or any(p.leader < 0 for p in topic.partitions.values()):
+        return False
+    asked = {TopicPartition(name, partition): OffsetSpec.latest() for partition in range(partitions)}
+    return all(future.exception(10) is None for future in client.list_offsets(asked).values())
 
 
 def _dotted(config):
-    return {key.replace("_", "."): value for key, value in config.items()}
+    return {key if key == "error_cb" else key.replace("_", "."): value for key, value in config.items()}
 
 
 # --- kcat --------------------------------------------------------------------------------------------------------
