@@ -1,0 +1,178 @@
+//! What a batch must be before a log takes it: the rules of Kafka's produce validation, outside the lane and pure.
+//! Must never know the offsets of a log or the state of a producer: those are the lane's to check.
+//!
+//! Stricter than Kafka, where no honest client can notice: offset deltas inside an uncompressed batch are looked at
+//! too; a producer id needs an epoch, a transactional batch a producer id; what decompresses to more than
+//! `decompressed_bytes_max` is refused.
+
+mod envelope;
+mod records;
+#[cfg(test)]
+mod tests;
+
+use bytes::{Bytes, BytesMut};
+use ottla_model::TopicPartition;
+use ottla_model::config::{CompressionType, TopicConfig};
+use ottla_protocol::ErrorCode;
+use ottla_protocol::batch::{
+    BatchHeader, Compression, DecompressLimit, HEADER_BYTES, TimestampType, batches, recompress,
+};
+
+/// What to check against.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    pub partition: &'a TopicPartition,
+    pub topic: &'a TopicConfig,
+    pub origin: Origin,
+    pub now_ms: i64,
+    /// Version of the Produce request; of no meaning for other origins.
+    pub produce_version: i16,
+}
+
+/// Who made the records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Exactly one batch.
+    Client,
+    /// The broker itself: any number of batches, control batches among them.
+    Coordinator,
+    /// A leader, which has checked and stamped them: checksums only; any number of batches, of which a last one
+    /// that a fetch limit has cut is left out.
+    Replication,
+}
+
+/// A batch that may be appended. Comes from `check` only, so its checksum is right and so are its records.
+#[derive(Clone, Debug)]
+pub struct CheckedBatch {
+    /// As it goes to disk, but for the base offset and the leader epoch (which the checksum does not cover). With
+    /// `message.timestamp.type=LogAppendTime` it is stamped with `Rules::now_ms`; its checksum is right for `body`.
+    pub header: BatchHeader,
+    body: Bytes,
+}
+
+impl CheckedBatch {
+    /// What follows the header: the records, compressed if the header says so.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    pub fn size_in_bytes(&self) -> usize {
+        self.header.size_in_bytes()
+    }
+
+    /// Header and records in one piece, copied.
+    pub fn to_bytes(&self) -> Bytes {
+        let mut bytes = BytesMut::with_capacity(self.size_in_bytes());
+        bytes.extend_from_slice(&self.header.to_bytes());
+        bytes.extend_from_slice(&self.body);
+        bytes.freeze()
+    }
+}
+
+/// Why not, for the reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    pub code: ErrorCode,
+    pub message: String,
+    /// Index in the batch, and what is wrong with that record (KIP-467). Of many only the first ones.
+    pub record_errors: Vec<(i32, String)>,
+}
+
+impl Rejected {
+    fn new(code: ErrorCode, message: impl Into<String>) -> Rejected {
+        Rejected { code, message: message.into(), record_errors: Vec::new() }
+    }
+}
+
+pub fn check(records: Bytes, rules: &Rules<'_>) -> Result<Vec<CheckedBatch>, Rejected> {
+    match rules.origin {
+        Origin::Client => {
+            let (header, batch) = envelope::only_batch(&records, rules)?;
+            Ok(vec![check_batch(header, batch, rules)?])
+        }
+        Origin::Coordinator => {
+            let each = batches(&records).map(|next| {
+                let (header, batch) = next.map_err(envelope::damaged)?;
+                check_batch(header, batch, rules)
+            });
+            each.collect()
+        }
+        Origin::Replication => replicated(&records, rules),
+    }
+}
+
+/// How much one batch may hold once decompressed. Kafka sets no bound and streams; we decompress to memory, so a
+/// small bomb must not take much of it. 64 times what the topic lets a batch be, and never less than 64 MiB, is far
+/// from what honest records compress to; beyond it the client is told that the batch is too large, and a producer
+/// that can splits it.
+pub fn decompressed_bytes_max(topic: &TopicConfig) -> DecompressLimit {
+    let scaled = usize::try_from(topic.max_message_bytes).unwrap_or(0).saturating_mul(64);
+    DecompressLimit(scaled.clamp(64 << 20, 1 << 30))
+}
+
+fn check_batch(header: BatchHeader, batch: Bytes, rules: &Rules<'_>) -> Result<CheckedBatch, Rejected> {
+    envelope::check_size(&header, rules)?;
+    envelope::check_crc(&header, &batch, rules.partition)?;
+    if rules.origin == Origin::Client {
+        envelope::check_client_fields(&header, rules.partition)?;
+    }
+    let max_timestamp = records::check(&header, &batch, rules)?;
+    let (mut header, batch) = in_topics_codec(header, batch, rules)?;
+    stamp(&mut header, max_timestamp, rules);
+    envelope::check_fits_segment(&header, rules)?;
+    Ok(CheckedBatch { header, body: batch.slice(HEADER_BYTES..) })
+}
+
+/// `compression.type` other than `producer` decides over the client's codec.
+fn in_topics_codec(
+    header: BatchHeader,
+    batch: Bytes,
+    rules: &Rules<'_>,
+) -> Result<(BatchHeader, Bytes), Rejected> {
+    let topic = rules.topic;
+    let level = match topic.compression_type {
+        CompressionType::Gzip => Some(topic.compression_gzip_level),
+        CompressionType::Lz4 => Some(topic.compression_lz4_level),
+        CompressionType::Zstd => Some(topic.compression_zstd_level),
+        CompressionType::Producer | CompressionType::Uncompressed | CompressionType::Snappy => None,
+    };
+    let from = header.compression();
+    let to = match topic.compression_type.codec() {
+        Some(to) if to != from => to,
+        _ => return Ok((header, batch)),
+    };
+    if header.is_control() && from == Compression::None {
+        return Ok((header, batch));
+    }
+    let wrong = |e| records::unreadable(e, rules.partition);
+    let batch = recompress(&batch, to, level, decompressed_bytes_max(topic)).map_err(wrong)?;
+    let header = BatchHeader::parse(&batch).map_err(envelope::damaged)?;
+    envelope::check_size(&header, rules)?;
+    Ok((header, batch))
+}
+
+/// A client's word on the largest timestamp is corrected; with append time the batch gets the broker's.
+fn stamp(header: &mut BatchHeader, max_timestamp: i64, rules: &Rules<'_>) {
+    let before = *header;
+    header.set_timestamp_type(rules.topic.message_timestamp_type);
+    header.max_timestamp = match rules.topic.message_timestamp_type {
+        TimestampType::CreateTime => max_timestamp,
+        TimestampType::LogAppendTime => rules.now_ms,
+    };
+    if *header != before {
+        header.patch_crc(&before);
+    }
+}
+
+fn replicated(records: &Bytes, rules: &Rules<'_>) -> Result<Vec<CheckedBatch>, Rejected> {
+    let mut checked = Vec::new();
+    for next in batches(records) {
+        let (header, batch) = match next {
+            Err(e) if e.is_incomplete() => break,
+            next => next.map_err(envelope::damaged)?,
+        };
+        envelope::check_crc(&header, &batch, rules.partition)?;
+        checked.push(CheckedBatch { header, body: batch.slice(HEADER_BYTES..) });
+    }
+    Ok(checked)
+}
