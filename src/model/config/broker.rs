@@ -1,0 +1,236 @@
+//! A broker's configuration, typed: what the code asks for by field, and any key by name.
+//! It must never know how a configuration is read in: `load` brings the layers, this makes sense of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::endpoint::{HostPort, Listener, Voter};
+use super::error::ConfigError;
+use super::layers::{Dynamic, Effective, Layers};
+use super::listeners::Sockets;
+use super::table::broker_key;
+use super::topic::TopicConfig;
+use super::value::{FromValue, Value};
+use super::{listeners, quorum, rules};
+use crate::NodeId;
+
+/// The parts a node can play.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    Broker,
+    Controller,
+}
+
+macro_rules! broker_config {
+    ($($field:ident: $type:ty = $key:literal,)*) => {
+        /// A broker's settings, typed and checked together. Units are in the names; meanings are in the table.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct BrokerConfig {
+            pub node_id: NodeId,
+            pub roles: BTreeSet<Role>,
+            /// Where the node listens, controller listeners included.
+            pub listeners: Vec<Listener>,
+            /// What brokers tell clients, without controller listeners. See [`Listener::resolved`].
+            pub advertised_listeners: Vec<Listener>,
+            pub controller_listener_names: Vec<String>,
+            pub inter_broker_listener_name: String,
+            pub log_dirs: Vec<PathBuf>,
+            pub metadata_log_dir: PathBuf,
+            pub controller_quorum_voters: Vec<Voter>,
+            pub controller_quorum_bootstrap_servers: Vec<HostPort>,
+            pub max_connections_per_ip_overrides: BTreeMap<String, i32>,
+            /// What a topic without settings of its own runs with.
+            pub topic_defaults: TopicConfig,
+            $(#[doc = concat!("`", $key, "`")] pub $field: $type,)*
+            layers: Arc<Layers>,
+        }
+
+        impl BrokerConfig {
+            /// Types, cross-checks and refusals. The layers hold no wrong value of a single key any more,
+            /// or this is where it shows.
+            pub(super) fn from_layers(layers: Layers) -> Result<BrokerConfig, ConfigError> {
+                rules::check_required(&layers)?;
+                rules::check_refused(&layers)?;
+                let names = Names::read(&layers)?;
+                let sockets = Sockets::read(&layers, &names)?;
+                let config = BrokerConfig {
+                    node_id: NodeId(take(&layers, "node.id")?),
+                    controller_quorum_voters: quorum::voters(&layers)?,
+                    controller_quorum_bootstrap_servers: quorum::bootstrap_servers(&layers)?,
+                    log_dirs: names.log_dirs.iter().map(PathBuf::from).collect(),
+                    metadata_log_dir: PathBuf::from(&names.metadata_log_dir),
+                    max_connections_per_ip_overrides: listeners::per_ip_overrides(&layers)?,
+                    topic_defaults: TopicConfig::from_layers(&layers, &BTreeMap::new())?,
+                    roles: names.roles,
+                    controller_listener_names: names.controller_listeners,
+                    listeners: sockets.listeners,
+                    advertised_listeners: sockets.advertised,
+                    inter_broker_listener_name: sockets.inter_broker,
+                    $($field: take(&layers, $key)?,)*
+                    layers: Arc::new(layers),
+                };
+                rules::check_together(&config)?;
+                rules::check_supported(&config)?;
+                Ok(config)
+            }
+        }
+    };
+}
+
+broker_config! {
+    auto_create_topics_enable: bool = "auto.create.topics.enable",
+    background_threads: i32 = "background.threads",
+    broker_heartbeat_interval_ms: i32 = "broker.heartbeat.interval.ms",
+    broker_session_timeout_ms: i32 = "broker.session.timeout.ms",
+    connections_max_idle_ms: i64 = "connections.max.idle.ms",
+    controlled_shutdown_enable: bool = "controlled.shutdown.enable",
+    controller_quorum_election_backoff_max_ms: i32 = "controller.quorum.election.backoff.max.ms",
+    controller_quorum_election_timeout_ms: i32 = "controller.quorum.election.timeout.ms",
+    controller_quorum_fetch_timeout_ms: i32 = "controller.quorum.fetch.timeout.ms",
+    default_replication_factor: i32 = "default.replication.factor",
+    delete_topic_enable: bool = "delete.topic.enable",
+    fetch_max_bytes: i32 = "fetch.max.bytes",
+    initial_broker_registration_timeout_ms: i32 = "initial.broker.registration.timeout.ms",
+    log_cleaner_enable: bool = "log.cleaner.enable",
+    log_cleaner_threads: i32 = "log.cleaner.threads",
+    log_dir_failure_timeout_ms: i64 = "log.dir.failure.timeout.ms",
+    log_flush_offset_checkpoint_interval_ms: i32 = "log.flush.offset.checkpoint.interval.ms",
+    log_flush_scheduler_interval_ms: i64 = "log.flush.scheduler.interval.ms",
+    log_flush_start_offset_checkpoint_interval_ms: i32 = "log.flush.start.offset.checkpoint.interval.ms",
+    log_initial_task_delay_ms: i64 = "log.initial.task.delay.ms",
+    log_retention_check_interval_ms: i64 = "log.retention.check.interval.ms",
+    max_connection_creation_rate: i32 = "max.connection.creation.rate",
+    max_connections: i32 = "max.connections",
+    max_connections_per_ip: i32 = "max.connections.per.ip",
+    max_incremental_fetch_session_cache_slots: i32 = "max.incremental.fetch.session.cache.slots",
+    max_request_partition_size_limit: i32 = "max.request.partition.size.limit",
+    metadata_log_max_record_bytes_between_snapshots: i64 = "metadata.log.max.record.bytes.between.snapshots",
+    metadata_log_max_snapshot_interval_ms: i64 = "metadata.log.max.snapshot.interval.ms",
+    metadata_log_segment_bytes: i32 = "metadata.log.segment.bytes",
+    metadata_log_segment_ms: i64 = "metadata.log.segment.ms",
+    metadata_max_idle_interval_ms: i32 = "metadata.max.idle.interval.ms",
+    metadata_max_retention_bytes: i64 = "metadata.max.retention.bytes",
+    metadata_max_retention_ms: i64 = "metadata.max.retention.ms",
+    num_io_threads: i32 = "num.io.threads",
+    num_network_threads: i32 = "num.network.threads",
+    num_partitions: i32 = "num.partitions",
+    num_recovery_threads_per_data_dir: i32 = "num.recovery.threads.per.data.dir",
+    num_replica_fetchers: i32 = "num.replica.fetchers",
+    offset_metadata_max_bytes: i32 = "offset.metadata.max.bytes",
+    producer_id_expiration_check_interval_ms: i32 = "producer.id.expiration.check.interval.ms",
+    producer_id_expiration_ms: i32 = "producer.id.expiration.ms",
+    queued_max_request_bytes: i64 = "queued.max.request.bytes",
+    queued_max_requests: i32 = "queued.max.requests",
+    rack: Option<String> = "broker.rack",
+    replica_fetch_backoff_ms: i32 = "replica.fetch.backoff.ms",
+    replica_fetch_max_bytes: i32 = "replica.fetch.max.bytes",
+    replica_fetch_min_bytes: i32 = "replica.fetch.min.bytes",
+    replica_fetch_response_max_bytes: i32 = "replica.fetch.response.max.bytes",
+    replica_fetch_wait_max_ms: i32 = "replica.fetch.wait.max.ms",
+    replica_high_watermark_checkpoint_interval_ms: i64 = "replica.high.watermark.checkpoint.interval.ms",
+    replica_lag_time_max_ms: i64 = "replica.lag.time.max.ms",
+    replica_socket_timeout_ms: i32 = "replica.socket.timeout.ms",
+    request_timeout_ms: i32 = "request.timeout.ms",
+    socket_listen_backlog_size: i32 = "socket.listen.backlog.size",
+    socket_receive_buffer_bytes: i32 = "socket.receive.buffer.bytes",
+    socket_request_max_bytes: i32 = "socket.request.max.bytes",
+    socket_send_buffer_bytes: i32 = "socket.send.buffer.bytes",
+    transaction_max_timeout_ms: i32 = "transaction.max.timeout.ms",
+    transactional_id_expiration_ms: i32 = "transactional.id.expiration.ms",
+}
+
+impl BrokerConfig {
+    /// Any broker key: its value in force and where it comes from; none for a key that Kafka does not have.
+    pub fn get(&self, name: &str) -> Option<Effective> {
+        let key = broker_key(name)?;
+        Some(self.layers.effective(key).expect("values were checked when the configuration was made"))
+    }
+
+    /// Any whole-number key by name. A key without such a value is a mistake of the caller.
+    pub fn whole(&self, name: &str) -> i64 {
+        let value = self.get(name).and_then(|found| found.value);
+        value.and_then(|value| value.as_whole()).unwrap_or_else(|| panic!("{name} has no whole number"))
+    }
+
+    /// Any boolean key by name. A key without such a value is a mistake of the caller.
+    pub fn boolean(&self, name: &str) -> bool {
+        match self.get(name).and_then(|found| found.value) {
+            Some(Value::Boolean(value)) => value,
+            other => panic!("{name} is no boolean but {other:?}"),
+        }
+    }
+
+    /// Any list key by name. A key without such a value is a mistake of the caller.
+    pub fn list(&self, name: &str) -> Vec<String> {
+        match self.get(name).and_then(|found| found.value) {
+            Some(Value::List(items)) => items,
+            other => panic!("{name} is no list but {other:?}"),
+        }
+    }
+
+    /// The same node with what the metadata says laid over what it was started with. Keys that only change
+    /// at a restart are left alone, as in Kafka. On an error keep the configuration there was.
+    pub fn with_dynamic(&self, dynamic: Dynamic<'_>) -> Result<BrokerConfig, ConfigError> {
+        BrokerConfig::from_layers(Layers {
+            dynamic_broker: rules::dynamic_only(dynamic.per_broker),
+            dynamic_default: rules::dynamic_only(dynamic.cluster_default),
+            static_broker: self.layers.static_broker.clone(),
+        })
+    }
+
+    pub fn has_role(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
+    /// The listeners of this node that controllers use.
+    pub fn controller_listeners(&self) -> impl Iterator<Item = &Listener> {
+        self.listeners.iter().filter(|listener| self.controller_listener_names.contains(&listener.name))
+    }
+
+    /// The listeners of this node that clients and brokers use.
+    pub fn broker_listeners(&self) -> impl Iterator<Item = &Listener> {
+        self.listeners.iter().filter(|listener| !self.controller_listener_names.contains(&listener.name))
+    }
+
+    pub(super) fn layers(&self) -> &Layers {
+        &self.layers
+    }
+}
+
+/// What has to be known before the listeners can be read.
+pub(super) struct Names {
+    pub roles: BTreeSet<Role>,
+    pub controller_listeners: Vec<String>,
+    log_dirs: Vec<String>,
+    metadata_log_dir: String,
+}
+
+impl Names {
+    fn read(layers: &Layers) -> Result<Names, ConfigError> {
+        let role = |name: &String| if name == "broker" { Role::Broker } else { Role::Controller };
+        let roles: Vec<String> = take(layers, "process.roles")?;
+        let controllers: Vec<String> = take(layers, "controller.listener.names")?;
+        let log_dirs = match take::<Option<Vec<String>>>(layers, "log.dirs")? {
+            Some(dirs) => dirs,
+            None => take(layers, "log.dir")?,
+        };
+        let metadata_log_dir = match take::<Option<String>>(layers, "metadata.log.dir")? {
+            Some(dir) => dir,
+            None => log_dirs[0].clone(),
+        };
+        Ok(Names {
+            roles: roles.iter().map(role).collect(),
+            controller_listeners: controllers.iter().map(|name| name.to_uppercase()).collect(),
+            log_dirs,
+            metadata_log_dir,
+        })
+    }
+}
+
+/// A key's value, of the type of the field that it fills.
+pub(super) fn take<T: FromValue>(layers: &Layers, name: &'static str) -> Result<T, ConfigError> {
+    let key = broker_key(name).unwrap_or_else(|| panic!("{name} is not a broker key"));
+    let value = layers.value(key)?;
+    Ok(T::from_value(value).unwrap_or_else(|| panic!("{name} has not the type that its reader expects")))
+}

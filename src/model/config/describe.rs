@@ -1,0 +1,160 @@
+//! What DescribeConfigs says about a broker or a topic: every key, its value, where that comes from and what
+//! else would apply. It must never show a secret.
+
+use std::collections::BTreeMap;
+
+use super::broker::BrokerConfig;
+use super::key::{Kind, Scope, UpdateMode};
+use super::layers::{Layers, Source};
+use super::rules::{governing_key, overridden_name};
+use super::table::{BROKER_KEYS, TOPIC_KEYS, broker_key};
+use super::topic::effective;
+
+/// One key of a resource. `synonyms` come strongest first and start with the value in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribedConfig {
+    pub name: String,
+    /// None for null, and for a secret.
+    pub value: Option<String>,
+    /// Kafka's code of [`Source`].
+    pub source: i8,
+    pub read_only: bool,
+    pub sensitive: bool,
+    pub is_default: bool,
+    /// Kafka's code of the type; 0 for a name that Kafka does not know.
+    pub kind: i8,
+    pub doc: &'static str,
+    pub synonyms: Vec<DescribedSynonym>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribedSynonym {
+    pub name: String,
+    pub value: Option<String>,
+    pub source: i8,
+}
+
+/// Every broker key, and whatever else was set for this broker, by name. Internal and dynamic-only keys
+/// appear once they are set, names that Kafka does not know appear without their value.
+pub fn describe_broker(config: &BrokerConfig) -> Vec<DescribedConfig> {
+    let layers = config.layers();
+    let always =
+        BROKER_KEYS.iter().filter(|key| key.scope == Scope::Broker && !key.internal).map(|key| key.name);
+    let mut names = layers.names();
+    names.extend(always);
+    names.into_iter().map(|name| broker_entry(config, name, |_| true)).collect()
+}
+
+/// What the metadata sets for all brokers alike: the answer for the broker resource without a name.
+pub fn describe_cluster_default(config: &BrokerConfig) -> Vec<DescribedConfig> {
+    let only = |source: i8| source == Source::DynamicDefaultBroker.code();
+    let described = |(name, text): (&String, &String)| {
+        let mut entry = broker_entry(config, name, only);
+        entry.value = (!entry.sensitive).then(|| text.clone());
+        entry
+    };
+    config.layers().dynamic_default.iter().map(described).collect()
+}
+
+/// Every topic key by name, for a topic with these settings of its own.
+pub fn describe_topic(broker: &BrokerConfig, overrides: &BTreeMap<String, String>) -> Vec<DescribedConfig> {
+    let mut keys: Vec<_> =
+        TOPIC_KEYS.iter().filter(|key| !key.internal || overrides.contains_key(key.name)).collect();
+    keys.sort_by_key(|key| key.name);
+    let layers = broker.layers();
+    let described = keys.into_iter().map(|key| {
+        // A setting that does not parse was never accepted; show it as it stands rather than fail.
+        let value = match effective(layers, overrides, key) {
+            Ok((value, _)) => value.map(|value| value.to_text()),
+            Err(_) => overrides.get(key.name).cloned(),
+        };
+        let own = overrides.contains_key(key.name).then(|| DescribedSynonym {
+            name: key.name.to_owned(),
+            value: value.clone(),
+            source: Source::TopicConfig.code(),
+        });
+        let chain =
+            key.broker_synonyms.first().map_or(Vec::new(), |first| synonyms(layers, first.name, false));
+        let synonyms: Vec<_> = own.into_iter().chain(chain).collect();
+        let source = strongest(&synonyms);
+        DescribedConfig {
+            name: key.name.to_owned(),
+            value,
+            source,
+            read_only: false,
+            sensitive: key.sensitive,
+            is_default: source == Source::Default.code(),
+            kind: key.kind.code(),
+            doc: key.doc,
+            synonyms,
+        }
+    });
+    described.collect()
+}
+
+fn broker_entry(config: &BrokerConfig, name: &str, counts: impl Fn(i8) -> bool) -> DescribedConfig {
+    let layers = config.layers();
+    let key = governing_key(name);
+    let sensitive = key.is_none_or(|key| key.kind == Kind::Password);
+    let value = match config.get(name) {
+        Some(found) => found.value.map(|value| value.to_text()),
+        None => layers.text(name).map(|(text, _)| text.to_owned()),
+    };
+    let mut synonyms = synonyms(layers, name, sensitive);
+    synonyms.retain(|synonym| counts(synonym.source));
+    let source = strongest(&synonyms);
+    let dynamic = broker_key(name).is_some_and(|key| key.update_mode != UpdateMode::ReadOnly);
+    DescribedConfig {
+        name: name.to_owned(),
+        value: value.filter(|_| !sensitive),
+        source,
+        read_only: !dynamic,
+        sensitive,
+        is_default: source == Source::Default.code(),
+        kind: key.map_or(0, |key| key.kind.code()),
+        doc: broker_key(name).map_or("", |key| key.doc),
+        synonyms,
+    }
+}
+
+fn strongest(synonyms: &[DescribedSynonym]) -> i8 {
+    synonyms.first().map_or(Source::Default.code(), |synonym| synonym.source)
+}
+
+// Source by source and within one by name, as Kafka lists them; what stands before the key's own name
+// overrides others of its chain and is left out.
+fn synonyms(layers: &Layers, name: &str, sensitive: bool) -> Vec<DescribedSynonym> {
+    let chain = chain(name);
+    let mut found = Vec::new();
+    let entry = |name: &str, text: &str, source: Source| DescribedSynonym {
+        name: name.to_owned(),
+        value: (!sensitive).then(|| text.to_owned()),
+        source: source.code(),
+    };
+    for (source, values) in layers.each() {
+        let set = chain.iter().filter_map(|name| Some(entry(name, values.get(*name)?, source)));
+        found.extend(set);
+    }
+    let default =
+        |name: &&str| Some(entry(name, &broker_key(name)?.default_value()?.to_text(), Source::Default));
+    found.extend(chain.iter().filter_map(default));
+    let own = found.iter().position(|synonym| synonym.name == name).unwrap_or(found.len());
+    found.split_off(own)
+}
+
+/// The keys that can stand for one another, strongest first.
+fn chain(name: &str) -> Vec<&str> {
+    match CHAINS.iter().find(|chain| chain.contains(&name)) {
+        // The flusher's own interval is a default of the other one, not the other way round.
+        Some(chain) if name != "log.flush.scheduler.interval.ms" => chain.to_vec(),
+        Some(_) => vec![name],
+        None => std::iter::once(name).chain(overridden_name(name)).collect(),
+    }
+}
+
+const CHAINS: [&[&str]; 4] = [
+    &["log.roll.ms", "log.roll.hours"],
+    &["log.roll.jitter.ms", "log.roll.jitter.hours"],
+    &["log.retention.ms", "log.retention.minutes", "log.retention.hours"],
+    &["log.flush.interval.ms", "log.flush.scheduler.interval.ms"],
+];

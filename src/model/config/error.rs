@@ -1,0 +1,67 @@
+//! Why a configuration is not taken: always one line that names the key, its value and what is allowed.
+//! It must never carry a secret.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::key::ConfigKey;
+use super::value::HIDDEN;
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    #[error("Invalid value {value} for configuration {key}: must be {allowed}")]
+    Invalid { key: String, value: String, allowed: String },
+    #[error("Unknown topic config name: {0}")]
+    UnknownTopicKey(String),
+    #[error("Unknown broker config name: {0}")]
+    UnknownBrokerKey(String),
+    #[error("Missing configuration {key}: {allowed}")]
+    Missing { key: &'static str, allowed: String },
+    /// Two keys that are fine alone contradict each other.
+    #[error("Invalid value {value} for configuration {key}: {rule}")]
+    Conflict { key: String, value: String, rule: String },
+    /// Ignoring it would break what it promises, so the start stops.
+    #[error("Refused {key}={value}: {why}")]
+    Refused { key: String, value: String, why: &'static str },
+    #[error("Refused {key}={value}: several controllers are not supported yet, only one that is this node")]
+    SeveralControllers { key: &'static str, value: String },
+    #[error("Refused process.roles={value}: only broker,controller in one node is supported yet")]
+    SeparateRoles { value: String },
+    #[error(
+        "Refused {key}={value}: configuration providers (${{provider:...}}) are not supported, write the value itself"
+    )]
+    Provider { key: String, value: String },
+    #[error("{}:{line}: {what}", path.display())]
+    Syntax { path: PathBuf, line: usize, what: &'static str },
+    #[error("Cannot change configuration {key}: {why}")]
+    NotDynamic { key: String, why: &'static str },
+}
+
+impl ConfigError {
+    pub(super) fn invalid(key: &str, value: &str, allowed: impl Into<String>) -> ConfigError {
+        ConfigError::Invalid { key: key.to_owned(), value: one_line(value), allowed: allowed.into() }
+    }
+
+    pub(super) fn conflict(key: &str, value: impl ToString, rule: impl Into<String>) -> ConfigError {
+        ConfigError::Conflict { key: key.to_owned(), value: one_line(&value.to_string()), rule: rule.into() }
+    }
+
+    pub(super) fn refused(key: &str, shown: &str, why: &'static str) -> ConfigError {
+        ConfigError::Refused { key: key.to_owned(), value: one_line(shown), why }
+    }
+}
+
+/// The value as an error or a warning may show it.
+pub(super) fn shown(key: &ConfigKey, value: &str) -> String {
+    if key.sensitive { HIDDEN.to_owned() } else { one_line(value) }
+}
+
+// A value can be a whole PEM file or hold control characters; the line stays one line of sane length.
+pub(super) fn one_line(value: &str) -> String {
+    let mut line: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
+    if value.chars().nth(200).is_some() {
+        line.push_str("...");
+    }
+    line
+}

@@ -1,0 +1,194 @@
+//! Reading a configuration in: the command line over the environment over `server.properties` over defaults.
+//! It must never touch a file, the environment or the command line itself: their contents are given.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use super::broker::BrokerConfig;
+use super::error::{ConfigError, one_line, shown};
+use super::key::{Scope, Support};
+use super::layers::Layers;
+use super::rules::governing_key;
+use super::{environment, properties};
+
+/// Where a configuration comes from, strongest last.
+pub struct Sources<'a, E> {
+    /// `server.properties` and what is in it.
+    pub file: Option<(PathBuf, String)>,
+    /// All environment variables; those that are not Kafka's are passed over.
+    pub env: E,
+    /// `--override key=value`, in order; the last one of a key counts.
+    pub overrides: &'a [(String, String)],
+}
+
+/// Something to tell the operator that does not stop the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// Not a key of Kafka 4: passed over, perhaps misspelt.
+    Unknown { key: String },
+    /// A key of older Kafkas, of other distributions or of Java: passed over.
+    Retired { key: String, hint: &'static str },
+    /// A key that this broker takes but does not act on yet, set to something else than its default.
+    NoEffect { key: String, value: String },
+    /// A key with a better name.
+    Deprecated { key: String, instead: &'static str },
+}
+
+/// The configuration of a node that starts, and what its operator should hear about it.
+///
+/// Without a file and without `KAFKA_*` variables that name a key, the defaults are those of Kafka's shipped
+/// `server.properties` ([`SHIPPED`]); with either they are Kafka's own, as in the apache/kafka image.
+pub fn load<E>(sources: Sources<'_, E>) -> Result<(BrokerConfig, Vec<Warning>), ConfigError>
+where
+    E: IntoIterator<Item = (String, String)>,
+{
+    let env = environment::properties(sources.env);
+    let env_counts = env.keys().any(|name| governing_key(name).is_some());
+    let mut values = match sources.file {
+        Some((path, text)) => pairs(&path, &text)?,
+        None if env_counts => BTreeMap::new(),
+        None => pairs("server.properties".as_ref(), SHIPPED)?,
+    };
+    let given_by_env = !env.contains_key("listeners") && values.get("listeners").is_none();
+    let advertised = env.get("advertised.listeners").filter(|text| !text.is_empty() && given_by_env).cloned();
+    values.extend(env);
+    values.extend(sources.overrides.iter().map(|(key, value)| (key.trim().to_owned(), value.clone())));
+    if let Some(advertised) = advertised {
+        if values.get("process.roles").is_some_and(|roles| roles != "controller") {
+            values.entry("listeners".to_owned()).or_insert_with(|| environment::listeners_for(&advertised));
+        }
+    }
+    refuse_providers(&values)?;
+    let warnings = warnings(&values);
+    let layers = Layers { static_broker: with_synonyms(values), ..Layers::default() };
+    Ok((BrokerConfig::from_layers(layers)?, warnings))
+}
+
+fn pairs(path: &std::path::Path, text: &str) -> Result<BTreeMap<String, String>, ConfigError> {
+    let pairs = properties::parse(text).map_err(|malformed| ConfigError::Syntax {
+        path: path.to_owned(),
+        line: malformed.line,
+        what: malformed.what,
+    })?;
+    Ok(pairs.into_iter().collect())
+}
+
+// `broker.id` and `node.id` are one thing; whichever is missing takes the other's value (KIP-1232).
+fn with_synonyms(mut values: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    for (from, to) in [("node.id", "broker.id"), ("broker.id", "node.id")] {
+        if let (Some(id), None) = (values.get(from).cloned(), values.get(to)) {
+            values.insert(to.to_owned(), id);
+        }
+    }
+    values
+}
+
+// `${provider:path:key}` would be a secret's name where a secret is expected.
+fn refuse_providers(values: &BTreeMap<String, String>) -> Result<(), ConfigError> {
+    let is_variable = |value: &str| {
+        let inside = value.split("${").skip(1).filter_map(|rest| rest.split_once('}'));
+        inside.into_iter().any(|(inside, _)| inside.contains(':'))
+    };
+    match values.iter().find(|(name, value)| governing_key(name).is_some() && is_variable(value)) {
+        Some((key, value)) => Err(ConfigError::Provider { key: key.clone(), value: one_line(value) }),
+        None => Ok(()),
+    }
+}
+
+fn warnings(values: &BTreeMap<String, String>) -> Vec<Warning> {
+    values.iter().filter_map(|(name, value)| warning(name, value)).collect()
+}
+
+fn warning(name: &str, value: &str) -> Option<Warning> {
+    let key = name.to_owned();
+    if name == "broker.id" {
+        return Some(Warning::Deprecated { key, instead: "node.id" });
+    }
+    let Some(row) = governing_key(name).filter(|row| row.scope == Scope::Broker) else {
+        let retired = RETIRED.iter().find(|(retired, _)| match retired.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix),
+            None => name == *retired,
+        });
+        return Some(match retired {
+            Some((_, hint)) => Warning::Retired { key, hint },
+            None => Warning::Unknown { key },
+        });
+    };
+    let without_effect = row.name != name || row.support == Support::Accepted;
+    let differs = row.parse(value).ok() != row.default_value();
+    (without_effect && differs).then(|| Warning::NoEffect { key, value: shown(row, value) })
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::Unknown { key } => write!(f, "Unknown configuration {key} is ignored"),
+            Warning::Retired { key, hint } => write!(f, "Configuration {key} is ignored: {hint}"),
+            Warning::NoEffect { key, value } => write!(f, "Configuration {key}={value} has no effect yet"),
+            Warning::Deprecated { key, instead } => {
+                write!(f, "Configuration {key} is outdated, use {instead}")
+            }
+        }
+    }
+}
+
+/// Keys that people still set although nothing reads them; a star ends a prefix.
+const RETIRED: &[(&str, &str)] = &[
+    ("zookeeper.*", "there is no ZooKeeper in this cluster"),
+    ("confluent.*", "it belongs to another distribution"),
+    ("jmx.*", "there is no Java here"),
+    ("log4j.*", "there is no Java here"),
+    ("auto.include.jmx.reporter", "there is no Java here"),
+    ("super.users", "it means nothing without authorizer.class.name"),
+    ("allow.everyone.if.no.acl.found", "it means nothing without authorizer.class.name"),
+    ("log.message.format.version", "there is only one message format"),
+    ("log.message.downconversion.enable", "there is only one message format"),
+    ("inter.broker.protocol.version", "features are versioned by kafka-features"),
+    ("log.message.timestamp.difference.max.ms", "log.message.timestamp.before.max.ms replaced it"),
+    ("broker.id.generation.enable", "every node has a node.id"),
+    ("reserved.broker.max.id", "every node has a node.id"),
+    ("control.plane.listener.name", "controller.listener.names replaced it"),
+    ("leader.imbalance.per.broker.percentage", "any imbalance is corrected"),
+    ("controlled.shutdown.max.retries", "brokers shut down through the controller"),
+    ("controlled.shutdown.retry.backoff.ms", "brokers shut down through the controller"),
+    ("offsets.commit.required.acks", "commits are always acknowledged by all replicas"),
+    ("group.coordinator.new.enable", "there is only one coordinator"),
+    ("password.encoder.*", "there is no ZooKeeper in this cluster"),
+    ("delegation.token.master.key", "delegation.token.secret.key replaced it"),
+    ("rlmm.config.*", "tiered storage is not built in yet"),
+    ("rsm.config.*", "tiered storage is not built in yet"),
+    ("host.name", "listeners replaced it"),
+    ("port", "listeners replaced it"),
+    ("advertised.host.name", "advertised.listeners replaced it"),
+    ("advertised.port", "advertised.listeners replaced it"),
+];
+
+/// What Kafka's shipped `server.properties` says, but for the place of the data.
+pub const SHIPPED: &str = "\
+process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=localhost:9093
+listeners=PLAINTEXT://:9092,CONTROLLER://:9093
+inter.broker.listener.name=PLAINTEXT
+advertised.listeners=PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,\
+SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL
+num.network.threads=3
+num.io.threads=8
+socket.send.buffer.bytes=102400
+socket.receive.buffer.bytes=102400
+socket.request.max.bytes=104857600
+log.dirs=./ottla-data
+num.partitions=1
+num.recovery.threads.per.data.dir=2
+offsets.topic.replication.factor=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+log.retention.hours=168
+log.segment.bytes=1073741824
+log.retention.check.interval.ms=300000
+";

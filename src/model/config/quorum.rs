@@ -1,0 +1,68 @@
+//! Who the controllers are, as the configuration says. It must never know who leads them.
+
+use super::broker::{BrokerConfig, Role, take};
+use super::endpoint::{HostPort, Voter};
+use super::error::ConfigError;
+use super::layers::Layers;
+
+const VOTERS: &str = "controller.quorum.voters";
+const BOOTSTRAP: &str = "controller.quorum.bootstrap.servers";
+
+pub(super) fn voters(layers: &Layers) -> Result<Vec<Voter>, ConfigError> {
+    let entries: Vec<String> = take(layers, VOTERS)?;
+    Ok(entries.iter().filter_map(|entry| Voter::parse(entry)).collect())
+}
+
+pub(super) fn bootstrap_servers(layers: &Layers) -> Result<Vec<HostPort>, ConfigError> {
+    let entries: Vec<String> = take(layers, BOOTSTRAP)?;
+    Ok(entries.iter().filter_map(|entry| HostPort::parse(entry)).collect())
+}
+
+/// Kafka's rules. A combined node may leave out both keys: there is only one controller it could mean.
+pub(super) fn check(config: &BrokerConfig) -> Result<(), ConfigError> {
+    let voters = &config.controller_quorum_voters;
+    let alone = config.has_role(Role::Broker) && config.has_role(Role::Controller);
+    if voters.is_empty() && config.controller_quorum_bootstrap_servers.is_empty() && !alone {
+        let allowed =
+            format!("the controllers as a list of host:port, or {VOTERS} as a list of id@host:port");
+        return Err(ConfigError::Missing { key: BOOTSTRAP, allowed });
+    }
+    let votes = voters.iter().any(|voter| voter.id == config.node_id);
+    let node = config.node_id;
+    if config.has_role(Role::Controller) && !voters.is_empty() && !votes {
+        let rule = format!("must have node.id {node}, since process.roles has controller");
+        return Err(ConfigError::conflict(VOTERS, written(voters), rule));
+    }
+    if !config.has_role(Role::Controller) && votes {
+        let rule = format!("must not have node.id {node}, since process.roles has no controller");
+        return Err(ConfigError::conflict(VOTERS, written(voters), rule));
+    }
+    if config.boolean("controller.quorum.auto.join.enable") && !config.has_role(Role::Controller) {
+        let rule = "is for nodes whose process.roles has controller";
+        return Err(ConfigError::conflict("controller.quorum.auto.join.enable", true, rule));
+    }
+    Ok(())
+}
+
+/// What is right in Kafka but not built here yet.
+pub(super) fn check_supported(config: &BrokerConfig) -> Result<(), ConfigError> {
+    if config.controller_quorum_voters.len() > 1 {
+        return Err(ConfigError::SeveralControllers {
+            key: VOTERS,
+            value: written(&config.controller_quorum_voters),
+        });
+    }
+    if config.controller_quorum_bootstrap_servers.len() > 1 {
+        let value = written(&config.controller_quorum_bootstrap_servers);
+        return Err(ConfigError::SeveralControllers { key: BOOTSTRAP, value });
+    }
+    if !(config.has_role(Role::Broker) && config.has_role(Role::Controller)) {
+        let role = if config.has_role(Role::Broker) { "broker" } else { "controller" };
+        return Err(ConfigError::SeparateRoles { value: role.to_owned() });
+    }
+    Ok(())
+}
+
+fn written<T: ToString>(entries: &[T]) -> String {
+    entries.iter().map(T::to_string).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,51 @@
+//! The configuration reference page, made from the table so that it cannot disagree with the code.
+//! It must never say what the table does not.
+
+use std::fmt::Write;
+
+use super::key::{ConfigKey, Support};
+use super::table::{BROKER_KEYS, TOPIC_KEYS};
+
+/// A Markdown page of every key: name, type, default, allowed values, support and meaning.
+pub fn reference_markdown() -> String {
+    let mut page = String::from(PREFACE);
+    section(&mut page, "Broker", BROKER_KEYS);
+    section(&mut page, "Topic", TOPIC_KEYS);
+    page
+}
+
+const PREFACE: &str = "# Configuration reference
+
+Names, types, defaults and limits are those of Apache Kafka 4.4. This page is generated from the table in
+`src/model/config/table/`; do not edit it.
+
+- **honoured**: the broker acts on it.
+- **accepted**: valid, but without effect yet.
+- **refused**: anything but the default stops the start, because ignoring it would break what it promises.
+";
+
+fn section(page: &mut String, title: &str, keys: &[ConfigKey]) {
+    let mut keys: Vec<&ConfigKey> = keys.iter().collect();
+    keys.sort_by_key(|key| key.name);
+    let line = "| name | type | default | allowed | support | meaning |\n|---|---|---|---|---|---|";
+    writeln!(page, "\n## {title} settings\n\n{line}").expect("a string takes every write");
+    for key in keys {
+        writeln!(page, "{}", row(key)).expect("a string takes every write");
+    }
+}
+
+fn row(key: &ConfigKey) -> String {
+    let default = match key.default {
+        Some("") => "empty".to_owned(),
+        Some(text) => format!("`{}`", text.replace(',', ", ")),
+        None if key.required => "must be set".to_owned(),
+        None => "none".to_owned(),
+    };
+    let support = match key.support {
+        Support::Honoured => "honoured".to_owned(),
+        Support::Accepted => "accepted".to_owned(),
+        Support::Refused(why) => format!("refused: {why}"),
+    };
+    let (kind, allowed) = (key.kind.name(), key.allowed());
+    format!("| `{}` | {kind} | {default} | {allowed} | {support} | {} |", key.name, key.doc)
+}

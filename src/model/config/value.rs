@@ -1,0 +1,121 @@
+//! A parsed configuration value, read and written as Kafka reads and writes it.
+//! It must never know which key it belongs to.
+
+use std::fmt;
+
+use super::key::Kind;
+
+#[derive(Clone, PartialEq)]
+pub enum Value {
+    Boolean(bool),
+    String(String),
+    Int(i32),
+    Short(i16),
+    Long(i64),
+    Double(f64),
+    List(Vec<String>),
+    Class(String),
+    Password(String),
+}
+
+impl Value {
+    /// `text` without surrounding space; none if it is not of this kind.
+    pub fn parse(kind: Kind, text: &str) -> Option<Value> {
+        Some(match kind {
+            Kind::Boolean if text.eq_ignore_ascii_case("true") => Value::Boolean(true),
+            Kind::Boolean if text.eq_ignore_ascii_case("false") => Value::Boolean(false),
+            Kind::Boolean => return None,
+            Kind::String => Value::String(text.to_owned()),
+            Kind::Int => Value::Int(text.parse().ok()?),
+            Kind::Short => Value::Short(text.parse().ok()?),
+            Kind::Long => Value::Long(text.parse().ok()?),
+            Kind::Double => Value::Double(text.parse().ok().filter(|x: &f64| !x.is_nan())?),
+            Kind::List if text.is_empty() => Value::List(Vec::new()),
+            Kind::List => Value::List(text.split(',').map(|item| item.trim().to_owned()).collect()),
+            Kind::Class => Value::Class(text.to_owned()),
+            Kind::Password => Value::Password(text.to_owned()),
+        })
+    }
+
+    pub fn as_whole(&self) -> Option<i64> {
+        match *self {
+            Value::Int(n) => Some(n.into()),
+            Value::Short(n) => Some(n.into()),
+            Value::Long(n) => Some(n),
+            _ => None,
+        }
+    }
+
+    /// As DescribeConfigs shows it. A secret has no such form: callers that describe send null instead.
+    pub fn to_text(&self) -> String {
+        match self {
+            Value::Boolean(b) => b.to_string(),
+            Value::Int(n) => n.to_string(),
+            Value::Short(n) => n.to_string(),
+            Value::Long(n) => n.to_string(),
+            Value::Double(x) => double_text(*x),
+            Value::List(items) => items.join(","),
+            Value::String(s) | Value::Class(s) => s.clone(),
+            Value::Password(_) => HIDDEN.to_owned(),
+        }
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_text())
+    }
+}
+
+/// What stands where a secret would.
+pub const HIDDEN: &str = "[hidden]";
+
+// Tools compare these strings with what Kafka's Java writes: "0.5", "1.0E-4", "1.7976931348623157E308".
+fn double_text(x: f64) -> String {
+    if x == 0.0 || (1e-3..1e7).contains(&x.abs()) {
+        return format!("{x:?}");
+    }
+    let text = format!("{x:e}");
+    match text.split_once('e') {
+        Some((digits, power)) if digits.contains('.') => format!("{digits}E{power}"),
+        Some((digits, power)) => format!("{digits}.0E{power}"),
+        None => text,
+    }
+}
+
+/// How a typed field takes its value out of the table. A mismatch is a mistake in our table, not in the input.
+pub(super) trait FromValue: Sized {
+    fn from_value(value: Option<Value>) -> Option<Self>;
+}
+
+macro_rules! from_value {
+    ($($variant:ident => $type:ty;)*) => {$(
+        impl FromValue for $type {
+            fn from_value(value: Option<Value>) -> Option<$type> {
+                match value {
+                    Some(Value::$variant(inner)) => Some(inner),
+                    _ => None,
+                }
+            }
+        }
+    )*};
+}
+
+from_value! {
+    Boolean => bool;
+    String => String;
+    Int => i32;
+    Short => i16;
+    Long => i64;
+    Double => f64;
+    List => Vec<String>;
+}
+
+impl<T: FromValue> FromValue for Option<T> {
+    fn from_value(value: Option<Value>) -> Option<Option<T>> {
+        match value {
+            None => Some(None),
+            value => T::from_value(value).map(Some),
+        }
+    }
+}
