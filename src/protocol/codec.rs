@@ -117,3 +117,64 @@ pub(crate) fn nullable_text(
 fn share(owner: &Bytes, text: &str) -> StrBytes {
     StrBytes::from_utf8(owner.slice_ref(text.as_bytes())).expect("a str is UTF-8")
 }
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
+    use kafka_protocol::messages::{FetchRequest, MetadataRequest, MetadataResponse};
+
+    use super::*;
+
+    #[test]
+    fn a_frame_that_is_no_request_says_where_it_goes_wrong() {
+        let rows: [(&str, i16, i16, &[u8], &str); 6] = [
+            (
+                "twelve bytes that ask for gigabytes",
+                3,
+                0,
+                b"\x7f\xff\xff\xff\0\0\0\0\0\0\0\0",
+                "MetadataRequest v0.topics: an array of 2147483647 elements where 8 bytes remain at byte 0",
+            ),
+            (
+                "a name that ends too early",
+                3,
+                0,
+                b"\0\0\0\x01\0\x05ab",
+                "MetadataRequest v0.topics.name: 5 bytes needed where 2 remain at byte 6",
+            ),
+            (
+                "bytes left over",
+                3,
+                0,
+                b"\0\0\0\0xx",
+                "MetadataRequest v0: 2 bytes more than the structure has at byte 4",
+            ),
+            ("no such API", 4, 0, b"", "API 4: no such API is served"),
+            ("no such version", 3, 14, b"", "Metadata v14: this version is not served"),
+            (
+                "an API with a codec of its own",
+                1,
+                4,
+                b"",
+                "FetchRequest v4: only the codec written for it reads this message",
+            ),
+        ];
+        for (what, api_key, version, body, why) in rows {
+            let body = Bytes::from_static(body);
+            let malformed = match api_key {
+                1 => decode::<FetchRequest>(api_key, version, body).expect_err(what),
+                _ => decode::<MetadataRequest>(api_key, version, body).expect_err(what),
+            };
+            assert_eq!(malformed.to_string(), why, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_field_without_room_in_the_version_cannot_be_encoded() {
+        let topic = MetadataResponseTopic::default().with_topic_authorized_operations(1);
+        let response = MetadataResponse::default().with_topics(vec![topic]);
+        assert!(encode(&response, 8, &mut BytesMut::new()).is_ok());
+        let malformed = encode(&response, 7, &mut BytesMut::new()).unwrap_err();
+        assert!(malformed.to_string().starts_with("MetadataResponse v7: "), "{malformed}");
+    }
+}

@@ -82,3 +82,86 @@ pub fn read_response_header(frame: &mut Bytes, api: &ApiRow, version: i16) -> Re
     frame.advance(length);
     Ok(correlation_id)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::ApiKey;
+
+    /// A frame whose header reads as expected, with `body` left behind it.
+    fn check(what: &str, frame: &'static [u8], expected: (i16, i16, Option<&'static str>), body: &[u8]) {
+        let mut rest = Bytes::from_static(frame);
+        let header = read_request_header(&mut rest).expect(what);
+        let (api_key, api_version, client_id) = expected;
+        let client_id = client_id.map(StrBytes::from);
+        assert_eq!(header, RequestHeader { api_key, api_version, correlation_id: 7, client_id }, "{what}");
+        assert_eq!(rest, body, "{what}");
+    }
+
+    #[test]
+    fn requests() {
+        check("version 1", b"\0\0\0\x03\0\0\0\x07\0\x02kcBODY", (0, 3, Some("kc")), b"BODY");
+        check("without a client id", b"\0\x01\0\x04\0\0\0\x07\xff\xffBODY", (1, 4, None), b"BODY");
+        check("version 2", b"\0\0\0\x09\0\0\0\x07\0\x02kc\0BODY", (0, 9, Some("kc")), b"BODY");
+        check("with tagged fields", b"\0\0\0\x09\0\0\0\x07\0\x02kc\x01\x05\x02xyB", (0, 9, Some("kc")), b"B");
+        check(
+            "ApiVersions is asked with a new header",
+            b"\0\x12\0\x03\0\0\0\x07\0\0\0B",
+            (18, 3, Some("")),
+            b"B",
+        );
+    }
+
+    #[test]
+    fn what_is_not_served_can_still_be_told() {
+        check("ApiVersions from the future", b"\0\x12\0\x63\0\0\0\x07\0\x02kc", (18, 99, Some("kc")), b"");
+        check(
+            "... with tags we cannot read",
+            b"\0\x12\0\x63\0\0\0\x07\0\x01k\xff",
+            (18, 99, Some("k")),
+            b"\xff",
+        );
+        check("an API that nobody has", b"\x30\x39\0\0\0\0\0\x07\0\x02kc!", (12345, 0, Some("kc")), b"!");
+        check("ControlledShutdown 0, which has no client id", b"\0\x07\0\0\0\0\0\x07", (7, 0, None), b"");
+    }
+
+    #[test]
+    fn a_served_request_has_to_be_whole() {
+        for version in [3i16, 9] {
+            let mut frame = BytesMut::new();
+            let header = RequestHeader {
+                api_key: 0,
+                api_version: version,
+                correlation_id: 7,
+                client_id: Some("kc".into()),
+            };
+            write_request_header(&mut frame, &header);
+            let frame = frame.freeze();
+            assert_eq!(read_request_header(&mut frame.clone()), Ok(header));
+            for cut in 0..frame.len() {
+                assert!(read_request_header(&mut frame.slice(..cut)).is_err(), "v{version} cut at {cut}");
+            }
+        }
+        let malformed =
+            read_request_header(&mut Bytes::from_static(b"\0\0\0\x03\0\0\0\x07\0\x01\xff")).unwrap_err();
+        assert_eq!(malformed.to_string(), "request header: a string that is not UTF-8 at byte 8");
+    }
+
+    #[test]
+    fn responses() {
+        let rows: [(ApiKey, i16, &[u8]); 4] = [
+            (ApiKey::Metadata, 8, b"\0\0\0\x07"),
+            (ApiKey::Metadata, 9, b"\0\0\0\x07\0"),
+            (ApiKey::ApiVersions, 0, b"\0\0\0\x07"),
+            (ApiKey::ApiVersions, 5, b"\0\0\0\x07"),
+        ];
+        for (api, version, golden) in rows {
+            let mut buf = BytesMut::new();
+            write_response_header(&mut buf, api.row(), version, 7);
+            assert_eq!(buf, golden, "{api:?} v{version}");
+            let mut frame = buf.freeze();
+            assert_eq!(read_response_header(&mut frame, api.row(), version), Ok(7));
+            assert!(frame.is_empty());
+        }
+    }
+}

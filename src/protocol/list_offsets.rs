@@ -54,3 +54,58 @@ pub fn write_response(
 fn typed(version: i16) -> i16 {
     version.min(ApiKey::ListOffsets.row().typed_max)
 }
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+    use kafka_protocol::messages::list_offsets_response::{
+        ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
+    };
+
+    use super::*;
+
+    fn request() -> ListOffsetsRequest {
+        let partition = ListOffsetsPartition::default()
+            .with_partition_index(2)
+            .with_timestamp(timestamp::EARLIEST_PENDING_UPLOAD);
+        let topic = ListOffsetsTopic::default()
+            .with_name(kafka_protocol::messages::TopicName("t".into()))
+            .with_partitions(vec![partition]);
+        ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![topic])
+    }
+
+    #[test]
+    fn golden_requests() {
+        let rows: [(i16, &[u8]); 3] = [
+            (1, b"\xff\xff\xff\xff\0\0\0\x01\0\x01t\0\0\0\x01\0\0\0\x02\xff\xff\xff\xff\xff\xff\xff\xfa"),
+            (
+                6,
+                b"\xff\xff\xff\xff\0\x02\x02t\x02\0\0\0\x02\xff\xff\xff\xff\
+                  \xff\xff\xff\xff\xff\xff\xff\xfa\0\0\0",
+            ),
+            (
+                11,
+                b"\xff\xff\xff\xff\0\x02\x02t\x02\0\0\0\x02\xff\xff\xff\xff\
+                  \xff\xff\xff\xff\xff\xff\xff\xfa\0\0\0\0\0\0\0",
+            ),
+        ];
+        for (version, golden) in rows {
+            let mut buf = BytesMut::new();
+            write_request(&request(), version, &mut buf).unwrap();
+            assert_eq!(buf, golden, "v{version}");
+            assert_eq!(read_request(version, buf.freeze()).unwrap(), request());
+        }
+    }
+
+    #[test]
+    fn responses_come_back_in_every_version() {
+        let partition = ListOffsetsPartitionResponse::default().with_timestamp(5).with_offset(9);
+        let topic = ListOffsetsTopicResponse::default().with_partitions(vec![partition]);
+        let response = ListOffsetsResponse::default().with_topics(vec![topic]);
+        for version in ApiKey::ListOffsets.row().versions() {
+            let mut buf = BytesMut::new();
+            write_response(&response, version, &mut buf).unwrap();
+            assert_eq!(read_response(version, buf.freeze()).unwrap(), response, "v{version}");
+        }
+    }
+}

@@ -276,3 +276,6 @@ fn read_features(body: &Bytes, reader: &mut Reader<'_>) -> Result<Vec<(StrBytes,
 fn form_of(version: i16) -> Form {
     Form::of(version, 3)
 }
+
+#[cfg(test)]
+mod tests;
