@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 from .tools import DIES_WITH_US, HERE, INSTALLED, JARS, QUICK_START
 from .wait import wait_for
 
-STARTS_WITHIN = 60
+STARTS_WITHIN = 90
 STOPS_WITHIN = 30
 
 
