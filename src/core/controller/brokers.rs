@@ -1,0 +1,125 @@
+//! Brokers come, stay and go: registration, heartbeats, fencing (KIP-631), and the first records of a cluster.
+
+use ottla_model::feature::METADATA_VERSION;
+use ottla_model::image::{Endpoint, FeatureRange};
+use ottla_model::record::{
+    BrokerRegistrationChangeRecord, FeatureLevelRecord, FencingChange, LeaderChange, MetadataRecord,
+    PartitionChangeRecord, RegisterBrokerRecord,
+};
+use ottla_model::{BrokerEpoch, DirectoryId, NodeId};
+use ottla_protocol::ErrorCode;
+use uuid::Uuid;
+
+use super::{Decision, Refusal, Reply, View};
+
+/// A broker that introduces itself.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    pub id: NodeId,
+    /// New at each start of the process.
+    pub incarnation: Uuid,
+    pub endpoints: Vec<Endpoint>,
+    pub rack: Option<String>,
+    pub log_dirs: Vec<DirectoryId>,
+    pub features: Vec<FeatureRange>,
+}
+
+/// What the controller thinks of a broker after its heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeartbeatAnswer {
+    pub fenced: bool,
+    pub should_shut_down: bool,
+    pub caught_up: bool,
+}
+
+pub(super) struct Wish {
+    pub metadata_offset: i64,
+    pub want_fence: bool,
+    pub want_shutdown: bool,
+}
+
+pub(super) fn bootstrap(view: &View<'_>, metadata_version: i16, features: Vec<(String, i16)>) -> Decision {
+    if view.image.feature(METADATA_VERSION) > 0 {
+        return Decision::only(Reply::Bootstrapped);
+    }
+    let level = |name: &str, feature_level: i16| {
+        MetadataRecord::FeatureLevel(FeatureLevelRecord { name: name.to_owned(), feature_level })
+    };
+    let mut records = vec![level(METADATA_VERSION, metadata_version)];
+    records.extend(features.iter().map(|(name, feature_level)| level(name, *feature_level)));
+    Decision { records, reply: Reply::Bootstrapped }
+}
+
+pub(super) fn register(view: &View<'_>, new: Registration) -> Decision {
+    if let Some(known) = view.image.broker(new.id)
+        && known.incarnation != new.incarnation
+        && view.sessions.contains(&new.id)
+    {
+        // Two processes with one id: the one that is there stays until its session ends.
+        let message = format!("Another broker is registered with that broker id. If the broker was recently restarted this should self-resolve once the heartbeat timeout expires: node {}", new.id);
+        let refusal = Refusal::new(ErrorCode::DuplicateBrokerRegistration, message);
+        return Decision::only(Reply::BrokerRegistered(Err(refusal)));
+    }
+    let epoch = BrokerEpoch(view.next_offset);
+    let record = RegisterBrokerRecord {
+        broker_id: new.id,
+        incarnation_id: new.incarnation,
+        broker_epoch: epoch,
+        end_points: new.endpoints,
+        features: new.features,
+        rack: new.rack,
+        fenced: true,
+        log_dirs: new.log_dirs,
+        ..RegisterBrokerRecord::default()
+    };
+    let records = vec![MetadataRecord::RegisterBroker(record)];
+    Decision { records, reply: Reply::BrokerRegistered(Ok(epoch)) }
+}
+
+pub(super) fn heartbeat(view: &View<'_>, id: NodeId, epoch: BrokerEpoch, wish: Wish) -> Decision {
+    let refuse = |code: ErrorCode, why: String| Decision::only(Reply::Heartbeat(Err(Refusal::new(code, why))));
+    let Some(broker) = view.image.broker(id) else {
+        return refuse(ErrorCode::BrokerIdNotRegistered, format!("No broker is registered with id {id}."));
+    };
+    if broker.epoch != epoch {
+        let why = format!("Expected broker epoch {}, but got broker epoch {epoch}.", broker.epoch);
+        return refuse(ErrorCode::StaleBrokerEpoch, why);
+    }
+    // A broker may serve only once it has seen its own registration.
+    let caught_up = wish.metadata_offset >= epoch.0;
+    let fenced = wish.want_fence || wish.want_shutdown || (broker.fenced && !caught_up);
+    let answer = HeartbeatAnswer { fenced, should_shut_down: wish.want_shutdown, caught_up };
+    let mut records = Vec::new();
+    if fenced != broker.fenced {
+        records.push(MetadataRecord::BrokerRegistrationChange(BrokerRegistrationChangeRecord {
+            broker_id: id,
+            broker_epoch: epoch,
+            fenced: if fenced { FencingChange::Fence } else { FencingChange::Unfence },
+            ..BrokerRegistrationChangeRecord::default()
+        }));
+        if !fenced {
+            records.extend(take_the_lead(view, id));
+        }
+    }
+    Decision { records, reply: Reply::Heartbeat(Ok(answer)) }
+}
+
+// A broker that is back leads again what nobody else can lead, under a new epoch: its log may have lost what was
+// not flushed, and a consumer that read further must be able to tell (KIP-320).
+fn take_the_lead(view: &View<'_>, id: NodeId) -> Vec<MetadataRecord> {
+    let mut records = Vec::new();
+    for topic in view.image.topics() {
+        for (index, partition) in &topic.partitions {
+            let vacant = partition.leader.is_none_or(|leader| leader == id);
+            if vacant && partition.isr.contains(&id) {
+                records.push(MetadataRecord::PartitionChange(PartitionChangeRecord {
+                    partition_id: *index,
+                    topic_id: topic.id,
+                    leader: LeaderChange::To(id),
+                    ..PartitionChangeRecord::default()
+                }));
+            }
+        }
+    }
+    records
+}

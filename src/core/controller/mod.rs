@@ -1,0 +1,125 @@
+//! What the active controller decides: a command and the metadata image go in, metadata records and a reply come
+//! out. The image changes only by applying those records, once the quorum has agreed on them.
+//! It must never know how they are stored or sent.
+
+mod brokers;
+mod placement;
+mod producers;
+#[cfg(test)]
+mod stories;
+mod topics;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ottla_model::image::Image;
+use ottla_model::record::MetadataRecord;
+use ottla_model::{BrokerEpoch, NodeId, TopicId, TopicName};
+use ottla_protocol::ErrorCode;
+
+pub use brokers::{HeartbeatAnswer, Registration};
+pub use placement::Placement;
+pub use topics::{Created, NewTopic};
+
+/// An error that a client is told: the code, and one sentence that names what was wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: ErrorCode,
+    pub message: String,
+}
+
+impl Refusal {
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Refusal {
+        Refusal { code, message: message.into() }
+    }
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Refusal {
+        Refusal::new(code, code.message())
+    }
+}
+
+/// Something that a broker or a client asks of the controller.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// The first records of a new cluster: its feature levels.
+    Bootstrap { metadata_version: i16, features: Vec<(String, i16)> },
+    RegisterBroker(Registration),
+    Heartbeat { broker: NodeId, epoch: BrokerEpoch, metadata_offset: i64, want_fence: bool, want_shutdown: bool },
+    CreateTopics { topics: Vec<NewTopic>, validate_only: bool },
+    DeleteTopics { topics: Vec<TopicId> },
+    AllocateProducerIds { broker: NodeId, epoch: BrokerEpoch },
+}
+
+/// The answer to a [`Command`], valid once its records are applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    Bootstrapped,
+    BrokerRegistered(Result<BrokerEpoch, Refusal>),
+    Heartbeat(Result<HeartbeatAnswer, Refusal>),
+    TopicsCreated(Vec<(TopicName, Result<Created, Refusal>)>),
+    TopicsDeleted(Vec<(TopicId, Result<(), Refusal>)>),
+    ProducerIds(Result<ProducerIdBlock, Refusal>),
+    /// The controller is not the leader of the quorum, or stopped being it before the records were agreed on.
+    NotController,
+}
+
+/// A range of producer ids that one broker may hand out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerIdBlock {
+    pub first: i64,
+    pub len: i32,
+}
+
+/// Records to agree on, and what to say then.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    pub records: Vec<MetadataRecord>,
+    pub reply: Reply,
+}
+
+impl Decision {
+    fn only(reply: Reply) -> Decision {
+        Decision { records: Vec::new(), reply }
+    }
+}
+
+/// What a decision may look at besides the command.
+pub struct View<'a> {
+    /// The image with every record that is decided, agreed on or not.
+    pub image: &'a Image,
+    /// The offset that the next record will have; broker epochs are made of it.
+    pub next_offset: i64,
+    /// Brokers that were heard of within `broker.session.timeout.ms`.
+    pub sessions: &'a BTreeSet<NodeId>,
+    pub defaults: Defaults,
+    /// A source of random numbers.
+    pub chance: &'a mut dyn FnMut() -> u64,
+}
+
+/// The controller's own configuration, as far as it decides by it.
+#[derive(Clone, Copy, Debug)]
+pub struct Defaults {
+    pub num_partitions: i32,
+    pub replication_factor: i16,
+}
+
+/// Decides one command.
+pub fn decide(view: &mut View<'_>, command: Command) -> Decision {
+    match command {
+        Command::Bootstrap { metadata_version, features } => {
+            brokers::bootstrap(view, metadata_version, features)
+        }
+        Command::RegisterBroker(registration) => brokers::register(view, registration),
+        Command::Heartbeat { broker, epoch, metadata_offset, want_fence, want_shutdown } => {
+            let wish = brokers::Wish { metadata_offset, want_fence, want_shutdown };
+            brokers::heartbeat(view, broker, epoch, wish)
+        }
+        Command::CreateTopics { topics, validate_only } => topics::create(view, topics, validate_only),
+        Command::DeleteTopics { topics } => topics::delete(view, topics),
+        Command::AllocateProducerIds { broker, epoch } => producers::allocate(view, broker, epoch),
+    }
+}
+
+/// Configs of a topic as the client gave them, checked but not resolved.
+pub type Overrides = BTreeMap<String, String>;

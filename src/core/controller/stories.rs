@@ -1,0 +1,276 @@
+//! What the controller decides, told as rows.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ottla_model::image::{Endpoint, Image};
+use ottla_model::{BrokerEpoch, NodeId};
+use ottla_protocol::{ErrorCode, LeaderEpoch};
+use uuid::Uuid;
+
+use super::*;
+
+/// A controller whose every decision is agreed on at once.
+struct Cluster {
+    image: Image,
+    sessions: BTreeSet<NodeId>,
+    draws: u64,
+}
+
+impl Cluster {
+    fn new(brokers: i32) -> Cluster {
+        let mut cluster = Cluster { image: Image::empty(), sessions: BTreeSet::new(), draws: 0 };
+        for id in 1..=brokers {
+            let epoch = cluster.register(id, u128::from(id as u32)).expect("a new broker");
+            cluster.beat(id, epoch);
+        }
+        cluster
+    }
+
+    fn ask(&mut self, command: Command) -> Reply {
+        let draws = &mut self.draws;
+        let mut chance = || {
+            *draws += 1;
+            draws.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        };
+        let next_offset = self.image.offset + 1;
+        let mut view = View {
+            image: &self.image,
+            next_offset,
+            sessions: &self.sessions,
+            defaults: Defaults { num_partitions: 3, replication_factor: 1 },
+            chance: &mut chance,
+        };
+        let Decision { records, reply } = decide(&mut view, command);
+        for (record, offset) in records.iter().zip(next_offset..) {
+            self.image.apply_in_place(offset, LeaderEpoch(1), record).expect("a decided record applies");
+        }
+        reply
+    }
+
+    fn register(&mut self, id: i32, incarnation: u128) -> Result<BrokerEpoch, ErrorCode> {
+        let endpoint =
+            Endpoint { name: "PLAINTEXT".into(), host: "localhost".into(), port: 9092, security_protocol: 0 };
+        let registration = Registration {
+            id: NodeId(id),
+            incarnation: Uuid::from_u128(incarnation),
+            endpoints: vec![endpoint],
+            rack: None,
+            log_dirs: vec![Uuid::from_u128(1000)],
+            features: Vec::new(),
+        };
+        match self.ask(Command::RegisterBroker(registration)) {
+            Reply::BrokerRegistered(outcome) => outcome.map_err(|refusal| refusal.code),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn beat(&mut self, id: i32, epoch: BrokerEpoch) -> Reply {
+        let metadata_offset = self.image.offset;
+        self.sessions.insert(NodeId(id));
+        self.ask(Command::Heartbeat {
+            broker: NodeId(id),
+            epoch,
+            metadata_offset,
+            want_fence: false,
+            want_shutdown: false,
+        })
+    }
+
+    fn create(&mut self, topic: NewTopic) -> Result<Created, ErrorCode> {
+        let command = Command::CreateTopics { topics: vec![topic], validate_only: false };
+        match self.ask(command) {
+            Reply::TopicsCreated(mut outcomes) => outcomes.remove(0).1.map_err(|refusal| refusal.code),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn topic(name: &str, partitions: i32, replication_factor: i16) -> NewTopic {
+    NewTopic {
+        name: Arc::from(name),
+        partitions,
+        replication_factor,
+        assignments: Vec::new(),
+        configs: Vec::new(),
+    }
+}
+
+fn assigned(name: &str, assignments: &[(i32, &[i32])]) -> NewTopic {
+    let replicas = |ids: &[i32]| ids.iter().map(|id| NodeId(*id)).collect();
+    let assignments = assignments.iter().map(|(index, ids)| (*index, replicas(ids))).collect();
+    NewTopic { assignments, ..topic(name, -1, -1) }
+}
+
+fn configured(key: &str, value: Option<&str>) -> NewTopic {
+    let configs = vec![(key.to_owned(), value.map(str::to_owned))];
+    NewTopic { configs, ..topic("configured", 1, 1) }
+}
+
+#[test]
+fn topics_are_created_or_refused_as_kafka_does() {
+    use ErrorCode::{
+        InvalidConfig, InvalidPartitions, InvalidReplicaAssignment, InvalidReplicationFactor, InvalidRequest,
+        InvalidTopicException, PolicyViolation, TopicAlreadyExists,
+    };
+    let rows = [
+        ("defaults", topic("a", -1, -1), Ok(3)),
+        ("numbers", topic("a", 7, 2), Ok(7)),
+        ("more replicas than brokers", topic("a", 1, 4), Err(InvalidReplicationFactor)),
+        ("no replicas", topic("a", 1, 0), Err(InvalidReplicationFactor)),
+        ("no partitions", topic("a", 0, 1), Err(InvalidPartitions)),
+        ("negative partitions", topic("a", -2, 1), Err(InvalidPartitions)),
+        ("too many partitions at once", topic("a", 10_001, 1), Err(PolicyViolation)),
+        ("a bad name", topic("a b", 1, 1), Err(InvalidTopicException)),
+        ("an empty name", topic("", 1, 1), Err(InvalidTopicException)),
+        ("a name that is there", topic("there.is", 1, 1), Err(TopicAlreadyExists)),
+        ("a name that collides", topic("there_is", 1, 1), Err(InvalidTopicException)),
+        ("by hand", assigned("a", &[(0, &[1, 2]), (1, &[2, 3])]), Ok(2)),
+        ("by hand, with a gap", assigned("a", &[(0, &[1]), (2, &[1])]), Err(InvalidReplicaAssignment)),
+        ("by hand, uneven", assigned("a", &[(0, &[1]), (1, &[1, 2])]), Err(InvalidReplicaAssignment)),
+        ("by hand, to nobody", assigned("a", &[(0, &[])]), Err(InvalidReplicaAssignment)),
+        ("by hand, to a stranger", assigned("a", &[(0, &[9])]), Err(InvalidReplicaAssignment)),
+        ("by hand, twice to one", assigned("a", &[(0, &[1, 1])]), Err(InvalidReplicaAssignment)),
+        ("by hand, a partition twice", assigned("a", &[(0, &[1]), (0, &[2])]), Err(InvalidReplicaAssignment)),
+        (
+            "by hand and by number",
+            NewTopic { partitions: 1, ..assigned("a", &[(0, &[1])]) },
+            Err(InvalidRequest),
+        ),
+        ("a config", configured("retention.ms", Some("1000")), Ok(1)),
+        ("a config that does not exist", configured("retention", Some("1")), Err(InvalidConfig)),
+        ("a config with a bad value", configured("retention.ms", Some("soon")), Err(InvalidConfig)),
+        ("a config without a value", configured("retention.ms", None), Err(InvalidConfig)),
+    ];
+    for (story, asked, expected) in rows {
+        let mut cluster = Cluster::new(3);
+        cluster.create(topic("there.is", 1, 1)).expect("a first topic");
+        let name = asked.name.clone();
+        let outcome = cluster.create(asked);
+        assert_eq!(outcome.clone().map(|created| created.partitions), expected, "{story}");
+        if let Ok(created) = outcome {
+            let known = cluster.image.topic(&name).expect(story);
+            assert_eq!((known.id, known.partitions.len() as i32), (created.id, created.partitions), "{story}");
+        }
+    }
+}
+
+#[test]
+fn leaders_go_round_the_brokers() {
+    let mut cluster = Cluster::new(3);
+    cluster.create(topic("a", 6, 2)).expect("created");
+    let mut led: BTreeMap<i32, usize> = BTreeMap::new();
+    for partition in cluster.image.topic("a").expect("there").partitions.values() {
+        assert_eq!(partition.replicas.len(), 2);
+        assert_ne!(partition.replicas[0], partition.replicas[1]);
+        *led.entry(partition.leader.expect("a leader").0).or_default() += 1;
+    }
+    assert_eq!(led.into_values().collect::<Vec<_>>(), [2, 2, 2]);
+}
+
+#[test]
+fn trying_out_creates_nothing() {
+    let mut cluster = Cluster::new(1);
+    let before = cluster.image.clone();
+    let command = Command::CreateTopics { topics: vec![topic("a", 1, 1)], validate_only: true };
+    let Reply::TopicsCreated(outcomes) = cluster.ask(command) else { panic!("another reply") };
+    assert!(outcomes[0].1.is_ok());
+    assert_eq!(cluster.image, before);
+}
+
+#[test]
+fn deleting_is_by_id_and_once() {
+    let mut cluster = Cluster::new(1);
+    let id = cluster.create(topic("a", 1, 1)).expect("created").id;
+    let stranger = Uuid::from_u128(77);
+    let Reply::TopicsDeleted(outcomes) = cluster.ask(Command::DeleteTopics { topics: vec![id, stranger, id] })
+    else {
+        panic!("another reply")
+    };
+    let codes: Vec<_> = outcomes.into_iter().map(|(_, o)| o.map_err(|refusal| refusal.code)).collect();
+    assert_eq!(codes, [Ok(()), Err(ErrorCode::UnknownTopicId), Err(ErrorCode::UnknownTopicId)]);
+    assert!(cluster.image.topic("a").is_none());
+}
+
+#[test]
+fn a_second_process_with_the_same_id_has_to_wait() {
+    let mut cluster = Cluster::new(1);
+    assert_eq!(cluster.register(1, 2), Err(ErrorCode::DuplicateBrokerRegistration));
+    cluster.sessions.clear();
+    assert!(cluster.register(1, 2).is_ok(), "the first one is not heard of any more");
+}
+
+#[test]
+fn a_broker_that_is_back_leads_under_a_new_epoch() {
+    let mut cluster = Cluster::new(1);
+    cluster.create(topic("a", 1, 1)).expect("created");
+    let epoch = |cluster: &Cluster| cluster.image.partition("a", 0).expect("there").leader_epoch;
+    assert_eq!(epoch(&cluster), LeaderEpoch(0));
+    cluster.sessions.clear();
+    let broker_epoch = cluster.register(1, 2).expect("back");
+    assert_eq!(epoch(&cluster), LeaderEpoch(0), "nothing is led before the broker is unfenced");
+    cluster.beat(1, broker_epoch);
+    assert_eq!(epoch(&cluster), LeaderEpoch(1));
+}
+
+#[test]
+fn heartbeats_are_answered_only_to_the_registered() {
+    let mut cluster = Cluster::new(1);
+    let epoch = cluster.image.broker(NodeId(1)).expect("there").epoch;
+    let rows = [
+        (1, epoch, None),
+        (1, BrokerEpoch(epoch.0 + 1), Some(ErrorCode::StaleBrokerEpoch)),
+        (2, epoch, Some(ErrorCode::BrokerIdNotRegistered)),
+    ];
+    for (id, epoch, expected) in rows {
+        let Reply::Heartbeat(outcome) = cluster.beat(id, epoch) else { panic!("another reply") };
+        assert_eq!(outcome.err().map(|refusal| refusal.code), expected, "node {id}, {epoch:?}");
+    }
+}
+
+#[test]
+fn a_broker_is_fenced_until_it_has_seen_its_own_registration() {
+    let mut cluster = Cluster::new(0);
+    let epoch = cluster.register(1, 1).expect("new");
+    let beat = |offset| Command::Heartbeat {
+        broker: NodeId(1),
+        epoch,
+        metadata_offset: offset,
+        want_fence: false,
+        want_shutdown: false,
+    };
+    let rows = [(epoch.0 - 1, true), (epoch.0, false)];
+    for (offset, fenced) in rows {
+        let Reply::Heartbeat(Ok(answer)) = cluster.ask(beat(offset)) else { panic!("another reply") };
+        assert_eq!(answer.fenced, fenced, "metadata offset {offset}");
+        assert_eq!(cluster.image.broker(NodeId(1)).expect("there").fenced, fenced);
+    }
+}
+
+#[test]
+fn producer_ids_are_given_once() {
+    let mut cluster = Cluster::new(2);
+    let mut firsts = Vec::new();
+    for id in [1, 2, 1] {
+        let epoch = cluster.image.broker(NodeId(id)).expect("there").epoch;
+        match cluster.ask(Command::AllocateProducerIds { broker: NodeId(id), epoch }) {
+            Reply::ProducerIds(Ok(block)) => firsts.push((block.first, block.len)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(firsts, [(0, 1000), (1000, 1000), (2000, 1000)]);
+    let stale = Command::AllocateProducerIds { broker: NodeId(1), epoch: BrokerEpoch(999) };
+    assert!(matches!(cluster.ask(stale), Reply::ProducerIds(Err(r)) if r.code == ErrorCode::StaleBrokerEpoch));
+}
+
+#[test]
+fn a_cluster_is_bootstrapped_once() {
+    let mut cluster = Cluster::new(0);
+    let bootstrap =
+        || Command::Bootstrap { metadata_version: 25, features: vec![("group.version".into(), 1)] };
+    for _ in 0..2 {
+        assert_eq!(cluster.ask(bootstrap()), Reply::Bootstrapped);
+        assert_eq!(cluster.image.feature("metadata.version"), 25);
+        assert_eq!(cluster.image.offset, 1, "two records, and no more");
+    }
+}

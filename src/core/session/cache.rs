@@ -1,0 +1,152 @@
+//! The cache of fetch sessions: who gets a place, who loses it, and the steps of one request.
+
+use std::collections::BTreeMap;
+
+use ottla_protocol::ErrorCode;
+
+use super::{
+    Context, FINAL_EPOCH, FetchKey, INITIAL_EPOCH, Position, Session, SessionRequest, Told, next_epoch,
+};
+
+/// How many sessions there may be, and how long an unused one keeps its place against newcomers.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// `max.incremental.fetch.session.cache.slots`
+    pub slots: usize,
+    /// Kafka's MIN_INCREMENTAL_FETCH_SESSION_EVICTION_MS
+    pub eviction_ms: i64,
+}
+
+/// Every fetch session of a broker.
+#[derive(Debug)]
+pub struct Sessions {
+    limits: Limits,
+    sessions: BTreeMap<i32, Session>,
+}
+
+impl Sessions {
+    pub fn new(limits: Limits) -> Sessions {
+        Sessions { limits, sessions: BTreeMap::new() }
+    }
+
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// Begins a request: `named` are the partitions it lists, `forgotten` those that it drops, `by_id` whether
+    /// it names topics by id. An incremental request's session has them merged in when this returns.
+    pub fn begin(
+        &mut self,
+        request: SessionRequest,
+        by_id: bool,
+        named: impl IntoIterator<Item = (FetchKey, Position)>,
+        forgotten: impl IntoIterator<Item = FetchKey>,
+        now_ms: i64,
+    ) -> Context {
+        if request.epoch == INITIAL_EPOCH || request.epoch == FINAL_EPOCH {
+            self.sessions.remove(&request.id);
+            return if request.epoch == FINAL_EPOCH { Context::Sessionless } else { Context::Full };
+        }
+        let Some(session) = self.sessions.get_mut(&request.id) else {
+            return Context::Refused(ErrorCode::FetchSessionIdNotFound);
+        };
+        if session.epoch != request.epoch {
+            return Context::Refused(ErrorCode::InvalidFetchSessionEpoch);
+        }
+        if session.by_id != by_id {
+            return Context::Refused(ErrorCode::FetchSessionTopicIdError);
+        }
+        for (key, position) in named {
+            session.follow(key, position);
+        }
+        for key in forgotten {
+            session.forget(&key);
+        }
+        if session.partitions.is_empty() {
+            self.sessions.remove(&request.id);
+            return Context::Sessionless;
+        }
+        session.epoch = next_epoch(session.epoch);
+        session.used_ms = now_ms;
+        Context::Incremental { id: request.id }
+    }
+
+    /// The partitions of a session in the order in which they are to be served.
+    pub fn partitions(&self, id: i32) -> Vec<(FetchKey, Position)> {
+        let Some(session) = self.sessions.get(&id) else { return Vec::new() };
+        session.order.values().map(|key| (key.clone(), session.partitions[key].position)).collect()
+    }
+
+    /// Ends a full request: a session over `served`, if there is a place. Returns its id, or 0 without one.
+    /// `id` is a random positive number; the caller draws another if this one is taken.
+    pub fn create(
+        &mut self,
+        id: i32,
+        by_id: bool,
+        served: impl IntoIterator<Item = (FetchKey, Position, Told)>,
+        now_ms: i64,
+    ) -> i32 {
+        let mut session = Session::new(by_id, now_ms);
+        for (key, position, told) in served {
+            session.follow(key.clone(), position);
+            if let Some(followed) = session.partitions.get_mut(&key) {
+                followed.worth_telling(&told);
+            }
+        }
+        let free = !session.partitions.is_empty() && id > 0 && !self.sessions.contains_key(&id);
+        if !free || !self.make_room(session.partitions.len(), now_ms) {
+            return 0;
+        }
+        self.sessions.insert(id, session);
+        id
+    }
+
+    /// Ends an incremental request: for each of `answers`, in order, whether the response must mention it.
+    /// The session may have been closed or advanced meanwhile by another connection: then the whole request
+    /// fails with that error.
+    pub fn finish(
+        &mut self,
+        request: SessionRequest,
+        answers: &[(FetchKey, Told)],
+    ) -> Result<Vec<bool>, ErrorCode> {
+        let Some(session) = self.sessions.get_mut(&request.id) else {
+            return Err(ErrorCode::FetchSessionIdNotFound);
+        };
+        if session.epoch != next_epoch(request.epoch) {
+            return Err(ErrorCode::InvalidFetchSessionEpoch);
+        }
+        let mut mention = Vec::with_capacity(answers.len());
+        for (key, told) in answers {
+            let tell = session.partitions.get_mut(key).is_some_and(|f| f.worth_telling(told));
+            if tell && told.records {
+                session.to_the_back(key);
+            }
+            mention.push(tell);
+        }
+        Ok(mention)
+    }
+
+    // A place is free, or is taken from the session unused for longest, or from a smaller one that is old enough.
+    fn make_room(&mut self, size: usize, now_ms: i64) -> bool {
+        if self.sessions.len() < self.limits.slots {
+            return true;
+        }
+        let Some((&stalest, session)) = self.sessions.iter().min_by_key(|(_, s)| s.used_ms) else {
+            return false;
+        };
+        if now_ms - session.used_ms > self.limits.eviction_ms {
+            self.sessions.remove(&stalest);
+            return true;
+        }
+        let smallest = self.sessions.iter().min_by_key(|(_, s)| (s.partitions.len(), s.created_ms));
+        let evict = smallest.and_then(|(&id, s)| {
+            let old = now_ms - s.created_ms > self.limits.eviction_ms;
+            (old && s.partitions.len() < size).then_some(id)
+        });
+        evict.is_some_and(|id| self.sessions.remove(&id).is_some())
+    }
+}

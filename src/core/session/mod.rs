@@ -1,0 +1,176 @@
+//! Incremental fetch sessions (KIP-227): which partitions a fetcher follows without naming them each time, and
+//! which of them a response must mention. One bounded cache for the whole broker, shared by all connections.
+//! It never reads a log and knows no versions: the caller resolves topics, reads, and asks what to send.
+
+mod cache;
+#[cfg(test)]
+mod stories;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ottla_model::TopicId;
+use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
+
+pub use cache::{Limits, Sessions};
+
+/// What a request says of its session: id 0 and epoch 0 ask for a new one, epoch -1 for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionRequest {
+    pub id: i32,
+    pub epoch: i32,
+}
+
+/// The epoch with which a fetcher says that it wants no session, or closes the one it names.
+pub const FINAL_EPOCH: i32 = -1;
+/// The epoch of a request that names all of its partitions and asks for a session.
+pub const INITIAL_EPOCH: i32 = 0;
+
+/// A partition as the fetcher names it: by topic id from Fetch v13 on, by name before.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FetchKey {
+    pub topic: FetchTopic,
+    pub partition: i32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FetchTopic {
+    Id(TopicId),
+    Name(Arc<str>),
+}
+
+/// Where the fetcher is in one partition, as of its last word on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    pub fetch_offset: Offset,
+    pub max_bytes: i32,
+    pub current_leader_epoch: LeaderEpoch,
+    pub last_fetched_epoch: LeaderEpoch,
+    /// The log start offset of a follower, -1 from a consumer.
+    pub log_start_offset: Offset,
+}
+
+/// How a request is to be served.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Context {
+    /// Serve what the request named and remember nothing.
+    Sessionless,
+    /// Serve everything; then offer it to [`Sessions::create`].
+    Full,
+    /// Serve the partitions of this session, and answer with what changed.
+    Incremental { id: i32 },
+    /// The request named a session that is not there, or not at that epoch.
+    Refused(ErrorCode),
+}
+
+/// What a response would say of a partition, as far as it decides whether it is said at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub error: ErrorCode,
+    pub records: bool,
+    pub high_watermark: Offset,
+    pub log_start_offset: Offset,
+    /// A preferred replica or a diverging epoch: always worth saying.
+    pub redirect: bool,
+}
+
+/// One partition of a session.
+#[derive(Clone, Debug)]
+struct Followed {
+    position: Position,
+    high_watermark: Offset,
+    log_start_offset: Offset,
+    /// Its place in the order of service; a partition that had records goes to the back, so that one busy
+    /// partition cannot starve the others of `max_bytes`.
+    turn: u64,
+}
+
+impl Followed {
+    fn new(position: Position, turn: u64) -> Followed {
+        Followed { position, high_watermark: -1, log_start_offset: -1, turn }
+    }
+
+    fn remember(&mut self, told: &Told) {
+        self.high_watermark = told.high_watermark;
+        self.log_start_offset = told.log_start_offset;
+    }
+
+    // An error is said once and again: the fetcher must hear of it until it goes away, so what was told before
+    // is forgotten and the next good answer counts as a change.
+    fn worth_telling(&mut self, told: &Told) -> bool {
+        if told.error != ErrorCode::None {
+            self.high_watermark = -1;
+            return true;
+        }
+        let changed = told.records
+            || told.redirect
+            || self.high_watermark != told.high_watermark
+            || self.log_start_offset != told.log_start_offset;
+        self.remember(told);
+        changed
+    }
+}
+
+#[derive(Debug)]
+struct Session {
+    epoch: i32,
+    by_id: bool,
+    partitions: BTreeMap<FetchKey, Followed>,
+    order: BTreeMap<u64, FetchKey>,
+    next_turn: u64,
+    created_ms: i64,
+    used_ms: i64,
+}
+
+impl Session {
+    fn new(by_id: bool, now_ms: i64) -> Session {
+        Session {
+            epoch: 1,
+            by_id,
+            partitions: BTreeMap::new(),
+            order: BTreeMap::new(),
+            next_turn: 0,
+            created_ms: now_ms,
+            used_ms: now_ms,
+        }
+    }
+
+    fn follow(&mut self, key: FetchKey, position: Position) {
+        if let Some(known) = self.partitions.get_mut(&key) {
+            known.position = position;
+            return;
+        }
+        let turn = self.take_turn(key.clone());
+        self.partitions.insert(key, Followed::new(position, turn));
+    }
+
+    fn forget(&mut self, key: &FetchKey) {
+        if let Some(gone) = self.partitions.remove(key) {
+            self.order.remove(&gone.turn);
+        }
+    }
+
+    fn to_the_back(&mut self, key: &FetchKey) {
+        let turn = self.take_turn(key.clone());
+        if let Some(followed) = self.partitions.get_mut(key) {
+            self.order.remove(&followed.turn);
+            followed.turn = turn;
+        }
+    }
+
+    fn take_turn(&mut self, key: FetchKey) -> u64 {
+        let turn = self.next_turn;
+        self.next_turn += 1;
+        self.order.insert(turn, key);
+        turn
+    }
+}
+
+/// The epoch after `epoch`; it wraps to 1, since 0 and -1 have meanings of their own.
+pub fn next_epoch(epoch: i32) -> i32 {
+    match epoch {
+        FINAL_EPOCH => FINAL_EPOCH,
+        i32::MAX => 1,
+        _ => epoch + 1,
+    }
+}
