@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use ottla_client::admin::NewTopic;
+use ottla_client::consume::Isolation;
 use ottla_client::{Cluster, ClusterOptions, Connection, Options, RawConnection};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -146,7 +147,9 @@ impl Broker {
         };
         let cluster = self.cluster().await?;
         let created = cluster.create_topic(&topic, false).await?;
-        cluster.wait_for_leaders(&topic.name).await?;
+        // Metadata may name a leader a moment before it serves.
+        let partitions: Vec<i32> = (0..partitions).collect();
+        cluster.list_offsets(&topic.name, &partitions, -1, Isolation::ReadUncommitted).await?;
         Ok(Topic { name: topic.name, id: created.topic_id })
     }
 

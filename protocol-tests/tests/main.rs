@@ -1,0 +1,18 @@
+//! The wire, seen from outside: what every Kafka client may rely on. All tests share one broker.
+//! See `protocol-tests/lib.rs` for how to point them at another.
+
+mod compat_log;
+mod compat_topics;
+mod compat_versions;
+mod configs;
+mod create_topics;
+mod delete_topics;
+mod golden;
+mod hostile_batches;
+mod hostile_frames;
+mod idempotence;
+mod list_offsets;
+mod long_poll;
+mod ordering;
+mod sessions;
+mod versions;
