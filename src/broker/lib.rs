@@ -1,1 +1,11 @@
-//! Placeholder.
+//! The shell of a broker: the only crate that joins Tokio, threads, sockets and clocks to state. What it carries
+//! out is decided in `ottla-core` and `ottla-node`.
+
+mod api;
+mod boot;
+mod broker;
+mod net;
+mod run;
+mod stop;
+
+pub use boot::{BootError, Failure, Options, Server, start};

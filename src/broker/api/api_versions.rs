@@ -1,0 +1,74 @@
+//! ApiVersions v0-5 (KIP-35, KIP-511, KIP-584). A version that we do not know is answered in v0 format with
+//! UNSUPPORTED_VERSION and our ranges, so that newer clients come down to us instead of going away.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use ottla_model::feature;
+use ottla_protocol::ErrorCode;
+use ottla_protocol::api::{ApiKey, Listener, advertised};
+use ottla_protocol::api_versions::{
+    ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeature, SupportedFeature,
+};
+
+use super::{Begun, Body, bytes, text};
+use crate::broker::Broker;
+
+pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
+    let mut buf = BytesMut::new();
+    if !ApiKey::ApiVersions.row().serves(version) {
+        refused(ErrorCode::UnsupportedVersion).write(0, &mut buf);
+        return Ok(Body::Now(bytes(buf)));
+    }
+    let request = ApiVersionsRequest::read(version, body)?;
+    let response = match check(broker, version, &request) {
+        Ok(()) => describe(broker),
+        Err(code) => ApiVersionsResponse { apis: Vec::new(), ..refused(code) },
+    };
+    response.write(version, &mut buf);
+    Ok(Body::Now(bytes(buf)))
+}
+
+fn check(broker: &Broker, version: i16, request: &ApiVersionsRequest) -> Result<(), ErrorCode> {
+    if version >= 3 && !(named(&request.client_software_name) && named(&request.client_software_version)) {
+        return Err(ErrorCode::InvalidRequest);
+    }
+    // KIP-1242: a client that means another node or cluster hears it before it does any harm.
+    let elsewhere = request.cluster_id.as_ref().is_some_and(|id| id.as_str() != broker.cluster_id)
+        || (request.node_id >= 0 && request.node_id != broker.me.0);
+    if elsewhere { Err(ErrorCode::RebootstrapRequired) } else { Ok(()) }
+}
+
+// Letters and digits at both ends, dots and dashes between (KIP-511).
+fn named(software: &str) -> bool {
+    let edge = |c: Option<u8>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    let bytes = software.as_bytes();
+    edge(bytes.first().copied())
+        && edge(bytes.last().copied())
+        && bytes.iter().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-'))
+}
+
+fn refused(error: ErrorCode) -> ApiVersionsResponse {
+    let apis = advertised(Listener::Broker).map(ApiVersion::from).collect();
+    ApiVersionsResponse { error, apis, ..ApiVersionsResponse::default() }
+}
+
+fn describe(broker: &Broker) -> ApiVersionsResponse {
+    let image = broker.image.load();
+    let supported = feature::supported().map(|(name, min_version, max_version)| SupportedFeature {
+        name: text(name),
+        min_version,
+        max_version,
+    });
+    let finalized = image.features().map(|(name, level)| FinalizedFeature {
+        name: text(name),
+        max_version_level: level,
+        min_version_level: level,
+    });
+    ApiVersionsResponse {
+        supported_features: supported.collect(),
+        finalized_features_epoch: image.offset,
+        finalized_features: finalized.collect(),
+        ..refused(ErrorCode::None)
+    }
+}

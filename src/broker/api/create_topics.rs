@@ -1,0 +1,117 @@
+//! CreateTopics v2-7 (KIP-4, KIP-464 defaults from v4, KIP-525 configs in the answer from v5, KIP-516 ids from v7).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ottla_core::controller::{Command, Created, NewTopic, Refusal, Reply};
+use ottla_model::config::describe_topic;
+use ottla_model::{NodeId, TopicName};
+use ottla_protocol::api::ApiKey;
+use ottla_protocol::messages::create_topics_request::CreatableTopic;
+use ottla_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
+use ottla_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
+use ottla_protocol::{ErrorCode, codec};
+
+use super::{Begun, later, text};
+use crate::broker::Broker;
+
+pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
+    let request: CreateTopicsRequest = codec::decode(ApiKey::CreateTopics.code(), version, body)?;
+    let mut count: BTreeMap<TopicName, usize> = BTreeMap::new();
+    for topic in &request.topics {
+        *count.entry(Arc::from(topic.name.as_str())).or_default() += 1;
+    }
+    // A name that stands there twice is refused once; which of the two was meant nobody can tell.
+    let order: Vec<TopicName> = first_of_each(&request.topics);
+    let topics = request.topics.into_iter().map(new_topic).filter(|t| count[&t.name] == 1).collect();
+    let validate_only = request.validate_only;
+    let broker = broker.clone();
+    Ok(later(version, async move {
+        let reply = broker.controller.ask(Command::CreateTopics { topics, validate_only }).await;
+        let outcomes = match reply {
+            Reply::TopicsCreated(outcomes) => outcomes.into_iter().collect(),
+            _ => BTreeMap::new(),
+        };
+        let results = order.into_iter().map(|name| {
+            let outcome = if count[&name] > 1 {
+                Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name."))
+            } else {
+                outcomes.get(&name).cloned().unwrap_or_else(|| Err(ErrorCode::NotController.into()))
+            };
+            result(&broker, &name, outcome, validate_only, version)
+        });
+        CreateTopicsResponse::default().with_topics(results.collect())
+    }))
+}
+
+fn first_of_each(topics: &[CreatableTopic]) -> Vec<TopicName> {
+    let mut order: Vec<TopicName> = Vec::new();
+    for topic in topics {
+        if !order.iter().any(|known| **known == *topic.name.as_str()) {
+            order.push(Arc::from(topic.name.as_str()));
+        }
+    }
+    order
+}
+
+fn new_topic(topic: CreatableTopic) -> NewTopic {
+    let assignments = topic.assignments.into_iter().map(|assigned| {
+        let replicas = assigned.broker_ids.into_iter().map(|id| NodeId(id.0)).collect();
+        (assigned.partition_index, replicas)
+    });
+    let configs = topic.configs.into_iter().map(|c| (c.name.to_string(), c.value.map(|v| v.to_string())));
+    NewTopic {
+        name: Arc::from(topic.name.as_str()),
+        partitions: topic.num_partitions,
+        replication_factor: topic.replication_factor,
+        assignments: assignments.collect(),
+        configs: configs.collect(),
+    }
+}
+
+fn result(
+    broker: &Broker,
+    name: &str,
+    outcome: Result<Created, Refusal>,
+    validate_only: bool,
+    version: i16,
+) -> CreatableTopicResult {
+    let result = CreatableTopicResult::default().with_name(text(name).into());
+    let created = match outcome {
+        Ok(created) => created,
+        Err(refusal) => {
+            let result = result
+                .with_error_code(refusal.code.code())
+                .with_error_message(Some(text(&refusal.message)));
+            return if version >= 5 {
+                result.with_num_partitions(-1).with_replication_factor(-1).with_configs(Some(Vec::new()))
+            } else {
+                result
+            };
+        }
+    };
+    let result = if version >= 5 {
+        result
+            .with_num_partitions(created.partitions)
+            .with_replication_factor(created.replication_factor)
+            .with_configs(Some(configs(broker, &created)))
+    } else {
+        result
+    };
+    // A topic that was only tried out has no id.
+    if version >= 7 && !validate_only { result.with_topic_id(created.id) } else { result }
+}
+
+fn configs(broker: &Broker, created: &Created) -> Vec<CreatableTopicConfigs> {
+    let described = describe_topic(&broker.config, &created.configs);
+    let rows = described.into_iter().map(|config| {
+        CreatableTopicConfigs::default()
+            .with_name(text(&config.name))
+            .with_value(config.value.as_deref().map(text))
+            .with_read_only(config.read_only)
+            .with_config_source(config.source)
+            .with_is_sensitive(config.sensitive)
+    });
+    rows.collect()
+}

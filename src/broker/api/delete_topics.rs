@@ -1,0 +1,114 @@
+//! DeleteTopics v1-6 (KIP-4, KIP-516 by id from v6). `delete.topic.enable=false` refuses with TOPIC_DELETION_DISABLED.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ottla_core::controller::{Command, Refusal, Reply};
+use ottla_model::{TopicId, TopicName};
+use ottla_protocol::api::ApiKey;
+use ottla_protocol::messages::delete_topics_response::DeletableTopicResult;
+use ottla_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
+use ottla_protocol::{ErrorCode, codec};
+use uuid::Uuid;
+
+use super::{Begun, later, now, text};
+use crate::broker::Broker;
+
+/// A topic as it was named, and what it is.
+struct Named {
+    name: Option<TopicName>,
+    id: TopicId,
+    outcome: Result<(), Refusal>,
+}
+
+pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
+    let request: DeleteTopicsRequest = codec::decode(ApiKey::DeleteTopics.code(), version, body)?;
+    if !broker.config.delete_topic_enable {
+        let code = if version < 3 { ErrorCode::InvalidRequest } else { ErrorCode::TopicDeletionDisabled };
+        let all = name_all(broker, request, version).into_iter();
+        let refused = all.map(|named| Named { outcome: Err(code.into()), ..named });
+        return Ok(now(&reply(refused.collect(), version), version));
+    }
+    let mut named = name_all(broker, request, version);
+    let broker = broker.clone();
+    Ok(later(version, async move {
+        let topics = named.iter().filter(|n| n.outcome.is_ok()).map(|n| n.id).collect();
+        let answer = broker.controller.ask(Command::DeleteTopics { topics }).await;
+        let outcomes = match answer {
+            Reply::TopicsDeleted(outcomes) => Some(outcomes),
+            _ => None,
+        };
+        for one in named.iter_mut().filter(|n| n.outcome.is_ok()) {
+            let found = outcomes.iter().flatten().find(|(id, _)| *id == one.id);
+            one.outcome = found.map_or(Err(ErrorCode::NotController.into()), |(_, outcome)| outcome.clone());
+        }
+        reply(named, version)
+    }))
+}
+
+fn name_all(broker: &Broker, request: DeleteTopicsRequest, version: i16) -> Vec<Named> {
+    let image = broker.image.load();
+    let by_name = |name: TopicName| match image.topic(&name) {
+        Some(topic) => Named { id: topic.id, name: Some(name), outcome: Ok(()) },
+        None => {
+            let outcome = Err(ErrorCode::UnknownTopicOrPartition.into());
+            Named { id: Uuid::nil(), name: Some(name), outcome }
+        }
+    };
+    let by_id = |id: TopicId| match image.topic_by_id(id) {
+        Some(topic) => Named { id, name: Some(topic.name.clone()), outcome: Ok(()) },
+        None => Named { id, name: None, outcome: Err(ErrorCode::UnknownTopicId.into()) },
+    };
+    let mut all: Vec<Named> = if version >= 6 {
+        let topics = request.topics.into_iter();
+        let named = topics.map(|topic| match (topic.name, topic.topic_id.is_nil()) {
+            (Some(name), true) => by_name(Arc::from(name.as_str())),
+            (None, false) => by_id(topic.topic_id),
+            (name, _) => {
+                let why = "Topic name and topic id can not both be specified, nor both be missing.";
+                Named {
+                    name: name.map(|n| Arc::from(n.as_str())),
+                    id: topic.topic_id,
+                    outcome: Err(Refusal::new(ErrorCode::InvalidRequest, why)),
+                }
+            }
+        });
+        named.collect()
+    } else {
+        request.topic_names.into_iter().map(|name| by_name(Arc::from(name.as_str()))).collect()
+    };
+    refuse_repeated(&mut all);
+    all
+}
+
+// The same topic twice, by whatever name: once is refused, the rest is left out.
+fn refuse_repeated(all: &mut Vec<Named>) {
+    let mut seen: Vec<TopicId> = Vec::new();
+    let mut repeated = Vec::new();
+    all.retain(|named| {
+        if named.id.is_nil() || !seen.contains(&named.id) {
+            seen.push(named.id);
+            return true;
+        }
+        repeated.push(named.id);
+        false
+    });
+    for named in all.iter_mut().filter(|named| repeated.contains(&named.id)) {
+        named.outcome = Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic."));
+    }
+}
+
+fn reply(all: Vec<Named>, version: i16) -> DeleteTopicsResponse {
+    let results = all.into_iter().map(|named| {
+        let (code, message) = match named.outcome {
+            Ok(()) => (ErrorCode::None, None),
+            Err(refusal) => (refusal.code, Some(text(&refusal.message))),
+        };
+        let result = DeletableTopicResult::default()
+            .with_name(named.name.as_deref().map(|name| text(name).into()))
+            .with_error_code(code.code());
+        let result = if version >= 5 { result.with_error_message(message) } else { result };
+        if version >= 6 { result.with_topic_id(named.id) } else { result }
+    });
+    DeleteTopicsResponse::default().with_responses(results.collect())
+}

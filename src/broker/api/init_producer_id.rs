@@ -1,0 +1,40 @@
+//! InitProducerId v0-5 for idempotent producers (KIP-98). A transactional id is refused with UNSUPPORTED_VERSION:
+//! there is no transaction coordinator, and FindCoordinator is not advertised.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ottla_model::BrokerEpoch;
+use ottla_protocol::api::ApiKey;
+use ottla_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse};
+use ottla_protocol::{ErrorCode, codec};
+
+use super::{Begun, later, now};
+use crate::broker::Broker;
+
+pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
+    let request: InitProducerIdRequest = codec::decode(ApiKey::InitProducerId.code(), version, body)?;
+    let refused = match &request.transactional_id {
+        None => None,
+        Some(id) if id.is_empty() => Some(ErrorCode::InvalidRequest),
+        Some(_) => Some(ErrorCode::UnsupportedVersion),
+    };
+    if let Some(code) = refused {
+        return Ok(now(&failed(code), version));
+    }
+    let broker = broker.clone();
+    Ok(later(version, async move {
+        let epoch = broker.image.load().broker(broker.me).map_or(BrokerEpoch::NONE, |b| b.epoch);
+        match broker.producer_ids.next(&broker.controller, broker.me, epoch).await {
+            Ok(id) => InitProducerIdResponse::default().with_producer_id(id.0.into()).with_producer_epoch(0),
+            Err(code) => failed(code),
+        }
+    }))
+}
+
+fn failed(code: ErrorCode) -> InitProducerIdResponse {
+    InitProducerIdResponse::default()
+        .with_error_code(code.code())
+        .with_producer_id((-1).into())
+        .with_producer_epoch(-1)
+}

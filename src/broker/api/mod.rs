@@ -1,0 +1,118 @@
+//! One file per API. `ask` turns a request of any version into what the broker is asked, `reply` turns what it found
+//! into the response of that version; between them nothing looks at a version.
+
+mod api_versions;
+mod create_topics;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_topic_partitions;
+mod fetch;
+mod init_producer_id;
+mod list_offsets;
+mod metadata;
+mod produce;
+mod topics;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use ottla_protocol::api::{ApiKey, ApiRow};
+use ottla_protocol::codec::Malformed;
+use ottla_protocol::{Encodable, StrBytes, codec};
+
+use crate::broker::Broker;
+use crate::net::Part;
+use crate::net::connection::Overtakers;
+
+/// Who asks, and by which door.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub listener: Arc<str>,
+    pub peer: SocketAddr,
+    pub client_id: Option<StrBytes>,
+}
+
+/// What goes back to the client.
+pub(crate) enum Answer {
+    Parts(Vec<Part>),
+    /// Nothing: a Produce with acks=0 that went well.
+    Silence,
+    Close(String),
+}
+
+/// The answer, or when it comes and what may happen until then.
+pub(crate) enum Body {
+    Now(Answer),
+    Later(Overtakers, Pin<Box<dyn Future<Output = Answer> + Send>>),
+    Close(String),
+}
+
+/// Begins a request. Whatever it changes in a log is queued with the log's owner when this returns.
+pub(crate) fn dispatch(
+    broker: &Arc<Broker>,
+    caller: &Caller,
+    row: &'static ApiRow,
+    version: i16,
+    body: Bytes,
+) -> Body {
+    if !row.serves(version) && row.id != ApiKey::ApiVersions {
+        return Body::Close(format!(
+            "{} version {version}, served are {} to {}",
+            row.name, row.served.min, row.served.max
+        ));
+    }
+    let begun = match row.id {
+        ApiKey::Produce => produce::begin(broker, version, body),
+        ApiKey::Fetch => fetch::begin(broker, version, body),
+        ApiKey::ListOffsets => list_offsets::begin(broker, version, body),
+        ApiKey::Metadata => metadata::begin(broker, caller, version, body),
+        ApiKey::ApiVersions => api_versions::begin(broker, version, body),
+        ApiKey::CreateTopics => create_topics::begin(broker, version, body),
+        ApiKey::DeleteTopics => delete_topics::begin(broker, version, body),
+        ApiKey::InitProducerId => init_producer_id::begin(broker, version, body),
+        ApiKey::DescribeConfigs => describe_configs::begin(broker, version, body),
+        ApiKey::DescribeCluster => describe_cluster::begin(broker, caller, version, body),
+        ApiKey::DescribeTopicPartitions => describe_topic_partitions::begin(broker, caller, version, body),
+    };
+    begun.unwrap_or_else(|malformed| Body::Close(malformed.to_string()))
+}
+
+/// A response that is known already.
+fn now<R: Encodable>(response: &R, version: i16) -> Body {
+    Body::Now(encoded(response, version))
+}
+
+/// A response that somebody else has to be asked for; nothing may overtake it.
+fn later<R: Encodable + Send + 'static>(
+    version: i16,
+    response: impl Future<Output = R> + Send + 'static,
+) -> Body {
+    Body::Later(Overtakers::None, Box::pin(async move { encoded(&response.await, version) }))
+}
+
+fn encoded<R: Encodable>(response: &R, version: i16) -> Answer {
+    let mut buf = BytesMut::new();
+    match codec::encode(response, version, &mut buf) {
+        Ok(()) => bytes(buf),
+        // Our own mistake; the client gets no half of an answer.
+        Err(error) => Answer::Close(format!("a response that cannot be encoded: {error}")),
+    }
+}
+
+fn bytes(buf: BytesMut) -> Answer {
+    Answer::Parts(vec![Part::Bytes(buf.freeze())])
+}
+
+fn text(from: &str) -> StrBytes {
+    StrBytes::from_string(from.to_owned())
+}
+
+/// What `begin` of each API returns; bytes that are no such request close the connection.
+type Begun = Result<Body, Malformed>;
+
+/// Not asked for, in Metadata and its kin.
+const NO_OPERATIONS: i32 = i32::MIN;

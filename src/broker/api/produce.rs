@@ -1,0 +1,119 @@
+//! Produce v3-13 (KIP-98 batches, KIP-467 record errors from v8, KIP-951 leader hints from v10, KIP-516 topic ids
+//! from v13). Versions 0 to 2 are advertised, because librdkafka compresses only for brokers that do, and closed
+//! when used, as in Kafka 4. Missing: transactions, quotas.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use ottla_core::partition::Acks;
+use ottla_model::image::Image;
+use ottla_protocol::ErrorCode;
+use ottla_protocol::produce::{
+    ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse, RecordError, TopicRef,
+};
+
+use super::{Answer, Begun, Body, bytes, text};
+use crate::broker::Broker;
+use crate::net::connection::Overtakers;
+use crate::run::partition::Partition;
+use crate::run::produce::{Outcome, Share, Terms, produce};
+
+/// The topics and partitions of a request, in its order: the frame of the response.
+struct Asked {
+    topics: Vec<(TopicRef, Vec<i32>)>,
+    acks: Acks,
+}
+
+pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
+    let request = ProduceRequest::read(version, body)?;
+    let (acks, refused) = match Acks::parse(request.acks) {
+        Ok(acks) => (acks, None),
+        Err(code) => (Acks::Leader, Some(code)),
+    };
+    // A transactional id without a coordinator for it: the transaction cannot be open.
+    let refused = refused.or(request.transactional_id.is_some().then_some(ErrorCode::InvalidTxnState));
+    let image = broker.image.load();
+    let mut topics = Vec::with_capacity(request.topics.len());
+    let mut shares = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let mut indexes = Vec::with_capacity(topic.partitions.len());
+        for partition in topic.partitions {
+            let found = match refused {
+                Some(code) => Err(code),
+                None => resolve(broker, &image, &topic.topic, partition.index),
+            };
+            indexes.push(partition.index);
+            shares.push(Share { partition: found, records: partition.records });
+        }
+        topics.push((topic.topic, indexes));
+    }
+    let asked = Asked { topics, acks };
+    let producing = produce(shares, &Terms { acks, timeout_ms: request.timeout_ms, version });
+    Ok(match producing.now() {
+        Some(outcomes) => Body::Now(reply(&asked, outcomes, version)),
+        None => Body::Later(
+            Overtakers::Produces,
+            Box::pin(async move { reply(&asked, producing.await, version) }),
+        ),
+    })
+}
+
+fn resolve(
+    broker: &Broker,
+    image: &Image,
+    topic: &TopicRef,
+    index: i32,
+) -> Result<Arc<Partition>, ErrorCode> {
+    match topic {
+        TopicRef::Id(id) if image.topic_by_id(*id).is_none() => Err(ErrorCode::UnknownTopicId),
+        TopicRef::Id(id) => broker.partitions.led(image, *id, index),
+        TopicRef::Name(name) => {
+            let topic = image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+            broker.partitions.led(image, topic.id, index)
+        }
+    }
+}
+
+fn reply(asked: &Asked, outcomes: Vec<Outcome>, version: i16) -> Answer {
+    if asked.acks == Acks::None {
+        // Nobody reads an answer: closing the connection is the only way to say that something went wrong.
+        let failed = outcomes.iter().find_map(|o| o.result.as_ref().err());
+        return match failed {
+            Some(error) => Answer::Close(format!("a Produce with acks=0 failed: {}", error.code.name())),
+            None => Answer::Silence,
+        };
+    }
+    let mut outcomes = outcomes.into_iter();
+    let topics = asked.topics.iter().map(|(topic, indexes)| ProduceTopicResponse {
+        topic: topic.clone(),
+        partitions: indexes.iter().zip(&mut outcomes).map(|(i, o)| partition_reply(*i, o)).collect(),
+    });
+    let response =
+        ProduceResponse { topics: topics.collect(), throttle_time_ms: 0, node_endpoints: Vec::new() };
+    let mut buf = BytesMut::new();
+    response.write(version, &mut buf);
+    bytes(buf)
+}
+
+fn partition_reply(index: i32, outcome: Outcome) -> ProducePartitionResponse {
+    match outcome.result {
+        Ok(stored) => ProducePartitionResponse {
+            base_offset: stored.base_offset,
+            log_append_time_ms: stored.log_append_time_ms,
+            log_start_offset: stored.log_start_offset,
+            ..ProducePartitionResponse::failed(index, ErrorCode::None)
+        },
+        Err(rejected) => ProducePartitionResponse {
+            record_errors: rejected
+                .record_errors
+                .iter()
+                .map(|(batch_index, message)| RecordError {
+                    batch_index: *batch_index,
+                    message: Some(text(message)),
+                })
+                .collect(),
+            error_message: Some(text(&rejected.message)),
+            ..ProducePartitionResponse::failed(index, rejected.code)
+        },
+    }
+}

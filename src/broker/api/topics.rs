@@ -1,0 +1,49 @@
+//! How topics, partitions and brokers look to a client; what Metadata and its younger relatives share.
+
+use ottla_model::image::{Broker as Known, Endpoint, Image, Partition, Topic};
+use ottla_model::{NodeId, is_internal_topic};
+use ottla_protocol::ErrorCode;
+
+/// A partition as a client sees it by one listener.
+pub(super) struct Seen {
+    pub error: ErrorCode,
+    pub leader: i32,
+    pub offline: Vec<NodeId>,
+}
+
+pub(super) fn see(image: &Image, partition: &Partition, listener: &str) -> Seen {
+    let alive = |id: &NodeId| image.broker(*id).is_some_and(|b| !b.fenced);
+    let offline = partition.replicas.iter().filter(|id| !alive(id)).copied().collect();
+    let leader = partition.leader.filter(alive);
+    let error = match leader {
+        None => ErrorCode::LeaderNotAvailable,
+        Some(id) if image.broker(id).and_then(|b| b.endpoint(listener)).is_none() => {
+            ErrorCode::ListenerNotFound
+        }
+        Some(_) => ErrorCode::None,
+    };
+    let leader = if error == ErrorCode::None { leader.map_or(-1, |id| id.0) } else { -1 };
+    Seen { error, leader, offline }
+}
+
+/// The brokers that a client of this listener can reach.
+pub(super) fn reachable<'a>(
+    image: &'a Image,
+    listener: &'a str,
+) -> impl Iterator<Item = (&'a Known, &'a Endpoint)> {
+    image.brokers().filter(|b| !b.fenced).filter_map(move |b| Some((&**b, b.endpoint(listener)?)))
+}
+
+pub(super) fn is_internal(topic: &Topic) -> bool {
+    is_internal_topic(&topic.name)
+}
+
+pub(super) fn ids<T: From<i32>>(nodes: &[NodeId]) -> Vec<T> {
+    nodes.iter().map(|id| T::from(id.0)).collect()
+}
+
+/// The controller that clients are told of: brokers pass on what is for the controller, so any of them will do, and
+/// the answer is one that this listener's clients can reach.
+pub(super) fn controller(image: &Image, listener: &str) -> i32 {
+    reachable(image, listener).next().map_or(-1, |(broker, _)| broker.id.0)
+}

@@ -1,0 +1,310 @@
+//! From a configuration to a broker that serves, and back to a directory that is marked clean.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use arc_swap::ArcSwap;
+use ottla_core::controller::{Command, Defaults, HeartbeatAnswer, Registration, Reply};
+use ottla_log::Disk;
+use ottla_log::dirs::DirError;
+use ottla_log::disk::RealDisk;
+use ottla_log::log::{Log, LogError, Opening};
+use ottla_model::config::{BrokerConfig, Listener, TopicConfig};
+use ottla_model::feature::{self, MetadataVersion};
+use ottla_model::image::{Endpoint, FeatureRange, Image};
+use ottla_model::{BrokerEpoch, CLUSTER_METADATA_TOPIC, METADATA_TOPIC_ID, TopicPartition};
+use ottla_node::controller::{Controller as Machine, Settings};
+use ottla_node::quorum::{Quorum, QuorumError, Store, Voters};
+use tracing::{error, info};
+use uuid::Uuid;
+
+use crate::broker::{Broker, now_ms, sessions};
+use crate::net::listener::{self, Bound};
+use crate::run::controller::{self, Controller, Token};
+use crate::run::flusher::Flushers;
+use crate::run::follower::Follower;
+use crate::run::housekeeping::keep_house;
+use crate::run::partitions::Partitions;
+use crate::run::storage::Storage;
+use crate::stop::Stopping;
+
+/// Why a broker did not start, or had to stop; one line each.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    #[error(transparent)]
+    Directory(#[from] DirError),
+    #[error("cannot listen on {name}://{host}:{port}: {source}")]
+    Listen { name: String, host: String, port: u16, source: io::Error },
+    #[error("cannot open the metadata log: {0}")]
+    MetadataLog(#[from] LogError),
+    #[error("the metadata quorum failed: {0}")]
+    Quorum(#[from] QuorumError),
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+    #[error("the controller refused this broker: {0}")]
+    Registration(String),
+    #[error("the controller failed: {0}")]
+    Controller(String),
+}
+
+/// What else a start depends on.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The cluster id for storage that has none yet; a random one without it.
+    pub cluster_id: Option<String>,
+}
+
+/// A broker that serves. Dropping it does not stop it: [`Server::stop`] does.
+pub struct Server {
+    broker: Arc<Broker>,
+    storage: Arc<Storage>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+    epoch: BrokerEpoch,
+    /// The addresses that it listens on, in the order of `listeners`.
+    pub addresses: Vec<std::net::SocketAddr>,
+}
+
+/// A way to hear that the broker must stop by itself.
+pub type Failure = tokio::sync::oneshot::Receiver<BootError>;
+
+/// Starts a broker: ports first, then storage, then the quorum, then the partitions, then clients.
+pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Failure), BootError> {
+    let config = Arc::new(config);
+    let bound = bind_all(&config)?;
+    let addresses = bound.iter().map(|b| b.address).collect();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
+    let (storage, identity) = Storage::open(disk.clone(), &config, options.cluster_id.as_deref())?;
+    info!(node_id = config.node_id.0, cluster_id = identity.cluster_id, "starting");
+    let storage = Arc::new(storage);
+    let flushers = Flushers::default();
+    let partitions = Arc::new(Partitions::default());
+    let image = Arc::new(ArcSwap::from_pointee(Image::empty()));
+    let machine = quorum_of_one(disk, &config)?;
+
+    let (said, hears) = channel();
+    let (fails, failure) = tokio::sync::oneshot::channel();
+    let ended = move |outcome: Result<(), ottla_node::controller::ControllerError>| {
+        if let Err(failed) = outcome {
+            error!(error = %failed, "the controller cannot go on");
+            // The broker may be stopping already.
+            let _ = fails.send(BootError::Controller(failed.to_string()));
+        }
+    };
+    let (controller, controller_thread) =
+        controller::start(machine, false, said, ended).map_err(BootError::Thread)?;
+    let follower = Follower {
+        me: config.node_id,
+        config: config.clone(),
+        storage: storage.clone(),
+        partitions: partitions.clone(),
+        flushers: flushers.clone(),
+        image: image.clone(),
+    };
+    let follower_thread = std::thread::Builder::new()
+        .name("follower".into())
+        .spawn(move || follower.serve(&hears))
+        .map_err(BootError::Thread)?;
+
+    let epoch = join(&config, &controller, &image, &storage, &bound).await?;
+    let broker = Arc::new(Broker {
+        me: config.node_id,
+        cluster_id: identity.cluster_id,
+        sessions: sessions(&config),
+        config,
+        partitions,
+        controller,
+        producer_ids: Default::default(),
+        census: Default::default(),
+        stopping: Stopping::new(),
+        image,
+    });
+    for socket in bound {
+        tokio::spawn(serve(broker.clone(), socket));
+    }
+    tokio::spawn(keep_house(broker.clone(), storage.clone(), flushers));
+    info!("Kafka Server started");
+    let threads = vec![controller_thread, follower_thread];
+    Ok((Server { broker, storage, threads, epoch, addresses }, failure))
+}
+
+async fn serve(broker: Arc<Broker>, bound: Bound) {
+    let name = bound.listener.name.clone();
+    if let Err(error) = listener::accept(broker, bound).await {
+        error!(listener = name, %error, "stopped listening");
+    }
+}
+
+fn bind_all(config: &BrokerConfig) -> Result<Vec<Bound>, BootError> {
+    // The controller's listener is not opened: the quorum has one voter, and it is this process.
+    let listeners = config.broker_listeners();
+    let bind = |listener: &Listener| {
+        listener::bind(listener, config.socket_listen_backlog_size).map_err(|source| BootError::Listen {
+            name: listener.name.clone(),
+            host: listener.host.clone().unwrap_or_default(),
+            port: listener.port,
+            source,
+        })
+    };
+    listeners.map(bind).collect()
+}
+
+fn quorum_of_one(disk: Arc<dyn Disk>, config: &BrokerConfig) -> Result<Machine<Token>, BootError> {
+    let id = TopicPartition::new(CLUSTER_METADATA_TOPIC, 0);
+    let mut topic = TopicConfig {
+        segment_bytes: config.metadata_log_segment_bytes,
+        segment_ms: config.metadata_log_segment_ms,
+        retention_bytes: -1,
+        retention_ms: -1,
+        max_message_bytes: i32::MAX,
+        ..TopicConfig::default()
+    };
+    topic.cleanup_policy.delete = false;
+    let topic = Arc::new(topic);
+    // Read whole at each start, so the whole of it is checked; it is small.
+    let (log, _) = Log::open(Opening {
+        disk: disk.clone(),
+        dir: config.metadata_log_dir.join(id.to_string()),
+        partition: id,
+        topic_id: Some(METADATA_TOPIC_ID),
+        config: topic.clone(),
+        clean_shutdown: false,
+        recovery_point: 0,
+        log_start: 0,
+        now_ms: now_ms(),
+        producer_id_expiration_ms: i64::MAX,
+        jitter_seed: 0,
+    })?;
+    let voters = Voters::only(config.node_id);
+    let store = Store::open(disk, log, topic, voters.clone())?;
+    let settings = Settings {
+        defaults: Defaults {
+            num_partitions: config.num_partitions,
+            replication_factor: i16::try_from(config.default_replication_factor).unwrap_or(i16::MAX),
+        },
+        broker_session_ms: i64::from(config.broker_session_timeout_ms),
+        chance: Box::new(rand::random::<u64>),
+    };
+    Ok(Machine::new(Quorum::new(store, &voters)?, settings))
+}
+
+// Bootstrap the cluster if it is new, introduce this broker, and go from RECOVERY to RUNNING.
+async fn join(
+    config: &BrokerConfig,
+    controller: &Controller,
+    image: &ArcSwap<Image>,
+    storage: &Storage,
+    bound: &[Bound],
+) -> Result<BrokerEpoch, BootError> {
+    let version = MetadataVersion::LATEST_PRODUCTION;
+    let levels = feature::FEATURES.iter().map(|f| (f.name.to_owned(), f.default_level(version)));
+    let features = levels.filter(|(_, level)| *level > 0).collect();
+    controller.ask(Command::Bootstrap { metadata_version: version.level(), features }).await;
+    let supported = feature::supported(false);
+    let registration = Registration {
+        id: config.node_id,
+        incarnation: Uuid::new_v4(),
+        endpoints: endpoints(config, bound),
+        rack: config.rack.clone(),
+        log_dirs: storage.directory_ids(),
+        features: supported.map(|(name, min, max)| FeatureRange { name: name.to_owned(), min, max }).collect(),
+    };
+    let epoch = match controller.ask(Command::RegisterBroker(registration)).await {
+        Reply::BrokerRegistered(Ok(epoch)) => epoch,
+        other => return Err(BootError::Registration(format!("{other:?}"))),
+    };
+    let beat = Command::Heartbeat {
+        broker: config.node_id,
+        epoch,
+        metadata_offset: image.load().offset,
+        want_fence: false,
+        want_shutdown: false,
+    };
+    match controller.ask(beat).await {
+        Reply::Heartbeat(Ok(HeartbeatAnswer { fenced: false, .. })) => {
+            info!("The broker has been unfenced. Transitioning from RECOVERY to RUNNING.");
+            Ok(epoch)
+        }
+        other => Err(BootError::Registration(format!("{other:?}"))),
+    }
+}
+
+fn endpoints(config: &BrokerConfig, bound: &[Bound]) -> Vec<Endpoint> {
+    let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let advertised = config.advertised_listeners.iter().filter_map(|listener| {
+        let socket = bound.iter().find(|b| b.listener.name == listener.name)?;
+        let resolved = listener.resolved(&host_name, socket.address.port());
+        Some(Endpoint {
+            name: resolved.name,
+            host: resolved.host.unwrap_or_default(),
+            port: resolved.port,
+            security_protocol: resolved.protocol.code(),
+        })
+    });
+    advertised.collect()
+}
+
+impl Server {
+    /// Stops: no new requests, everything flushed, directories marked clean.
+    pub async fn stop(self) {
+        info!("shutting down");
+        self.broker.stopping.cancel();
+        self.broker.census.emptied().await;
+        let beat = Command::Heartbeat {
+            broker: self.broker.me,
+            epoch: self.epoch,
+            metadata_offset: self.broker.image.load().offset,
+            want_fence: false,
+            want_shutdown: true,
+        };
+        self.broker.controller.ask(beat).await;
+        self.broker.controller.stop();
+        let Server { broker, storage, threads, epoch, .. } = self;
+        let closed = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                if thread.join().is_err() {
+                    error!("a control thread failed");
+                }
+            }
+            let (closed, failed) = close_all(&broker);
+            storage.close(&closed, &failed, epoch);
+        });
+        if closed.await.is_err() {
+            error!("closing the logs failed; the next start recovers them");
+        }
+        info!("shut down");
+    }
+}
+
+fn close_all(broker: &Broker) -> (Vec<Log>, Vec<PathBuf>) {
+    let threads = broker.config.num_recovery_threads_per_data_dir.max(1) as usize;
+    let all = broker.partitions.all();
+    let share = all.len().div_ceil(threads).max(1);
+    let results = std::thread::scope(|scope| {
+        let started: Vec<_> = all
+            .chunks(share)
+            .map(|chunk| scope.spawn(|| chunk.iter().filter_map(|p| p.close()).map(close).collect::<Vec<_>>()))
+            .collect();
+        started.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect::<Vec<_>>()
+    });
+    let mut closed = Vec::new();
+    let mut failed = Vec::new();
+    for result in results {
+        match result {
+            Ok(log) => closed.push(log),
+            Err(folder) => failed.push(folder),
+        }
+    }
+    (closed, failed)
+}
+
+fn close(mut log: Log) -> Result<Log, PathBuf> {
+    match log.close() {
+        Ok(()) => Ok(log),
+        Err(error) => {
+            error!(partition = %log.partition(), %error, "cannot close the log; the next start recovers it");
+            Err(log.dir().to_owned())
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What the parts of a running broker share: the config, the newest metadata image, the partitions that live here,
+//! and the ways to the controller. Each piece of state behind it has an owner of its own.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use ottla_core::session::{Limits, Sessions};
+use ottla_model::NodeId;
+use ottla_model::config::BrokerConfig;
+use ottla_model::image::Image;
+use parking_lot::Mutex;
+
+use crate::net::listener::Census;
+use crate::run::controller::Controller;
+use crate::run::partitions::Partitions;
+use crate::run::producer_ids::ProducerIds;
+use crate::stop::Stopping;
+
+/// A running broker.
+pub(crate) struct Broker {
+    pub me: NodeId,
+    pub cluster_id: String,
+    pub config: Arc<BrokerConfig>,
+    pub partitions: Partitions,
+    pub sessions: Mutex<Sessions>,
+    pub controller: Controller,
+    pub producer_ids: ProducerIds,
+    pub census: Census,
+    pub stopping: Stopping,
+    pub image: Arc<ArcSwap<Image>>,
+}
+
+/// Kafka's MIN_INCREMENTAL_FETCH_SESSION_EVICTION_MS.
+const SESSION_EVICTION_MS: i64 = 120_000;
+
+/// An empty session cache of the configured size.
+pub(crate) fn sessions(config: &BrokerConfig) -> Mutex<Sessions> {
+    let slots = config.max_incremental_fetch_session_cache_slots.max(0) as usize;
+    Mutex::new(Sessions::new(Limits { slots, eviction_ms: SESSION_EVICTION_MS }))
+}
+
+/// The wall clock, ms since 1970: what records and timeouts count in.
+pub(crate) fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+}

@@ -1,0 +1,149 @@
+//! Listening sockets and the limits on who may connect (`max.connections*`).
+//! It must never know what is said on a connection.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+use ottla_model::config::Listener;
+use parking_lot::Mutex;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tracing::{info, warn};
+
+use super::connection::Connection;
+use crate::broker::Broker;
+
+/// A socket that is bound, so that a port in use is found before anything else begins.
+pub(crate) struct Bound {
+    pub listener: Listener,
+    pub address: SocketAddr,
+    socket: std::net::TcpListener,
+}
+
+/// Binds one listener. An empty host is every address; port 0 is any free port.
+pub(crate) fn bind(listener: &Listener, backlog: i32) -> io::Result<Bound> {
+    let host = if listener.host.is_empty() { "0.0.0.0" } else { &listener.host };
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
+    // "localhost" may resolve to an address family that is not there: take the first that works, IPv4 before IPv6,
+    // since clients that resolve it try that one at the latest.
+    let mut addresses: Vec<SocketAddr> = (host, listener.port).to_socket_addrs()?.collect();
+    addresses.sort_by_key(SocketAddr::is_ipv6);
+    for address in addresses {
+        match bind_to(address, backlog) {
+            Ok(socket) => {
+                let address = socket.local_addr()?;
+                return Ok(Bound { listener: listener.clone(), address, socket });
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn bind_to(address: SocketAddr, backlog: i32) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Connections by address, over all listeners.
+#[derive(Default)]
+pub(crate) struct Census {
+    counts: Mutex<Counts>,
+    room: tokio::sync::Notify,
+}
+
+#[derive(Default)]
+struct Counts {
+    all: usize,
+    by_ip: HashMap<IpAddr, usize>,
+}
+
+/// A counted connection; it is no longer counted when this is dropped.
+struct Place {
+    broker: Arc<Broker>,
+    ip: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.broker.census.counts.lock();
+        counts.all -= 1;
+        if let Some(count) = counts.by_ip.get_mut(&self.ip) {
+            *count -= 1;
+            if *count == 0 {
+                counts.by_ip.remove(&self.ip);
+            }
+        }
+        drop(counts);
+        self.broker.census.room.notify_one();
+    }
+}
+
+/// Accepts until the broker stops.
+pub(crate) async fn accept(broker: Arc<Broker>, bound: Bound) -> io::Result<()> {
+    let socket = TcpListener::from_std(bound.socket)?;
+    let name: Arc<str> = Arc::from(bound.listener.name.as_str());
+    info!(listener = %name, address = %bound.address, "listening");
+    loop {
+        let stopping = broker.stopping.clone();
+        let accepted = tokio::select! {
+            accepted = accept_with_room(&broker, &socket) => accepted,
+            () = stopping.cancelled() => return Ok(()),
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, most likely: others will close theirs.
+                warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let Some(place) = admit(&broker, peer.ip()) else {
+            info!(%peer, "refusing the connection: max.connections.per.ip is reached");
+            continue;
+        };
+        stream.set_nodelay(true)?;
+        let connection = Connection::new(broker.clone(), stream, name.clone(), peer);
+        tokio::spawn(async move {
+            connection.serve().await;
+            drop(place);
+        });
+    }
+}
+
+// With `max.connections` reached nobody is accepted until somebody has gone; the kernel's queue holds the others.
+async fn accept_with_room(
+    broker: &Broker,
+    socket: &TcpListener,
+) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
+    loop {
+        let room = broker.census.room.notified();
+        if broker.census.counts.lock().all < broker.config.max_connections as usize {
+            return socket.accept().await;
+        }
+        room.await;
+    }
+}
+
+fn admit(broker: &Arc<Broker>, ip: IpAddr) -> Option<Place> {
+    let most = broker.config.max_connections_for(ip);
+    let mut counts = broker.census.counts.lock();
+    let count = counts.by_ip.entry(ip).or_default();
+    if *count >= most {
+        if *count == 0 {
+            counts.by_ip.remove(&ip);
+        }
+        return None;
+    }
+    *count += 1;
+    counts.all += 1;
+    drop(counts);
+    Some(Place { broker: broker.clone(), ip })
+}

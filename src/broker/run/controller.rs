@@ -1,0 +1,91 @@
+//! The thread of the metadata quorum and its controller. It has the metadata log's disk to itself, so that a
+//! stalled data disk cannot lose an election, and hands everything it says to the follower thread, in order.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use ottla_core::controller::{Command, Reply};
+use ottla_node::controller::{Controller as Machine, ControllerError, Input, Output};
+use ottla_node::quorum::TICK_MS;
+use tokio::sync::oneshot;
+
+use crate::broker::now_ms;
+
+/// Where an answer goes.
+pub(crate) type Token = oneshot::Sender<Reply>;
+
+/// The way to the controller of this node. Clones lead to the same one.
+#[derive(Clone)]
+pub(crate) struct Controller {
+    commands: Sender<Message>,
+}
+
+enum Message {
+    Ask(Command, Token),
+    Stop,
+}
+
+impl Controller {
+    /// Asks, and waits until the answer is agreed on and applied on this broker.
+    pub async fn ask(&self, command: Command) -> Reply {
+        let (token, answer) = oneshot::channel();
+        if self.commands.send(Message::Ask(command, token)).is_err() {
+            return Reply::NotController;
+        }
+        answer.await.unwrap_or(Reply::NotController)
+    }
+
+    /// Ends the thread once it has done what was asked before.
+    pub fn stop(&self) {
+        // A thread that has ended already needs no telling.
+        let _ = self.commands.send(Message::Stop);
+    }
+}
+
+/// Starts the thread. `said` takes what the controller puts out; `ends` is told when the thread ends, and why.
+pub(crate) fn start(
+    mut machine: Machine<Token>,
+    ticks: bool,
+    said: Sender<Output<Token>>,
+    ends: impl FnOnce(Result<(), ControllerError>) + Send + 'static,
+) -> std::io::Result<(Controller, std::thread::JoinHandle<()>)> {
+    let (commands, inbox) = channel();
+    let thread = std::thread::Builder::new()
+        .name("controller".into())
+        .spawn(move || ends(serve(&mut machine, &inbox, ticks, &said)))?;
+    Ok((Controller { commands }, thread))
+}
+
+fn serve(
+    machine: &mut Machine<Token>,
+    inbox: &Receiver<Message>,
+    ticks: bool,
+    said: &Sender<Output<Token>>,
+) -> Result<(), ControllerError> {
+    let tick = Duration::from_millis(TICK_MS as u64);
+    let mut next_tick = Instant::now() + tick;
+    let mut out = Vec::new();
+    machine.settle(now_ms(), &mut out)?;
+    loop {
+        for output in out.drain(..) {
+            // Nobody follows any more: the broker is stopping, and has said so to whoever asked.
+            let _ = said.send(output);
+        }
+        // A sole voter has nobody to send heartbeats to, and lets the machine sleep.
+        let message = if ticks {
+            inbox.recv_timeout(next_tick.saturating_duration_since(Instant::now()))
+        } else {
+            inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        };
+        match message {
+            Ok(Message::Ask(command, token)) => {
+                machine.step(now_ms(), Input::Command { token, command }, &mut out)?;
+            }
+            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) => {
+                next_tick = Instant::now() + tick;
+                machine.step(now_ms(), Input::Tick, &mut out)?;
+            }
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Creating topics on behalf of a client that merely named them (`auto.create.topics.enable`).
+
+use std::sync::Arc;
+
+use ottla_core::controller::{Command, NewTopic, Reply};
+use ottla_model::{TopicName, check_topic_name};
+use ottla_protocol::ErrorCode;
+
+use crate::broker::Broker;
+
+/// Creates what is missing with the broker's defaults. When this returns they have leaders, so that the first
+/// Produce finds one; errors are by topic, those that exist by now are none.
+pub(crate) async fn auto_create(broker: &Arc<Broker>, names: Vec<TopicName>) -> Vec<(TopicName, ErrorCode)> {
+    let (good, bad): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| check_topic_name(name).is_ok());
+    let mut outcomes: Vec<_> = bad.into_iter().map(|name| (name, ErrorCode::InvalidTopicException)).collect();
+    if good.is_empty() {
+        return outcomes;
+    }
+    let topics = good.iter().map(|name| NewTopic {
+        name: name.clone(),
+        partitions: -1,
+        replication_factor: -1,
+        assignments: Vec::new(),
+        configs: Vec::new(),
+    });
+    let command = Command::CreateTopics { topics: topics.collect(), validate_only: false };
+    match broker.controller.ask(command).await {
+        Reply::TopicsCreated(created) => outcomes.extend(created.into_iter().map(|(name, outcome)| {
+            let code = match outcome {
+                Ok(_) => ErrorCode::None,
+                Err(refusal) if refusal.code == ErrorCode::TopicAlreadyExists => ErrorCode::None,
+                Err(refusal) => refusal.code,
+            };
+            (name, code)
+        })),
+        // It may work in a moment: clients ask again.
+        _ => outcomes.extend(good.into_iter().map(|name| (name, ErrorCode::LeaderNotAvailable))),
+    }
+    outcomes
+}

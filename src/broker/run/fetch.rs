@@ -1,0 +1,265 @@
+//! A Fetch: which partitions it is about, what is there to read, and waiting until there is enough.
+//! It must never know a version.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ottla_core::partition::fence;
+use ottla_core::session::{Context, FetchKey, FetchTopic, Position, SessionRequest, Told};
+use ottla_log::FileRange;
+use ottla_log::log::{Isolation, Offsets, ReadError};
+use ottla_model::TopicName;
+use ottla_model::image::Image;
+use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, ProducerId};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tracing::error;
+
+use super::partition::Partition;
+use crate::broker::{Broker, now_ms};
+
+/// A fetch of any version.
+#[derive(Debug)]
+pub(crate) struct FetchCommand {
+    pub session: SessionRequest,
+    pub by_id: bool,
+    pub named: Vec<(FetchKey, Position)>,
+    pub forgotten: Vec<FetchKey>,
+    pub isolation: Isolation,
+    pub max_wait: Duration,
+    pub min_bytes: u64,
+    pub max_bytes: usize,
+}
+
+/// What one partition has.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub key: FetchKey,
+    pub error: ErrorCode,
+    pub offsets: Offsets,
+    pub records: Option<FileRange>,
+    /// Only for read_committed.
+    pub aborted: Option<Vec<(ProducerId, Offset)>>,
+    /// Where the leader is, told with errors that send a client elsewhere.
+    pub current_epoch: LeaderEpoch,
+}
+
+/// The whole answer.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub error: ErrorCode,
+    pub session_id: i32,
+    pub found: Vec<Found>,
+}
+
+impl Fetched {
+    fn refused(error: ErrorCode, session_id: i32) -> Fetched {
+        Fetched { error, session_id, found: Vec::new() }
+    }
+}
+
+const NO_OFFSETS: Offsets = Offsets { log_start: -1, last_stable: -1, high_watermark: -1, log_end: -1 };
+
+/// A fetch that has been looked at: answered, or waiting.
+pub(crate) enum Fetching {
+    Done(Fetched),
+    Waiting(Wait),
+}
+
+/// A fetch that found too little.
+pub(crate) struct Wait {
+    broker: Arc<Broker>,
+    request: Request,
+    until: Instant,
+}
+
+struct Request {
+    command: FetchCommand,
+    context: Context,
+    targets: Vec<Target>,
+}
+
+/// A partition to read, resolved anew each time, because it may have gone or come.
+struct Target {
+    key: FetchKey,
+    position: Position,
+}
+
+/// Begins a fetch.
+pub(crate) fn fetch(broker: &Arc<Broker>, mut command: FetchCommand) -> Fetching {
+    let named = std::mem::take(&mut command.named);
+    let forgotten = std::mem::take(&mut command.forgotten);
+    let context = {
+        let mut sessions = broker.sessions.lock();
+        // Only an incremental request changes a session; the others keep their list for themselves.
+        let update = if command.session.epoch > 0 { named.clone() } else { Vec::new() };
+        sessions.begin(command.session, command.by_id, update, forgotten, now_ms())
+    };
+    let targets = match &context {
+        Context::Refused(code) => return Fetching::Done(Fetched::refused(*code, 0)),
+        Context::Incremental { id } => broker.sessions.lock().partitions(*id),
+        // A session that has just forgotten its last partition: nothing is asked for any more.
+        Context::Sessionless if command.session.epoch > 0 => Vec::new(),
+        Context::Sessionless | Context::Full => named,
+    };
+    let targets = targets.into_iter().map(|(key, position)| Target { key, position }).collect();
+    let request = Request { command, context, targets };
+    let found = request.read(broker);
+    if request.is_enough(&found) {
+        return Fetching::Done(request.finish(broker, found));
+    }
+    let until = Instant::now() + request.command.max_wait;
+    Fetching::Waiting(Wait { broker: broker.clone(), request, until })
+}
+
+impl Wait {
+    /// Waits until there is enough, or the time is up: then the answer is what there is.
+    pub async fn answer(self) -> Fetched {
+        let Wait { broker, request, until } = self;
+        let woken = Arc::new(Notify::new());
+        loop {
+            let partitions = request.partitions(&broker);
+            partitions.iter().for_each(|p| p.wait(&woken));
+            // What came between the last look and the registration would wake nobody: look again.
+            let found = request.read(&broker);
+            let enough = request.is_enough(&found);
+            let in_time = if enough {
+                false
+            } else {
+                tokio::time::timeout_at(until, woken.notified()).await.is_ok()
+            };
+            partitions.iter().for_each(|p| p.stop_waiting(&woken));
+            if enough {
+                return request.finish(&broker, found);
+            }
+            if !in_time {
+                let found = request.read(&broker);
+                return request.finish(&broker, found);
+            }
+        }
+    }
+}
+
+impl Request {
+    fn partitions(&self, broker: &Broker) -> Vec<Arc<Partition>> {
+        let image = broker.image.load();
+        self.targets.iter().filter_map(|t| resolve(broker, &image, &t.key).ok()).collect()
+    }
+
+    // Answer at once if something went wrong, nothing is asked for, or there is as much as was wanted.
+    fn is_enough(&self, found: &[Found]) -> bool {
+        let bytes: usize = found.iter().map(|f| f.records.as_ref().map_or(0, |r| r.len)).sum();
+        self.command.max_wait.is_zero()
+            || found.is_empty()
+            || bytes as u64 >= self.command.min_bytes
+            || found.iter().any(|f| f.error != ErrorCode::None)
+    }
+
+    fn read(&self, broker: &Broker) -> Vec<Found> {
+        let image = broker.image.load();
+        let mut left = self.command.max_bytes;
+        // The first batch of the first partition that has any comes whatever its size, or a client could starve.
+        let mut nothing_yet = true;
+        let mut found = Vec::with_capacity(self.targets.len());
+        for target in &self.targets {
+            let one = match resolve(broker, &image, &target.key) {
+                Ok(partition) => self.read_one(&partition, target, left, nothing_yet),
+                Err(code) => failed(target, code, LeaderEpoch::NONE),
+            };
+            if let Some(records) = &one.records {
+                left = left.saturating_sub(records.len);
+                nothing_yet = false;
+            }
+            found.push(one);
+        }
+        found
+    }
+
+    fn read_one(&self, partition: &Partition, target: &Target, left: usize, at_least_one: bool) -> Found {
+        let position = target.position;
+        let epoch = partition.leader_epoch();
+        if let Err(code) = fence(epoch, position.current_leader_epoch) {
+            return failed(target, code, epoch);
+        }
+        let most = left.min(position.max_bytes.max(0) as usize);
+        let isolation = self.command.isolation;
+        match partition.reader.read(position.fetch_offset, most, isolation, at_least_one) {
+            Ok(slice) => {
+                let aborted = (isolation == Isolation::Committed).then(|| {
+                    let from = position.fetch_offset;
+                    partition.reader.aborted_transactions(from, slice.next_offset).unwrap_or_default()
+                });
+                // The leader may have changed while the file was read (KIP-320).
+                if partition.leader_epoch() != epoch {
+                    return failed(target, ErrorCode::NotLeaderOrFollower, partition.leader_epoch());
+                }
+                let key = target.key.clone();
+                let (offsets, records) = (slice.offsets, slice.range);
+                Found { key, error: ErrorCode::None, offsets, records, aborted, current_epoch: epoch }
+            }
+            Err(ReadError::OutOfRange(_)) => failed(target, ErrorCode::OffsetOutOfRange, epoch),
+            Err(ReadError::Io(error)) => {
+                error!(partition = %partition.id, %error, "cannot read");
+                failed(target, ErrorCode::KafkaStorageError, epoch)
+            }
+        }
+    }
+
+    fn finish(&self, broker: &Broker, found: Vec<Found>) -> Fetched {
+        match self.context {
+            Context::Sessionless | Context::Refused(_) => {
+                Fetched { error: ErrorCode::None, session_id: 0, found }
+            }
+            Context::Full => {
+                let served = self.targets.iter().zip(&found);
+                let served = served.map(|(t, f)| (t.key.clone(), t.position, told(f)));
+                let id = (rand::random::<u32>() >> 1) as i32;
+                let session_id = broker.sessions.lock().create(id, self.command.by_id, served, now_ms());
+                Fetched { error: ErrorCode::None, session_id, found }
+            }
+            Context::Incremental { id } => {
+                let answers: Vec<_> = found.iter().map(|f| (f.key.clone(), told(f))).collect();
+                match broker.sessions.lock().finish(self.command.session, &answers) {
+                    Err(code) => Fetched::refused(code, 0),
+                    Ok(mention) => {
+                        let mut mention = mention.into_iter();
+                        let found = found.into_iter().filter(|_| mention.next().unwrap_or(true)).collect();
+                        Fetched { error: ErrorCode::None, session_id: id, found }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn told(found: &Found) -> Told {
+    Told {
+        error: found.error,
+        records: found.records.is_some(),
+        high_watermark: found.offsets.high_watermark,
+        log_start_offset: found.offsets.log_start,
+        redirect: false,
+    }
+}
+
+fn failed(target: &Target, error: ErrorCode, current_epoch: LeaderEpoch) -> Found {
+    let key = target.key.clone();
+    Found { key, error, offsets: NO_OFFSETS, records: None, aborted: None, current_epoch }
+}
+
+/// The partition that a key means now.
+fn resolve(broker: &Broker, image: &Image, key: &FetchKey) -> Result<Arc<Partition>, ErrorCode> {
+    let id = match &key.topic {
+        FetchTopic::Id(id) => match broker.partitions.get(*id, key.partition) {
+            Some(found) => return Ok(found),
+            None if image.topic_by_id(*id).is_none() => return Err(ErrorCode::UnknownTopicId),
+            None => *id,
+        },
+        FetchTopic::Name(name) => topic_id(image, name)?,
+    };
+    broker.partitions.led(image, id, key.partition)
+}
+
+fn topic_id(image: &Image, name: &TopicName) -> Result<ottla_model::TopicId, ErrorCode> {
+    image.topic(name).map(|topic| topic.id).ok_or(ErrorCode::UnknownTopicOrPartition)
+}

@@ -1,0 +1,178 @@
+//! The thread that follows the metadata image: it opens, changes and deletes the partitions that live here as the
+//! image says, then shows the image to everybody, then lets the answers pass that were waiting for it. So whoever
+//! hears that a topic is there finds it there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use arc_swap::ArcSwap;
+use ottla_core::partition::Leadership;
+use ottla_model::config::{BrokerConfig, TopicConfig};
+use ottla_model::image::{Image, Partition as Assigned, Topic};
+use ottla_model::record::ResourceType;
+use ottla_model::{NodeId, TopicPartition};
+use ottla_node::controller::Output;
+use ottla_node::lane::{Input, Lane};
+use tracing::{error, info};
+use uuid::Uuid;
+
+use super::controller::Token;
+use super::flusher::Flushers;
+use super::partition::Partition;
+use super::partitions::Partitions;
+use super::storage::Storage;
+
+/// What the thread works on.
+pub(crate) struct Follower {
+    pub me: NodeId,
+    pub config: Arc<BrokerConfig>,
+    pub storage: Arc<Storage>,
+    pub partitions: Arc<Partitions>,
+    pub flushers: Flushers,
+    pub image: Arc<ArcSwap<Image>>,
+}
+
+/// Work that one partition needs.
+struct ToOpen {
+    topic: Arc<Topic>,
+    index: i32,
+    assigned: Arc<Assigned>,
+    config: Arc<TopicConfig>,
+}
+
+impl Follower {
+    /// Follows until the controller's thread has ended.
+    pub fn serve(self, said: &Receiver<Output<Token>>) {
+        while let Ok(output) = said.recv() {
+            match output {
+                Output::Published(image) => self.apply(image),
+                Output::Reply { token, reply } => {
+                    // Whoever asked may have stopped waiting.
+                    let _ = token.send(reply);
+                }
+            }
+        }
+    }
+
+    fn apply(&self, image: Arc<Image>) {
+        let delta = Image::diff(&self.image.load(), &image);
+        for topic in &delta.topics_deleted {
+            self.delete(topic);
+        }
+        let mut to_open = Vec::new();
+        for topic in &delta.topics_created {
+            let config = self.topic_config(&image, &topic.name);
+            for (index, assigned) in &topic.partitions {
+                self.led_here(topic, *index, assigned, &config, &mut to_open);
+            }
+        }
+        for change in &delta.topics_changed {
+            let config = self.topic_config(&image, &change.new.name);
+            for partition in &change.partitions {
+                self.led_here(&change.new, partition.partition, &partition.new, &config, &mut to_open);
+            }
+        }
+        self.open_all(to_open);
+        for resource in delta.configs.iter().filter(|r| r.kind == ResourceType::Topic) {
+            if let Some(topic) = image.topic(&resource.name) {
+                self.configure(topic, self.topic_config(&image, &topic.name));
+            }
+        }
+        self.image.store(image);
+    }
+
+    fn led_here(
+        &self,
+        topic: &Arc<Topic>,
+        index: i32,
+        assigned: &Arc<Assigned>,
+        config: &Arc<TopicConfig>,
+        to_open: &mut Vec<ToOpen>,
+    ) {
+        if assigned.leader != Some(self.me) {
+            return;
+        }
+        if let Some(here) = self.partitions.get(topic.id, index) {
+            here.submit_from_thread(Input::Lead(leadership(assigned)));
+        } else {
+            let (topic, assigned, config) = (topic.clone(), assigned.clone(), config.clone());
+            to_open.push(ToOpen { topic, index, assigned, config });
+        }
+    }
+
+    // Opening waits for the disk and, after a crash, reads what was not flushed: many at a time.
+    fn open_all(&self, to_open: Vec<ToOpen>) {
+        let count = to_open.len();
+        let threads = (self.config.num_recovery_threads_per_data_dir.max(1) as usize).min(count);
+        if threads <= 1 {
+            to_open.iter().for_each(|work| self.open(work));
+            return;
+        }
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    while let Some(work) =
+                        to_open.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+                    {
+                        self.open(work);
+                    }
+                });
+            }
+        });
+    }
+
+    fn open(&self, work: &ToOpen) {
+        let id = TopicPartition { topic: work.topic.name.clone(), partition: work.index };
+        match self.storage.open_log(&id, work.topic.id, work.config.clone()) {
+            Ok(log) => {
+                let lane = Lane::new(self.me, log, leadership(&work.assigned), work.config.clone());
+                let partition = Partition::new(id, work.topic.id, lane, self.flushers.clone());
+                self.partitions.insert(Arc::new(partition));
+            }
+            Err(error) => error!(partition = %id, %error, "cannot open the log; the partition is offline"),
+        }
+    }
+
+    fn configure(&self, topic: &Topic, config: Arc<TopicConfig>) {
+        for index in topic.partitions.keys() {
+            if let Some(here) = self.partitions.get(topic.id, *index)
+                && **here.config.load() != *config
+            {
+                here.submit_from_thread(Input::Configure(config.clone()));
+            }
+        }
+    }
+
+    fn delete(&self, topic: &Topic) {
+        info!(topic = %topic.name, "deleting the topic");
+        for index in topic.partitions.keys() {
+            let Some(gone) = self.partitions.remove(topic.id, *index) else { continue };
+            let delay_ms = gone.config.load().file_delete_delay_ms;
+            let Some(log) = gone.close() else { continue };
+            match log.delete(Uuid::new_v4()) {
+                Ok(folder) => self.storage.remove_later(folder, delay_ms),
+                Err(error) => error!(partition = %gone.id, %error, "cannot rename the deleted log"),
+            }
+        }
+    }
+
+    // A stored override that is no longer valid must not keep a topic offline: the others still count.
+    fn topic_config(&self, image: &Image, name: &str) -> Arc<TopicConfig> {
+        let overrides = image.configs(ResourceType::Topic, name).cloned().unwrap_or_default();
+        let resolved = TopicConfig::resolve(&self.config, &overrides).or_else(|error| {
+            error!(topic = name, %error, "ignoring the topic's configs");
+            TopicConfig::resolve(&self.config, &BTreeMap::new())
+        });
+        Arc::new(resolved.unwrap_or_else(|_| self.config.topic_defaults.clone()))
+    }
+}
+
+fn leadership(assigned: &Assigned) -> Leadership {
+    Leadership {
+        epoch: assigned.leader_epoch,
+        replicas: assigned.replicas.clone(),
+        isr: assigned.isr.clone(),
+    }
+}

@@ -1,0 +1,73 @@
+//! What has to happen now and then: retention, checkpoints, and removing files whose time has come.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ottla_log::dirs::Checkpoint;
+use ottla_node::lane::Input;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use super::storage::Storage;
+use crate::broker::Broker;
+use crate::run::flusher::Flushers;
+
+/// How often files are looked for whose time has come, and logs for what `flush.ms` asks.
+const SWEEP_MS: i64 = 1_000;
+
+/// Keeps house until the broker stops.
+pub(crate) async fn keep_house(broker: Arc<Broker>, storage: Arc<Storage>, flushers: Flushers) {
+    let config = broker.config.clone();
+    let mut sweep = every(SWEEP_MS);
+    let mut retention = every(config.log_retention_check_interval_ms);
+    let mut recovery = every(i64::from(config.log_flush_offset_checkpoint_interval_ms));
+    let mut starts = every(i64::from(config.log_flush_start_offset_checkpoint_interval_ms));
+    let mut watermarks = every(config.replica_high_watermark_checkpoint_interval_ms);
+    loop {
+        let stopping = broker.stopping.clone();
+        let due = tokio::select! {
+            _ = sweep.tick() => Due::Sweep,
+            _ = retention.tick() => Due::Retention,
+            _ = recovery.tick() => Due::Checkpoint(Checkpoint::RecoveryPoint),
+            _ = starts.tick() => Due::Checkpoint(Checkpoint::LogStart),
+            _ = watermarks.tick() => Due::Checkpoint(Checkpoint::HighWatermark),
+            () = stopping.cancelled() => return,
+        };
+        let (broker, storage, flushers) = (broker.clone(), storage.clone(), flushers.clone());
+        // Disks may stall: that must not hold a worker that serves clients.
+        let done = tokio::task::spawn_blocking(move || match due {
+            Due::Sweep => {
+                flushers.remove_due(false);
+                storage.remove_due();
+                tick(&broker, true);
+            }
+            Due::Retention => tick(&broker, false),
+            Due::Checkpoint(which) => storage.checkpoint(which, &broker.partitions),
+        });
+        if let Err(error) = done.await {
+            tracing::error!(%error, "housekeeping failed");
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Due {
+    Sweep,
+    Retention,
+    Checkpoint(Checkpoint),
+}
+
+// Between retention checks only logs with a flush interval of their own have anything to do.
+fn tick(broker: &Broker, only_timed_flushes: bool) {
+    for partition in broker.partitions.all() {
+        if !only_timed_flushes || partition.config.load().flush_ms < i64::MAX {
+            partition.submit_from_thread(Input::Tick);
+        }
+    }
+}
+
+fn every(ms: i64) -> tokio::time::Interval {
+    let period = Duration::from_millis(ms.max(1) as u64);
+    let mut interval = interval_at(Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}

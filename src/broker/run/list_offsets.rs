@@ -1,0 +1,86 @@
+//! Looking an offset up: by time, or one of the moments that have a name (KIP-79, KIP-734, KIP-405, KIP-1005).
+
+use ottla_core::partition::fence;
+use ottla_log::log::Isolation;
+use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
+use tracing::error;
+
+use super::partition::Partition;
+
+/// What to look for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    Latest,
+    Earliest,
+    MaxTimestamp,
+    EarliestLocal,
+    LatestTiered,
+    EarliestPendingUpload,
+    /// ms since 1970
+    Time(i64),
+}
+
+impl Moment {
+    /// From the wire, where negative times have names; each came with a version of the API.
+    pub fn parse(timestamp: i64, version: i16) -> Result<Moment, ErrorCode> {
+        let (moment, since) = match timestamp {
+            -1 => (Moment::Latest, 0),
+            -2 => (Moment::Earliest, 0),
+            -3 => (Moment::MaxTimestamp, 7),
+            -4 => (Moment::EarliestLocal, 8),
+            -5 => (Moment::LatestTiered, 9),
+            -6 => (Moment::EarliestPendingUpload, 11),
+            time => (Moment::Time(time), 0),
+        };
+        if version < since { Err(ErrorCode::UnsupportedVersion) } else { Ok(moment) }
+    }
+}
+
+/// What was found; -1 where there is nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub offset: Offset,
+    pub timestamp: i64,
+    pub leader_epoch: LeaderEpoch,
+}
+
+const NOWHERE: Place = Place { offset: -1, timestamp: -1, leader_epoch: LeaderEpoch::NONE };
+
+/// Looks in one partition, as far as `isolation` lets the asker see.
+pub(crate) fn look_up(
+    partition: &Partition,
+    moment: Moment,
+    believed: LeaderEpoch,
+    isolation: Isolation,
+) -> Result<Place, ErrorCode> {
+    let current = partition.leader_epoch();
+    fence(current, believed)?;
+    let reader = &partition.reader;
+    let offsets = reader.offsets();
+    let at = |offset, leader_epoch| Place { offset, timestamp: -1, leader_epoch };
+    let found = match moment {
+        Moment::Latest => {
+            let end = match isolation {
+                Isolation::LogEnd => offsets.log_end,
+                Isolation::HighWatermark => offsets.high_watermark,
+                Isolation::Committed => offsets.last_stable,
+            };
+            return Ok(at(end, current));
+        }
+        Moment::Earliest | Moment::EarliestLocal => {
+            return Ok(at(offsets.log_start, reader.earliest_epoch().unwrap_or(current)));
+        }
+        // Nothing is in tiered storage, and nothing is going there.
+        Moment::LatestTiered | Moment::EarliestPendingUpload => return Ok(NOWHERE),
+        Moment::MaxTimestamp => reader.max_timestamp(isolation),
+        Moment::Time(time) => reader.offset_for_timestamp(time, isolation),
+    };
+    match found {
+        Ok(None) => Ok(NOWHERE),
+        Ok(Some(f)) => Ok(Place { offset: f.offset, timestamp: f.timestamp, leader_epoch: f.leader_epoch }),
+        Err(error) => {
+            error!(partition = %partition.id, %error, "cannot look an offset up");
+            Err(ErrorCode::KafkaStorageError)
+        }
+    }
+}

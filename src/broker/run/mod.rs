@@ -1,0 +1,14 @@
+//! What drives the step functions of `ottla-node`: threads, mailboxes, timers and disk I/O. Decisions are theirs.
+
+pub(crate) mod controller;
+pub(crate) mod create;
+pub(crate) mod fetch;
+pub(crate) mod flusher;
+pub(crate) mod follower;
+pub(crate) mod housekeeping;
+pub(crate) mod list_offsets;
+pub(crate) mod partition;
+pub(crate) mod partitions;
+pub(crate) mod produce;
+pub(crate) mod producer_ids;
+pub(crate) mod storage;

@@ -1,0 +1,181 @@
+//! Combining ownership of one partition: whoever finds it free steps its lane, and whoever finds it busy leaves the
+//! input in the queue for the one who is there. Nobody ever waits for a lock.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use ottla_log::log::{Log, LogReader};
+use ottla_model::config::TopicConfig;
+use ottla_model::{TopicId, TopicPartition};
+use ottla_node::lane::{Input, Lane, Output};
+use ottla_protocol::LeaderEpoch;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tracing::error;
+
+use super::flusher::Flushers;
+use super::produce::Slot;
+use crate::broker::now_ms;
+
+/// A turn longer than this means a stalled disk: the next turns go to a thread that may block.
+const SLOW_TURN: Duration = Duration::from_millis(20);
+/// How long a partition counts as stalled after its last slow turn.
+const SLOW_FOR_MS: i64 = 1_000;
+
+/// One partition that this broker leads.
+pub(crate) struct Partition {
+    pub id: TopicPartition,
+    pub topic_id: TopicId,
+    pub reader: Arc<LogReader>,
+    /// What producers' batches are checked against.
+    pub config: ArcSwap<TopicConfig>,
+    leader_epoch: AtomicI32,
+    queue: Mutex<VecDeque<Input<Slot>>>,
+    /// None once the partition is closed or deleted, or its lane has failed.
+    lane: Mutex<Option<Lane<Slot>>>,
+    waiting: Mutex<Vec<Arc<Notify>>>,
+    slow_until_ms: AtomicI64,
+    flushers: Flushers,
+}
+
+impl Partition {
+    pub fn new(id: TopicPartition, topic_id: TopicId, lane: Lane<Slot>, flushers: Flushers) -> Partition {
+        Partition {
+            id,
+            topic_id,
+            reader: lane.reader(),
+            config: ArcSwap::new(lane.config().clone()),
+            leader_epoch: AtomicI32::new(lane.leader_epoch().0),
+            queue: Mutex::default(),
+            lane: Mutex::new(Some(lane)),
+            waiting: Mutex::default(),
+            slow_until_ms: AtomicI64::new(0),
+            flushers,
+        }
+    }
+
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        LeaderEpoch(self.leader_epoch.load(Ordering::Acquire))
+    }
+
+    /// Gives the lane an input. When this returns it is carried out, or somebody else is about to.
+    pub fn submit(self: &Arc<Self>, input: Input<Slot>) {
+        self.enqueue(input);
+        if self.slow_until_ms.load(Ordering::Relaxed) > now_ms() {
+            let this = self.clone();
+            tokio::task::spawn_blocking(move || this.drive());
+        } else {
+            self.drive();
+        }
+    }
+
+    /// Registers a fetch that waits for the high watermark to move. Read again after registering, then wait.
+    pub fn wait(&self, who: &Arc<Notify>) {
+        self.waiting.lock().push(who.clone());
+    }
+
+    /// Takes back a registration that was not used.
+    pub fn stop_waiting(&self, who: &Arc<Notify>) {
+        self.waiting.lock().retain(|waiting| !Arc::ptr_eq(waiting, who));
+    }
+
+    /// Ends the lane and gives back its log; later inputs are refused.
+    pub fn close(self: &Arc<Self>) -> Option<Log> {
+        let mut out = Vec::new();
+        let log = self.lane.lock().take().map(|lane| lane.into_log(&mut out));
+        self.carry_out(out);
+        self.refuse_queued();
+        self.wake();
+        log
+    }
+
+    /// Looks at the log between two turns.
+    pub fn with_log<R>(&self, look: impl FnOnce(&Log) -> R) -> Option<R> {
+        self.lane.lock().as_ref().map(|lane| look(lane.log()))
+    }
+
+    fn drive(self: &Arc<Self>) {
+        while !self.queue.lock().is_empty() {
+            let Some(mut lane) = self.lane.try_lock() else { return };
+            let Some(owned) = lane.as_mut() else {
+                drop(lane);
+                self.refuse_queued();
+                return;
+            };
+            let began = Instant::now();
+            let mut out = Vec::new();
+            let turned = catch_unwind(AssertUnwindSafe(|| {
+                loop {
+                    let inputs = std::mem::take(&mut *self.queue.lock());
+                    if inputs.is_empty() {
+                        break;
+                    }
+                    owned.step(now_ms(), inputs, &mut out);
+                }
+            }));
+            if turned.is_err() {
+                // The lane's state may be half-changed: nobody may use it again. The log is whole up to its last
+                // append, and is opened anew with the next start.
+                error!(partition = %self.id, "the partition's owner failed; it is offline");
+                *lane = None;
+            }
+            drop(lane);
+            if began.elapsed() > SLOW_TURN {
+                self.slow_until_ms.store(now_ms() + SLOW_FOR_MS, Ordering::Relaxed);
+            }
+            self.carry_out(out);
+        }
+    }
+
+    fn carry_out(self: &Arc<Self>, out: Vec<Output<Slot>>) {
+        for output in out {
+            match output {
+                Output::Reply { token, outcome } => token.fill(outcome),
+                Output::Flush(ticket) => {
+                    let this = self.clone();
+                    self.flushers.run(move || {
+                        let up_to = ticket.up_to;
+                        let result = ticket.run();
+                        this.submit_from_thread(Input::Flushed { up_to, result });
+                    });
+                }
+                Output::Advanced => self.wake(),
+                Output::Retire(retired) => self.flushers.retire(retired),
+                Output::Offline(why) => error!(partition = %self.id, "{why}; the partition is offline"),
+            }
+        }
+    }
+
+    // Outside the runtime there is nothing to hand a slow turn to, and no need.
+    pub fn submit_from_thread(self: &Arc<Self>, input: Input<Slot>) {
+        self.enqueue(input);
+        self.drive();
+    }
+
+    fn enqueue(&self, input: Input<Slot>) {
+        match &input {
+            Input::Lead(leadership) => self.leader_epoch.store(leadership.epoch.0, Ordering::Release),
+            Input::Configure(config) => self.config.store(config.clone()),
+            Input::Append(_) | Input::Flushed { .. } | Input::Tick => {}
+        }
+        self.queue.lock().push_back(input);
+    }
+
+    fn wake(&self) {
+        for waiting in std::mem::take(&mut *self.waiting.lock()) {
+            waiting.notify_one();
+        }
+    }
+
+    fn refuse_queued(&self) {
+        for input in std::mem::take(&mut *self.queue.lock()) {
+            if let Input::Append(append) = input {
+                append.token.refuse();
+            }
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The partitions that live on this broker, found by topic and index. Changed only as the metadata image changes.
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use ottla_model::TopicId;
+use ottla_model::image::Image;
+use ottla_protocol::ErrorCode;
+
+use super::partition::Partition;
+
+/// Every partition with a log here. Cheap to share; look-ups never wait for each other.
+#[derive(Default)]
+pub(crate) struct Partitions {
+    by_id: DashMap<(TopicId, i32), Arc<Partition>>,
+}
+
+impl Partitions {
+    pub fn get(&self, topic: TopicId, index: i32) -> Option<Arc<Partition>> {
+        self.by_id.get(&(topic, index)).map(|found| found.value().clone())
+    }
+
+    /// The partition if this broker leads it; else what a client is told.
+    pub fn led(&self, image: &Image, topic: TopicId, index: i32) -> Result<Arc<Partition>, ErrorCode> {
+        if let Some(found) = self.by_id.get(&(topic, index)) {
+            return Ok(found.value().clone());
+        }
+        let known = image.topic_by_id(topic).is_some_and(|t| t.partitions.contains_key(&index));
+        Err(if known { ErrorCode::NotLeaderOrFollower } else { ErrorCode::UnknownTopicOrPartition })
+    }
+
+    pub fn insert(&self, partition: Arc<Partition>) {
+        self.by_id.insert((partition.topic_id, partition.id.partition), partition);
+    }
+
+    pub fn remove(&self, topic: TopicId, index: i32) -> Option<Arc<Partition>> {
+        self.by_id.remove(&(topic, index)).map(|(_, partition)| partition)
+    }
+
+    pub fn all(&self) -> Vec<Arc<Partition>> {
+        self.by_id.iter().map(|entry| entry.value().clone()).collect()
+    }
+}

@@ -1,0 +1,191 @@
+//! A Produce on its way into the logs: each partition's batch is checked here, outside its lane, and the answers
+//! are gathered as the lanes give them.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use ottla_core::partition::Acks;
+use ottla_log::check::{Origin, Rejected, Rules, check};
+use ottla_log::log::{Appended, Refused};
+use ottla_node::lane::{Append, Input};
+use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
+use parking_lot::Mutex;
+
+use super::partition::Partition;
+use crate::broker::now_ms;
+
+/// One partition's share of a Produce.
+pub(crate) struct Share {
+    pub partition: Result<Arc<Partition>, ErrorCode>,
+    pub records: Option<Bytes>,
+}
+
+/// What became of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    pub result: Result<Stored, Rejected>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stored {
+    pub base_offset: Offset,
+    pub log_append_time_ms: i64,
+    pub log_start_offset: Offset,
+    pub leader_epoch: LeaderEpoch,
+}
+
+/// How a Produce is to be treated.
+pub(crate) struct Terms {
+    pub acks: Acks,
+    pub timeout_ms: i32,
+    pub version: i16,
+}
+
+/// The answers of all partitions, gathered as they come.
+struct Gathering {
+    outcomes: Vec<Option<Outcome>>,
+    missing: usize,
+    waker: Option<Waker>,
+}
+
+/// A place for one partition's answer. Dropping it without an answer is an answer too: nobody waits forever.
+pub(crate) struct Slot {
+    gathering: Arc<Mutex<Gathering>>,
+    index: usize,
+    partition: Arc<Partition>,
+    filled: bool,
+}
+
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Slot({})", self.index)
+    }
+}
+
+impl Slot {
+    pub fn fill(mut self, outcome: Result<Appended, Refused>) {
+        let result = match outcome {
+            Ok(appended) => Ok(Stored {
+                base_offset: appended.base_offset,
+                log_append_time_ms: appended.log_append_time_ms,
+                log_start_offset: self.partition.reader.offsets().log_start,
+                leader_epoch: self.partition.leader_epoch(),
+            }),
+            Err(refused) => Err(Rejected { code: refused.code, message: refused.message, record_errors: Vec::new() }),
+        };
+        self.put(result);
+    }
+
+    /// The partition does not live here any more.
+    pub fn refuse(mut self) {
+        self.put(Err(reject(ErrorCode::NotLeaderOrFollower)));
+    }
+
+    fn put(&mut self, result: Result<Stored, Rejected>) {
+        self.filled = true;
+        fill(&self.gathering, self.index, result);
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if !self.filled {
+            fill(&self.gathering, self.index, Err(reject(ErrorCode::KafkaStorageError)));
+        }
+    }
+}
+
+fn fill(gathering: &Mutex<Gathering>, index: usize, result: Result<Stored, Rejected>) {
+    let mut gathering = gathering.lock();
+    gathering.outcomes[index] = Some(Outcome { result });
+    gathering.missing -= 1;
+    if gathering.missing == 0
+        && let Some(waker) = gathering.waker.take()
+    {
+        waker.wake();
+    }
+}
+
+fn reject(code: ErrorCode) -> Rejected {
+    Rejected { code, message: code.message().to_owned(), record_errors: Vec::new() }
+}
+
+/// A Produce under way; its outcomes come in the order of its shares.
+pub(crate) struct Producing(Arc<Mutex<Gathering>>);
+
+impl Producing {
+    /// The outcomes, if every lane has answered already.
+    pub fn now(&self) -> Option<Vec<Outcome>> {
+        let mut gathering = self.0.lock();
+        (gathering.missing == 0).then(|| take(&mut gathering))
+    }
+}
+
+impl Future for Producing {
+    type Output = Vec<Outcome>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Vec<Outcome>> {
+        let mut gathering = self.0.lock();
+        if gathering.missing == 0 {
+            return Poll::Ready(take(&mut gathering));
+        }
+        gathering.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+fn take(gathering: &mut Gathering) -> Vec<Outcome> {
+    let outcomes = std::mem::take(&mut gathering.outcomes);
+    outcomes.into_iter().map(|o| o.unwrap_or(Outcome { result: Err(reject(ErrorCode::UnknownServerError)) })).collect()
+}
+
+/// Checks every share and hands it to its lane.
+pub(crate) fn produce(shares: Vec<Share>, terms: &Terms) -> Producing {
+    let now = now_ms();
+    let outcomes = shares.iter().map(|_| None).collect();
+    let gathering = Arc::new(Mutex::new(Gathering { outcomes, missing: shares.len(), waker: None }));
+    for (index, share) in shares.into_iter().enumerate() {
+        if let Err(rejected) = submit(share, terms, now, index, &gathering) {
+            fill(&gathering, index, Err(rejected));
+        }
+    }
+    Producing(gathering)
+}
+
+fn submit(
+    share: Share,
+    terms: &Terms,
+    now: i64,
+    index: usize,
+    gathering: &Arc<Mutex<Gathering>>,
+) -> Result<(), Rejected> {
+    let partition = share.partition.map_err(reject)?;
+    let records = share.records.ok_or_else(|| reject(ErrorCode::InvalidRecord))?;
+    let config = partition.config.load_full();
+    let rules = Rules {
+        partition: &partition.id,
+        topic: &config,
+        origin: Origin::Client,
+        now_ms: now,
+        produce_version: terms.version,
+    };
+    let mut batches = check(records, &rules)?;
+    let batch = batches.pop().ok_or_else(|| reject(ErrorCode::InvalidRecord))?;
+    // Without a transaction coordinator there can be no open transaction for it to belong to (KIP-890).
+    if batch.header.is_transactional() {
+        return Err(reject(ErrorCode::InvalidTxnState));
+    }
+    let token = Slot { gathering: gathering.clone(), index, partition: partition.clone(), filled: false };
+    let deadline_ms = now + i64::from(terms.timeout_ms.max(0));
+    partition.submit(Input::Append(Append {
+        token,
+        batch,
+        acks: terms.acks,
+        checked_against: config,
+        deadline_ms,
+    }));
+    Ok(())
+}

@@ -1,0 +1,260 @@
+//! The log directories of this broker: opened and locked once, told apart by what they hold, checkpointed while it
+//! runs and marked clean when it stops. It must never know who leads what.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ottla_log::dirs::{Checkpoint, DirError, Expected, LogDir, MetaProperties, format};
+use ottla_log::log::{Log, LogError, Opening};
+use ottla_log::Disk;
+use ottla_model::config::{BrokerConfig, TopicConfig};
+use ottla_model::{BrokerEpoch, DirectoryId, TopicId, TopicPartition, fresh_id};
+use ottla_protocol::Offset;
+use parking_lot::Mutex;
+use tracing::{error, info, warn};
+use uuid::Uuid;
+
+use super::partitions::Partitions;
+use crate::broker::now_ms;
+
+type Offsets = BTreeMap<TopicPartition, Offset>;
+
+/// The directories, locked for as long as this lives.
+pub(crate) struct Storage {
+    disk: Arc<dyn Disk>,
+    dirs: Vec<Dir>,
+    producer_id_expiration_ms: i64,
+    leaving: Mutex<Vec<(PathBuf, i64)>>,
+}
+
+struct Dir {
+    held: LogDir,
+    id: DirectoryId,
+    clean: bool,
+    /// What the checkpoints said when the broker started.
+    recovery_points: Offsets,
+    log_starts: Offsets,
+    /// What they say now, so that nothing is written twice.
+    written: Mutex<[Option<Offsets>; 3]>,
+}
+
+/// The cluster's id, as the directories have it, and who made it up.
+pub(crate) struct Identity {
+    pub cluster_id: String,
+    pub formatted_now: bool,
+}
+
+impl Storage {
+    /// Opens every directory; the ones that are new are formatted, with the cluster id of the others, with
+    /// `cluster_id`, or with a new one.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        config: &BrokerConfig,
+        cluster_id: Option<&str>,
+    ) -> Result<(Storage, Identity), DirError> {
+        let paths = all_paths(config);
+        let mut known = None;
+        for path in &paths {
+            known = known.or(MetaProperties::read(&*disk, path)?.map(|meta| meta.cluster_id));
+        }
+        let formatted_now = known.is_none();
+        let cluster_id = known
+            .or(cluster_id.map(str::to_owned))
+            .unwrap_or_else(|| ottla_model::uuid_to_base64(fresh_id(random)));
+        let mut dirs = Vec::new();
+        for path in &paths {
+            if MetaProperties::read(&*disk, path)?.is_none() {
+                info!(dir = %path.display(), %cluster_id, "formatting");
+                let meta = MetaProperties {
+                    cluster_id: cluster_id.clone(),
+                    node_id: config.node_id,
+                    directory_id: Some(fresh_id(random)),
+                };
+                format(&*disk, path, &meta)?;
+            }
+            let expected = Expected { cluster_id: Some(&cluster_id), node_id: config.node_id };
+            dirs.push(Dir::open(LogDir::open(disk.clone(), path, expected)?)?);
+        }
+        let storage = Storage {
+            disk,
+            dirs,
+            producer_id_expiration_ms: i64::from(config.producer_id_expiration_ms),
+            leaving: Mutex::default(),
+        };
+        Ok((storage, Identity { cluster_id, formatted_now }))
+    }
+
+    pub fn directory_ids(&self) -> Vec<DirectoryId> {
+        self.dirs.iter().map(|dir| dir.id).collect()
+    }
+
+    /// Opens a partition's log where its folder is, or makes one where there are the fewest.
+    pub fn open_log(
+        &self,
+        id: &TopicPartition,
+        topic_id: TopicId,
+        config: Arc<TopicConfig>,
+    ) -> Result<Log, LogError> {
+        let folder = id.to_string();
+        let here = self.dirs.iter().find(|dir| self.disk.exists(&dir.held.path().join(&folder)));
+        let dir = here.unwrap_or_else(|| self.emptiest());
+        let opening = Opening {
+            disk: self.disk.clone(),
+            dir: dir.held.path().join(&folder),
+            partition: id.clone(),
+            topic_id: Some(topic_id),
+            config,
+            clean_shutdown: dir.clean,
+            recovery_point: dir.recovery_points.get(id).copied().unwrap_or(0),
+            log_start: dir.log_starts.get(id).copied().unwrap_or(0),
+            now_ms: now_ms(),
+            producer_id_expiration_ms: self.producer_id_expiration_ms,
+            jitter_seed: rand::random(),
+        };
+        let (log, recovery) = Log::open(opening)?;
+        if recovery.truncated_bytes > 0 || !recovery.dropped_segments.is_empty() {
+            warn!(
+                partition = %id,
+                truncated_bytes = recovery.truncated_bytes,
+                dropped_segments = ?recovery.dropped_segments,
+                log_end_offset = log.log_end_offset(),
+                "what was not flushed before the crash is cut off"
+            );
+        }
+        Ok(log)
+    }
+
+    fn emptiest(&self) -> &Dir {
+        let count = |dir: &Dir| dir.held.folders().map_or(usize::MAX, |f| f.live.len());
+        match self.dirs.as_slice() {
+            [only] => only,
+            dirs => dirs.iter().min_by_key(|dir| count(dir)).unwrap_or(&dirs[0]),
+        }
+    }
+
+    /// A renamed folder goes for good once `file.delete.delay.ms` has passed, or with the next start.
+    pub fn remove_later(&self, folder: PathBuf, delay_ms: i64) {
+        self.leaving.lock().push((folder, now_ms() + delay_ms));
+    }
+
+    /// Removes the folders that are due.
+    pub fn remove_due(&self) {
+        let now = now_ms();
+        let mut leaving = self.leaving.lock();
+        let (due, later) = leaving.drain(..).partition(|(_, due_ms)| *due_ms <= now);
+        *leaving = later;
+        drop(leaving);
+        let due: Vec<(PathBuf, i64)> = due;
+        for (folder, _) in due {
+            if let Err(error) = self.disk.remove_dir_all(&folder) {
+                warn!(folder = %folder.display(), %error, "cannot remove a deleted partition");
+            }
+        }
+    }
+
+    /// Writes a checkpoint file of each directory, if it would say something new.
+    pub fn checkpoint(&self, which: Checkpoint, partitions: &Partitions) {
+        let mut by_dir: Vec<Offsets> = self.dirs.iter().map(|_| Offsets::new()).collect();
+        for partition in partitions.all() {
+            let Some((folder, offset)) = partition.with_log(|log| (log.dir().to_owned(), at(which, log)))
+            else {
+                continue;
+            };
+            if let Some(index) = self.holder(&folder) {
+                by_dir[index].insert(partition.id.clone(), offset);
+            }
+        }
+        for (dir, offsets) in self.dirs.iter().zip(by_dir) {
+            dir.write(which, offsets);
+        }
+    }
+
+    /// Writes what is known of logs that have been closed, and marks directories in which all went well as clean.
+    pub fn close(&self, closed: &[Log], failed: &[PathBuf], epoch: BrokerEpoch) {
+        for (index, dir) in self.dirs.iter().enumerate() {
+            let mine: Vec<&Log> = closed.iter().filter(|log| self.holder(log.dir()) == Some(index)).collect();
+            let mut whole = !failed.iter().any(|folder| self.holder(folder) == Some(index));
+            for which in [Checkpoint::RecoveryPoint, Checkpoint::LogStart, Checkpoint::HighWatermark] {
+                let offsets = mine.iter().map(|log| (log.partition().clone(), at(which, log))).collect();
+                whole &= dir.write(which, offsets);
+            }
+            if whole && let Err(error) = dir.held.mark_clean(epoch) {
+                error!(dir = %dir.held.path().display(), %error, "cannot mark the shutdown as clean");
+            }
+        }
+    }
+
+    fn holder(&self, folder: &Path) -> Option<usize> {
+        self.dirs.iter().position(|dir| folder.parent() == Some(dir.held.path()))
+    }
+}
+
+impl Dir {
+    fn open(mut held: LogDir) -> Result<Dir, DirError> {
+        let id = held.adopt_id(fresh_id(random))?;
+        let folders = held.folders()?;
+        held.sweep(&folders)?;
+        for stray in &folders.stray {
+            warn!(folder = %stray.path.display(), "a partition that belongs to no topic any more; it is left alone");
+        }
+        let read = |which| {
+            held.checkpoint(which).unwrap_or_else(|error| {
+                warn!(%error, "ignoring a damaged checkpoint: recovery reads more");
+                Offsets::new()
+            })
+        };
+        let recovery_points = read(Checkpoint::RecoveryPoint);
+        let log_starts = read(Checkpoint::LogStart);
+        let clean = held.take_clean()?.is_some();
+        Ok(Dir { id, clean, recovery_points, log_starts, written: Mutex::default(), held })
+    }
+
+    // False when the file could not be written.
+    fn write(&self, which: Checkpoint, offsets: Offsets) -> bool {
+        let mut written = self.written.lock();
+        let slot = &mut written[slot_of(which)];
+        if slot.as_ref() == Some(&offsets) || (slot.is_none() && offsets.is_empty()) {
+            return true;
+        }
+        match self.held.write_checkpoint(which, &offsets) {
+            Ok(()) => {
+                *slot = Some(offsets);
+                true
+            }
+            Err(error) => {
+                error!(dir = %self.held.path().display(), %error, "cannot write a checkpoint");
+                false
+            }
+        }
+    }
+}
+
+fn slot_of(which: Checkpoint) -> usize {
+    match which {
+        Checkpoint::RecoveryPoint => 0,
+        Checkpoint::LogStart => 1,
+        Checkpoint::HighWatermark => 2,
+    }
+}
+
+fn at(which: Checkpoint, log: &Log) -> Offset {
+    match which {
+        Checkpoint::RecoveryPoint => log.recovery_point(),
+        Checkpoint::LogStart => log.log_start_offset(),
+        Checkpoint::HighWatermark => log.high_watermark(),
+    }
+}
+
+/// The log directories and the metadata log's, each once.
+fn all_paths(config: &BrokerConfig) -> Vec<PathBuf> {
+    let mut paths = config.log_dirs.clone();
+    if !paths.contains(&config.metadata_log_dir) {
+        paths.push(config.metadata_log_dir.clone());
+    }
+    paths
+}
+
+fn random() -> u128 {
+    Uuid::new_v4().as_u128()
+}

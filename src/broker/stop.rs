@@ -1,0 +1,30 @@
+//! One switch that is turned once: the broker is stopping.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// Clones share the switch.
+#[derive(Clone, Debug)]
+pub(crate) struct Stopping(Arc<watch::Sender<bool>>);
+
+impl Stopping {
+    pub fn new() -> Stopping {
+        Stopping(Arc::new(watch::Sender::new(false)))
+    }
+
+    pub fn cancel(&self) {
+        self.0.send_replace(true);
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Returns once the switch is turned.
+    pub async fn cancelled(&self) {
+        let mut changes = self.0.subscribe();
+        // The sender lives as long as `self`, so this cannot fail before it is true.
+        let _ = changes.wait_for(|stopping| *stopping).await;
+    }
+}

@@ -1,0 +1,226 @@
+//! The active controller: it decides commands against the image, offers the records to the quorum, and answers when
+//! they are agreed on and applied. A controller that does not lead only applies.
+//! It must never know who asked, or how the quorum's messages travel.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use ottla_core::controller::{Command, Decision, Defaults, Reply, View, decide};
+use ottla_model::NodeId;
+use ottla_model::image::{ApplyError, Image};
+use ottla_model::record::{MetadataRecord, RecordError};
+use ottla_protocol::batch::{BatchError, BatchHeader, DecompressLimit, records};
+use ottla_protocol::{LeaderEpoch, Offset};
+
+use crate::quorum::{Committed, Quorum, QuorumError, metadata_batch};
+
+/// What can happen to the controller. `T` is whatever finds the one who asked.
+#[derive(Debug)]
+pub enum Input<T> {
+    Command {
+        token: T,
+        command: Command,
+    },
+    /// [`crate::quorum::TICK_MS`] have passed.
+    Tick,
+}
+
+/// What the controller wants done.
+#[derive(Debug)]
+pub enum Output<T> {
+    Reply {
+        token: T,
+        reply: Reply,
+    },
+    /// The image has changed; everybody who follows it diffs it against the one before.
+    Published(Arc<Image>),
+}
+
+/// The controller cannot go on, and its process must end: the log is broken, or says what it cannot say.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllerError {
+    #[error(transparent)]
+    Quorum(#[from] QuorumError),
+    #[error("metadata batch at offset {offset}: {source}")]
+    Batch { offset: Offset, source: BatchError },
+    #[error("metadata record at offset {offset}: {source}")]
+    Record { offset: Offset, source: RecordError },
+    #[error("metadata record at offset {offset}: {source}")]
+    Apply { offset: Offset, source: ApplyError },
+}
+
+/// What a controller is told of its cluster when it starts.
+pub struct Settings {
+    pub defaults: Defaults,
+    /// `broker.session.timeout.ms`
+    pub broker_session_ms: i64,
+    /// Random numbers, the only ones in here.
+    pub chance: Box<dyn FnMut() -> u64 + Send>,
+}
+
+struct Promise<T> {
+    token: T,
+    reply: Reply,
+    /// The reply is true once everything up to here is applied.
+    offset: Offset,
+}
+
+/// One node's controller.
+pub struct Controller<T> {
+    quorum: Quorum,
+    settings: Settings,
+    /// What the quorum has agreed on.
+    applied: Arc<Image>,
+    /// What it will have agreed on, if this node goes on leading: decisions build on each other.
+    decided: Image,
+    led: bool,
+    promises: VecDeque<Promise<T>>,
+    sessions: BTreeMap<NodeId, i64>,
+}
+
+impl<T> Controller<T> {
+    pub fn new(quorum: Quorum, settings: Settings) -> Controller<T> {
+        Controller {
+            quorum,
+            settings,
+            applied: Arc::new(Image::empty()),
+            decided: Image::empty(),
+            led: false,
+            promises: VecDeque::new(),
+            sessions: BTreeMap::new(),
+        }
+    }
+
+    pub fn leads(&self) -> bool {
+        self.led
+    }
+
+    pub fn image(&self) -> &Arc<Image> {
+        &self.applied
+    }
+
+    pub fn quorum(&self) -> &Quorum {
+        &self.quorum
+    }
+
+    /// One turn. An error is final.
+    pub fn step(
+        &mut self,
+        now_ms: i64,
+        input: Input<T>,
+        out: &mut Vec<Output<T>>,
+    ) -> Result<(), ControllerError> {
+        match input {
+            Input::Tick => self.quorum.tick(),
+            Input::Command { token, command } => self.command(now_ms, token, command, out),
+        }
+        self.settle(now_ms, out)
+    }
+
+    /// Applies what is agreed on already, without a new input; the first call brings the log's whole image.
+    pub fn settle(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) -> Result<(), ControllerError> {
+        let committed = self.quorum.settle(now_ms)?;
+        if !committed.is_empty() {
+            let mut image = (*self.applied).clone();
+            for batch in &committed {
+                apply_batch(&mut image, batch)?;
+            }
+            self.applied = Arc::new(image);
+            out.push(Output::Published(self.applied.clone()));
+        }
+        self.notice_leadership(now_ms, out);
+        while let Some(promise) = self.promises.pop_front_if(|p| p.offset <= self.applied.offset) {
+            out.push(Output::Reply { token: promise.token, reply: promise.reply });
+        }
+        Ok(())
+    }
+
+    fn notice_leadership(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) {
+        let leads = self.quorum.leads();
+        if leads == self.led {
+            return;
+        }
+        self.led = leads;
+        self.decided = (*self.applied).clone();
+        self.sessions.retain(|_, heard_ms| *heard_ms >= now_ms);
+        if !leads {
+            let lost = self.promises.drain(..);
+            out.extend(lost.map(|p| Output::Reply { token: p.token, reply: Reply::NotController }));
+        }
+    }
+
+    fn command(&mut self, now_ms: i64, token: T, command: Command, out: &mut Vec<Output<T>>) {
+        if !self.led {
+            out.push(Output::Reply { token, reply: Reply::NotController });
+            return;
+        }
+        let speaker = match &command {
+            Command::Heartbeat { broker, .. } => Some(*broker),
+            _ => None,
+        };
+        let Decision { records, reply } = self.decide(now_ms, command);
+        if let (Some(broker), Reply::Heartbeat(Ok(_))) = (speaker, &reply) {
+            self.sessions.insert(broker, now_ms);
+        }
+        if !records.is_empty() && !self.offer(now_ms, &records) {
+            out.push(Output::Reply { token, reply: Reply::NotController });
+            return;
+        }
+        self.promises.push_back(Promise { token, reply, offset: self.decided.offset });
+    }
+
+    fn decide(&mut self, now_ms: i64, command: Command) -> Decision {
+        let expired = now_ms - self.settings.broker_session_ms;
+        let alive = self.sessions.iter().filter(|(_, heard_ms)| **heard_ms >= expired);
+        let sessions: BTreeSet<NodeId> = alive.map(|(id, _)| *id).collect();
+        let mut view = View {
+            image: &self.decided,
+            next_offset: self.quorum.next_offset(),
+            sessions: &sessions,
+            defaults: self.settings.defaults,
+            chance: &mut self.settings.chance,
+        };
+        decide(&mut view, command)
+    }
+
+    fn offer(&mut self, now_ms: i64, records: &[MetadataRecord]) -> bool {
+        let first = self.quorum.next_offset();
+        let batch = metadata_batch(records.iter().map(MetadataRecord::encode), now_ms);
+        let mut decided = self.decided.clone();
+        for (record, offset) in records.iter().zip(first..) {
+            // The decision was made on this very image: a record that does not apply to it is our mistake.
+            let applied = decided.apply_in_place(offset, self.quorum.epoch(), record);
+            assert!(applied.is_ok(), "decided a record that does not apply: {record:?}: {applied:?}");
+        }
+        if !self.quorum.propose(&batch) {
+            return false;
+        }
+        self.decided = decided;
+        true
+    }
+}
+
+fn apply_batch(image: &mut Image, committed: &Committed) -> Result<(), ControllerError> {
+    let offset = committed.base_offset;
+    let wrong = |source| ControllerError::Batch { offset, source };
+    let header = BatchHeader::parse(&committed.batch).map_err(wrong)?;
+    if header.is_control() {
+        image.advance_to(committed.last_offset, committed.epoch);
+        return Ok(());
+    }
+    for record in records(&committed.batch, DecompressLimit::default()).map_err(wrong)? {
+        let record = record.map_err(wrong)?;
+        apply_record(image, record.offset, committed.epoch, record.value.as_deref().unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+fn apply_record(
+    image: &mut Image,
+    offset: Offset,
+    epoch: LeaderEpoch,
+    value: &[u8],
+) -> Result<(), ControllerError> {
+    let record = MetadataRecord::decode(value).map_err(|source| ControllerError::Record { offset, source })?;
+    image.apply_in_place(offset, epoch, &record).map_err(|source| ControllerError::Apply { offset, source })
+}

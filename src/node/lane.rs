@@ -1,0 +1,336 @@
+//! A lane: the one owner of a partition. It appends in the order in which inputs reach it, keeps the epoch and the
+//! high watermark, holds back replies until they are true, and says what has to be flushed or deleted.
+//! It must never know who waits for a reply: a token comes in with an append and goes out with its outcome.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use ottla_core::partition::{Acks, Leader, Leadership};
+use ottla_log::CheckedBatch;
+use ottla_log::log::{AppendError, Appended, FlushTicket, Log, LogError, LogReader, Refused, Retired};
+use ottla_model::NodeId;
+use ottla_model::config::TopicConfig;
+use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
+
+/// What can happen to a partition. `T` is whatever finds the one who asked.
+#[derive(Debug)]
+pub enum Input<T> {
+    Append(Append<T>),
+    /// The controller's word: this node leads, under that epoch.
+    Lead(Leadership),
+    Configure(Arc<TopicConfig>),
+    /// A flush that this lane asked for is done.
+    Flushed {
+        up_to: Offset,
+        result: std::io::Result<()>,
+    },
+    /// Time has passed: roll, retire, flush and expire what is due.
+    Tick,
+}
+
+/// A producer's batch for this partition.
+#[derive(Debug)]
+pub struct Append<T> {
+    pub token: T,
+    pub batch: CheckedBatch,
+    pub acks: Acks,
+    /// The config that the batch was checked against; the lane refuses one that was checked against another.
+    pub checked_against: Arc<TopicConfig>,
+    /// When the producer stops waiting for replication.
+    pub deadline_ms: i64,
+}
+
+/// What the lane wants done.
+#[derive(Debug)]
+pub enum Output<T> {
+    Reply { token: T, outcome: Result<Appended, Refused> },
+    /// Run the ticket, then bring its result back as [`Input::Flushed`].
+    Flush(FlushTicket),
+    /// The high watermark moved: fetches that wait here may have something to read.
+    Advanced,
+    /// Delete these files once `file.delete.delay.ms` has passed.
+    Retire(Vec<Retired>),
+    /// The disk failed: nothing more is appended until the log is opened again.
+    Offline(String),
+}
+
+/// An append that is in the log, but whose reply would not be true yet.
+#[derive(Debug)]
+struct Held<T> {
+    token: T,
+    appended: Appended,
+    /// The reply is true once the log is flushed, or replicated, up to here.
+    next_offset: Offset,
+    acks: Acks,
+    deadline_ms: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flushing {
+    Idle,
+    /// A ticket is out; `more` says that another flush is due when it comes back.
+    Running {
+        more: bool,
+    },
+}
+
+/// The owner of one partition's log.
+#[derive(Debug)]
+pub struct Lane<T> {
+    log: Log,
+    leader: Leader,
+    config: Arc<TopicConfig>,
+    held: VecDeque<Held<T>>,
+    flushing: Flushing,
+    /// What is past the recovery point must be flushed before anyone hears of it.
+    must_flush: bool,
+    offline: Option<String>,
+}
+
+impl<T> Lane<T> {
+    /// Takes over a log that has been opened. `high_watermark` comes from the checkpoint; a sole replica's log is
+    /// committed whole, and that is known before the first reader comes.
+    pub fn new(me: NodeId, mut log: Log, leadership: Leadership, config: Arc<TopicConfig>) -> Lane<T> {
+        let mut leader = Leader::new(me, leadership, log.high_watermark());
+        let high_watermark = leader.advance(log.log_end_offset());
+        log.advance_high_watermark(high_watermark);
+        let held = VecDeque::new();
+        Lane { log, leader, config, held, flushing: Flushing::Idle, must_flush: false, offline: None }
+    }
+
+    /// The readers' side of the log.
+    pub fn reader(&self) -> Arc<LogReader> {
+        self.log.reader()
+    }
+
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.leader.epoch()
+    }
+
+    pub fn config(&self) -> &Arc<TopicConfig> {
+        &self.config
+    }
+
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Gives the log back, for closing or deleting it; whoever still waits is told that this node leads no more.
+    pub fn into_log(mut self, out: &mut Vec<Output<T>>) -> Log {
+        self.refuse_all(ErrorCode::NotLeaderOrFollower, out);
+        self.log
+    }
+
+    /// One turn of the owner: everything that happened since the last one.
+    pub fn step(&mut self, now_ms: i64, inputs: impl IntoIterator<Item = Input<T>>, out: &mut Vec<Output<T>>) {
+        let mut appends = Vec::new();
+        for input in inputs {
+            if let Input::Append(append) = input {
+                appends.push(append);
+                continue;
+            }
+            self.append(now_ms, &mut appends, out);
+            match input {
+                Input::Append(_) => {}
+                Input::Lead(leadership) => {
+                    self.leader.lead(leadership);
+                    self.advance(out);
+                }
+                Input::Configure(config) => {
+                    self.log.set_config(config.clone());
+                    self.config = config;
+                }
+                Input::Flushed { up_to, result } => self.flushed(now_ms, up_to, result, out),
+                Input::Tick => self.tick(now_ms, out),
+            }
+        }
+        self.append(now_ms, &mut appends, out);
+    }
+
+    // Appends that came together go to the disk in one write. The start of a new epoch is on the disk before the
+    // first of them (KAFKA-7415).
+    fn append(&mut self, now_ms: i64, appends: &mut Vec<Append<T>>, out: &mut Vec<Output<T>>) {
+        if appends.is_empty() {
+            return;
+        }
+        let mut batches = Vec::with_capacity(appends.len());
+        let mut waiting = Vec::with_capacity(appends.len());
+        for append in appends.drain(..) {
+            match self.admit(&append) {
+                Ok(()) => {
+                    batches.push(append.batch);
+                    waiting.push((append.token, append.acks, append.deadline_ms));
+                }
+                Err(refused) => out.push(Output::Reply { token: append.token, outcome: Err(refused) }),
+            }
+        }
+        if batches.is_empty() {
+            return;
+        }
+        let began = self.log.assign_epoch(self.leader.epoch(), self.log.log_end_offset());
+        let appended = began.map_err(AppendError::from);
+        match appended.and_then(|()| self.log.append(&batches, self.leader.epoch(), now_ms)) {
+            Ok(outcomes) => {
+                for ((token, acks, deadline_ms), outcome) in waiting.into_iter().zip(outcomes) {
+                    match outcome {
+                        Ok(appended) => self.hold(token, appended, acks, deadline_ms),
+                        Err(refused) => out.push(Output::Reply { token, outcome: Err(refused) }),
+                    }
+                }
+                self.settle(now_ms, out);
+            }
+            Err(error) => {
+                let code = self.failed(error, out);
+                for (token, ..) in waiting {
+                    out.push(Output::Reply { token, outcome: Err(refused(code)) });
+                }
+            }
+        }
+    }
+
+    fn admit(&self, append: &Append<T>) -> Result<(), Refused> {
+        if self.offline.is_some() {
+            return Err(refused(ErrorCode::KafkaStorageError));
+        }
+        // A config that changed in between may forbid what was allowed: the producer tries again and is checked anew.
+        if !Arc::ptr_eq(&append.checked_against, &self.config) {
+            return Err(refused(ErrorCode::NotLeaderOrFollower));
+        }
+        self.leader.accepts(append.acks, self.config.min_insync_replicas).map_err(refused)
+    }
+
+    fn hold(&mut self, token: T, appended: Appended, acks: Acks, deadline_ms: i64) {
+        let next_offset = appended.last_offset + 1;
+        self.held.push_back(Held { token, appended, next_offset, acks, deadline_ms });
+    }
+
+    // Flush if the topic asks for it, move the high watermark as far as it is safe, answer whom it makes happy.
+    fn settle(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) {
+        if self.log.unflushed_messages() >= self.config.flush_messages {
+            self.must_flush = true;
+        }
+        // A rolled segment and `flush.ms` want a flush too, but nobody waits for that one.
+        if self.must_flush || self.log.flush_due(now_ms) {
+            self.flush(out);
+        }
+        self.advance(out);
+        self.release(now_ms, out);
+    }
+
+    // The log end, or as much of it as may be heard of while a flush is due.
+    fn safe_end(&self) -> Offset {
+        if self.must_flush { self.log.recovery_point() } else { self.log.log_end_offset() }
+    }
+
+    fn advance(&mut self, out: &mut Vec<Output<T>>) {
+        let high_watermark = self.leader.advance(self.safe_end());
+        if high_watermark > self.log.high_watermark() {
+            self.log.advance_high_watermark(high_watermark);
+            out.push(Output::Advanced);
+        }
+    }
+
+    fn release(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) {
+        let safe_end = self.safe_end();
+        let high_watermark = self.log.high_watermark();
+        let mut rest = VecDeque::new();
+        while let Some(held) = self.held.pop_front() {
+            let reached = if held.acks == Acks::All { high_watermark } else { safe_end };
+            if held.next_offset <= reached {
+                out.push(Output::Reply { token: held.token, outcome: Ok(held.appended) });
+            } else if held.deadline_ms <= now_ms {
+                out.push(Output::Reply { token: held.token, outcome: Err(refused(ErrorCode::RequestTimedOut)) });
+            } else {
+                rest.push_back(held);
+            }
+        }
+        self.held = rest;
+    }
+
+    fn flush(&mut self, out: &mut Vec<Output<T>>) {
+        match &mut self.flushing {
+            Flushing::Running { more } => *more = true,
+            Flushing::Idle => {
+                match self.log.flush_begin() {
+                    Ok(ticket) => {
+                        self.flushing = Flushing::Running { more: false };
+                        out.push(Output::Flush(ticket));
+                    }
+                    Err(error) => {
+                        let code = self.failed(error.into(), out);
+                        self.refuse_all(code, out);
+                    }
+                }
+            }
+        }
+    }
+
+    fn flushed(
+        &mut self,
+        now_ms: i64,
+        up_to: Offset,
+        result: std::io::Result<()>,
+        out: &mut Vec<Output<T>>,
+    ) {
+        let more = matches!(self.flushing, Flushing::Running { more: true });
+        self.flushing = Flushing::Idle;
+        if let Err(error) = result {
+            // The kernel may have dropped the pages: what was acknowledged before is on disk, nothing newer is sure.
+            let failed = LogError::Io { doing: "flush", source: error };
+            let code = self.failed(failed.into(), out);
+            self.refuse_all(code, out);
+            return;
+        }
+        self.log.flush_end(up_to);
+        if up_to >= self.log.log_end_offset() {
+            self.must_flush = false;
+        } else if more {
+            self.flush(out);
+        }
+        self.settle(now_ms, out);
+    }
+
+    fn tick(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) {
+        if self.offline.is_some() {
+            return;
+        }
+        self.log.expire_producers(now_ms);
+        if let Err(error) = self.log.roll_if_due(now_ms) {
+            self.failed(error.into(), out);
+            return;
+        }
+        match self.log.delete_old_segments(now_ms) {
+            Ok(retired) if !retired.is_empty() => out.push(Output::Retire(retired)),
+            Ok(_) => {}
+            Err(error) => {
+                self.failed(error.into(), out);
+                return;
+            }
+        }
+        self.settle(now_ms, out);
+    }
+
+    fn failed(&mut self, error: AppendError, out: &mut Vec<Output<T>>) -> ErrorCode {
+        match error {
+            // There will be room again: the log is whole, and the producer may retry.
+            AppendError::DiskFull { .. } => ErrorCode::KafkaStorageError,
+            AppendError::Io(error) => {
+                let why = error.to_string();
+                if self.offline.is_none() {
+                    out.push(Output::Offline(why.clone()));
+                }
+                self.offline = Some(why);
+                ErrorCode::KafkaStorageError
+            }
+        }
+    }
+
+    fn refuse_all(&mut self, code: ErrorCode, out: &mut Vec<Output<T>>) {
+        let held = self.held.drain(..);
+        out.extend(held.map(|h| Output::Reply { token: h.token, outcome: Err(refused(code)) }));
+    }
+}
+
+fn refused(code: ErrorCode) -> Refused {
+    Refused { code, message: code.message().to_owned() }
+}
