@@ -7,7 +7,7 @@ mod tests;
 mod writer;
 
 pub use reader::{Problem, ReadError, Reader};
-pub use writer::{Tags, Writer, size_of_uvarint, size_of_varint, size_of_varlong};
+pub use writer::{Tags, Writer, size_of_uvarint, size_of_uvarlong, size_of_varint, size_of_varlong};
 
 /// How a message version spells lengths (KIP-482).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -195,7 +195,12 @@ pub fn size_of_varint(value: i32) -> usize {
 
 /// Bytes that [`Writer::varlong`] takes.
 pub fn size_of_varlong(value: i64) -> usize {
-    bytes_of_bits(64 - zigzag64(value).leading_zeros())
+    size_of_uvarlong(zigzag64(value))
+}
+
+/// Bytes that [`Writer::uvarlong`] takes.
+pub fn size_of_uvarlong(value: u64) -> usize {
+    bytes_of_bits(64 - value.leading_zeros())
 }
 
 fn bytes_of_bits(bits: u32) -> usize {

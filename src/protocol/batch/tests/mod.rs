@@ -1,0 +1,39 @@
+//! Batches as stories: against Kafka's bytes, through every codec, and damaged in every way.
+
+mod golden;
+mod headers;
+mod hostile;
+mod kafka;
+mod round_trip;
+
+use bytes::Bytes;
+
+use super::*;
+
+const ROOMY: DecompressLimit = DecompressLimit(64 << 20);
+
+fn from_hex(text: &str) -> Bytes {
+    let digits: Vec<u8> = text
+        .bytes()
+        .filter(u8::is_ascii_hexdigit)
+        .map(|d| (d as char).to_digit(16).expect("hex") as u8)
+        .collect();
+    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+}
+
+fn header_of(batch: &[u8]) -> BatchHeader {
+    BatchHeader::parse(batch).expect("a valid header")
+}
+
+fn all_records(batch: &Bytes) -> Result<Vec<Record>, BatchError> {
+    records(batch, ROOMY)?.collect()
+}
+
+/// A batch around `body`, which is not compressed whatever the codec, with a right checksum.
+fn around(body: &[u8], change: impl FnOnce(&mut BatchHeader)) -> Bytes {
+    let mut header = header_of(&BatchBuilder::new(Compression::None).build(0, crate::LeaderEpoch(0)));
+    header.batch_length += body.len() as i32;
+    change(&mut header);
+    header.crc = header.crc_with(body);
+    [&header.to_bytes()[..], body].concat().into()
+}
