@@ -16,7 +16,7 @@ pub enum ConfigError {
     UnknownTopicKey(String),
     #[error("Unknown broker config name: {0}")]
     UnknownBrokerKey(String),
-    #[error("Missing configuration {key}: {allowed}")]
+    #[error("Missing configuration {key}: must be {allowed}")]
     Missing { key: &'static str, allowed: String },
     /// Two keys that are fine alone contradict each other.
     #[error("Invalid value {value} for configuration {key}: {rule}")]

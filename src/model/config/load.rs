@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::broker::BrokerConfig;
 use super::error::{ConfigError, one_line, shown};
@@ -12,7 +12,7 @@ use super::layers::Layers;
 use super::rules::governing_key;
 use super::{environment, properties};
 
-/// Where a configuration comes from, strongest last.
+/// Where a configuration comes from, strongest last. Defaults come before them all.
 pub struct Sources<'a, E> {
     /// `server.properties` and what is in it.
     pub file: Option<(PathBuf, String)>,
@@ -45,27 +45,55 @@ where
 {
     let env = environment::properties(sources.env);
     let env_counts = env.keys().any(|name| governing_key(name).is_some());
-    let mut values = match sources.file {
-        Some((path, text)) => pairs(&path, &text)?,
-        None if env_counts => BTreeMap::new(),
-        None => pairs("server.properties".as_ref(), SHIPPED)?,
+    let env_replaced_shipped = sources.file.is_none() && env_counts;
+    let mut values = match &sources.file {
+        Some((path, text)) => pairs(path, text)?,
+        None => BTreeMap::new(),
     };
-    let given_by_env = !env.contains_key("listeners") && values.get("listeners").is_none();
-    let advertised = env.get("advertised.listeners").filter(|text| !text.is_empty() && given_by_env).cloned();
+    let env_advertises = env.contains_key("advertised.listeners") && !values.contains_key("listeners");
     values.extend(env);
     values.extend(sources.overrides.iter().map(|(key, value)| (key.trim().to_owned(), value.clone())));
-    if let Some(advertised) = advertised {
-        if values.get("process.roles").is_some_and(|roles| roles != "controller") {
-            values.entry("listeners".to_owned()).or_insert_with(|| environment::listeners_for(&advertised));
-        }
+    if env_advertises {
+        listen_where_advertised(&mut values);
     }
     refuse_providers(&values)?;
     let warnings = warnings(&values);
+    let mut values = with_synonyms(values);
+    if sources.file.is_none() && !env_counts {
+        for (key, value) in pairs(Path::new("server.properties"), SHIPPED)? {
+            values.entry(key).or_insert(value);
+        }
+    }
+    // Once more: the shipped node.id is a broker.id too.
     let layers = Layers { static_broker: with_synonyms(values), ..Layers::default() };
-    Ok((BrokerConfig::from_layers(layers)?, warnings))
+    let config = BrokerConfig::from_layers(layers).map_err(|error| match error {
+        ConfigError::Missing { key, allowed } if env_replaced_shipped => ConfigError::Missing {
+            key,
+            allowed: format!("{allowed} (KAFKA_* variables replace the built-in server.properties)"),
+        },
+        error => error,
+    })?;
+    Ok((config, warnings))
 }
 
-fn pairs(path: &std::path::Path, text: &str) -> Result<BTreeMap<String, String>, ConfigError> {
+impl Default for BrokerConfig {
+    /// What a start without any file, variable or override gets.
+    fn default() -> BrokerConfig {
+        let nothing = Sources { file: None, env: [], overrides: &[] };
+        load(nothing).expect("the shipped settings are valid").0
+    }
+}
+
+// The image's start script does this for nodes that are not mere controllers.
+fn listen_where_advertised(values: &mut BTreeMap<String, String>) {
+    let controller_only = values.get("process.roles").is_some_and(|roles| roles.trim() == "controller");
+    let advertised = values.get("advertised.listeners").filter(|text| !text.is_empty() && !controller_only);
+    if let Some(listeners) = advertised.map(|text| environment::listeners_for(text)) {
+        values.entry("listeners".to_owned()).or_insert(listeners);
+    }
+}
+
+fn pairs(path: &Path, text: &str) -> Result<BTreeMap<String, String>, ConfigError> {
     let pairs = properties::parse(text).map_err(|malformed| ConfigError::Syntax {
         path: path.to_owned(),
         line: malformed.line,

@@ -23,8 +23,7 @@ pub(super) fn check(config: &BrokerConfig) -> Result<(), ConfigError> {
     let voters = &config.controller_quorum_voters;
     let alone = config.has_role(Role::Broker) && config.has_role(Role::Controller);
     if voters.is_empty() && config.controller_quorum_bootstrap_servers.is_empty() && !alone {
-        let allowed =
-            format!("the controllers as a list of host:port, or {VOTERS} as a list of id@host:port");
+        let allowed = format!("a comma-separated list of host:port, unless {VOTERS} is set");
         return Err(ConfigError::Missing { key: BOOTSTRAP, allowed });
     }
     let votes = voters.iter().any(|voter| voter.id == config.node_id);

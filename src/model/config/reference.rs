@@ -37,7 +37,7 @@ fn section(page: &mut String, title: &str, keys: &[ConfigKey]) {
 fn row(key: &ConfigKey) -> String {
     let default = match key.default {
         Some("") => "empty".to_owned(),
-        Some(text) => format!("`{}`", text.replace(',', ", ")),
+        Some(text) => format!("`{text}`"),
         None if key.required => "must be set".to_owned(),
         None => "none".to_owned(),
     };

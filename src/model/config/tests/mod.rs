@@ -1,1 +1,45 @@
-//! Placeholder.
+//! The configuration's stories, one file each.
+
+mod defaults;
+mod described;
+mod precedence;
+mod refusals;
+mod table;
+mod topics;
+mod wrong_values;
+
+use std::collections::BTreeMap;
+
+use super::{BrokerConfig, ConfigError, Sources, Warning, load};
+
+type Loaded = Result<(BrokerConfig, Vec<Warning>), ConfigError>;
+
+/// A start with this `server.properties`.
+fn with_file(text: &str) -> Loaded {
+    load(Sources { file: Some(("server.properties".into(), text.to_owned())), env: [], overrides: &[] })
+}
+
+/// A start with the shipped settings and these lines over them.
+fn with_lines(lines: &str) -> Loaded {
+    let pairs = super::parse_properties(lines).expect("a test's lines are well formed");
+    load(Sources { file: None, env: [], overrides: &pairs })
+}
+
+/// A start with these variables alone.
+fn with_env(variables: &[(&str, &str)]) -> Loaded {
+    let env = variables.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+    load(Sources { file: None, env, overrides: &[] })
+}
+
+fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+}
+
+/// The least that Kafka asks of a combined node's file.
+const COMBINED: &str = "\
+process.roles=broker,controller
+node.id=3
+controller.quorum.voters=3@localhost:9093
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://:9092,CONTROLLER://:9093
+";

@@ -1,0 +1,138 @@
+//! Fail closed: what cannot be honoured and must not be ignored stops the start.
+
+use super::{COMBINED, with_file, with_lines};
+use crate::config::{BROKER_KEYS, ConfigError, DynamicScope, Kind, Support, check_dynamic_config};
+
+#[test]
+fn every_refused_row_stops_the_start_and_its_default_does_not() {
+    let mut refused = 0;
+    for key in BROKER_KEYS {
+        let Support::Refused(why) = key.support else { continue };
+        refused += 1;
+        let other = match (key.kind, key.name) {
+            (Kind::Boolean, _) => "true",
+            (Kind::Long, _) => "12345",
+            (_, "security.inter.broker.protocol") => "SASL_SSL",
+            (_, "ssl.client.auth") => "required",
+            _ => "something",
+        };
+        for name in [key.name.to_owned(), format!("listener.name.plaintext.{}", key.name)] {
+            let error = with_lines(&format!("{name}={other}")).expect_err(&name);
+            let shown = if key.sensitive { "[hidden]" } else { other };
+            assert_eq!(error.to_string(), format!("Refused {name}={shown}: {why}"));
+        }
+        if key.name == "security.inter.broker.protocol" {
+            continue; // its default contradicts the shipped inter.broker.listener.name
+        }
+        let default = key.default.unwrap_or_default();
+        with_lines(&format!("{}={default}", key.name)).unwrap_or_else(|e| panic!("{}: {e}", key.name));
+    }
+    assert!(refused >= 40, "{refused} refused rows");
+}
+
+#[test]
+fn a_listener_that_promises_protection_is_not_opened() {
+    let check = |listener: &str, map: &str, why: &str| {
+        let lines = format!("listeners=PLAINTEXT://:9092,CONTROLLER://:9093,{listener}\n{map}");
+        let error = with_lines(&lines).expect_err(&lines);
+        assert_eq!(error.to_string(), format!("Refused listeners={listener}: {why}"));
+    };
+    check("SSL://:9094", "", "it speaks SSL, and TLS is not built in yet");
+    check("SASL_PLAINTEXT://:9094", "", "it speaks SASL_PLAINTEXT, and SASL is not built in yet");
+    check("SASL_SSL://:9094", "", "it speaks SASL_SSL, and neither TLS nor SASL is built in yet");
+    let map = "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,OUTSIDE:SSL";
+    check("OUTSIDE://:9094", map, "it speaks SSL, and TLS is not built in yet");
+    // A name in the map that no listener uses promises nothing.
+    with_lines(map).expect("the map alone is fine");
+    let controllers =
+        COMBINED.to_owned() + "listener.security.protocol.map=CONTROLLER:SSL,PLAINTEXT:PLAINTEXT\n";
+    let error = with_file(&controllers).expect_err("controllers over TLS");
+    let expected = "Refused listeners=CONTROLLER://:9093: it speaks SSL, and TLS is not built in yet";
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn an_authorizer_is_refused_and_its_settings_alone_are_not() {
+    let authorizer = "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer";
+    let users = "super.users=User:admin\nallow.everyone.if.no.acl.found=true";
+    let error = with_lines(&format!("{authorizer}\n{users}")).expect_err("nobody would check anything");
+    let expected = "Refused authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer: no \
+                    authorizer is built in yet and every client would be let in";
+    assert_eq!(error.to_string(), expected);
+    with_lines(users).expect("without an authorizer they mean nothing, in Kafka too");
+    with_lines("authorizer.class.name=").expect("empty is off");
+}
+
+#[test]
+fn settings_of_one_mechanism_are_found_behind_their_prefix() {
+    let jaas = "listener.name.outside.scram-sha-512.sasl.jaas.config";
+    let error = with_lines(&format!("{jaas}=x.Module required password=s3cret;")).expect_err(jaas);
+    assert_eq!(error.to_string(), format!("Refused {jaas}=[hidden]: SASL is not built in yet"));
+}
+
+#[test]
+fn a_secret_is_never_shown() {
+    let (config, warnings) =
+        with_lines("sasl.oauthbearer.client.credentials.client.secret=s3cret").expect("accepted");
+    for text in [format!("{config:?}"), format!("{warnings:?}")] {
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+}
+
+#[test]
+fn a_value_from_a_provider_is_refused() {
+    let check = |line: &str, value: &str| {
+        let error = with_lines(line).expect_err(line);
+        let rest = "configuration providers (${provider:...}) are not supported, write the value itself";
+        assert_eq!(error.to_string(), format!("Refused {value}: {rest}"));
+    };
+    check("broker.rack=${file:/etc/rack:name}", "broker.rack=${file:/etc/rack:name}");
+    check("broker.rack=a-${env:ZONE}", "broker.rack=a-${env:ZONE}");
+    with_lines("broker.rack=${ZONE}").expect("no provider, no variable");
+    with_lines("my.plugin=${env:ZONE}").expect("nothing reads it");
+    let error = with_lines("config.providers=env").expect_err("no providers");
+    assert_eq!(error.to_string(), "Refused config.providers=env: this broker cannot load Java classes");
+}
+
+#[test]
+fn several_controllers_are_a_kind_of_error_of_their_own() {
+    let voters = COMBINED.replace("3@localhost:9093", "3@localhost:9093,4@b:9093,5@c:9093");
+    let error = with_file(&voters).expect_err("three voters");
+    assert!(matches!(error, ConfigError::SeveralControllers { key: "controller.quorum.voters", .. }));
+    let expected = "Refused controller.quorum.voters=3@localhost:9093,4@b:9093,5@c:9093: several controllers are \
+                    not supported yet, only one that is this node";
+    assert_eq!(error.to_string(), expected);
+    let servers = with_lines("controller.quorum.bootstrap.servers=a:9093,b:9093").expect_err("two servers");
+    assert!(matches!(
+        servers,
+        ConfigError::SeveralControllers { key: "controller.quorum.bootstrap.servers", .. }
+    ));
+    let broker = "process.roles=broker\nnode.id=1\ncontroller.listener.names=CONTROLLER\n\
+                  controller.quorum.bootstrap.servers=boss:9093\n";
+    let error = with_file(broker).expect_err("a controller elsewhere");
+    let expected = "Refused process.roles=broker: only broker,controller in one node is supported yet";
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn a_dynamic_change_is_checked_before_it_is_made() {
+    use DynamicScope::{AllBrokers, OneBroker};
+    let check = |key: &str, value: &str, scope: DynamicScope, expected: Option<&str>| {
+        let result = check_dynamic_config(key, value, scope).err().map(|error| error.to_string());
+        assert_eq!(result.as_deref(), expected, "{key}={value}");
+    };
+    check("log.retention.ms", "1000", AllBrokers, None);
+    check("log.retention.ms", "1000", OneBroker, None);
+    check("leader.replication.throttled.rate", "1000", OneBroker, None);
+    check("listener.name.plaintext.max.connections", "10", AllBrokers, None);
+    check("my.plugin", "10", AllBrokers, None);
+    let wrong = "Invalid value x for configuration log.retention.ms: must be a 64-bit whole number";
+    check("log.retention.ms", "x", AllBrokers, Some(wrong));
+    let fixed = "Cannot change configuration num.partitions: it only changes at a restart";
+    check("num.partitions", "3", OneBroker, Some(fixed));
+    let one = "Cannot change configuration cordoned.log.dirs: it is set for one broker";
+    check("cordoned.log.dirs", "*", AllBrokers, Some(one));
+    check("cordoned.log.dirs", "*", OneBroker, None);
+    let refused = "Refused listener.name.plaintext.ssl.keystore.location=/k: TLS is not built in yet";
+    check("listener.name.plaintext.ssl.keystore.location", "/k", OneBroker, Some(refused));
+}
