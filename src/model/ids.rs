@@ -133,8 +133,6 @@ mod tests {
 
     #[test]
     fn reserved_ids_and_dashes_are_drawn_again() {
-        let dashed = uuid_from_base64("-___________________ww").map(|id| id.as_u128());
-        assert_eq!(dashed, None, "23 characters");
         let mut draws = [0xf800_0000_0000_0000_0000_0000_0000_0000u128, 0x1234_5678_9abc].into_iter();
         let id = fresh_id(|| draws.next().unwrap_or(7));
         assert!(is_assignable(id));

@@ -238,7 +238,8 @@ mod tests {
                 assert_eq!(&partition.to_string(), name);
             }
         }
-        let long = of("y".repeat(TOPIC_NAME_CHARS_MAX), 2_147_483_647);
+        let longest = "y".repeat(TOPIC_NAME_CHARS_MAX);
+        let long = of(&longest, 2_147_483_647);
         for suffix in FolderSuffix::ALL {
             let short = PartitionFolder::marked(&of("a-b", 3), suffix, id);
             let parsed = PartitionFolder::parse(&short);

@@ -38,7 +38,7 @@ pub struct TopicChange {
     pub partitions: Vec<PartitionDelta>,
 }
 
-/// `old` is absent for a new partition. Partitions are never taken from a topic that stays.
+/// `old` is absent for a new partition. A topic that stays never loses one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionDelta {
     pub partition: i32,
@@ -61,7 +61,7 @@ impl Delta {
 }
 
 impl Image {
-    /// What changed from `old` to `new`.
+    /// What changed from `old` to `new`, which follows it in the same log; neither may be in a transaction.
     pub fn diff(old: &Image, new: &Image) -> Delta {
         let (old, new) = (&old.state, &new.state);
         let mut delta = Delta {

@@ -4,8 +4,12 @@
 mod apply;
 mod delta;
 mod error;
+#[cfg(test)]
+mod histories;
 mod nodes;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod topics;
 mod types;
 

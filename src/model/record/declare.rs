@@ -76,6 +76,20 @@ macro_rules! wire_struct {
                 Ok(())
             }
         }
+
+        #[cfg(test)]
+        #[allow(unused, reason = "a record without fields has no use for its version")]
+        impl $crate::record::sample::Sample for $name {
+            fn sample(version: i16, dice: &mut $crate::record::sample::Dice) -> $name {
+                let mut record = $name::default();
+                $(
+                    if version >= $since {
+                        record.$field = $crate::record::sample::Sample::sample(version, dice);
+                    }
+                )*
+                record
+            }
+        }
     };
 }
 
@@ -125,6 +139,20 @@ macro_rules! records {
             pub(super) fn check_body(&self, version: i16) -> Result<(), Unwritable> {
                 match self {
                     $(MetadataRecord::$variant(record) => record.check(version),)*
+                }
+            }
+
+            /// A record of that type, with whatever the dice say. `None` if no record has that key.
+            #[cfg(test)]
+            pub(crate) fn sample(
+                key: i16,
+                version: i16,
+                dice: &mut $crate::record::sample::Dice,
+            ) -> Option<MetadataRecord> {
+                use $crate::record::sample::Sample;
+                match key {
+                    $($key => Some(MetadataRecord::$variant($name::sample(version, dice))),)*
+                    _ => None,
                 }
             }
 

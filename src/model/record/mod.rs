@@ -3,7 +3,11 @@
 
 #[macro_use]
 mod declare;
+#[cfg(test)]
+pub(crate) mod sample;
 mod table;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::fmt;
