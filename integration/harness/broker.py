@@ -36,6 +36,10 @@ def free_ports(count):
     return ports
 
 
+def write(path, properties):
+    path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+
+
 class Broker:
     """One broker: its directory, its ports, and the process while there is one."""
 
@@ -52,13 +56,14 @@ class Broker:
         ports = free_ports(len(listeners) + 1)
         self.ports = dict(zip([*listeners, "CONTROLLER"], ports))
         self.bootstrap = self.address(listeners[0])
-        self.config = {**self._defaults(listeners), **(config or {})}
+        self.listeners = listeners
+        self.config = {**self.defaults(), **(config or {})}
 
     def address(self, listener):
         return f"127.0.0.1:{self.ports[listener]}"
 
-    def _defaults(self, listeners):
-        served = [f"{name}://{self.address(name)}" for name in listeners]
+    def defaults(self):
+        served = [f"{name}://{self.address(name)}" for name in self.listeners]
         return {
             "process.roles": "broker,controller",
             "node.id": 1,
@@ -66,7 +71,7 @@ class Broker:
             "listeners": ",".join([*served, f"CONTROLLER://{self.address('CONTROLLER')}"]),
             "advertised.listeners": ",".join(served),
             "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in self.ports),
-            "inter.broker.listener.name": listeners[0],
+            "inter.broker.listener.name": self.listeners[0],
             "controller.listener.names": "CONTROLLER",
             "log.dirs": self.data,
             "offsets.topic.replication.factor": 1,
@@ -76,8 +81,7 @@ class Broker:
         }
 
     def write_properties(self):
-        lines = [f"{key}={value}\n" for key, value in self.config.items()]
-        self.properties_file.write_text("".join(lines))
+        write(self.properties_file, self.config)
 
     def command(self, *overrides):
         words = [word for override in overrides for word in ("--override", override)]
@@ -88,10 +92,13 @@ class Broker:
         return [*jvm, "kafka.Kafka", str(self.properties_file), *words]
 
     def _format(self):
-        """Ottla needs no help to make its first data directory; Kafka does."""
+        """Ottla needs no help to make its first data directory; Kafka does. The settings under test may be wrong
+        on purpose, and it is the start that should say so."""
         if self.kind == "kafka" and not self.formatted:
+            plain = self.dir / "format.properties"
+            write(plain, self.defaults())
             self.tools("kafka-storage", "format", "--standalone", "--ignore-formatted",
-                       "--cluster-id", "J4f8Yy1nQ2uO0l3nKvQb8A", "--config", self.properties_file)
+                       "--cluster-id", "J4f8Yy1nQ2uO0l3nKvQb8A", "--config", plain)
             self.formatted = True
 
     def spawn(self, *overrides):

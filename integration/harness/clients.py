@@ -122,7 +122,7 @@ def is_led(client, name, partitions=1):
 
 
 def _dotted(config):
-    return {key if key == "error_cb" else key.replace("_", "."): value for key, value in config.items()}
+    return {key if key in ("error_cb", "log_level") else key.replace("_", "."): value for key, value in config.items()}
 
 
 # --- kcat --------------------------------------------------------------------------------------------------------

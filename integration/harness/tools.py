@@ -76,7 +76,7 @@ class Tools:
 
     def _start(self):
         (INSTALLED / "logs").mkdir(exist_ok=True)
-        self.log = open(INSTALLED / "logs" / "tools.log", "ab")
+        self.log = open(INSTALLED / "logs" / "tools.log", "wb")
         config = f"-Dlog4j2.configurationFile={HERE}/java/tools-log4j2.properties"
         self.process = subprocess.Popen(
             [*DIES_WITH_US, "java", "-Xmx512m", *QUICK_START, config, "-cp", JARS, "ToolServer"],
