@@ -17,7 +17,8 @@ pub(super) fn only_batch(records: &Bytes, rules: &Rules<'_>) -> Result<(BatchHea
         Some(next) => next.map_err(damaged)?,
     };
     if header.compression() == Compression::Zstd && rules.produce_version < ZSTD_SINCE {
-        let message = format!("Produce version {} cannot carry zstd, {ZSTD_SINCE} can", rules.produce_version);
+        let message =
+            format!("Produce version {} cannot carry zstd, {ZSTD_SINCE} can", rules.produce_version);
         return Err(Rejected::new(ErrorCode::UnsupportedCompressionType, message));
     }
     match split.next() {
@@ -61,7 +62,11 @@ fn too_large(
     Err(Rejected::new(code, format!("the batch for {partition} has {size} bytes, {key} is {max}")))
 }
 
-pub(super) fn check_crc(header: &BatchHeader, batch: &[u8], partition: &TopicPartition) -> Result<(), Rejected> {
+pub(super) fn check_crc(
+    header: &BatchHeader,
+    batch: &[u8],
+    partition: &TopicPartition,
+) -> Result<(), Rejected> {
     let computed = crc_of(batch);
     if computed == header.crc {
         return Ok(());
@@ -76,7 +81,10 @@ pub(super) fn check_client_fields(header: &BatchHeader, partition: &TopicPartiti
     if base_offset != 0 {
         return invalid(format!("the batch for {partition} has base offset {base_offset}, not 0"));
     }
-    if record_count <= 0 || last_offset_delta < 0 || i64::from(last_offset_delta) + 1 != i64::from(record_count) {
+    if record_count <= 0
+        || last_offset_delta < 0
+        || i64::from(last_offset_delta) + 1 != i64::from(record_count)
+    {
         return invalid(format!(
             "the batch for {partition} declares {record_count} records and a last offset of {last_offset_delta}"
         ));

@@ -118,9 +118,10 @@ fn check_batch(header: BatchHeader, batch: Bytes, rules: &Rules<'_>) -> Result<C
     }
     let max_timestamp = records::check(&header, &batch, rules)?;
     let (mut header, batch) = in_topics_codec(header, batch, rules)?;
-    stamp(&mut header, max_timestamp, rules);
+    let body = batch.slice(HEADER_BYTES..);
+    stamp(&mut header, &body, max_timestamp, rules);
     envelope::check_fits_segment(&header, rules)?;
-    Ok(CheckedBatch { header, body: batch.slice(HEADER_BYTES..) })
+    Ok(CheckedBatch { header, body })
 }
 
 /// `compression.type` other than `producer` decides over the client's codec.
@@ -152,7 +153,7 @@ fn in_topics_codec(
 }
 
 /// A client's word on the largest timestamp is corrected; with append time the batch gets the broker's.
-fn stamp(header: &mut BatchHeader, max_timestamp: i64, rules: &Rules<'_>) {
+fn stamp(header: &mut BatchHeader, body: &[u8], max_timestamp: i64, rules: &Rules<'_>) {
     let before = *header;
     header.set_timestamp_type(rules.topic.message_timestamp_type);
     header.max_timestamp = match rules.topic.message_timestamp_type {
@@ -160,7 +161,7 @@ fn stamp(header: &mut BatchHeader, max_timestamp: i64, rules: &Rules<'_>) {
         TimestampType::LogAppendTime => rules.now_ms,
     };
     if *header != before {
-        header.patch_crc(&before);
+        header.crc = header.crc_with(body);
     }
 }
 

@@ -4,9 +4,7 @@
 use super::{Rejected, Rules, decompressed_bytes_max};
 use ottla_model::TopicPartition;
 use ottla_protocol::ErrorCode;
-use ottla_protocol::batch::{
-    BatchError, BatchHeader, NO_TIMESTAMP, RecordMeta, TimestampType, walk,
-};
+use ottla_protocol::batch::{BatchError, BatchHeader, NO_TIMESTAMP, RecordMeta, TimestampType, walk};
 use ottla_protocol::compression::CompressionError;
 
 /// Returns the largest timestamp of the records.
@@ -49,7 +47,8 @@ fn wrong_timestamp(header: &BatchHeader, timestamp: i64, rules: &Rules<'_>) -> O
     if ranged {
         let age = rules.now_ms.saturating_sub(timestamp);
         let ahead = timestamp.saturating_sub(rules.now_ms);
-        let outside = age > topic.message_timestamp_before_max_ms || ahead > topic.message_timestamp_after_max_ms;
+        let outside =
+            age > topic.message_timestamp_before_max_ms || ahead > topic.message_timestamp_after_max_ms;
         return outside.then_some(out_of_range);
     }
     // Kafka looks at this only here, so a marked batch is let in (and unmarked) where the range is checked.
@@ -85,7 +84,10 @@ impl Errors {
     fn into_result(self, partition: &TopicPartition) -> Result<(), Rejected> {
         let Some((_, first)) = self.first.first() else { return Ok(()) };
         let code = if self.any_timestamp { ErrorCode::InvalidTimestamp } else { ErrorCode::InvalidRecord };
-        let message = format!("{} records of the batch for {partition} are refused, the first because: {first}", self.count);
+        let message = format!(
+            "{} records of the batch for {partition} are refused, the first because: {first}",
+            self.count
+        );
         Err(Rejected { code, message, record_errors: self.first })
     }
 }

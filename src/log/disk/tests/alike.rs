@@ -24,7 +24,10 @@ fn play(disk: &dyn Disk, root: &Path) -> Vec<String> {
     say("folder where a file is", kind(disk.create_dir_all(&at("topic-0/a"))));
 
     let a = disk.open(&at("topic-0/a"), OpenHow::Write).unwrap();
-    say("write", kind(a.write_vectored_at(&[IoSlice::new(b"one"), IoSlice::new(b""), IoSlice::new(b"two")], 2)));
+    say(
+        "write",
+        kind(a.write_vectored_at(&[IoSlice::new(b"one"), IoSlice::new(b""), IoSlice::new(b"two")], 2)),
+    );
     say("nothing", kind(a.write_vectored_at(&[], 100)));
     say("len", format!("{:?}", a.len().unwrap()));
     let mut buf = [b'.'; 12];
@@ -58,7 +61,10 @@ fn play(disk: &dyn Disk, root: &Path) -> Vec<String> {
     say("and reads", format!("{:?} {:?}", a.read_full_at(&mut buf, 0).unwrap(), &buf[..5]));
     say("remove it twice", kind(disk.remove_file(&at("topic-0/b"))));
     say("remove a folder as a file", format!("{}", disk.remove_file(&at("topic-0/deep")).is_err()));
-    say("folder onto a full one", kind(disk.create_dir_all(&at("x")).and_then(|()| disk.rename(&at("x"), &at("topic-0")))));
+    say(
+        "folder onto a full one",
+        kind(disk.create_dir_all(&at("x")).and_then(|()| disk.rename(&at("x"), &at("topic-0")))),
+    );
     say("folder onto an empty one", kind(disk.rename(&at("x"), &at("topic-0/deep"))));
     say("folder into itself", kind(disk.rename(&at("topic-0"), &at("topic-0/deep/y"))));
     say("folder", kind(disk.rename(&at("topic-0"), &at("topic-0.1-delete"))));

@@ -40,7 +40,8 @@ fn letter(sector: &[u8]) -> char {
 }
 
 fn names(disk: &MemoryDisk) -> String {
-    let names = disk.list(Path::new("/d")).map(|entries| entries.into_iter().map(|e| e.name).collect::<Vec<_>>());
+    let names =
+        disk.list(Path::new("/d")).map(|entries| entries.into_iter().map(|e| e.name).collect::<Vec<_>>());
     names.map_or("no folder".to_string(), |names| names.join(" "))
 }
 
@@ -52,7 +53,12 @@ fn sectors(letters: &str) -> Vec<u8> {
 fn bytes_that_no_sync_covered() {
     let (disk, f) = settled(b"");
     f.write_at(&sectors("aa"), 0).unwrap();
-    check("lost, torn, out of order, or zeros under a grown length", &disk, file, &["", "00", "0a", "a0", "aa"]);
+    check(
+        "lost, torn, out of order, or zeros under a grown length",
+        &disk,
+        file,
+        &["", "00", "0a", "a0", "aa"],
+    );
 
     let (disk, f) = settled(b"");
     f.write_at(&sectors("aa"), 0).unwrap();
@@ -167,7 +173,8 @@ fn names_that_no_sync_of_the_folder_covered() {
     disk.create_dir_all(Path::new("/e")).unwrap();
     disk.sync_dir(Path::new("/")).unwrap();
     disk.rename(Path::new("/d/f"), Path::new("/e/f")).unwrap();
-    let both = |disk: &MemoryDisk| format!("{}{}", disk.exists(Path::new("/d/f")), disk.exists(Path::new("/e/f")));
+    let both =
+        |disk: &MemoryDisk| format!("{}{}", disk.exists(Path::new("/d/f")), disk.exists(Path::new("/e/f")));
     check("from folder to folder: atomic", &disk, both, &["falsetrue", "truefalse"]);
     disk.sync_dir(Path::new("/e")).unwrap();
     check("and settled by either end", &disk, both, &["falsetrue"]);
