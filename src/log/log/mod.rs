@@ -1,400 +1,91 @@
 //! One partition's log: segments, indexes, producer state and leader epochs behind one owner, and the readers
 //! beside it. It must never know why something is appended, who leads, or what time it is.
+//!
+//! A batch travels `append` (offsets, rules, one write) -> `active` (index entries) -> `published` (offsets for
+//! readers) -> `reader`. What is on disk is found again by `open`, and by `recovery` where it may be damaged.
 
+mod active;
+mod append;
+mod entries;
+mod epochs;
 mod error;
+mod files;
+mod flush;
+mod index;
+mod leftovers;
+mod marker;
+mod open;
+mod partition_metadata;
+mod producers;
+mod published;
+mod reader;
+mod recovery;
+mod retention;
+mod scan;
+mod segment;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod truncate;
+mod txn_index;
+mod verification;
 
+pub use append::{Append, Appended, Followed};
 pub use error::{AppendError, LogError, ReadError, Refused};
+pub use flush::FlushTicket;
+pub use open::{Opening, Recovery};
+pub use reader::{Isolation, LogReader, Offsets, Slice, TimestampedOffset};
+pub use retention::Retired;
+pub use verification::Guard;
 
-use std::io;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use ottla_model::config::TopicConfig;
-use ottla_model::{TopicId, TopicPartition};
-use ottla_protocol::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
+use ottla_model::{FolderSuffix, PartitionFolder, TopicId, TopicPartition};
+use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use uuid::Uuid;
 
-use crate::{CheckedBatch, Disk, FileRange};
-
-/// What [`Log::open`] needs to know. Times are ms since 1970.
-#[derive(Clone, Debug)]
-pub struct Opening {
-    pub disk: Arc<dyn Disk>,
-    /// The partition's own folder, created if absent.
-    pub dir: PathBuf,
-    pub partition: TopicPartition,
-    /// Written to `partition.metadata`, or compared with what is there. None: taken from there.
-    pub topic_id: Option<TopicId>,
-    pub config: Arc<TopicConfig>,
-    /// The log directory's clean-shutdown marker was there: nothing is scanned.
-    pub clean_shutdown: bool,
-    /// From the checkpoint files; 0 where they say nothing.
-    pub recovery_point: Offset,
-    pub log_start: Offset,
-    pub now_ms: i64,
-    pub producer_id_expiration_ms: i64,
-    /// Draws this log's `segment.jitter.ms`.
-    pub jitter_seed: u64,
-}
-
-/// What opening had to repair.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recovery {
-    /// Bytes read again because they were past the recovery point.
-    pub scanned_bytes: u64,
-    /// Bytes cut off behind the last valid batch, dropped segments not counted.
-    pub truncated_bytes: u64,
-    /// Where the log ends now, if something was cut off or dropped.
-    pub truncated_to: Option<Offset>,
-    /// Base offsets of the segments behind the first invalid batch.
-    pub dropped_segments: Vec<Offset>,
-    /// Base offsets of the segments whose indexes were made anew.
-    pub rebuilt_indexes: Vec<Offset>,
-}
-
-/// One appended batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    pub base_offset: Offset,
-    pub last_offset: Offset,
-    /// -1 unless the topic's timestamps are append times.
-    pub log_append_time_ms: i64,
-    /// The producer had sent it before: these are the offsets of then, nothing was written.
-    pub duplicate: bool,
-}
-
-/// What a follower took over from its leader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Followed {
-    /// None: the response held no whole batch that is new.
-    pub offsets: Option<(Offset, Offset)>,
-    pub bytes: usize,
-}
-
-/// The four offsets of a log, taken at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Offsets {
-    pub log_start: Offset,
-    pub last_stable: Offset,
-    pub high_watermark: Offset,
-    pub log_end: Offset,
-}
-
-/// How far a reader may see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Isolation {
-    /// Followers, and the log's owner.
-    LogEnd,
-    /// read_uncommitted consumers.
-    HighWatermark,
-    /// read_committed consumers: up to the last stable offset.
-    Committed,
-}
-
-/// The answer to a read.
-#[derive(Clone, Debug)]
-pub struct Slice {
-    /// Whole batches, the first one holds the offset asked for (or is the first behind it, after compaction).
-    /// None: nothing there yet, or the first batch is larger than allowed.
-    pub range: Option<FileRange>,
-    /// Where the next read goes on.
-    pub next_offset: Offset,
-    pub offsets: Offsets,
-    /// There is a batch, but it is larger than `max_bytes` (and `at_least_one` was not asked for).
-    pub first_too_large: bool,
-}
-
-/// A record found by its timestamp.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimestampedOffset {
-    pub offset: Offset,
-    pub timestamp: i64,
-    pub leader_epoch: LeaderEpoch,
-}
-
-/// Files renamed to `.deleted`, to be removed after `file.delete.delay.ms`.
-#[derive(Debug)]
-#[must_use = "the files stay on disk until run() removes them, or the log is opened again"]
-pub struct Retired {
-    pub files: Vec<PathBuf>,
-    pub due_ms: i64,
-    pub bytes: u64,
-    disk: Arc<dyn Disk>,
-}
-
-impl Retired {
-    pub fn run(self) -> io::Result<()> {
-        self.files.iter().try_for_each(|file| self.disk.remove_file(file))
-    }
-}
-
-/// A group of syncs on its way to another thread.
-#[derive(Debug)]
-#[must_use = "nothing is durable before run() has returned Ok and flush_end was told"]
-pub struct FlushTicket {
-    /// What [`Log::flush_end`] is to be called with after `run`.
-    pub up_to: Offset,
-}
-
-impl FlushTicket {
-    /// Syncs. After an error the log is offline for good, whether its owner is told or not.
-    pub fn run(self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use crate::Disk;
+use active::Active;
+use epochs::{EpochStart, Epochs};
+use error::io;
+use flush::Unflushed;
+use producers::Producers;
+use published::{Position, State};
+use segment::Segment;
+use snapshot::Snapshots;
 
 /// One partition's log. One owner at a time; everybody else reads through [`Log::reader`].
 #[derive(Debug)]
 pub struct Log {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
-    reader: Arc<LogReader>,
-}
-
-impl Log {
-    pub fn open(opening: Opening) -> Result<(Log, Recovery), LogError> {
-        Err(LogError::Offline { dir: opening.dir })
-    }
-
-    /// Appends as leader: offsets are given here. One refused batch does not refuse the others; an error means that
-    /// none of them was appended.
-    pub fn append(
-        &mut self,
-        batches: &[CheckedBatch],
-        leader_epoch: LeaderEpoch,
-        now_ms: i64,
-    ) -> Result<Vec<Result<Appended, Refused>>, AppendError> {
-        let _ = (batches, leader_epoch, now_ms);
-        Err(LogError::Offline { dir: self.dir.clone() }.into())
-    }
-
-    /// Appends what the leader sent, offsets and epochs as they are. A batch cut off at the end is left out, and so
-    /// is everything from a batch whose epoch is above `leader_epoch` on (KAFKA-18723).
-    pub fn append_as_follower(
-        &mut self,
-        records: Bytes,
-        leader_epoch: LeaderEpoch,
-        now_ms: i64,
-    ) -> Result<Result<Followed, Refused>, AppendError> {
-        let _ = (records, leader_epoch, now_ms);
-        Err(LogError::Offline { dir: self.dir.clone() }.into())
-    }
-
-    pub fn reader(&self) -> Arc<LogReader> {
-        self.reader.clone()
-    }
-
-    pub fn partition(&self) -> &TopicPartition {
-        &self.reader.partition
-    }
-
-    pub fn topic_id(&self) -> Option<TopicId> {
-        None
-    }
-
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    pub fn offsets(&self) -> Offsets {
-        self.reader.offsets()
-    }
-
-    pub fn log_start_offset(&self) -> Offset {
-        0
-    }
-
-    pub fn log_end_offset(&self) -> Offset {
-        0
-    }
-
-    pub fn high_watermark(&self) -> Offset {
-        0
-    }
-
-    pub fn last_stable_offset(&self) -> Offset {
-        0
-    }
-
-    pub fn recovery_point(&self) -> Offset {
-        0
-    }
-
-    /// Bytes in all segments.
-    pub fn size(&self) -> u64 {
-        0
-    }
-
-    pub fn segment_count(&self) -> usize {
-        0
-    }
-
-    /// The epoch of the newest batch or assignment.
-    pub fn last_epoch(&self) -> Option<LeaderEpoch> {
-        None
-    }
-
-    /// Clamped between log start and log end, and never backwards. Publishes the last stable offset with it.
-    pub fn advance_high_watermark(&mut self, to: Offset) {
-        let _ = to;
-    }
-
-    /// On disk when this returns, before the first write of that epoch (KAFKA-7415).
-    pub fn assign_epoch(&mut self, epoch: LeaderEpoch, start: Offset) -> Result<(), LogError> {
-        let _ = (epoch, start);
-        Ok(())
-    }
-
-    /// The largest epoch not above `epoch` and where it ends, as OffsetForLeaderEpoch answers (KIP-101, KIP-279);
-    /// `(NONE, -1)` where that is unknown.
-    pub fn epoch_end_offset(&self, epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
-        (epoch, -1)
-    }
-
-    pub fn flush_begin(&mut self) -> Result<FlushTicket, LogError> {
-        Err(LogError::Offline { dir: self.dir.clone() })
-    }
-
-    /// Moves the recovery point, after the ticket's `run` has succeeded.
-    pub fn flush_end(&mut self, up_to: Offset) {
-        let _ = up_to;
-    }
-
-    pub fn unflushed_messages(&self) -> i64 {
-        0
-    }
-
-    /// When the last flush ended, as far as this log was told the time.
-    pub fn last_flush_ms(&self) -> i64 {
-        0
-    }
-
-    /// Whether `flush.messages`, `flush.ms` or a rolled segment asks for a flush.
-    pub fn flush_due(&self, now_ms: i64) -> bool {
-        let _ = now_ms;
-        false
-    }
-
-    pub fn config(&self) -> &Arc<TopicConfig> {
-        &self.reader.config
-    }
-
-    pub fn set_config(&mut self, config: Arc<TopicConfig>) {
-        let _ = config;
-    }
-
-    /// Cuts the log so that it ends at or before `offset`; the high watermark and the recovery point come down with it.
-    /// The recovery-point checkpoint must be written before the next append. Whether anything was cut.
-    pub fn truncate_to(&mut self, offset: Offset, now_ms: i64) -> Result<bool, LogError> {
-        let _ = (offset, now_ms);
-        Ok(false)
-    }
-
-    /// Drops everything and starts again at `new_start` (KAFKA-9491: the high watermark too).
-    pub fn truncate_fully(&mut self, new_start: Offset, now_ms: i64) -> Result<(), LogError> {
-        let _ = (new_start, now_ms);
-        Ok(())
-    }
-
-    pub fn delete_old_segments(&mut self, now_ms: i64) -> Result<Vec<Retired>, LogError> {
-        let _ = now_ms;
-        Ok(Vec::new())
-    }
-
-    /// Refused (OFFSET_OUT_OF_RANGE) above the high watermark. Segments go with the next `delete_old_segments`.
-    pub fn advance_log_start(&mut self, to: Offset) -> Result<bool, Refused> {
-        let _ = to;
-        Ok(false)
-    }
-
-    /// Starts a new segment if the active one is past `segment.ms` without an append to notice it.
-    pub fn roll_if_due(&mut self, now_ms: i64) -> Result<bool, LogError> {
-        let _ = now_ms;
-        Ok(false)
-    }
-
-    pub fn expire_producers(&mut self, now_ms: i64) {
-        let _ = now_ms;
-    }
-
-    /// Syncs everything, index entries and producer state included; the recovery point is the log end.
-    pub fn close(&mut self) -> Result<(), LogError> {
-        Ok(())
-    }
-
-    /// Renames the folder to `<topic>-<partition>.<unique>-delete` and returns its new path; removing it is the
-    /// caller's, after `file.delete.delay.ms`.
-    pub fn delete(self, unique: Uuid) -> Result<PathBuf, LogError> {
-        let _ = unique;
-        Ok(self.dir)
-    }
-}
-
-/// Reads a log beside its owner, and never waits for it.
-#[derive(Debug)]
-pub struct LogReader {
-    partition: TopicPartition,
+    topic_id: Option<TopicId>,
     config: Arc<TopicConfig>,
-}
-
-impl LogReader {
-    pub fn offsets(&self) -> Offsets {
-        Offsets::default()
-    }
-
-    /// At most `max_bytes` of whole batches from the one that holds `from` on; with `at_least_one` that one comes
-    /// whatever its size. Between the bound and the log end there is nothing, which is not an error.
-    pub fn read(
-        &self,
-        from: Offset,
-        max_bytes: usize,
-        upto: Isolation,
-        at_least_one: bool,
-    ) -> Result<Slice, ReadError> {
-        let _ = (from, max_bytes, upto, at_least_one);
-        Err(ReadError::OutOfRange(self.offsets()))
-    }
-
-    /// Bytes of batches from the one that holds `from` up to the bound; 0 for any offset that has none.
-    pub fn bytes_available(&self, from: Offset, upto: Isolation) -> u64 {
-        let _ = (from, upto);
-        0
-    }
-
-    /// The first record at or after `timestamp`, which is looked for record by record (KIP-79).
-    pub fn offset_for_timestamp(
-        &self,
-        timestamp: i64,
-        upto: Isolation,
-    ) -> Result<Option<TimestampedOffset>, LogError> {
-        let _ = (timestamp, upto);
-        Ok(None)
-    }
-
-    /// The first record with the largest timestamp (KIP-734).
-    pub fn max_timestamp(&self, upto: Isolation) -> Result<Option<TimestampedOffset>, LogError> {
-        let _ = upto;
-        Ok(None)
-    }
-
-    /// The epoch of the record at the log start, if known.
-    pub fn earliest_epoch(&self) -> Option<LeaderEpoch> {
-        None
-    }
-
-    pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
-        None
-    }
-
-    pub fn epoch_end_offset(&self, epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
-        (epoch, -1)
-    }
-
-    /// The aborted transactions that touch offsets from `from` up to, not including, `to`: producer and first offset.
-    pub fn aborted_transactions(&self, from: Offset, to: Offset) -> Result<Vec<(ProducerId, Offset)>, LogError> {
-        let _ = (from, to);
-        Ok(Vec::new())
-    }
+    jitter_seed: u64,
+    /// By base offset, never empty; the last one is the active one.
+    segments: Vec<Arc<Segment>>,
+    active: Active,
+    log_start: Offset,
+    log_end: Offset,
+    recovery_point: Offset,
+    high_watermark: Position,
+    /// Where the newest batches start: saves looking that up when the high watermark moves.
+    boundaries: VecDeque<Position>,
+    /// The first transaction that is open or not replicated, once its place in the file is known.
+    unstable: Option<Position>,
+    producers: Producers,
+    snapshots: Snapshots,
+    epochs: Epochs,
+    unflushed: Unflushed,
+    generation: u64,
+    /// The latest time that a caller said.
+    told_ms: i64,
+    offline: Arc<AtomicBool>,
+    reader: Arc<LogReader>,
 }
 
 /// A producer as DescribeProducers shows it.
@@ -402,8 +93,331 @@ impl LogReader {
 pub struct ActiveProducer {
     pub producer_id: ProducerId,
     pub producer_epoch: ProducerEpoch,
+    /// -1 if nothing is known of its batches.
     pub last_sequence: i32,
     pub last_timestamp: i64,
     pub coordinator_epoch: i32,
     pub current_transaction_start: Option<Offset>,
 }
+
+impl Log {
+    /// Creates the folder if it is not there. What a crash has left is put in order first.
+    pub fn open(opening: Opening) -> Result<(Log, Recovery), LogError> {
+        open::open(opening)
+    }
+
+    pub fn reader(&self) -> Arc<LogReader> {
+        self.reader.clone()
+    }
+
+    pub fn partition(&self) -> &TopicPartition {
+        self.reader.partition()
+    }
+
+    pub fn topic_id(&self) -> Option<TopicId> {
+        self.topic_id
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn config(&self) -> &Arc<TopicConfig> {
+        &self.config
+    }
+
+    /// What is open already, a segment above all, keeps the shape it has.
+    pub fn set_config(&mut self, config: Arc<TopicConfig>) {
+        self.config = config;
+    }
+
+    pub fn offsets(&self) -> Offsets {
+        self.state().offsets()
+    }
+
+    pub fn log_start_offset(&self) -> Offset {
+        self.log_start
+    }
+
+    pub fn log_end_offset(&self) -> Offset {
+        self.log_end
+    }
+
+    pub fn high_watermark(&self) -> Offset {
+        self.high_watermark.offset
+    }
+
+    pub fn last_stable_offset(&self) -> Offset {
+        self.state().last_stable.offset
+    }
+
+    /// Everything below is on disk for good. May lie below the log start, never above the log end (KAFKA-10101).
+    pub fn recovery_point(&self) -> Offset {
+        self.recovery_point
+    }
+
+    /// Bytes in all segments.
+    pub fn size(&self) -> u64 {
+        self.segments.iter().map(|segment| self.size_of(segment)).sum()
+    }
+
+    pub fn segment_count(&self) -> usize {
+        self.segments.len()
+    }
+
+    pub fn is_offline(&self) -> bool {
+        self.offline.load(Ordering::Acquire)
+    }
+
+    /// The epoch of the newest batch or assignment.
+    pub fn last_epoch(&self) -> Option<LeaderEpoch> {
+        self.epochs.latest().map(|latest| latest.epoch)
+    }
+
+    /// On disk when this returns, before the first write of that epoch (KAFKA-7415).
+    pub fn assign_epoch(&mut self, epoch: LeaderEpoch, start: Offset) -> Result<(), LogError> {
+        self.check_online()?;
+        if self.epochs.assign(EpochStart { epoch, offset: start }) {
+            self.epochs.write(self.disk.as_ref()).map_err(io("writing the leader epochs"))?;
+        }
+        Ok(())
+    }
+
+    /// See [`LogReader::epoch_end_offset`].
+    pub fn epoch_end_offset(&self, epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
+        self.reader.epoch_end_offset(epoch)
+    }
+
+    /// Clamped between log start and log end, and never backwards. Publishes the last stable offset with it.
+    pub fn advance_high_watermark(&mut self, to: Offset) {
+        let to = to.clamp(self.log_start, self.log_end);
+        if to <= self.high_watermark.offset {
+            return;
+        }
+        match self.boundary(to) {
+            Ok(position) => self.high_watermark = Position { offset: to, ..position },
+            Err(e) => {
+                // Readers see what they saw before.
+                tracing::error!(log = %self.dir.display(), "looking up high watermark {to}: {e}");
+                return self.go_offline();
+            }
+        }
+        self.producers.replicated(to);
+        self.publish();
+    }
+
+    /// Before a transaction's first batch is verified with its coordinator (KIP-890). None: the transaction is open
+    /// here already.
+    pub fn start_verification(
+        &mut self,
+        producer_id: ProducerId,
+        epoch: ProducerEpoch,
+        base_sequence: i32,
+        supports_epoch_bump: bool,
+        now_ms: i64,
+    ) -> Result<Option<Guard>, Refused> {
+        if let Some(last) = self.producers.epoch(producer_id.0).filter(|&last| epoch.0 < last) {
+            let message = format!("Epoch {epoch} of producer {producer_id} is below its last one, {last}");
+            return Err(Refused::new(ErrorCode::InvalidProducerEpoch, message));
+        }
+        if self.producers.has_open_txn(producer_id.0, epoch.0) {
+            return Ok(None);
+        }
+        let verifications = &mut self.producers.verifications;
+        Ok(Some(verifications.start(producer_id.0, epoch.0, base_sequence, supports_epoch_bump, now_ms)))
+    }
+
+    /// `transaction.partition.verification.enable`: from now on the first batch of a transaction needs a guard.
+    pub fn require_verification(&mut self, required: bool) {
+        self.producers.verifications.required = required;
+    }
+
+    /// Sorted by id.
+    pub fn active_producers(&self) -> Vec<ActiveProducer> {
+        self.producers.active()
+    }
+
+    pub fn expire_producers(&mut self, now_ms: i64) {
+        self.told(now_ms);
+        self.producers.expire(now_ms);
+    }
+
+    /// Starts a new segment if the active one is past `segment.ms` by the clock: without this, one that gets no more
+    /// batches would never be closed.
+    pub fn roll_if_due(&mut self, now_ms: i64) -> Result<bool, AppendError> {
+        self.check_online()?;
+        self.told(now_ms);
+        let due = self.active.fill().overdue(now_ms, &self.config);
+        if due {
+            self.roll_at(self.log_end, now_ms)?;
+        }
+        Ok(due)
+    }
+
+    /// Syncs everything, index entries and producer state included, so that the next opening reads next to nothing.
+    /// The recovery point is the log end then.
+    pub fn close(&mut self) -> Result<(), LogError> {
+        self.check_online()?;
+        let closed = self.try_close();
+        if closed.is_err() {
+            self.go_offline();
+        }
+        closed
+    }
+
+    fn try_close(&mut self) -> Result<(), LogError> {
+        self.active.push_time();
+        self.active.write_indexes().map_err(io("writing an index"))?;
+        self.snapshot(self.log_end)?;
+        if self.epochs.stale() {
+            self.epochs.write(self.disk.as_ref()).map_err(io("writing the leader epochs"))?;
+        }
+        let segment = &self.active.segment;
+        for index in [segment.offset_index.file(), segment.time_index.file()] {
+            index.and_then(|file| file.sync()).map_err(io("syncing an index"))?;
+        }
+        if !segment.txn_index.is_empty() {
+            segment.txn_index.file().and_then(|file| file.sync()).map_err(io("syncing a transaction index"))?;
+        }
+        let ticket = self.flush_begin()?;
+        let up_to = ticket.up_to;
+        ticket.run().map_err(io("syncing a log"))?;
+        self.flush_end(up_to);
+        Ok(())
+    }
+
+    /// Renames the folder to `<topic>-<partition>.<unique>-delete` and returns its new path; removing it is the
+    /// caller's, after `file.delete.delay.ms`. Readers may go on with what they have.
+    pub fn delete(self, unique: Uuid) -> Result<PathBuf, LogError> {
+        self.go_offline();
+        let name = PartitionFolder::marked(self.reader.partition(), FolderSuffix::Delete, unique);
+        let to = self.dir.with_file_name(name);
+        self.disk.rename(&self.dir, &to).map_err(io("renaming a deleted partition"))?;
+        let parent = self.dir.parent().unwrap_or(Path::new(""));
+        self.disk.sync_dir(parent).map_err(io("renaming a deleted partition"))?;
+        Ok(to)
+    }
+
+    fn size_of(&self, segment: &Segment) -> u64 {
+        segment.sealed_bytes().unwrap_or(self.active.size)
+    }
+
+    fn check_online(&self) -> Result<(), LogError> {
+        match self.is_offline() {
+            false => Ok(()),
+            true => Err(LogError::Offline { dir: self.dir.clone() }),
+        }
+    }
+
+    /// Nothing is appended any more until the log is opened again.
+    fn go_offline(&self) {
+        self.offline.store(true, Ordering::Release);
+    }
+
+    fn told(&mut self, now_ms: i64) {
+        self.told_ms = self.told_ms.max(now_ms);
+    }
+
+    fn sync_folder(&mut self) -> Result<(), LogError> {
+        self.disk.sync_dir(&self.dir).map_err(io("syncing a partition's folder"))?;
+        if self.unflushed.parent_pending()
+            && let Some(parent) = self.dir.parent()
+        {
+            self.disk.sync_dir(parent).map_err(io("syncing a log directory"))?;
+        }
+        self.unflushed.folder_synced();
+        Ok(())
+    }
+
+    fn state(&self) -> State {
+        let hw = self.high_watermark;
+        State {
+            log_start: self.log_start,
+            last_stable: self.unstable.filter(|unstable| unstable.offset < hw.offset).unwrap_or(hw),
+            high_watermark: hw,
+            log_end: self.active.end(self.log_end),
+            largest: self.active.largest,
+            generation: self.generation,
+        }
+    }
+
+    /// Shows readers where the log stands now.
+    fn publish(&mut self) {
+        self.place_unstable();
+        self.reader.publish(&self.state());
+    }
+
+    fn publish_segments(&self) {
+        self.reader.publish_segments(self.segments.clone());
+    }
+
+    /// The place of the first unstable transaction is known when it began in this life of the log, and looked up once
+    /// otherwise.
+    fn place_unstable(&mut self) {
+        let first = self.producers.first_unstable();
+        let Some(first) = first.map(|f| Position { offset: f.offset.max(self.log_start), ..f }) else {
+            self.unstable = None;
+            return;
+        };
+        if self.unstable.is_some_and(|unstable| unstable.offset == first.offset) {
+            return;
+        }
+        let known = first.base >= 0 && self.producers.first_unstable().is_some_and(|f| f.offset == first.offset);
+        self.unstable = match known {
+            true => Some(first),
+            false => match self.position_of(first.offset) {
+                Ok(position) => Some(Position { offset: first.offset, ..position }),
+                Err(e) => {
+                    tracing::error!(log = %self.dir.display(), "looking up offset {}: {e}", first.offset);
+                    self.go_offline();
+                    // Too low rather than too high.
+                    Some(Position { offset: first.offset, base: self.segments[0].base, at: 0 })
+                }
+            },
+        };
+    }
+
+    /// A batch of the active segment begins here.
+    fn remember_boundary(&mut self, position: Position) {
+        if self.boundaries.len() == BOUNDARIES_MAX {
+            self.boundaries.clear();
+        }
+        self.boundaries.push_back(position);
+    }
+
+    /// Where the batch that holds `offset` starts, for offsets above the high watermark, and ever rising ones.
+    fn boundary(&mut self, offset: Offset) -> Result<Position, LogError> {
+        if offset == self.log_end {
+            self.boundaries.clear();
+            return Ok(self.active.end(offset));
+        }
+        let mut last = None;
+        while self.boundaries.front().is_some_and(|front| front.offset <= offset) {
+            last = self.boundaries.pop_front();
+        }
+        match last {
+            Some(position) => {
+                // Asked for an offset inside it, or for it, once more: it is still the answer.
+                self.boundaries.push_front(position);
+                Ok(position)
+            }
+            None => self.position_of(offset),
+        }
+    }
+
+    /// Where the first batch starts that ends at or above `offset`.
+    fn position_of(&self, offset: Offset) -> Result<Position, LogError> {
+        if offset >= self.log_end {
+            return Ok(self.active.end(self.log_end));
+        }
+        let at = self.segments.partition_point(|segment| segment.base <= offset).saturating_sub(1);
+        for segment in &self.segments[at..] {
+            if let Some(found) = segment.locate(offset, self.size_of(segment))? {
+                return Ok(Position { offset: found.header.base_offset, base: segment.base, at: found.position });
+            }
+        }
+        Ok(self.active.end(self.log_end))
+    }
+}
+
+const BOUNDARIES_MAX: usize = 1024;

@@ -1,0 +1,212 @@
+//! The active segment as its owner sees it: how full it is, what its indexes get, when it is to be rolled. Fed by
+//! appends and by recovery alike, batch by batch. It must never write the log file.
+
+use std::io;
+use std::sync::Arc;
+
+use ottla_model::config::TopicConfig;
+use ottla_protocol::Offset;
+use ottla_protocol::batch::{BatchHeader, NO_TIMESTAMP};
+
+use super::error::{LogError, io as io_error};
+use super::index::{IndexEntry, OffsetEntry, TimeEntry};
+use super::published::{Position, Timestamped};
+use super::scan::{Stopped, WALK_BYTES};
+use super::segment::Segment;
+
+#[derive(Debug)]
+pub(super) struct Active {
+    pub segment: Arc<Segment>,
+    pub size: u64,
+    pub largest: Timestamped,
+    pub created_ms: i64,
+    /// Of the first batch, once there is one; what `segment.ms` counts from.
+    first_timestamp: Option<i64>,
+    /// Bytes since the batch that the last index entry points at, with it.
+    since_index: u64,
+    last_time: Option<TimeEntry>,
+    jitter_ms: i64,
+}
+
+/// What rolling depends on; appends look ahead with a copy of it before anything is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fill {
+    pub size: u64,
+    first_timestamp: Option<i64>,
+    created_ms: i64,
+    /// No fewer than the indexes have.
+    entries: usize,
+    jitter_ms: i64,
+}
+
+impl Active {
+    /// Over a new, empty segment.
+    pub fn new(segment: Segment, now_ms: i64, jitter_ms: i64) -> Active {
+        let largest = Timestamped { timestamp: NO_TIMESTAMP, offset: segment.base };
+        Active {
+            segment: Arc::new(segment),
+            size: 0,
+            largest,
+            created_ms: now_ms,
+            first_timestamp: None,
+            since_index: 0,
+            last_time: None,
+            jitter_ms,
+        }
+    }
+
+    /// Over a segment of `size` bytes whose indexes are believed, and the offset behind its last batch. Corrupt: they
+    /// should not be.
+    pub fn resume(
+        segment: Segment,
+        size: u64,
+        now_ms: i64,
+        jitter_ms: i64,
+    ) -> Result<(Active, Offset), LogError> {
+        let reading = || io_error("reading an index");
+        let last = segment.offset_index.last().map_err(reading())?;
+        let last_time = segment.time_index.last().map_err(reading())?;
+        let mut active = Active::new(segment, now_ms, jitter_ms);
+        let segment = active.segment.clone();
+        let from = last.map_or(0, |entry| u64::from(entry.position));
+        let mut next = segment.base;
+        let mut scan = segment.scan(from.min(size), size, WALK_BYTES);
+        if let Some(entry) = last_time {
+            active.last_time = Some(entry);
+            active.largest = segment.timestamped(entry);
+        }
+        while let Some(found) = scan.next().map_err(|e| segment.corrupt(next, e))? {
+            let offset = found.header.last_offset();
+            let indexed = last.is_some_and(|entry| segment.base + i64::from(entry.relative) != offset);
+            if offset < next || (found.position == from && indexed) {
+                let what = "not what its index says".to_owned();
+                return Err(segment.corrupt(next, Stopped::Invalid { position: from, what }));
+            }
+            next = found.header.next_offset();
+            active.largest.include(&found.header);
+        }
+        let told = match last_time {
+            Some(entry) => segment.batch_of(entry, size)?.is_some(),
+            None => true,
+        };
+        if from > size || !told {
+            let what = "not what its index says".to_owned();
+            return Err(segment.corrupt(next, Stopped::Invalid { position: size, what }));
+        }
+        if size > 0 {
+            let first = segment.scan(0, size, WALK_BYTES).next().map_err(|e| segment.corrupt(segment.base, e))?;
+            active.first_timestamp = first.map(|found| found.header.max_timestamp);
+        }
+        (active.size, active.since_index) = (size, size - from);
+        Ok((active, next))
+    }
+
+    pub fn base(&self) -> Offset {
+        self.segment.base
+    }
+
+    pub fn end(&self, offset: Offset) -> Position {
+        Position { offset, base: self.segment.base, at: self.size }
+    }
+
+    pub fn fill(&self) -> Fill {
+        Fill {
+            size: self.size,
+            first_timestamp: self.first_timestamp,
+            created_ms: self.created_ms,
+            entries: self.segment.offset_index.len().max(self.segment.time_index.len()),
+            jitter_ms: self.jitter_ms,
+        }
+    }
+
+    /// A batch now stands at the end of the file.
+    pub fn took(&mut self, header: &BatchHeader, index_interval_bytes: i32) {
+        self.largest.include(header);
+        if self.since_index > u64::try_from(index_interval_bytes).unwrap_or(0) {
+            // Positions fit: segments are below 2 GiB, as their size is an `i32` in Kafka's config.
+            let relative = self.segment.relative(header.last_offset());
+            self.segment.offset_index.push(OffsetEntry { relative, position: self.size as u32 });
+            self.push_time();
+            self.since_index = 0;
+        }
+        self.first_timestamp.get_or_insert(header.max_timestamp);
+        self.size += header.size_in_bytes() as u64;
+        self.since_index += header.size_in_bytes() as u64;
+    }
+
+    /// Writes the newest entries if enough have come. A full disk may wait: they stay in memory.
+    pub fn write_groups(&self) -> io::Result<()> {
+        let due = self.segment.offset_index.unwritten() >= GROUP_ENTRIES;
+        match if due { self.write_indexes() } else { Ok(()) } {
+            Err(e) if is_full(&e) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    pub fn write_indexes(&self) -> io::Result<()> {
+        self.segment.offset_index.write_tail()?;
+        self.segment.time_index.write_tail()
+    }
+
+    /// Enters the largest timestamp: the last entry of a segment that is rolled or closed tells it.
+    pub fn push_time(&mut self) {
+        let Timestamped { timestamp, offset } = self.largest;
+        if timestamp > self.last_time.map_or(NO_TIMESTAMP, |last| last.timestamp) {
+            let entry = TimeEntry { timestamp, relative: self.segment.relative(offset) };
+            self.segment.time_index.push(entry);
+            self.last_time = Some(entry);
+        }
+    }
+}
+
+impl Fill {
+    /// Whether a batch needs a segment of its own to begin with. An empty segment takes any batch.
+    pub fn must_roll(&self, header: &BatchHeader, now_ms: i64, config: &TopicConfig) -> bool {
+        let bytes = self.size + header.size_in_bytes() as u64;
+        let waited = match self.first_timestamp.filter(|&first| first >= 0) {
+            Some(first) => header.max_timestamp.saturating_sub(first),
+            None => now_ms.saturating_sub(self.created_ms),
+        };
+        self.size > 0
+            && (bytes > u64::try_from(config.segment_bytes).unwrap_or(0)
+                || waited > config.segment_ms_max() - self.jitter_ms
+                || self.entries >= entries_max(config))
+    }
+
+    /// Whether it has stood open for too long by the clock alone.
+    pub fn overdue(&self, now_ms: i64, config: &TopicConfig) -> bool {
+        self.size > 0 && now_ms.saturating_sub(self.created_ms) > config.segment_ms_max() - self.jitter_ms
+    }
+
+    /// As if the batch were written. Each may bring an index entry; whether it does is known when it is there.
+    pub fn take(&mut self, header: &BatchHeader) {
+        self.first_timestamp.get_or_insert(header.max_timestamp);
+        self.size += header.size_in_bytes() as u64;
+        self.entries += 1;
+    }
+}
+
+/// What this segment takes off `segment.ms`, so that partitions created together do not roll together.
+pub(super) fn jitter_ms(seed: u64, base: Offset, config: &TopicConfig) -> i64 {
+    let most = config.segment_jitter_ms.min(config.segment_ms);
+    if most <= 0 {
+        return 0;
+    }
+    // SplitMix64: every bit of the seed and the base counts.
+    let mut z = seed.wrapping_add((base as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((z ^ (z >> 31)) % most as u64) as i64
+}
+
+pub(super) fn is_full(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Both indexes get their entries together; the time index keeps a slot for its last one.
+fn entries_max(config: &TopicConfig) -> usize {
+    let bytes = usize::try_from(config.segment_index_bytes).unwrap_or(0);
+    (bytes / OffsetEntry::BYTES).min((bytes / TimeEntry::BYTES).saturating_sub(1))
+}
+
+const GROUP_ENTRIES: usize = 128;

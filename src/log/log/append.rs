@@ -1,0 +1,502 @@
+//! Appending: offsets, headers, producer rules, rolling, and one vectored write for all batches of a call that fit a
+//! segment. Bodies go from where they are to the file. Whether anything may be appended at all, by whom and for whom,
+//! must never be asked here.
+
+use std::io::{self, IoSlice};
+
+use bytes::Bytes;
+use ottla_protocol::batch::{BatchHeader, HEADER_BYTES, NO_SEQUENCE, TimestampType};
+use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
+
+use super::active::{Active, Fill, is_full, jitter_ms};
+use super::epochs::EpochStart;
+use super::error::{AppendError, LogError, Refused, io as io_error};
+use super::files::Kind;
+use super::marker::marker;
+use super::producers::{Change, Incoming, Origin, Producer, Verdict};
+use super::segment::Segment;
+use super::txn_index::AbortedTxn;
+use super::{Guard, Log};
+use crate::check::{Origin as From, Rules, check};
+use crate::CheckedBatch;
+
+/// One appended batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    pub base_offset: Offset,
+    pub last_offset: Offset,
+    /// -1 unless the topic's timestamps are append times; of a duplicate, the batch's timestamp of then, as in Kafka.
+    pub log_append_time_ms: i64,
+    /// The producer had sent it before: these are the offsets of then, nothing was written.
+    pub duplicate: bool,
+}
+
+/// What a follower took over from its leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Followed {
+    /// First and last. None: there was no whole batch.
+    pub offsets: Option<(Offset, Offset)>,
+    pub bytes: usize,
+}
+
+/// A batch with what is not in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Append<'a> {
+    pub batch: &'a CheckedBatch,
+    /// From [`Log::start_verification`], for the first batch of a transaction.
+    pub guard: Option<Guard>,
+    /// For markers: what WriteTxnMarkers says (KIP-1228).
+    pub transaction_version: i16,
+}
+
+impl<'a> Append<'a> {
+    pub fn new(batch: &'a CheckedBatch) -> Append<'a> {
+        Append { batch, guard: None, transaction_version: 0 }
+    }
+}
+
+/// Batches that will be written together.
+struct Group<'a> {
+    planned: Vec<Planned<'a>>,
+    fill: Fill,
+    next: Offset,
+    /// What was judged on the strength of batches that may yet fail.
+    undo: Vec<(i64, Option<Producer>)>,
+}
+
+struct Planned<'a> {
+    header: BatchHeader,
+    head: [u8; HEADER_BYTES],
+    body: &'a Bytes,
+    change: Option<Change>,
+}
+
+impl Log {
+    /// Appends as leader: offsets are given here. One refused batch does not refuse the others. An error means that
+    /// none of them was appended; where some had been, into a segment that was then full, the others are refused.
+    pub fn append(
+        &mut self,
+        batches: &[CheckedBatch],
+        leader_epoch: LeaderEpoch,
+        now_ms: i64,
+    ) -> Result<Vec<Result<Appended, Refused>>, AppendError> {
+        self.append_each(batches.iter().map(Append::new), leader_epoch, now_ms)
+    }
+
+    /// As `append`, for batches of verified transactions and for markers.
+    pub fn append_each<'a>(
+        &mut self,
+        appends: impl ExactSizeIterator<Item = Append<'a>>,
+        leader_epoch: LeaderEpoch,
+        now_ms: i64,
+    ) -> Result<Vec<Result<Appended, Refused>>, AppendError> {
+        self.check_online()?;
+        self.told(now_ms);
+        if let Err(refused) = self.enter_epoch(leader_epoch)? {
+            return Ok(appends.map(|_| Err(refused.clone())).collect());
+        }
+        let start = self.log_end;
+        let mut results = Vec::with_capacity(appends.len());
+        let mut group = self.group(appends.len());
+        let mut outcome = Ok(());
+        for append in appends {
+            let planned = match outcome {
+                Ok(()) => self.plan(append, leader_epoch, now_ms, &mut group),
+                Err(_) => Ok(Err(refused_by_storage())),
+            };
+            results.push(planned.unwrap_or_else(|e| {
+                outcome = Err(e);
+                Err(refused_by_storage())
+            }));
+        }
+        let outcome = match outcome {
+            Ok(()) => self.write(&mut group),
+            Err(e) => {
+                group.abandon(self);
+                Err(e)
+            }
+        };
+        self.publish();
+        match outcome {
+            Ok(()) => Ok(results),
+            Err(e) if self.log_end == start => Err(e),
+            Err(e) => {
+                tracing::warn!(log = %self.dir.display(), "part of an append failed: {e}");
+                let written = |appended: &Appended| appended.base_offset < self.log_end;
+                let settle = |result: Result<Appended, Refused>| match result {
+                    Ok(appended) if !written(&appended) => Err(refused_by_storage()),
+                    result => result,
+                };
+                Ok(results.into_iter().map(settle).collect())
+            }
+        }
+    }
+
+    /// Appends what the leader sent, offsets and epochs as they are. A batch cut off at the end is left out, and so
+    /// is everything from a batch whose epoch is above `leader_epoch` on (KAFKA-18723).
+    pub fn append_as_follower(
+        &mut self,
+        records: Bytes,
+        leader_epoch: LeaderEpoch,
+        now_ms: i64,
+    ) -> Result<Result<Followed, Refused>, AppendError> {
+        self.check_online()?;
+        self.told(now_ms);
+        let config = self.config.clone();
+        let partition = self.reader.partition().clone();
+        let rules = Rules {
+            partition: &partition,
+            topic: &config,
+            origin: From::Replication,
+            now_ms,
+            produce_version: -1,
+        };
+        let mut batches = match check(records, &rules) {
+            Ok(batches) => batches,
+            Err(rejected) => return Ok(Err(Refused::new(rejected.code, rejected.message))),
+        };
+        let known = batches.iter().take_while(|b| b.header.partition_leader_epoch <= leader_epoch.0).count();
+        batches.truncate(known);
+        let restarted = self.starts_inside(&batches);
+        if let Some(base) = restarted {
+            self.truncate_fully(base, now_ms)?;
+        }
+        if let Err(refused) = self.check_order(&batches) {
+            return Ok(Err(refused));
+        }
+        let mut outcome = self.follow(&batches, now_ms);
+        if restarted.is_some()
+            && let Err(e) = self.active.segment.log.sync()
+        {
+            self.go_offline();
+            outcome = Err(io_error("syncing a segment")(e).into());
+        }
+        self.publish();
+        outcome.map(Ok)
+    }
+
+    /// The leader's log starts in the middle of a batch, which it sends whole: an empty log begins there, too. The
+    /// recovery point goes back, and its checkpoint does not know: what is appended must be on disk at once.
+    fn starts_inside(&self, batches: &[CheckedBatch]) -> Option<Offset> {
+        let first = batches.first()?.header;
+        let inside = (0..self.log_end).contains(&first.base_offset) && first.last_offset() >= self.log_end;
+        (inside && self.log_end == self.log_start).then_some(first.base_offset)
+    }
+
+    fn follow(&mut self, batches: &[CheckedBatch], now_ms: i64) -> Result<Followed, AppendError> {
+        let mut group = self.group(batches.len());
+        for batch in batches {
+            let header = batch.header;
+            let epoch = EpochStart { epoch: LeaderEpoch(header.partition_leader_epoch), offset: header.base_offset };
+            let planned = self.plan_follow(batch, epoch, now_ms, &mut group);
+            if let Err(e) = planned {
+                group.abandon(self);
+                return Err(e);
+            }
+        }
+        self.write(&mut group)?;
+        Ok(Followed {
+            offsets: batches.first().zip(batches.last()).map(|(f, l)| (f.header.base_offset, l.header.last_offset())),
+            bytes: batches.iter().map(CheckedBatch::size_in_bytes).sum(),
+        })
+    }
+
+    fn plan_follow<'a>(
+        &mut self,
+        batch: &'a CheckedBatch,
+        epoch: EpochStart,
+        now_ms: i64,
+        group: &mut Group<'a>,
+    ) -> Result<(), AppendError> {
+        let header = batch.header;
+        if epoch.epoch.is_some() && self.epochs.latest().is_none_or(|latest| latest.epoch != epoch.epoch) {
+            self.persist_epoch(epoch)?;
+        }
+        let change = match header.has_producer_id() {
+            false => None,
+            true => {
+                let marker = marker(&header, &batch_bytes(batch), 0);
+                match self.producers.judge(&Incoming { header, marker, origin: Origin::Replication, guard: None }) {
+                    Ok(Verdict::New(change)) => Some(change),
+                    // The leader's word counts; only clients are refused.
+                    Ok(Verdict::Duplicate(_)) | Err(_) => None,
+                }
+            }
+        };
+        self.add(Planned { header, head: header.to_bytes(), body: batch.body(), change }, now_ms, group)
+    }
+
+    /// Whether a leader's batches follow each other and the log.
+    fn check_order(&self, batches: &[CheckedBatch]) -> Result<(), Refused> {
+        let mut next = self.log_end;
+        for CheckedBatch { header, .. } in batches {
+            if header.base_offset < next || header.last_offset() < header.base_offset {
+                let (base, last) = (header.base_offset, header.last_offset());
+                let message = format!("Unexpected batch with offsets {base} to {last}, expected {next} or later");
+                return Err(Refused::new(ErrorCode::InvalidRecord, message));
+            }
+            next = header.next_offset();
+        }
+        Ok(())
+    }
+
+    fn group<'a>(&self, batches: usize) -> Group<'a> {
+        let planned = Vec::with_capacity(batches);
+        Group { planned, fill: self.active.fill(), next: self.log_end, undo: Vec::new() }
+    }
+
+    /// Decides about one batch. What it decides may fail to be written; then the group is undone.
+    fn plan<'a>(
+        &mut self,
+        append: Append<'a>,
+        leader_epoch: LeaderEpoch,
+        now_ms: i64,
+        group: &mut Group<'a>,
+    ) -> Result<Result<Appended, Refused>, AppendError> {
+        let mut header = append.batch.header;
+        let append_time = self.config.message_timestamp_type == TimestampType::LogAppendTime;
+        if append_time && header.timestamp_type() != TimestampType::LogAppendTime {
+            // The topic's config has changed since the batch was checked, which is what stamps it otherwise.
+            header.set_timestamp_type(TimestampType::LogAppendTime);
+            header.max_timestamp = now_ms;
+            header.crc = header.crc_with(append.batch.body());
+        }
+        header.base_offset = group.next;
+        header.partition_leader_epoch = leader_epoch.0;
+        if let Err(refused) = self.check_fits(&header) {
+            return Ok(Err(refused));
+        }
+        let change = match self.judge(&append, header) {
+            Err(refused) => return Ok(Err(refused)),
+            Ok(Some(Verdict::Duplicate(seen))) => {
+                return Ok(Ok(Appended {
+                    base_offset: seen.first_offset(),
+                    last_offset: seen.last_offset,
+                    log_append_time_ms: seen.timestamp,
+                    duplicate: true,
+                }));
+            }
+            Ok(Some(Verdict::New(change))) => Some(change),
+            Ok(None) => None,
+        };
+        self.add(Planned { header, head: header.to_bytes(), body: append.batch.body(), change }, now_ms, group)?;
+        Ok(Ok(Appended {
+            base_offset: header.base_offset,
+            last_offset: header.last_offset(),
+            log_append_time_ms: if append_time { header.max_timestamp } else { -1 },
+            duplicate: false,
+        }))
+    }
+
+    fn check_fits(&self, header: &BatchHeader) -> Result<(), Refused> {
+        let (size, most) = (header.size_in_bytes(), self.config.segment_bytes);
+        if size as u64 > u64::try_from(most).unwrap_or(0) {
+            let message = format!("A batch of {size} bytes is larger than segment.bytes, {most}");
+            return Err(Refused::new(ErrorCode::RecordListTooLarge, message));
+        }
+        Ok(())
+    }
+
+    fn judge(&self, append: &Append<'_>, header: BatchHeader) -> Result<Option<Verdict>, Refused> {
+        if !header.has_producer_id() {
+            return Ok(None);
+        }
+        // Only the broker itself writes for a producer without counting: offset commits and markers.
+        let origin = if header.base_sequence == NO_SEQUENCE { Origin::Coordinator } else { Origin::Client };
+        let marker = match header.is_control() {
+            true => marker(&header, &batch_bytes(append.batch), append.transaction_version),
+            false => None,
+        };
+        self.producers.judge(&Incoming { header, marker, origin, guard: append.guard }).map(Some)
+    }
+
+    /// Puts a batch into the group, in front of which there may be a roll.
+    fn add<'a>(
+        &mut self,
+        planned: Planned<'a>,
+        now_ms: i64,
+        group: &mut Group<'a>,
+    ) -> Result<(), AppendError> {
+        let header = planned.header;
+        let rolls = |log: &Log, fill: &Fill| {
+            fill.must_roll(&header, now_ms, &log.config) || !log.active.segment.can_index(header.last_offset())
+        };
+        if rolls(self, &group.fill) {
+            self.write(group)?;
+            if rolls(self, &group.fill) {
+                self.roll(&header, now_ms)?;
+                group.fill = self.active.fill();
+            }
+        }
+        // A marker that aborts is written together with its entry in the transaction index, or not at all.
+        let alone = planned.change.and_then(|change| change.ended).is_some_and(|ended| ended.aborted);
+        if alone {
+            self.write(group)?;
+        }
+        if let Some(change) = &planned.change {
+            group.undo.push(self.producers.apply(change));
+        }
+        group.next = header.next_offset();
+        group.fill.take(&header);
+        group.planned.push(planned);
+        if alone { self.write(group) } else { Ok(()) }
+    }
+
+    /// Writes the group and makes it part of the log. After an error it is as if the group had never been.
+    fn write(&mut self, group: &mut Group<'_>) -> Result<(), AppendError> {
+        if group.planned.is_empty() {
+            return Ok(());
+        }
+        if let Err(e) = self.write_bytes(&group.planned) {
+            group.abandon(self);
+            return Err(self.write_failed(e));
+        }
+        for planned in group.planned.drain(..) {
+            let header = &planned.header;
+            let position = self.active.end(header.base_offset);
+            self.remember_boundary(position);
+            if let Some(change) = &planned.change {
+                self.producers.settle(change, position);
+            }
+            self.active.took(header, self.config.index_interval_bytes);
+            self.log_end = header.next_offset();
+        }
+        self.producers.end = self.log_end;
+        group.undo.clear();
+        group.fill = self.active.fill();
+        if let Err(e) = self.active.write_groups() {
+            // What was appended stands; what comes next will be refused.
+            tracing::error!(log = %self.dir.display(), "writing an index: {e}");
+            self.go_offline();
+        }
+        Ok(())
+    }
+
+    fn write_bytes(&self, planned: &[Planned<'_>]) -> io::Result<()> {
+        let slices = planned.iter().flat_map(|p| [IoSlice::new(&p.head), IoSlice::new(p.body)]).collect::<Vec<_>>();
+        let segment = &self.active.segment;
+        segment.log.write_vectored_at(&slices, self.active.size)?;
+        let aborted = planned.iter().filter_map(|p| p.change.and_then(|change| change.ended)).find(|e| e.aborted);
+        if let Some(ended) = aborted {
+            let last_stable = self.producers.last_stable_with(&ended);
+            let (producer_id, first_offset) = (ended.producer_id, ended.first_offset);
+            let last_offset = ended.marker_offset;
+            segment.txn_index.append(AbortedTxn { producer_id, first_offset, last_offset, last_stable })?;
+        }
+        Ok(())
+    }
+
+    /// Only a full disk leaves the log usable, and only if the partial batch can be cut off again (KAFKA-10778).
+    fn write_failed(&mut self, e: io::Error) -> AppendError {
+        if is_full(&e) && self.active.segment.log.truncate(self.active.size).is_ok() {
+            return AppendError::DiskFull { dir: self.dir.clone() };
+        }
+        self.go_offline();
+        LogError::Io { doing: "appending", source: e }.into()
+    }
+
+    /// Starts a new segment, for a batch or for whatever comes. It begins at the log end even if the batch does not,
+    /// so that a hole between segments tells of a lost tail.
+    fn roll(&mut self, header: &BatchHeader, now_ms: i64) -> Result<(), AppendError> {
+        let reachable = header.last_offset() - self.log_end <= i32::MAX.into();
+        self.roll_at(if reachable { self.log_end } else { header.base_offset }, now_ms)
+    }
+
+    pub(super) fn roll_at(&mut self, base: Offset, now_ms: i64) -> Result<(), AppendError> {
+        match self.try_roll(base, now_ms) {
+            Err(LogError::Io { source, .. }) if is_full(&source) => {
+                Err(AppendError::DiskFull { dir: self.dir.clone() })
+            }
+            Err(e) => {
+                self.go_offline();
+                Err(e.into())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn try_roll(&mut self, base: Offset, now_ms: i64) -> Result<(), LogError> {
+        // Of all names only the newest segment's may be lost with the power: an older one would leave a hole.
+        if self.unflushed.folder_pending() {
+            self.sync_folder()?;
+        }
+        self.active.push_time();
+        self.active.write_indexes().map_err(io_error("writing an index"))?;
+        let segment = match Segment::create(&self.disk, &self.dir, base) {
+            Ok(segment) => segment,
+            Err(e) => {
+                // Half a segment would be in the way of the next attempt only if it lasted.
+                for kind in Kind::OF_SEGMENT {
+                    let _ = self.disk.remove_file(&kind.path(&self.dir, base));
+                }
+                return Err(e);
+            }
+        };
+        self.unflushed.folder_changed();
+        self.snapshot(base)?;
+        let active = Active::new(segment, now_ms, jitter_ms(self.jitter_seed, base, &self.config));
+        let old = std::mem::replace(&mut self.active, active);
+        old.segment.seal(old.size, Some(old.largest));
+        self.unflushed.sealed(self.log_end, old.segment);
+        self.segments.push(self.active.segment.clone());
+        self.publish_segments();
+        self.publish();
+        Ok(())
+    }
+
+    /// Keeps what the producers are at `offset`, which nothing was appended above. Without room it is left out:
+    /// recovery then reads more of the log.
+    pub(super) fn snapshot(&mut self, offset: Offset) -> Result<(), LogError> {
+        if self.snapshots.newest().is_some_and(|newest| newest >= offset) {
+            return Ok(());
+        }
+        match self.snapshots.write(offset, &self.producers.all()) {
+            Ok(file) => {
+                self.unflushed.snapshot(offset, file);
+                self.unflushed.folder_changed();
+                Ok(())
+            }
+            Err(e) if is_full(&e) => Ok(()),
+            Err(e) => Err(LogError::Io { doing: "writing a producer snapshot", source: e }),
+        }
+    }
+
+    fn enter_epoch(&mut self, epoch: LeaderEpoch) -> Result<Result<(), Refused>, AppendError> {
+        let latest = self.epochs.latest().map(|latest| latest.epoch);
+        if latest.is_some_and(|latest| epoch.is_some() && epoch < latest) {
+            let message = format!("Leader epoch {epoch} is below {}", latest.unwrap_or(LeaderEpoch::NONE));
+            return Ok(Err(Refused::new(ErrorCode::FencedLeaderEpoch, message)));
+        }
+        if epoch.is_some() && latest != Some(epoch) {
+            self.persist_epoch(EpochStart { epoch, offset: self.log_end })?;
+        }
+        Ok(Ok(()))
+    }
+
+    fn persist_epoch(&mut self, start: EpochStart) -> Result<(), AppendError> {
+        match self.assign_epoch(start.epoch, start.offset) {
+            Err(LogError::Io { source, .. }) if is_full(&source) => {
+                Err(AppendError::DiskFull { dir: self.dir.clone() })
+            }
+            outcome => Ok(outcome?),
+        }
+    }
+}
+
+impl Group<'_> {
+    fn abandon(&mut self, log: &mut Log) {
+        self.undo.drain(..).rev().for_each(|undo| log.producers.undo(undo));
+        self.planned.clear();
+        self.next = log.log_end;
+        self.fill = log.active.fill();
+    }
+}
+
+fn refused_by_storage() -> Refused {
+    Refused::new(ErrorCode::KafkaStorageError, "The log could not be written")
+}
+
+/// Header and body in one piece: control batches are small.
+fn batch_bytes(batch: &CheckedBatch) -> Bytes {
+    if batch.header.is_control() { batch.to_bytes() } else { Bytes::new() }
+}

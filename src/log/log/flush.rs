@@ -1,0 +1,188 @@
+//! What has been written and not synced, and tickets for syncing it. A ticket runs on any thread while its log goes on;
+//! the recovery point moves only over what a ticket has brought down. It must never sync a file of its own accord.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ottla_protocol::Offset;
+
+use super::error::LogError;
+use super::segment::Segment;
+use super::Log;
+use crate::disk::SyncMark;
+use crate::{Disk, DiskFile};
+
+/// The owner's books. A file stays in them until a flush that covers it is known to have succeeded.
+#[derive(Debug, Default)]
+pub(super) struct Unflushed {
+    /// Sealed segments, with the offset behind their last batch.
+    sealed: Vec<(Offset, Arc<Segment>)>,
+    snapshots: Vec<(Offset, Arc<dyn DiskFile>)>,
+    /// Files created or renamed so far in the partition's folder, and how many of these are sure to last.
+    folder_changes: u64,
+    folder_synced: u64,
+    /// The partition's own folder is new.
+    parent_changed: bool,
+    tickets: Vec<Outstanding>,
+    pub last_flush_ms: i64,
+    /// A segment was rolled since the last flush began.
+    pub rolled: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Outstanding {
+    up_to: Offset,
+    /// Less than `up_to` if the log was truncated meanwhile.
+    covers: Offset,
+    folder_changes: u64,
+}
+
+impl Unflushed {
+    pub fn since(now_ms: i64) -> Unflushed {
+        Unflushed { last_flush_ms: now_ms, ..Unflushed::default() }
+    }
+
+    pub fn sealed(&mut self, end: Offset, segment: Arc<Segment>) {
+        self.sealed.push((end, segment));
+        self.rolled = true;
+    }
+
+    pub fn snapshot(&mut self, offset: Offset, file: Arc<dyn DiskFile>) {
+        self.snapshots.push((offset, file));
+    }
+
+    pub fn folder_changed(&mut self) {
+        self.folder_changes += 1;
+    }
+
+    pub fn parent_changed(&mut self) {
+        self.parent_changed = true;
+    }
+
+    pub fn folder_pending(&self) -> bool {
+        self.folder_changes > self.folder_synced || self.parent_changed
+    }
+
+    pub fn parent_pending(&self) -> bool {
+        self.parent_changed
+    }
+
+    /// The folder was synced on the spot.
+    pub fn folder_synced(&mut self) {
+        self.folder_synced = self.folder_changes;
+        self.parent_changed = false;
+    }
+
+    /// What is above `end` is not in the log any more; what will be there is not what a ticket took along.
+    pub fn truncated(&mut self, end: Offset) {
+        self.tickets.iter_mut().for_each(|ticket| ticket.covers = ticket.covers.min(end));
+        self.sealed.retain(|(sealed_end, _)| *sealed_end <= end);
+        self.snapshots.retain(|(offset, _)| *offset <= end);
+    }
+
+    /// Segments below `start` are not in the log any more.
+    pub fn retired(&mut self, start: Offset) {
+        self.sealed.retain(|(_, segment)| segment.base >= start);
+        self.snapshots.retain(|(offset, _)| *offset >= start);
+    }
+}
+
+impl Log {
+    /// Gathers what no flush has covered. Costs no sync: that is what the ticket's `run` does.
+    pub fn flush_begin(&mut self) -> Result<FlushTicket, LogError> {
+        self.check_online()?;
+        let mut files = Vec::new();
+        let mut add = |file: &Arc<dyn DiskFile>| files.push((file.clone(), file.sync_begin()));
+        for (_, segment) in &self.unflushed.sealed {
+            add(&segment.log);
+            let index = |e| LogError::Io { doing: "opening an index to sync it", source: e };
+            add(segment.offset_index.file().map_err(index)?);
+            add(segment.time_index.file().map_err(index)?);
+            if !segment.txn_index.is_empty() {
+                add(segment.txn_index.file().map_err(index)?);
+            }
+        }
+        self.unflushed.snapshots.iter().for_each(|(_, file)| add(file));
+        // The active segment's indexes are made anew after a crash: only their log matters.
+        if self.log_end > self.active.base() {
+            add(&self.active.segment.log);
+        }
+        let unflushed = &mut self.unflushed;
+        unflushed.rolled = false;
+        let folders = match (unflushed.folder_pending(), unflushed.parent_changed, self.dir.parent()) {
+            (false, _, _) => vec![],
+            (true, true, Some(parent)) => vec![self.dir.clone(), parent.to_owned()],
+            (true, _, _) => vec![self.dir.clone()],
+        };
+        let (up_to, folder_changes) = (self.log_end, unflushed.folder_changes);
+        unflushed.tickets.push(Outstanding { up_to, covers: up_to, folder_changes });
+        let (disk, offline) = (self.disk.clone(), self.offline.clone());
+        Ok(FlushTicket { up_to, files, folders, disk, offline })
+    }
+
+    /// Moves the recovery point, after the `run` of the ticket with this `up_to` has succeeded.
+    pub fn flush_end(&mut self, up_to: Offset) {
+        let unflushed = &mut self.unflushed;
+        // Two tickets may have the same end, one of them from before a truncation: the one that covers less counts.
+        let same = unflushed.tickets.iter().enumerate().filter(|(_, ticket)| ticket.up_to == up_to);
+        let Some((at, _)) = same.min_by_key(|(_, ticket)| ticket.covers) else { return };
+        let ticket = unflushed.tickets.remove(at);
+        if self.offline.load(Ordering::Acquire) {
+            return;
+        }
+        self.recovery_point = self.recovery_point.max(ticket.covers.min(self.log_end));
+        unflushed.folder_synced = unflushed.folder_synced.max(ticket.folder_changes);
+        unflushed.parent_changed = false;
+        // Entries above stay: a later ticket takes them along once more.
+        unflushed.sealed.retain(|(end, _)| *end > ticket.covers);
+        unflushed.snapshots.retain(|(offset, _)| *offset > ticket.covers);
+        unflushed.last_flush_ms = self.told_ms;
+    }
+
+    /// Records appended since the recovery point.
+    pub fn unflushed_messages(&self) -> i64 {
+        self.log_end - self.recovery_point
+    }
+
+    /// When the last flush ended, as far as this log was told the time.
+    pub fn last_flush_ms(&self) -> i64 {
+        self.unflushed.last_flush_ms
+    }
+
+    /// Whether `flush.messages`, `flush.ms` or a rolled segment asks for a flush.
+    pub fn flush_due(&self, now_ms: i64) -> bool {
+        let messages = self.unflushed_messages();
+        let waited = now_ms.saturating_sub(self.unflushed.last_flush_ms);
+        let config = &self.config;
+        self.unflushed.rolled
+            || messages >= config.flush_messages
+            || (messages > 0 && waited >= config.flush_ms)
+    }
+}
+
+/// A group of syncs on its way to another thread.
+#[derive(Debug)]
+#[must_use = "nothing is durable before run() has returned Ok and flush_end was told"]
+pub struct FlushTicket {
+    /// What [`Log::flush_end`] is to be called with after `run`.
+    pub up_to: Offset,
+    files: Vec<(Arc<dyn DiskFile>, SyncMark)>,
+    folders: Vec<PathBuf>,
+    disk: Arc<dyn Disk>,
+    offline: Arc<AtomicBool>,
+}
+
+impl FlushTicket {
+    /// Syncs. After an error the log is offline for good, whether its owner is told or not: what the sync was to bring
+    /// down may be lost although it reads back, and another sync would not save it.
+    pub fn run(self) -> io::Result<()> {
+        let files = self.files.iter().try_for_each(|(file, mark)| file.sync_end(*mark));
+        let synced = files.and_then(|()| self.folders.iter().try_for_each(|dir| self.disk.sync_dir(dir)));
+        if synced.is_err() {
+            self.offline.store(true, Ordering::Release);
+        }
+        synced
+    }
+}

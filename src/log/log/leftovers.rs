@@ -1,0 +1,72 @@
+//! What a stopped process left half-way: deletions, and a cleaner's output. Deletions are finished, unfinished output
+//! is removed, finished output takes the place of what it was made from, all as Kafka does it.
+
+use std::path::Path;
+
+use ottla_protocol::Offset;
+use ottla_protocol::batch::BatchHeader;
+
+use super::error::{LogError, io as io_error};
+use super::files::{Kind, Name, Stage, TMP};
+use super::recovery::remove_if_there;
+use super::scan::{Scan, WALK_BYTES};
+use crate::Disk;
+use crate::disk::OpenHow;
+
+pub(super) fn tidy(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
+    let entries = disk.list(dir).map_err(io_error("listing a partition's folder"))?;
+    let names = entries.iter().filter(|e| !e.is_dir).filter_map(|e| Some((e, Name::parse(&e.name)?)));
+    let names = names.collect::<Vec<_>>();
+    let of_stage = |stage| names.iter().filter(move |(_, name)| name.stage == stage);
+    let remove = |name: &str| remove_if_there(disk, &dir.join(name));
+    let mut changed = false;
+    for entry in entries.iter().filter(|entry| !entry.is_dir && entry.name.ends_with(TMP)) {
+        remove(&entry.name)?;
+        changed = true;
+    }
+    for (entry, _) in of_stage(Stage::Deleted) {
+        remove(&entry.name)?;
+        changed = true;
+    }
+    // A cleaner renames all its output only when all of it is there: with some of it still unfinished, what was made
+    // behind it is worth nothing either (KAFKA-6264).
+    let unfinished = of_stage(Stage::Cleaned).map(|(_, name)| name.offset).min().unwrap_or(Offset::MAX);
+    let (worthless, finished): (Vec<_>, Vec<_>) =
+        of_stage(Stage::Swap).partition(|(_, name)| name.offset >= unfinished);
+    for (entry, _) in worthless.into_iter().chain(of_stage(Stage::Cleaned)) {
+        remove(&entry.name)?;
+        changed = true;
+    }
+    let mut replaced: Option<(Offset, Offset)> = None;
+    for (entry, name) in finished.iter().filter(|(_, name)| name.kind == Kind::Log) {
+        let end = end_of(disk, &dir.join(&entry.name), name.offset, entry.len)?;
+        let (from, to) = replaced.unwrap_or((name.offset, end));
+        replaced = Some((from.min(name.offset), to.max(end)));
+    }
+    if let Some((from, to)) = replaced {
+        let inputs = of_stage(Stage::Live).filter(|(_, name)| (from..to).contains(&name.offset));
+        for (entry, _) in inputs {
+            remove(&entry.name)?;
+        }
+    }
+    for (entry, name) in &finished {
+        let to = name.kind.path(dir, name.offset);
+        disk.rename(&dir.join(&entry.name), &to).map_err(io_error("finishing a cleaner's work"))?;
+        changed = true;
+    }
+    if changed {
+        disk.sync_dir(dir).map_err(io_error("syncing a partition's folder"))?;
+    }
+    Ok(())
+}
+
+/// The offset behind the last batch of a file. Where it is damaged the batches before count.
+fn end_of(disk: &dyn Disk, path: &Path, base: Offset, bytes: u64) -> Result<Offset, LogError> {
+    let file = disk.open(path, OpenHow::Read).map_err(io_error("opening a cleaner's output"))?;
+    let mut scan = Scan::new(file.as_ref(), 0, bytes, WALK_BYTES);
+    let mut end = base;
+    while let Ok(Some(found)) = scan.next() {
+        end = BatchHeader::next_offset(&found.header);
+    }
+    Ok(end)
+}

@@ -1,0 +1,156 @@
+//! The offsets that an owner publishes and readers take, all from one moment. Readers never hold the owner up: one
+//! that overlaps with a change takes another look. It must never know how the offsets come about.
+
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use ottla_protocol::Offset;
+
+use super::Offsets;
+
+/// A batch boundary: the batch with `offset`, or the end of the log, starts at byte `at` of the segment at `base`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Position {
+    pub offset: Offset,
+    pub base: Offset,
+    pub at: u64,
+}
+
+/// A timestamp and the last offset of the first batch that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Timestamped {
+    pub timestamp: i64,
+    pub offset: Offset,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct State {
+    pub log_start: Offset,
+    pub last_stable: Position,
+    pub high_watermark: Position,
+    /// Its segment is the active one, its byte that segment's size.
+    pub log_end: Position,
+    /// Of the active segment; the timestamp is -1 if it has none.
+    pub largest: Timestamped,
+    /// Changes when something that was readable goes away: a reader that sees it change starts again.
+    pub generation: u64,
+}
+
+impl State {
+    pub fn offsets(&self) -> Offsets {
+        Offsets {
+            log_start: self.log_start,
+            last_stable: self.last_stable.offset,
+            high_watermark: self.high_watermark.offset,
+            log_end: self.log_end.offset,
+        }
+    }
+}
+
+/// A sequence lock: odd while the owner writes, and changed when it has.
+#[derive(Debug)]
+pub(super) struct Published {
+    version: AtomicU64,
+    words: [AtomicU64; WORDS],
+}
+
+impl Published {
+    pub fn new(state: &State) -> Published {
+        let published = Published { version: AtomicU64::new(0), words: [const { AtomicU64::new(0) }; WORDS] };
+        published.store(state);
+        published
+    }
+
+    /// For the one owner only.
+    pub fn store(&self, state: &State) {
+        let version = self.version.load(Ordering::Relaxed);
+        self.version.store(version + 1, Ordering::Relaxed);
+        fence(Ordering::Release);
+        for (word, value) in self.words.iter().zip(to_words(state)) {
+            word.store(value, Ordering::Relaxed);
+        }
+        self.version.store(version + 2, Ordering::Release);
+    }
+
+    pub fn load(&self) -> State {
+        loop {
+            let before = self.version.load(Ordering::Acquire);
+            if before.is_multiple_of(2) {
+                let words = std::array::from_fn(|at| self.words[at].load(Ordering::Relaxed));
+                fence(Ordering::Acquire);
+                if self.version.load(Ordering::Relaxed) == before {
+                    return from_words(words);
+                }
+            }
+            // The owner needs a few nanoseconds, unless the system has taken its processor away.
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn to_words(state: &State) -> [u64; WORDS] {
+    let State { log_start, last_stable: s, high_watermark: h, log_end: e, largest: l, generation } = *state;
+    let signed = |offset: i64| offset as u64;
+    [
+        signed(log_start),
+        signed(s.offset),
+        signed(s.base),
+        s.at,
+        signed(h.offset),
+        signed(h.base),
+        h.at,
+        signed(e.offset),
+        signed(e.base),
+        e.at,
+        signed(l.timestamp),
+        signed(l.offset),
+        generation,
+    ]
+}
+
+fn from_words(words: [u64; WORDS]) -> State {
+    let signed = |at: usize| words[at] as i64;
+    let position = |at: usize| Position { offset: signed(at), base: signed(at + 1), at: words[at + 2] };
+    State {
+        log_start: signed(0),
+        last_stable: position(1),
+        high_watermark: position(4),
+        log_end: position(7),
+        largest: Timestamped { timestamp: signed(10), offset: signed(11) },
+        generation: words[12],
+    }
+}
+
+const WORDS: usize = 13;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(n: i64) -> State {
+        let position = |k: i64| Position { offset: n * 100 + k, base: n, at: (n + k) as u64 };
+        State {
+            log_start: n,
+            last_stable: position(1),
+            high_watermark: position(2),
+            log_end: position(3),
+            largest: Timestamped { timestamp: -n, offset: n + 7 },
+            generation: n as u64,
+        }
+    }
+
+    #[test]
+    fn a_reader_sees_one_moment() {
+        let published = Published::new(&state(0));
+        assert_eq!(published.load(), state(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| (1..50_000).for_each(|n| published.store(&state(n))));
+            let mut last = 0;
+            while last < 49_999 {
+                let seen = published.load();
+                assert_eq!(seen, state(seen.log_start));
+                assert!(seen.log_start >= last);
+                last = seen.log_start;
+            }
+        });
+    }
+}

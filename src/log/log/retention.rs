@@ -1,0 +1,195 @@
+//! What leaves a log at its start: by size, by time, by records deleted on request. Files are renamed here and removed
+//! later by whoever holds the ticket. It must never delete at or above the high watermark.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ottla_protocol::{ErrorCode, Offset};
+
+use super::active::is_full;
+use super::error::{AppendError, LogError, Refused, io as io_error};
+use super::files;
+use super::segment::Segment;
+use super::{Log, recovery};
+use crate::Disk;
+
+/// Files renamed to `.deleted`, to be removed after `file.delete.delay.ms`.
+#[derive(Debug)]
+#[must_use = "the files stay on disk until run() removes them, or the log is opened again"]
+pub struct Retired {
+    pub base_offset: Offset,
+    pub files: Vec<PathBuf>,
+    /// When their time has come.
+    pub due_ms: i64,
+    /// Of the log file.
+    pub bytes: u64,
+    disk: Arc<dyn Disk>,
+}
+
+impl Retired {
+    pub fn run(self) -> io::Result<()> {
+        self.files.iter().try_for_each(|file| match self.disk.remove_file(file) {
+            // The whole partition may be gone by now.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            outcome => outcome,
+        })
+    }
+}
+
+impl Log {
+    /// Whether that was news. Refused (OFFSET_OUT_OF_RANGE) above the high watermark. The segments below go with the
+    /// next `delete_old_segments`.
+    pub fn advance_log_start(&mut self, to: Offset) -> Result<bool, Refused> {
+        let high_watermark = self.high_watermark.offset;
+        if to > high_watermark {
+            let message = format!("The log cannot start at {to}, above the high watermark {high_watermark}");
+            return Err(Refused::new(ErrorCode::OffsetOutOfRange, message));
+        }
+        if to <= self.log_start {
+            return Ok(false);
+        }
+        self.log_start = to;
+        self.epochs.truncate_start(to);
+        self.producers.log_start_moved(to);
+        self.publish();
+        Ok(true)
+    }
+
+    /// Retires whole segments, oldest first, while `cleanup.policy` and its limits say so. The active segment goes
+    /// too if it has expired: an empty one takes its place. Segments below the log start go under any policy.
+    pub fn delete_old_segments(&mut self, now_ms: i64) -> Result<Vec<Retired>, LogError> {
+        self.check_online()?;
+        self.told(now_ms);
+        let outcome = self.try_delete_old(now_ms);
+        if outcome.is_err() {
+            self.go_offline();
+        }
+        outcome
+    }
+
+    fn try_delete_old(&mut self, now_ms: i64) -> Result<Vec<Retired>, LogError> {
+        self.repair_indexes()?;
+        let mut retired = Vec::new();
+        let log_start = self.log_start;
+        let below_start = self.count_while(|_, _, next| Ok(next.is_some_and(|next| next <= log_start)))?;
+        self.retire(below_start, now_ms, &mut retired)?;
+        if !self.config.cleanup_policy.delete {
+            return Ok(retired);
+        }
+        if let Ok(most) = u64::try_from(self.config.retention_bytes) {
+            let mut excess = self.size().saturating_sub(most);
+            let too_many = self.count_while(|_, size, _| {
+                let goes = excess > 0 && size <= excess;
+                excess -= if goes { size } else { 0 };
+                Ok(goes)
+            })?;
+            self.retire(too_many, now_ms, &mut retired)?;
+        }
+        let most = self.config.retention_ms;
+        if most >= 0 {
+            let expired = self.count_while(|segment, _, _| {
+                Ok(now_ms.saturating_sub(self.newest_ms(segment)?) > most)
+            })?;
+            self.retire(expired, now_ms, &mut retired)?;
+        }
+        Ok(retired)
+    }
+
+    /// How many of the oldest segments may go and are wanted gone: the segment, its size, and where the next begins.
+    fn count_while(
+        &self,
+        mut goes: impl FnMut(&Segment, u64, Option<Offset>) -> Result<bool, LogError>,
+    ) -> Result<usize, LogError> {
+        for (at, segment) in self.segments.iter().enumerate() {
+            let (size, next) = (self.size_of(segment), self.segments.get(at + 1).map(|next| next.base));
+            let replicated = next.unwrap_or(self.log_end) <= self.high_watermark.offset;
+            let empty_active = next.is_none() && size == 0;
+            if !replicated || empty_active || !goes(segment, size, next)? {
+                return Ok(at);
+            }
+        }
+        Ok(self.segments.len())
+    }
+
+    /// The largest timestamp, or, where no record has one, when this log first knew the active segment: a disk that
+    /// tells no file times cannot say better.
+    fn newest_ms(&self, segment: &Segment) -> Result<i64, LogError> {
+        let largest = match segment.sealed_bytes() {
+            Some(_) => segment.largest()?,
+            None => self.active.largest,
+        };
+        Ok(if largest.timestamp >= 0 { largest.timestamp } else { self.active.created_ms })
+    }
+
+    fn retire(&mut self, count: usize, now_ms: i64, retired: &mut Vec<Retired>) -> Result<(), LogError> {
+        let mut count = count;
+        if count == self.segments.len() {
+            match self.roll_at(self.log_end, now_ms) {
+                Ok(()) => {}
+                // The active one must wait for the room that the others make.
+                Err(AppendError::DiskFull { .. }) => count -= 1,
+                Err(AppendError::Io(e)) => return Err(e),
+            }
+        }
+        if count == 0 {
+            return Ok(());
+        }
+        let start = self.segments[count].base;
+        if start > self.log_start {
+            self.log_start = start;
+            self.epochs.truncate_start(start);
+            self.producers.log_start_moved(start);
+        }
+        // The first epoch's new offset tells a recovery that what is below is a leftover, not a log with a hole.
+        match self.epochs.stale().then(|| self.epochs.write(self.disk.as_ref())) {
+            Some(Err(e)) if !is_full(&e) => return Err(io_error("writing the leader epochs")(e)),
+            _ => {}
+        }
+        self.generation += 2;
+        let gone = self.segments.drain(..count).collect::<Vec<_>>();
+        self.publish_segments();
+        self.publish();
+        self.unflushed.retired(start);
+        for segment in &gone {
+            retired.push(self.rename_deleted(segment, now_ms)?);
+        }
+        self.unflushed.folder_changed();
+        Ok(())
+    }
+
+    fn rename_deleted(&mut self, segment: &Segment, now_ms: i64) -> Result<Retired, LogError> {
+        let snapshot = self.snapshots.forget(segment.base);
+        let mut renamed = Vec::new();
+        for path in segment.paths().map(PathBuf::from).chain(snapshot) {
+            let to = files::deleted(&path);
+            match self.disk.rename(&path, &to) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                outcome => outcome.map_err(io_error("renaming a deleted segment"))?,
+            }
+            renamed.push(to);
+        }
+        Ok(Retired {
+            base_offset: segment.base,
+            files: renamed,
+            due_ms: now_ms.saturating_add(self.config.file_delete_delay_ms),
+            bytes: self.size_of(segment),
+            disk: self.disk.clone(),
+        })
+    }
+
+    /// Makes anew the indexes that lookups found to be wrong; reads went on without them meanwhile. The active
+    /// segment's have to wait until it is sealed.
+    fn repair_indexes(&mut self) -> Result<(), LogError> {
+        for at in 0..self.segments.len() {
+            let segment = &self.segments[at];
+            if let Some(size) = segment.sealed_bytes().filter(|_| segment.index_damaged()) {
+                tracing::info!(segment = %segment.path.display(), "making the indexes anew");
+                let rebuilt = recovery::reindex(&self.disk, &self.dir, segment, size, &self.config)?;
+                self.segments[at] = Arc::new(rebuilt);
+                self.publish_segments();
+            }
+        }
+        Ok(())
+    }
+}

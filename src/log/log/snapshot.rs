@@ -1,0 +1,201 @@
+//! Producer state on disk: `<offset>.snapshot`, what the producers were at that offset. It must never know what the
+//! state means.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ottla_protocol::Offset;
+use ottla_protocol::batch::crc_of_parts;
+
+use super::files::Kind;
+use super::producers::{Producer, Seen};
+use crate::disk::OpenHow;
+use crate::{Disk, DiskFile};
+
+/// The snapshots of one partition.
+#[derive(Debug)]
+pub(super) struct Snapshots {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    offsets: BTreeSet<Offset>,
+}
+
+impl Snapshots {
+    pub fn new(disk: Arc<dyn Disk>, dir: &Path, offsets: BTreeSet<Offset>) -> Snapshots {
+        Snapshots { disk, dir: dir.to_owned(), offsets }
+    }
+
+    pub fn offsets(&self) -> impl DoubleEndedIterator<Item = Offset> {
+        self.offsets.iter().copied()
+    }
+
+    pub fn newest(&self) -> Option<Offset> {
+        self.offsets.last().copied()
+    }
+
+    pub fn path(&self, offset: Offset) -> PathBuf {
+        Kind::Snapshot.path(&self.dir, offset)
+    }
+
+    /// The file is written but not synced.
+    pub fn write(&mut self, offset: Offset, producers: &[(i64, Producer)]) -> io::Result<Arc<dyn DiskFile>> {
+        let file = self.disk.open(&self.path(offset), OpenHow::CreateEmpty)?;
+        self.offsets.insert(offset);
+        match file.write_at(&encode(producers), 0) {
+            Ok(()) => Ok(file),
+            Err(e) => {
+                // Half a snapshot is worth nothing; where removing it fails too, its checksum will tell.
+                let _ = self.remove(offset);
+                Err(e)
+            }
+        }
+    }
+
+    /// The newest one at or below `offset` that can be read. The others on the way are removed.
+    pub fn load(&mut self, offset: Offset) -> io::Result<Option<(Offset, Vec<(i64, Producer)>)>> {
+        while let Some(newest) = self.offsets.range(..=offset).next_back().copied() {
+            match decode(&self.disk.read_to_vec(&self.path(newest))?) {
+                Some(producers) => return Ok(Some((newest, producers))),
+                None => {
+                    tracing::warn!(snapshot = %self.path(newest).display(), "dropping a broken producer snapshot");
+                    self.remove(newest)?;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    pub fn remove(&mut self, offset: Offset) -> io::Result<()> {
+        if !self.offsets.remove(&offset) {
+            return Ok(());
+        }
+        match self.disk.remove_file(&self.path(offset)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn remove_if(&mut self, unwanted: impl Fn(Offset) -> bool) -> io::Result<()> {
+        let unwanted = self.offsets().filter(|&offset| unwanted(offset)).collect::<Vec<_>>();
+        unwanted.into_iter().try_for_each(|offset| self.remove(offset))
+    }
+
+    /// Lets go of one whose file somebody else takes care of.
+    pub fn forget(&mut self, offset: Offset) -> Option<PathBuf> {
+        self.offsets.remove(&offset).then(|| self.path(offset))
+    }
+}
+
+fn encode(producers: &[(i64, Producer)]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(ENTRIES_FROM + 4 + producers.len() * ENTRY_BYTES);
+    bytes.extend_from_slice(&VERSION.to_be_bytes());
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(&(producers.len() as i32).to_be_bytes());
+    for (id, producer) in producers {
+        let none = Seen { last_sequence: -1, last_offset: -1, offset_delta: 0, timestamp: 0 };
+        let seen = producer.last_seen().unwrap_or(none);
+        bytes.extend_from_slice(&id.to_be_bytes());
+        bytes.extend_from_slice(&producer.epoch.to_be_bytes());
+        bytes.extend_from_slice(&seen.last_sequence.to_be_bytes());
+        bytes.extend_from_slice(&seen.last_offset.to_be_bytes());
+        bytes.extend_from_slice(&seen.offset_delta.to_be_bytes());
+        bytes.extend_from_slice(&producer.last_timestamp.to_be_bytes());
+        bytes.extend_from_slice(&producer.coordinator_epoch.to_be_bytes());
+        bytes.extend_from_slice(&producer.txn_start.unwrap_or(-1).to_be_bytes());
+    }
+    let crc = crc_of_parts(&bytes[ENTRIES_FROM..], &[]);
+    bytes[2..ENTRIES_FROM].copy_from_slice(&crc.to_be_bytes());
+    bytes
+}
+
+/// None for anything but what [`encode`] writes.
+fn decode(bytes: &[u8]) -> Option<Vec<(i64, Producer)>> {
+    let (head, rest) = bytes.split_at_checked(ENTRIES_FROM)?;
+    let crc = crc_of_parts(rest, &[]);
+    if head[..2] != VERSION.to_be_bytes() || head[2..] != crc.to_be_bytes() {
+        return None;
+    }
+    let (count, entries) = rest.split_first_chunk::<4>()?;
+    let (entries, rest) = entries.as_chunks::<ENTRY_BYTES>();
+    let whole = usize::try_from(i32::from_be_bytes(*count)).ok() == Some(entries.len()) && rest.is_empty();
+    whole.then(|| entries.iter().map(entry).collect())
+}
+
+fn entry(bytes: &[u8; ENTRY_BYTES]) -> (i64, Producer) {
+    let mut rest = bytes.as_slice();
+    let mut int = |len: usize| {
+        let (field, after) = rest.split_at(len);
+        rest = after;
+        // Sign-extended from however many bytes the field has.
+        field.iter().fold(if field[0] >= 0x80 { -1 } else { 0 }, |value: i64, &b| value << 8 | i64::from(b))
+    };
+    let (id, epoch) = (int(8), int(2) as i16);
+    let (last_sequence, last_offset, offset_delta) = (int(4) as i32, int(8), int(4) as i32);
+    let (timestamp, coordinator_epoch, txn_start) = (int(8), int(4) as i32, int(8));
+    let seen = (last_offset >= 0).then_some(Seen { last_sequence, last_offset, offset_delta, timestamp });
+    let txn_start = (txn_start >= 0).then_some(txn_start);
+    (id, Producer::snapshot(epoch, coordinator_epoch, timestamp, txn_start, seen))
+}
+
+const VERSION: i16 = 1;
+/// After the version and the checksum, which covers the rest.
+const ENTRIES_FROM: usize = 6;
+const ENTRY_BYTES: usize = 46;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::MemoryDisk;
+
+    fn producers() -> Vec<(i64, Producer)> {
+        let seen = Seen { last_sequence: i32::MAX, last_offset: 99, offset_delta: 4, timestamp: 1234 };
+        vec![
+            (1, Producer::snapshot(0, -1, -1, None, None)),
+            (7, Producer::snapshot(3, 5, 1234, Some(42), Some(seen))),
+        ]
+    }
+
+    #[test]
+    fn the_bytes_are_kafkas() {
+        let bytes = encode(&producers());
+        assert_eq!(decode(&bytes), Some(producers()));
+        let first = [
+            &[0, 0, 0, 0, 0, 0, 0, 1][..],
+            &[0, 0],
+            &[255; 4],
+            &[255; 8],
+            &[0; 4],
+            &[255; 8],
+            &[255; 4],
+            &[255; 8],
+        ];
+        assert_eq!(bytes[..2], [0, 1]);
+        assert_eq!(bytes[6..10], [0, 0, 0, 2]);
+        assert_eq!(bytes[10..10 + ENTRY_BYTES], first.concat());
+    }
+
+    #[test]
+    fn one_that_is_not_whole_is_passed_over() {
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new(1));
+        let dir = Path::new("/p-0");
+        disk.create_dir_all(dir).unwrap();
+        let whole = encode(&producers());
+        let mut flipped = whole.clone();
+        flipped[20] ^= 1;
+        let broken = [&whole[..whole.len() - 1], &flipped, &[], &[0; 100], &whole[..5]];
+        let mut snapshots = Snapshots::new(disk.clone(), dir, BTreeSet::new());
+        snapshots.write(10, &producers()).unwrap();
+        for (offset, bytes) in (11..).zip(broken) {
+            snapshots.write(offset, &[]).unwrap();
+            let file = disk.open(&snapshots.path(offset), OpenHow::CreateEmpty).unwrap();
+            file.write_at(bytes, 0).unwrap();
+        }
+        snapshots.write(100, &[]).unwrap();
+        assert_eq!(snapshots.load(50).unwrap(), Some((10, producers())));
+        assert_eq!(snapshots.offsets().collect::<Vec<_>>(), [10, 100]);
+        assert_eq!(disk.list(dir).unwrap().len(), 2);
+        assert_eq!(snapshots.load(9).unwrap(), None);
+    }
+}

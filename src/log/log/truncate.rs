@@ -1,0 +1,158 @@
+//! What leaves a log at its end: a follower that diverged cuts itself back (KIP-101), or starts anew. It must never
+//! decide where to cut.
+
+use std::sync::Arc;
+
+use ottla_protocol::Offset;
+
+use super::active::{Active, jitter_ms};
+use super::error::{LogError, io};
+use super::files::Kind;
+use super::published::Position;
+use super::segment::Segment;
+use super::recovery::{Replay, reindex, remove_if_there};
+use super::{Log, State};
+
+impl Log {
+    /// Cuts the log so that it ends at `offset`, or where the batch starts that holds it. The high watermark and the
+    /// recovery point come down with it. Whether anything was cut.
+    ///
+    /// The checkpoint of the recovery point must be written before the next append: a recovery takes what is below for
+    /// flushed.
+    pub fn truncate_to(&mut self, offset: Offset, now_ms: i64) -> Result<bool, LogError> {
+        self.check_online()?;
+        self.told(now_ms);
+        if offset >= self.log_end {
+            self.epochs.truncate_end(self.log_end);
+            return Ok(false);
+        }
+        if offset < self.segments[0].base {
+            self.truncate_fully(offset, now_ms)?;
+            return Ok(true);
+        }
+        let outcome = self.cut(offset, now_ms);
+        self.after_cutting(outcome).map(|()| true)
+    }
+
+    /// Drops everything and starts again at `new_start`, high watermark included (KAFKA-9491).
+    pub fn truncate_fully(&mut self, new_start: Offset, now_ms: i64) -> Result<(), LogError> {
+        self.check_online()?;
+        self.told(now_ms);
+        let outcome = self.restart_at(new_start, now_ms);
+        self.after_cutting(outcome)
+    }
+
+    fn after_cutting(&mut self, outcome: Result<(), LogError>) -> Result<(), LogError> {
+        if outcome.is_err() {
+            self.go_offline();
+            // Readers do not wait for a cut that will not be finished.
+            self.generation += self.generation % 2;
+            self.publish();
+        }
+        outcome
+    }
+
+    fn cut(&mut self, offset: Offset, now_ms: i64) -> Result<(), LogError> {
+        let keep = self.segments.partition_point(|segment| segment.base <= offset);
+        let target = self.segments[keep - 1].clone();
+        let size = self.size_of(&target);
+        let (end, position) = match target.locate(offset, size)? {
+            Some(found) => (offset.min(found.header.base_offset), found.position),
+            None => (offset, size),
+        };
+        // Readers must not go where bytes are about to go: first they learn where the log ends now.
+        self.generation += 1;
+        self.lower_to(Position { offset: end, base: target.base, at: position });
+        let dropped = self.segments.split_off(keep);
+        self.reader.publish(&State {
+            log_end: Position { offset: end, base: target.base, at: position },
+            ..self.state()
+        });
+        self.remove(&dropped)?;
+        let cut = target.cut(end)?;
+        cut.log.truncate(position).map_err(io("truncating a segment"))?;
+        // What is appended next must not be followed by what was cut off, should the power fail.
+        cut.log.sync().map_err(io("truncating a segment"))?;
+        let jitter = jitter_ms(self.jitter_seed, cut.base, &self.config);
+        self.active = match Active::resume(cut, position, now_ms, jitter) {
+            Ok((active, _)) => active,
+            Err(LogError::Corrupt { .. }) => {
+                let rebuilt = reindex(&self.disk, &self.dir, &target, position, &self.config)?;
+                Active::resume(rebuilt, position, now_ms, jitter)?.0
+            }
+            Err(e) => return Err(e),
+        };
+        self.segments[keep - 1] = self.active.segment.clone();
+        self.ended_at(end, now_ms)
+    }
+
+    fn restart_at(&mut self, base: Offset, now_ms: i64) -> Result<(), LogError> {
+        self.generation += 1;
+        self.publish();
+        let dropped = std::mem::take(&mut self.segments);
+        self.remove(&dropped)?;
+        let segment = Segment::create(&self.disk, &self.dir, base)?;
+        self.active = Active::new(segment, now_ms, jitter_ms(self.jitter_seed, base, &self.config));
+        self.segments = vec![self.active.segment.clone()];
+        self.log_start = base;
+        self.recovery_point = base;
+        self.boundaries.clear();
+        self.unstable = None;
+        self.high_watermark = self.active.end(base);
+        self.epochs.clear();
+        self.epochs.write(self.disk.as_ref()).map_err(io("writing the leader epochs"))?;
+        self.sync_folder()?;
+        self.ended_at(base, now_ms)
+    }
+
+    /// Everything that may lie above `end` comes down.
+    fn lower_to(&mut self, end: Position) {
+        if self.high_watermark.offset >= end.offset {
+            self.high_watermark = end;
+        }
+        self.log_start = self.log_start.min(end.offset);
+        self.recovery_point = self.recovery_point.min(end.offset);
+        self.boundaries.retain(|boundary| boundary.offset < end.offset);
+        self.unstable = self.unstable.filter(|unstable| unstable.offset < end.offset);
+    }
+
+    /// The files are cut: the rest of the state follows, and readers see it.
+    fn ended_at(&mut self, end: Offset, now_ms: i64) -> Result<(), LogError> {
+        self.log_end = end;
+        self.unflushed.truncated(end);
+        self.epochs.truncate_end(end);
+        self.snapshots.remove_if(|offset| offset > end).map_err(io("removing a producer snapshot"))?;
+        self.rebuild_producers(end, now_ms)?;
+        self.generation += 1;
+        self.publish_segments();
+        self.publish();
+        Ok(())
+    }
+
+    fn rebuild_producers(&mut self, end: Offset, now_ms: i64) -> Result<(), LogError> {
+        let fresh = self.producers.afresh(end);
+        // Without producers before there are none after: most partitions never have any.
+        self.producers = match self.producers.is_empty() {
+            true => fresh,
+            false => {
+                let replay = Replay { end, log_start: self.log_start, now_ms };
+                replay.producers(fresh, &self.segments, self.active.size, &mut self.snapshots)?
+            }
+        };
+        self.producers.replicated(self.high_watermark.offset);
+        Ok(())
+    }
+
+    /// Removes segments that readers cannot see any more, the newest first, and makes sure that they do not come back.
+    fn remove(&mut self, segments: &[Arc<Segment>]) -> Result<(), LogError> {
+        for segment in segments.iter().rev() {
+            for path in segment.paths() {
+                remove_if_there(self.disk.as_ref(), path)?;
+            }
+            let snapshot = Kind::Snapshot.path(&self.dir, segment.base);
+            self.snapshots.remove(segment.base).map_err(io("removing a producer snapshot"))?;
+            remove_if_there(self.disk.as_ref(), &snapshot)?;
+        }
+        self.sync_folder()
+    }
+}

@@ -1,0 +1,83 @@
+//! Transactions that are being verified with their coordinator before their first batch is appended (KIP-890): without
+//! it a late batch could open a transaction that nobody ends. It must never ask a coordinator itself.
+
+use std::collections::HashMap;
+
+use ottla_protocol::ErrorCode;
+use ottla_protocol::batch::BatchHeader;
+
+use super::error::Refused;
+
+/// Given when a verification starts, shown with the append: a transaction that ended meanwhile does not take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guard(u64);
+
+#[derive(Debug, Default)]
+pub(super) struct Verifications {
+    /// `transaction.partition.verification.enable`.
+    pub required: bool,
+    pending: HashMap<i64, Pending>,
+    given: u64,
+}
+
+#[derive(Debug)]
+struct Pending {
+    guard: Guard,
+    since_ms: i64,
+    supports_epoch_bump: bool,
+    /// A batch above it would leave a hole that its producer could never fill (KAFKA-14920).
+    lowest_sequence: i32,
+    epoch: i16,
+}
+
+impl Verifications {
+    pub fn start(&mut self, producer_id: i64, epoch: i16, sequence: i32, epoch_bump: bool, now_ms: i64) -> Guard {
+        let pending = self.pending.entry(producer_id).or_insert_with(|| {
+            self.given += 1;
+            let guard = Guard(self.given);
+            Pending { guard, since_ms: now_ms, supports_epoch_bump: epoch_bump, lowest_sequence: sequence, epoch }
+        });
+        if epoch > pending.epoch {
+            (pending.epoch, pending.lowest_sequence) = (epoch, sequence);
+        } else if epoch == pending.epoch {
+            pending.lowest_sequence = pending.lowest_sequence.min(sequence);
+        }
+        pending.guard
+    }
+
+    /// For a transactional batch whose producer has no transaction open here.
+    pub fn check(&self, header: &BatchHeader, guard: Option<Guard>) -> Result<(), Refused> {
+        let shown = guard.is_some() && guard == self.pending.get(&header.producer_id).map(|pending| pending.guard);
+        if !self.required || header.is_control() || shown {
+            return Ok(());
+        }
+        let message = format!("The batch of producer {} is not part of an open transaction", header.producer_id);
+        Err(Refused::new(ErrorCode::InvalidTxnState, message))
+    }
+
+    pub fn check_sequence(&self, header: &BatchHeader, unseen: bool) -> Result<(), Refused> {
+        let Some(pending) = self.pending.get(&header.producer_id) else { return Ok(()) };
+        let first = header.base_sequence;
+        if (pending.supports_epoch_bump && first != 0 && unseen) || first > pending.lowest_sequence {
+            let message = format!(
+                "Sequence {first} of producer {} comes before {}, which is being verified",
+                header.producer_id, pending.lowest_sequence
+            );
+            return Err(Refused::new(ErrorCode::OutOfOrderSequenceNumber, message));
+        }
+        Ok(())
+    }
+
+    /// A transactional batch or a marker is in the log.
+    pub fn settled(&mut self, producer_id: i64, epoch: i16, control: bool) {
+        // With epoch bumps, a marker of the pending epoch ended the transaction before the one being verified.
+        let next_began = |pending: &Pending| pending.supports_epoch_bump && control && epoch == pending.epoch;
+        if self.pending.get(&producer_id).is_some_and(|pending| !next_began(pending)) {
+            self.pending.remove(&producer_id);
+        }
+    }
+
+    pub fn expire(&mut self, now_ms: i64, expiration_ms: i64) {
+        self.pending.retain(|_, pending| now_ms.saturating_sub(pending.since_ms) < expiration_ms);
+    }
+}
