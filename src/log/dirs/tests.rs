@@ -218,7 +218,8 @@ fn checkpoints_come_back_as_written() {
 
 #[test]
 fn checkpoints_are_read_with_patience() {
-    let rows: &[(&str, &[(&str, i32, Offset)])] = &[
+    type Entries = &'static [(&'static str, i32, Offset)];
+    let rows: &[(&str, Entries)] = &[
         ("", &[]),
         ("0", &[]),
         ("0\n0\n", &[]),
