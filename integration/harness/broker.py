@@ -17,7 +17,7 @@ from .tools import DIES_WITH_US, HERE, INSTALLED, JARS, QUICK_START
 from .wait import wait_for
 
 STARTS_WITHIN = 90
-STOPS_WITHIN = 30
+STOPS_WITHIN = 60
 
 
 def free_ports(count):
