@@ -7,7 +7,9 @@ use ottla_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use ottla_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use ottla_protocol::messages::metadata_request::MetadataRequestTopic;
 use ottla_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use ottla_protocol::messages::{FetchRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest, TopicName};
+use ottla_protocol::messages::{
+    FetchRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest, TopicName,
+};
 
 /// A string as messages carry it.
 pub fn text(text: &str) -> StrBytes {

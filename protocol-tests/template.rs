@@ -110,7 +110,8 @@ fn value<'a>(values: &'a Values, name: &str) -> &'a [u8] {
 
 /// Hexadecimal in groups of four bytes.
 pub fn hex(bytes: &[u8]) -> String {
-    let groups = bytes.chunks(4).map(|group| group.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    let groups =
+        bytes.chunks(4).map(|group| group.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
     groups.collect::<Vec<_>>().join(" ")
 }
 

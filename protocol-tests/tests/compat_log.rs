@@ -136,24 +136,38 @@ async fn topic_settings_are_enforced_on_append() -> Result<()> {
     let broker = broker().await;
     let connection = broker.connect().await?;
 
-    let check = async |story: &str, config: (&str, &str), records: Vec<Record>, error: &str, indexes: &[i32]| {
-        let topic = broker.topic(1, &[config]).await?;
-        let answer = append(&connection, &topic, &Batch::of(records)).await?;
-        assert_eq!(name_of(answer.error_code), error, "{story}: {:?}", answer.error_message);
-        let named: Vec<i32> = answer.record_errors.iter().map(|error| error.batch_index).collect();
-        assert_eq!(named, indexes, "{story}");
-        assert_eq!(answer.base_offset, if error == "NONE" { 0 } else { -1 }, "{story}");
-        anyhow::Ok(())
-    };
-    let (keyed, keyless) = (Record::keyed("k", "v"), Record { value: Some(b"v".to_vec()), ..Record::default() });
+    let check =
+        async |story: &str, config: (&str, &str), records: Vec<Record>, error: &str, indexes: &[i32]| {
+            let topic = broker.topic(1, &[config]).await?;
+            let answer = append(&connection, &topic, &Batch::of(records)).await?;
+            assert_eq!(name_of(answer.error_code), error, "{story}: {:?}", answer.error_message);
+            let named: Vec<i32> = answer.record_errors.iter().map(|error| error.batch_index).collect();
+            assert_eq!(named, indexes, "{story}");
+            assert_eq!(answer.base_offset, if error == "NONE" { 0 } else { -1 }, "{story}");
+            anyhow::Ok(())
+        };
+    let (keyed, keyless) =
+        (Record::keyed("k", "v"), Record { value: Some(b"v".to_vec()), ..Record::default() });
     let compact = ("cleanup.policy", "compact");
     check("keys on a compacted topic", compact, vec![keyed.clone()], "NONE", &[]).await?;
     check("no key", compact, vec![keyless.clone()], "INVALID_RECORD", &[0]).await?;
     check("one without", compact, vec![keyed.clone(), keyless.clone()], "INVALID_RECORD", &[1]).await?;
-    check("two without", compact, vec![keyless.clone(), keyed.clone(), keyless.clone()], "INVALID_RECORD", &[0, 2])
-        .await?;
-    check("compact and delete", ("cleanup.policy", "compact,delete"), vec![keyless.clone()], "INVALID_RECORD", &[0])
-        .await?;
+    check(
+        "two without",
+        compact,
+        vec![keyless.clone(), keyed.clone(), keyless.clone()],
+        "INVALID_RECORD",
+        &[0, 2],
+    )
+    .await?;
+    check(
+        "compact and delete",
+        ("cleanup.policy", "compact,delete"),
+        vec![keyless.clone()],
+        "INVALID_RECORD",
+        &[0],
+    )
+    .await?;
 
     let small = ("max.message.bytes", "1000");
     check("small enough", small, vec![Record::keyed("k", &"v".repeat(900))], "NONE", &[]).await?;
@@ -174,7 +188,8 @@ async fn records_come_back_as_they_were_sent() -> Result<()> {
     let broker = broker().await;
     let connection = broker.connect().await?;
     let topic = broker.topic(1, &[]).await?;
-    let header = |key: &str, value: Option<&str>| (key.to_string(), value.map(|value| value.as_bytes().to_vec()));
+    let header =
+        |key: &str, value: Option<&str>| (key.to_string(), value.map(|value| value.as_bytes().to_vec()));
     let headers = vec![
         header("same", Some("1")),
         header("other", None),

@@ -45,7 +45,8 @@ async fn an_unknown_api_versions_version_is_answered_in_v0() -> Result<()> {
         }
         raw.send_bytes(&request_frame(&api_versions(), ours.max.min(4), 10, Some("t")).expect("v4")).await?;
         let answer = raw.receive_frame().await?.context("closed after the negotiation")?;
-        let answer: ApiVersionsResponse = decode_answer(answer, 0, ours.max.min(4)).map_err(anyhow::Error::msg)?;
+        let answer: ApiVersionsResponse =
+            decode_answer(answer, 0, ours.max.min(4)).map_err(anyhow::Error::msg)?;
         assert_eq!(answer.error_code, 0);
     }
     Ok(())
@@ -60,8 +61,13 @@ async fn api_versions_answers_in_the_oldest_header_without_idle_tags() -> Result
     for version in 0..=4 {
         raw.send_bytes(&request_frame(&api_versions(), version, 5, Some("t")).expect("a request")).await?;
         let answer = raw.receive_frame().await?.context("closed")?;
-        assert_eq!(answer[..6], [0, 0, 0, 5, 0, 0], "v{version}: correlation id, then at once the error code");
-        let decoded: ApiVersionsResponse = decode_answer(answer.clone(), 0, version).map_err(anyhow::Error::msg)?;
+        assert_eq!(
+            answer[..6],
+            [0, 0, 0, 5, 0, 0],
+            "v{version}: correlation id, then at once the error code"
+        );
+        let decoded: ApiVersionsResponse =
+            decode_answer(answer.clone(), 0, version).map_err(anyhow::Error::msg)?;
         if version < 3 {
             continue;
         }
@@ -85,7 +91,8 @@ fn tagged_fields(bytes: &[u8]) -> Vec<(u8, &[u8])> {
     let mut fields = Vec::new();
     for _ in 0..count {
         let (tag, low) = (rest[0], usize::from(rest[1]));
-        let (length, start) = if low < 0x80 { (low, 2) } else { ((low & 0x7f) | usize::from(rest[2]) << 7, 3) };
+        let (length, start) =
+            if low < 0x80 { (low, 2) } else { ((low & 0x7f) | usize::from(rest[2]) << 7, 3) };
         fields.push((tag, &rest[start..start + length]));
         rest = &rest[start + length..];
     }
@@ -134,10 +141,18 @@ async fn old_versions_work_without_negotiation() -> Result<()> {
     for version in 3..=5 {
         let records = batch(&["un-negotiated"]).build();
         let answer = broker.connect().await?.send(&produce(&topic, 0, records, 1), version).await?;
-        assert_eq!(name_of(answer.responses[0].partition_responses[0].error_code), "NONE", "Produce v{version}");
+        assert_eq!(
+            name_of(answer.responses[0].partition_responses[0].error_code),
+            "NONE",
+            "Produce v{version}"
+        );
     }
     for version in 0..=4 {
-        let answer = broker.connect().await?.send(&metadata(&[&topic.name]).with_allow_auto_topic_creation(true), version).await?;
+        let answer = broker
+            .connect()
+            .await?
+            .send(&metadata(&[&topic.name]).with_allow_auto_topic_creation(true), version)
+            .await?;
         assert_eq!(name_of(answer.topics[0].error_code), "NONE", "Metadata v{version}");
         assert_eq!(answer.topics[0].partitions.len(), 1, "Metadata v{version}");
     }
@@ -164,7 +179,11 @@ async fn errors_are_told_in_the_version_of_the_request() -> Result<()> {
     };
     for version in 3..=13 {
         let answer = connection.send(&produce(&missing, 0, batch(&["x"]).build(), 1), version).await?;
-        assert_eq!(answer.responses[0].partition_responses[0].error_code, unknown(version, 13), "Produce v{version}");
+        assert_eq!(
+            answer.responses[0].partition_responses[0].error_code,
+            unknown(version, 13),
+            "Produce v{version}"
+        );
     }
     for version in 4..=18 {
         let answer = connection.send(&protocol_tests::requests::fetch(&missing, &[(0, 0)]), version).await?;

@@ -35,7 +35,11 @@ fn assigned(name: &str, assignments: &[(i32, &[i32])]) -> CreatableTopic {
     topic(name, -1, -1).with_assignments(assignments.iter().map(assignment).collect())
 }
 
-async fn create(connection: &Connection, topics: Vec<CreatableTopic>, version: i16) -> Result<Vec<CreatableTopicResult>> {
+async fn create(
+    connection: &Connection,
+    topics: Vec<CreatableTopic>,
+    version: i16,
+) -> Result<Vec<CreatableTopicResult>> {
     let request = CreateTopicsRequest::default().with_topics(topics).with_timeout_ms(10_000);
     Ok(connection.send(&request, version).await?.topics)
 }
@@ -52,11 +56,15 @@ async fn senseless_topics_are_refused() -> Result<()> {
 
     let check = async |story: &str, topic: CreatableTopic, error: &str| -> Result<()> {
         for version in [2, 4, 5, 7] {
-            let request = CreateTopicsRequest::default().with_topics(vec![topic.clone()]).with_timeout_ms(10_000);
+            let request =
+                CreateTopicsRequest::default().with_topics(vec![topic.clone()]).with_timeout_ms(10_000);
             let answer = connection.send(&request, version).await?;
             let result = answer.topics.first().context("a result")?;
             assert_eq!(name_of(result.error_code), error, "{story} (v{version}): {:?}", result.error_message);
-            assert!(result.error_message.as_ref().is_some_and(|message| !message.is_empty()), "{story} (v{version}): says why");
+            assert!(
+                result.error_message.as_ref().is_some_and(|message| !message.is_empty()),
+                "{story} (v{version}): says why"
+            );
             assert_eq!(result.name, topic.name, "{story} (v{version})");
             if version >= 5 {
                 assert_eq!((result.num_partitions, result.replication_factor), (-1, -1), "{story}");
@@ -75,7 +83,8 @@ async fn senseless_topics_are_refused() -> Result<()> {
     check("a space", topic("a b", 1, 1), "INVALID_TOPIC_EXCEPTION").await?;
     check("a letter beyond ASCII", topic("tåg", 1, 1), "INVALID_TOPIC_EXCEPTION").await?;
     check("250 letters", topic(&"x".repeat(250), 1, 1), "INVALID_TOPIC_EXCEPTION").await?;
-    check("a dot where another has it", topic(&dotted.replace('.', "_"), 1, 1), "INVALID_TOPIC_EXCEPTION").await?;
+    check("a dot where another has it", topic(&dotted.replace('.', "_"), 1, 1), "INVALID_TOPIC_EXCEPTION")
+        .await?;
 
     check("no partitions", topic(&fresh(), 0, 1), "INVALID_PARTITIONS").await?;
     check("negative partitions", topic(&fresh(), -2, 1), "INVALID_PARTITIONS").await?;
@@ -86,9 +95,19 @@ async fn senseless_topics_are_refused() -> Result<()> {
     check("an unknown broker", assigned(&fresh(), &[(0, &[4_711])]), "INVALID_REPLICA_ASSIGNMENT").await?;
     check("a broker twice", assigned(&fresh(), &[(0, &[node, node])]), "INVALID_REPLICA_ASSIGNMENT").await?;
     check("no broker", assigned(&fresh(), &[(0, &[])]), "INVALID_REPLICA_ASSIGNMENT").await?;
-    check("a partition left out", assigned(&fresh(), &[(0, &[node]), (2, &[node])]), "INVALID_REPLICA_ASSIGNMENT").await?;
+    check(
+        "a partition left out",
+        assigned(&fresh(), &[(0, &[node]), (2, &[node])]),
+        "INVALID_REPLICA_ASSIGNMENT",
+    )
+    .await?;
     check("no partition 0", assigned(&fresh(), &[(1, &[node])]), "INVALID_REPLICA_ASSIGNMENT").await?;
-    check("a partition twice", assigned(&fresh(), &[(0, &[node]), (0, &[node])]), "INVALID_REPLICA_ASSIGNMENT").await?;
+    check(
+        "a partition twice",
+        assigned(&fresh(), &[(0, &[node]), (0, &[node])]),
+        "INVALID_REPLICA_ASSIGNMENT",
+    )
+    .await?;
     let both = assigned(&fresh(), &[(0, &[node])]).with_num_partitions(1);
     check("assignments and partitions", both, "INVALID_REQUEST").await?;
     let both = assigned(&fresh(), &[(0, &[node])]).with_replication_factor(1);
@@ -115,16 +134,29 @@ async fn a_created_topic_is_as_it_was_asked_for() -> Result<()> {
         let created = create(&connection, vec![topic.clone()], version).await?.remove(0);
         assert_eq!(name_of(created.error_code), "NONE", "{story} (v{version}): {:?}", created.error_message);
         if version >= 5 {
-            assert_eq!((created.num_partitions, created.replication_factor), (partitions as i32, 1), "{story}");
+            assert_eq!(
+                (created.num_partitions, created.replication_factor),
+                (partitions as i32, 1),
+                "{story}"
+            );
             let configs = created.configs.context("configs")?;
             assert!(configs.len() > 20, "{story}: {} configs", configs.len());
-            let retention = configs.iter().find(|config| &*config.name == "retention.ms").context("retention.ms")?;
+            let retention =
+                configs.iter().find(|config| &*config.name == "retention.ms").context("retention.ms")?;
             let asked = topic.configs.first().and_then(|config| config.value.as_deref());
             assert_eq!(retention.value.as_deref(), asked.or(Some("604800000")), "{story}");
-            assert_eq!(retention.config_source, if asked.is_some() { 1 } else { 5 }, "{story}: where it comes from");
+            assert_eq!(
+                retention.config_source,
+                if asked.is_some() { 1 } else { 5 },
+                "{story}: where it comes from"
+            );
         }
         let found = connection.send(&metadata(&[&name]), 12).await?.topics.remove(0);
-        assert_eq!((name_of(found.error_code), found.partitions.len()), ("NONE", partitions), "{story} (v{version})");
+        assert_eq!(
+            (name_of(found.error_code), found.partitions.len()),
+            ("NONE", partitions),
+            "{story} (v{version})"
+        );
         if version >= 7 {
             assert_eq!(created.topic_id, found.topic_id, "{story}");
         }
@@ -173,7 +205,8 @@ async fn topics_of_one_request_fail_and_succeed_apart() -> Result<()> {
     let topics = vec![topic(&good, 1, 1), topic(&twice, 1, 1), topic("a/b", 1, 1), topic(&twice, 1, 1)];
     let results = create(&connection, topics, 7).await?;
     let code = |name: &str| {
-        let found = results.iter().filter(|result| &*result.name.0 == name).map(|result| name_of(result.error_code));
+        let found =
+            results.iter().filter(|result| &*result.name.0 == name).map(|result| name_of(result.error_code));
         found.collect::<Vec<_>>()
     };
     assert_eq!(code(&good), ["NONE"]);

@@ -17,7 +17,10 @@ fn by_id(id: Uuid) -> DeleteTopicState {
 }
 
 /// The error of each result, with its name and id, in order of the code's name.
-async fn delete(connection: &Connection, states: Vec<DeleteTopicState>) -> Result<Vec<(&'static str, Option<String>, Uuid)>> {
+async fn delete(
+    connection: &Connection,
+    states: Vec<DeleteTopicState>,
+) -> Result<Vec<(&'static str, Option<String>, Uuid)>> {
     let request = DeleteTopicsRequest::default().with_topics(states).with_timeout_ms(10_000);
     let answer = connection.send(&request, 6).await?;
     let mut told: Vec<_> = answer
@@ -42,12 +45,18 @@ async fn a_deleted_topic_is_gone() -> Result<()> {
         let code = answer.responses[0].partition_responses[0].error_code;
         assert_eq!(name_of(code), "UNKNOWN_TOPIC_OR_PARTITION", "{story}: produce");
         let answer = connection.send(&fetch(topic, &[(0, 0)]), 13).await?;
-        assert_eq!(name_of(answer.responses[0].partitions[0].error_code), "UNKNOWN_TOPIC_ID", "{story}: fetch");
+        assert_eq!(
+            name_of(answer.responses[0].partitions[0].error_code),
+            "UNKNOWN_TOPIC_ID",
+            "{story}: fetch"
+        );
         Ok(())
     };
     for version in 1..=5 {
         let topic = broker.topic(2, &[]).await?;
-        let request = DeleteTopicsRequest::default().with_topic_names(vec![topic_name(&topic.name)]).with_timeout_ms(10_000);
+        let request = DeleteTopicsRequest::default()
+            .with_topic_names(vec![topic_name(&topic.name)])
+            .with_timeout_ms(10_000);
         let answer = connection.send(&request, version).await?;
         assert_eq!(name_of(answer.responses[0].error_code), "NONE", "v{version}");
         check(&format!("by name, v{version}"), &topic).await?;
@@ -83,7 +92,8 @@ async fn what_cannot_be_deleted_is_told() -> Result<()> {
     check("both", vec![by_name(&topic.name).with_topic_id(topic.id)], &["INVALID_REQUEST"]).await?;
     check("a name twice", vec![by_name(&topic.name), by_name(&topic.name)], &["INVALID_REQUEST"]).await?;
     check("an id twice", vec![by_id(topic.id), by_id(topic.id)], &["INVALID_REQUEST"]).await?;
-    check("a topic by name and by id", vec![by_name(&topic.name), by_id(topic.id)], &["INVALID_REQUEST"]).await?;
+    check("a topic by name and by id", vec![by_name(&topic.name), by_id(topic.id)], &["INVALID_REQUEST"])
+        .await?;
     let found = connection.send(&metadata(&[&topic.name]), 12).await?.topics.remove(0);
     assert_eq!(name_of(found.error_code), "NONE", "none of it deleted anything");
     check("one of two", vec![by_id(unknown), by_name(&topic.name)], &["NONE", "UNKNOWN_TOPIC_ID"]).await

@@ -14,7 +14,11 @@ fn request() -> InitProducerIdRequest {
 }
 
 /// A broker that has just started may still be fetching its first ids.
-async fn ask(connection: &Connection, request: &InitProducerIdRequest, version: i16) -> Result<InitProducerIdResponse> {
+async fn ask(
+    connection: &Connection,
+    request: &InitProducerIdRequest,
+    version: i16,
+) -> Result<InitProducerIdResponse> {
     let start = Instant::now();
     loop {
         let answer = connection.send(request, version).await?;
@@ -53,9 +57,14 @@ async fn an_id_is_not_handed_out_to_a_senseless_request() -> Result<()> {
         Ok(())
     };
     let id = |text: &'static str| Some(TransactionalId(text.into()));
-    check("the timeout counts for transactions only", request().with_transaction_timeout_ms(-1), "NONE").await?;
-    check("a former id without a transaction is ignored", request().with_producer_id(5.into()).with_producer_epoch(3), "NONE")
+    check("the timeout counts for transactions only", request().with_transaction_timeout_ms(-1), "NONE")
         .await?;
+    check(
+        "a former id without a transaction is ignored",
+        request().with_producer_id(5.into()).with_producer_epoch(3),
+        "NONE",
+    )
+    .await?;
     check("an empty transactional id", request().with_transactional_id(id("")), "INVALID_REQUEST").await?;
     check("an epoch without an id", request().with_producer_epoch(3), "INVALID_REQUEST").await?;
     check("an id without an epoch", request().with_producer_id(3.into()), "INVALID_REQUEST").await?;

@@ -10,7 +10,12 @@ use protocol_tests::{Batch, Topic, batch, broker, name_of};
 
 const VERSIONS: std::ops::RangeInclusive<i16> = 1..=10;
 
-async fn ask(connection: &Connection, topic: &Topic, timestamp: i64, version: i16) -> Result<ListOffsetsPartitionResponse> {
+async fn ask(
+    connection: &Connection,
+    topic: &Topic,
+    timestamp: i64,
+    version: i16,
+) -> Result<ListOffsetsPartitionResponse> {
     let answer = connection.send(&list_offsets(&topic.name, 0, timestamp), version).await?;
     Ok(answer.topics[0].partitions[0].clone())
 }
@@ -114,7 +119,8 @@ async fn read_committed_ends_at_the_last_stable_offset() -> Result<()> {
     let topic = broker.topic(1, &[]).await?;
     connection.send(&produce(&topic, 0, batch(&["a", "b"]).build(), -1), 9).await?;
     for version in 2..=10 {
-        let answer = connection.send(&list_offsets(&topic.name, 0, -1).with_isolation_level(1), version).await?;
+        let answer =
+            connection.send(&list_offsets(&topic.name, 0, -1).with_isolation_level(1), version).await?;
         assert_eq!(answer.topics[0].partitions[0].offset, 2, "v{version}");
     }
     Ok(())

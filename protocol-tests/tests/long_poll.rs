@@ -18,7 +18,13 @@ async fn the_wait_ends_with_what_there_is() -> Result<()> {
     let topic = broker.topic(1, &[]).await?;
     connection.send(&produce(&topic, 0, batch(&["a", "b"]).build(), -1), 9).await?;
 
-    let check = async |story: &str, offset, wait_ms: i32, min_bytes, at_least_ms: u64, batches: usize| -> Result<()> {
+    let check = async |story: &str,
+                       offset,
+                       wait_ms: i32,
+                       min_bytes,
+                       at_least_ms: u64,
+                       batches: usize|
+           -> Result<()> {
         let request = fetch(&topic, &[(0, offset)]).with_max_wait_ms(wait_ms).with_min_bytes(min_bytes);
         for version in VERSIONS {
             let start = Instant::now();
@@ -29,7 +35,10 @@ async fn the_wait_ends_with_what_there_is() -> Result<()> {
             let records = partition.records.clone().unwrap_or_default();
             assert_eq!(Batch::read_all(&records)?.len(), batches, "{story}");
             assert!(took >= Duration::from_millis(at_least_ms), "{story}: answered after {took:?}");
-            assert!(took < Duration::from_millis(u64::from(LONG_MS as u32)), "{story}: answered after {took:?}");
+            assert!(
+                took < Duration::from_millis(u64::from(LONG_MS as u32)),
+                "{story}: answered after {took:?}"
+            );
         }
         Ok(())
     };
@@ -104,5 +113,6 @@ async fn an_error_ends_the_wait_at_once() -> Result<()> {
     check("past the end", vec![past.clone()], "OFFSET_OUT_OF_RANGE").await?;
     check("one of two", vec![good.clone(), past], "OFFSET_OUT_OF_RANGE").await?;
     check("an unknown partition alone", vec![fetch_partition(7, 0)], "UNKNOWN_TOPIC_OR_PARTITION").await?;
-    check("a leader epoch from the future", vec![good.with_current_leader_epoch(9)], "UNKNOWN_LEADER_EPOCH").await
+    check("a leader epoch from the future", vec![good.with_current_leader_epoch(9)], "UNKNOWN_LEADER_EPOCH")
+        .await
 }

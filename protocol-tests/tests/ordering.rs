@@ -19,7 +19,12 @@ async fn pipelined_requests_are_answered_in_order() -> Result<()> {
         let frame = match id % 6 {
             0 | 1 => request_frame(&produce(&topic, partition, record, -1), 9, id, None),
             // The log's end: waits, and everything behind it with it.
-            2 => request_frame(&fetch(&topic, &[(0, 1 + i64::from(id) / 6)]).with_max_wait_ms(20).with_min_bytes(1), 12, id, None),
+            2 => request_frame(
+                &fetch(&topic, &[(0, 1 + i64::from(id) / 6)]).with_max_wait_ms(20).with_min_bytes(1),
+                12,
+                id,
+                None,
+            ),
             3 => request_frame(&metadata(&[&topic.name]), 12, id, None),
             4 => request_frame(&list_offsets(&topic.name, 0, -1), 7, id, None),
             _ => request_frame(&ApiVersionsRequest::default(), 0, id, None),
@@ -58,7 +63,8 @@ async fn a_request_sees_what_was_produced_before_it_on_the_connection() -> Resul
         assert_eq!(end.answer().await?.topics[0].partitions[0].offset, 50, "acks={acks}");
         let records = read.answer().await?.responses[0].partitions[0].records.clone().unwrap_or_default();
         let batches = Batch::read_all(&records)?;
-        let values: Vec<_> = batches.iter().map(|batch| batch.records[0].value.clone().unwrap_or_default()).collect();
+        let values: Vec<_> =
+            batches.iter().map(|batch| batch.records[0].value.clone().unwrap_or_default()).collect();
         let expected: Vec<_> = (0..50).map(|value| value.to_string().into_bytes()).collect();
         assert_eq!(values, expected, "acks={acks}");
     }

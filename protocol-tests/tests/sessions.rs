@@ -2,12 +2,12 @@
 //! a client start over.
 
 use anyhow::Result;
+use kafka_protocol::messages::FetchRequest;
 use kafka_protocol::messages::FetchResponse;
 use kafka_protocol::messages::fetch_request::{FetchPartition, ForgottenTopic};
-use kafka_protocol::messages::FetchRequest;
+use ottla_client::Connection;
 use ottla_client::admin::NewTopic;
 use ottla_client::produce::Acks;
-use ottla_client::Connection;
 use protocol_tests::requests::{fetch_of, fetch_partition, produce, topic_name};
 use protocol_tests::{Topic, batch, broker, name_of};
 
@@ -108,7 +108,11 @@ async fn a_session_tells_only_what_changed() -> Result<()> {
         let wrong = session.next(fetch_of(&topic, vec![from(1, 99)])).await?;
         assert_eq!(told(&wrong), [(1, "OFFSET_OUT_OF_RANGE", false)], "v{version}");
         let still = session.next(nothing()).await?;
-        assert_eq!(told(&still), [(1, "OFFSET_OUT_OF_RANGE", false)], "v{version}: an error is told each time");
+        assert_eq!(
+            told(&still),
+            [(1, "OFFSET_OUT_OF_RANGE", false)],
+            "v{version}: an error is told each time"
+        );
         assert_eq!(session.id, id, "v{version}: all of it in one session");
     }
     Ok(())
@@ -133,7 +137,8 @@ async fn a_wrong_id_or_epoch_makes_the_client_start_over() -> Result<()> {
             }
             Ok(answer.session_id)
         };
-        check("an id that was never given", id.wrapping_add(1), 1, nothing(), "FETCH_SESSION_ID_NOT_FOUND").await?;
+        check("an id that was never given", id.wrapping_add(1), 1, nothing(), "FETCH_SESSION_ID_NOT_FOUND")
+            .await?;
         check("an epoch that was left out", id, 2, nothing(), "INVALID_FETCH_SESSION_EPOCH").await?;
         check("the right one still works", id, 1, nothing(), "NONE").await?;
         check("the same one again", id, 1, nothing(), "INVALID_FETCH_SESSION_EPOCH").await?;
@@ -172,7 +177,9 @@ async fn unknown_topics_are_told_in_a_session_and_outside() -> Result<()> {
     let broker = broker().await;
     let known = broker.topic(1, &[]).await?;
     let missing = Topic { name: "no-such-topic".into(), id: uuid::Uuid::from_u128(77) };
-    for (version, error) in [(12, "UNKNOWN_TOPIC_OR_PARTITION"), (13, "UNKNOWN_TOPIC_ID"), (18, "UNKNOWN_TOPIC_ID")] {
+    for (version, error) in
+        [(12, "UNKNOWN_TOPIC_OR_PARTITION"), (13, "UNKNOWN_TOPIC_ID"), (18, "UNKNOWN_TOPIC_ID")]
+    {
         let mut session = Session::new(version).await?;
         let mut both = fetch_of(&known, vec![from(0, 0)]);
         both.topics.extend(fetch_of(&missing, vec![from(0, 0)]).topics);

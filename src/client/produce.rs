@@ -4,7 +4,8 @@
 use crate::cluster::{Cluster, topic_name};
 use crate::{ClientError, Result};
 use bytes::Bytes;
-use ottla_protocol::Offset;
+use ottla_protocol::{LeaderEpoch, Offset};
+use ottla_protocol::batch::{BatchBuilder, Compression};
 use ottla_protocol::messages::ProduceRequest;
 use ottla_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 
@@ -74,6 +75,28 @@ impl Cluster {
         })
         .await
     }
+
+    /// Sends records as one batch.
+    pub async fn produce_records(
+        &self,
+        topic: &str,
+        partition: i32,
+        compression: Compression,
+        records: &[NewRecord],
+        acks: Acks,
+    ) -> Result<Produced> {
+        self.produce(topic, partition, batch_of(compression, records), acks).await
+    }
+}
+
+/// One batch of records, as a producer sends it: base offset 0, no leader epoch.
+pub fn batch_of(compression: Compression, records: &[NewRecord]) -> Bytes {
+    let mut batch = BatchBuilder::new(compression);
+    for NewRecord { timestamp, key, value, headers } in records {
+        let headers: Vec<_> = headers.iter().map(|(key, value)| (key.as_ref(), value.as_deref())).collect();
+        batch.append(*timestamp, key.as_deref(), value.as_deref(), &headers);
+    }
+    batch.build(0, LeaderEpoch::NONE)
 }
 
 pub(crate) fn missing(connection: &crate::Connection, what: &str) -> ClientError {
