@@ -2,7 +2,7 @@
 
 use crc_fast::{CrcAlgorithm::Crc32Iscsi, Digest};
 
-use super::{BatchHeader, CRC_FROM, HEADER_BYTES};
+use super::{BatchHeader, CRC_FROM};
 
 /// The checksum that `batch`, header and records, should carry. The slice must end where the batch ends.
 /// Bytes that stop short of the attributes have the checksum of nothing.
@@ -27,19 +27,4 @@ pub fn verify_crc(batch: &[u8]) -> bool {
 
 fn crc32c(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes)
-}
-
-/// How the checksum changes when header bytes change and the records, `body_bytes` of them, stay.
-pub(super) fn crc_patched(
-    crc: u32,
-    old: &[u8; HEADER_BYTES],
-    new: &[u8; HEADER_BYTES],
-    body_bytes: usize,
-) -> u32 {
-    // CRC is linear: taking the old header's part out leaves the body's CRC, to which the new header's part is added.
-    let combine = |front: u32, back: u32| {
-        crc_fast::checksum_combine(Crc32Iscsi, front.into(), back.into(), body_bytes as u64) as u32
-    };
-    let body = combine(crc32c(&old[CRC_FROM..]), crc);
-    combine(crc32c(&new[CRC_FROM..]), body)
 }

@@ -2,7 +2,7 @@
 
 use crate::ids::Offset;
 
-use super::crc::{crc_of_parts, crc_patched};
+use super::crc::crc_of_parts;
 use super::{BatchError, CRC_FROM, Compression, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC, NO_SEQUENCE};
 
 /// A batch header as it is on the wire. From [`BatchHeader::parse`] it is a magic 2 header with a known codec and a
@@ -147,7 +147,7 @@ impl BatchHeader {
         (self.attributes & DELETE_HORIZON != 0).then_some(self.base_timestamp)
     }
 
-    /// Changes what the timestamps mean. The checksum covers it: follow with [`BatchHeader::patch_crc`].
+    /// Changes what the timestamps mean. The checksum covers it: follow with [`BatchHeader::crc_with`].
     pub fn set_timestamp_type(&mut self, timestamp_type: TimestampType) {
         match timestamp_type {
             TimestampType::CreateTime => self.attributes &= !LOG_APPEND_TIME,
@@ -162,12 +162,6 @@ impl BatchHeader {
     /// The checksum over this header and `body`, for the `crc` field.
     pub fn crc_with(&self, body: &[u8]) -> u32 {
         crc_of_parts(&self.to_bytes()[CRC_FROM..], body)
-    }
-
-    /// Makes `crc` right after fields were changed, without reading the records again. `from` is this header as it
-    /// was, with a checksum known to be right.
-    pub fn patch_crc(&mut self, from: &BatchHeader) {
-        self.crc = crc_patched(from.crc, &from.to_bytes(), &self.to_bytes(), self.body_bytes());
     }
 
     fn codec(&self) -> u8 {

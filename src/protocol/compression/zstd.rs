@@ -1,6 +1,8 @@
 //! Zstandard, RFC 8878. Frames are decompressed in one go into memory sized by walking their block headers: no
 //! window buffer, and faster than streaming.
 
+use std::cell::RefCell;
+
 use zstd::zstd_safe::{DCtx, get_error_name};
 
 use super::{Compression, CompressionError};
@@ -19,7 +21,7 @@ pub fn decompress(bytes: &[u8], limit: usize) -> Result<Vec<u8>, CompressionErro
     }
     let (Bound::Exactly(size) | Bound::AtMost(size)) = bound;
     let mut out = Vec::with_capacity(size.min(limit as u64) as usize);
-    match DCtx::create().decompress(&mut out, bytes) {
+    match CONTEXT.with_borrow_mut(|context| context.decompress(&mut out, bytes)) {
         Ok(_) if out.len() > limit => Err(CompressionError::TooLarge { limit }),
         Ok(_) => {
             // The last block's bound may be far above what it held, and slices of this may live long.
@@ -31,6 +33,11 @@ pub fn decompress(bytes: &[u8], limit: usize) -> Result<Vec<u8>, CompressionErro
         Err(OUTPUT_TOO_SMALL) if size > limit as u64 => Err(CompressionError::TooLarge { limit }),
         Err(code) => Err(corrupt(get_error_name(code))),
     }
+}
+
+thread_local! {
+    // 160 KiB that would cost more to set up than a small batch takes to decompress. Nothing carries over in it.
+    static CONTEXT: RefCell<DCtx<'static>> = RefCell::new(DCtx::create());
 }
 
 #[derive(Clone, Copy)]

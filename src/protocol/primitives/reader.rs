@@ -41,8 +41,9 @@ pub enum Problem {
 /// A cursor over borrowed bytes. Made with [`Reader::over`] it hands out slices that share the owner's memory.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
+    rest: &'a [u8],
+    /// What there was at first.
+    total: usize,
     /// Where this reader's first byte lies for error messages: a tagged field reads through a reader of its own.
     origin: usize,
     owner: Option<&'a Bytes>,
@@ -51,16 +52,17 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Owned results are copied.
     pub fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader { bytes, at: 0, origin: 0, owner: None }
+        Reader { rest: bytes, total: bytes.len(), origin: 0, owner: None }
     }
 
     /// Owned results are slices of `bytes`, without copying.
     pub fn over(bytes: &'a Bytes) -> Reader<'a> {
-        Reader { bytes, at: 0, origin: 0, owner: Some(bytes) }
+        Reader { rest: bytes, total: bytes.len(), origin: 0, owner: Some(bytes) }
     }
 
+    #[inline]
     pub fn remaining(&self) -> usize {
-        self.bytes.len() - self.at
+        self.rest.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -68,19 +70,21 @@ impl<'a> Reader<'a> {
     }
 
     /// Bytes read so far.
+    #[inline]
     pub fn position(&self) -> usize {
-        self.at
+        self.total - self.rest.len()
     }
 
     /// What has not been read yet, without reading it.
+    #[inline]
     pub fn rest(&self) -> &'a [u8] {
-        &self.bytes[self.at..]
+        self.rest
     }
 
     /// An error about the byte at the cursor.
     #[cold]
     pub fn error(&self, problem: Problem) -> ReadError {
-        ReadError { at: self.origin + self.at, problem }
+        ReadError { at: self.origin + self.position(), problem }
     }
 
     /// That nothing is left: bytes after a complete message mean that the peer speaks another version.
@@ -93,13 +97,13 @@ impl<'a> Reader<'a> {
 
     #[inline]
     pub fn take(&mut self, count: usize) -> Result<&'a [u8], ReadError> {
-        let remaining = self.remaining();
-        if count > remaining {
-            return Err(self.error(Problem::Short { needed: count, remaining }));
+        match self.rest.split_at_checked(count) {
+            Some((taken, rest)) => {
+                self.rest = rest;
+                Ok(taken)
+            }
+            None => Err(self.error(Problem::Short { needed: count, remaining: self.remaining() })),
         }
-        let taken = &self.bytes[self.at..self.at + count];
-        self.at += count;
-        Ok(taken)
     }
 
     /// Like [`Reader::take`], as owned bytes that share memory if this reader was made with [`Reader::over`].
@@ -181,24 +185,18 @@ impl<'a> Reader<'a> {
     /// Unsigned, at most 5 bytes.
     #[inline]
     pub fn uvarint(&mut self) -> Result<u32, ReadError> {
-        match self.bytes.get(self.at) {
-            Some(&b) if b < 0x80 => {
-                self.at += 1;
-                Ok(u32::from(b))
-            }
-            _ => self.long_varint(5).map(|v| v as u32),
+        match self.short_varint() {
+            Some(value) => Ok(value),
+            None => self.long_varint(5).map(|v| v as u32),
         }
     }
 
     /// Unsigned, at most 10 bytes.
     #[inline]
     pub fn uvarlong(&mut self) -> Result<u64, ReadError> {
-        match self.bytes.get(self.at) {
-            Some(&b) if b < 0x80 => {
-                self.at += 1;
-                Ok(u64::from(b))
-            }
-            _ => self.long_varint(10),
+        match self.short_varint() {
+            Some(value) => Ok(value.into()),
+            None => self.long_varint(10),
         }
     }
 
@@ -214,13 +212,25 @@ impl<'a> Reader<'a> {
         self.uvarlong().map(unzigzag64)
     }
 
+    /// One of one or two bytes, as almost all are; nothing is read if it is longer.
+    #[inline(always)]
+    fn short_varint(&mut self) -> Option<u32> {
+        let (value, rest) = match self.rest {
+            [a, rest @ ..] if *a < 0x80 => (u32::from(*a), rest),
+            [a, b, rest @ ..] if *b < 0x80 => (u32::from(*a & 0x7f) | u32::from(*b) << 7, rest),
+            _ => return None,
+        };
+        self.rest = rest;
+        Some(value)
+    }
+
     fn long_varint(&mut self, bytes_max: usize) -> Result<u64, ReadError> {
         let mut value = 0u64;
-        for (i, &b) in self.rest().iter().take(bytes_max).enumerate() {
+        for (i, &b) in self.rest.iter().take(bytes_max).enumerate() {
             // The tenth byte is shifted by 63, so the shift stays below the width.
             value |= u64::from(b & 0x7f) << (7 * i);
             if b < 0x80 {
-                self.at += i + 1;
+                self.rest = &self.rest[i + 1..];
                 return Ok(value);
             }
         }
@@ -331,9 +341,9 @@ impl<'a> Reader<'a> {
         for _ in 0..self.uvarint()? {
             let tag = self.uvarint()?;
             let size = self.uvarint()? as usize;
-            let origin = self.origin + self.at;
+            let origin = self.origin + self.position();
             let bytes = self.take(size)?;
-            field(tag, &mut Reader { bytes, at: 0, origin, owner: self.owner })?;
+            field(tag, &mut Reader { rest: bytes, total: size, origin, owner: self.owner })?;
         }
         Ok(())
     }

@@ -123,10 +123,8 @@ fn strings_and_bytes_have_two_forms() {
 
 #[test]
 fn hostile_lengths_are_refused_before_memory_is_taken() {
-    let refused = |bytes: &[u8], read: &dyn Fn(&mut Reader<'_>) -> Result<(), ReadError>| {
-        read(&mut Reader::new(bytes)).expect_err("a hostile length").problem
-    };
-    let rows: &[(&[u8], &dyn Fn(&mut Reader<'_>) -> Result<(), ReadError>, Problem)] = &[
+    type Read = dyn Fn(&mut Reader<'_>) -> Result<(), ReadError>;
+    let rows: &[(&[u8], &Read, Problem)] = &[
         (b"\x7f\xffab", &|r| r.string(Classic).map(drop), Problem::Short { needed: 32767, remaining: 2 }),
         (b"\xff\xfe", &|r| r.string(Classic).map(drop), Problem::NegativeLength(-2)),
         (b"\xff\xff", &|r| r.string(Classic).map(drop), Problem::Null),
@@ -159,7 +157,8 @@ fn hostile_lengths_are_refused_before_memory_is_taken() {
         (b"a", &|r| r.finish(), Problem::Trailing(1)),
     ];
     for (bytes, read, problem) in rows {
-        assert_eq!(refused(bytes, read), *problem, "{bytes:x?}");
+        let error = read(&mut Reader::new(bytes)).expect_err("a hostile length");
+        assert_eq!(error.problem, *problem, "{bytes:x?}");
     }
     assert_eq!(Reader::new(b"\0\0\0\x02abcd").array_len(Classic, 2), Ok(2));
 }

@@ -11,7 +11,7 @@ fn outcome(batch: &Bytes, limit: DecompressLimit) -> Result<usize, BatchError> {
     let mut seen = 0;
     let walked = walk(batch, limit, |_| seen += 1);
     let iterated = records(batch, limit).and_then(|records| records.collect::<Result<Vec<_>, _>>());
-    assert_eq!(iterated.as_ref().map(Vec::len), walked.as_ref().map(|_| &seen).map(|n| *n));
+    assert_eq!(iterated.as_ref().map(Vec::len), walked.as_ref().map(|_| seen));
     iterated.map(|records| records.len())
 }
 
