@@ -74,10 +74,9 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
     let config = Arc::new(config);
     let bound = bind_all(&config)?;
     let addresses = bound.iter().map(|b| b.address).collect();
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
-    let (storage, identity) = Storage::open(disk.clone(), &config, options.cluster_id.as_deref())?;
-    info!(node_id = config.node_id.0, cluster_id = identity.cluster_id, "starting");
-    let storage = Arc::new(storage);
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let storage = Arc::new(Storage::open(disk.clone(), &config, options.cluster_id.as_deref())?);
+    info!(node_id = config.node_id.0, cluster_id = storage.cluster_id, "starting");
     let flushers = Flushers::default();
     let partitions = Arc::new(Partitions::default());
     let image = Arc::new(ArcSwap::from_pointee(Image::empty()));
@@ -110,7 +109,7 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
     let epoch = join(&config, &controller, &image, &storage, &bound).await?;
     let broker = Arc::new(Broker {
         me: config.node_id,
-        cluster_id: identity.cluster_id,
+        cluster_id: storage.cluster_id.clone(),
         sessions: sessions(&config),
         config,
         partitions,
@@ -208,7 +207,9 @@ async fn join(
         endpoints: endpoints(config, bound),
         rack: config.rack.clone(),
         log_dirs: storage.directory_ids(),
-        features: supported.map(|(name, min, max)| FeatureRange { name: name.to_owned(), min, max }).collect(),
+        features: supported
+            .map(|(name, min, max)| FeatureRange { name: name.to_owned(), min, max })
+            .collect(),
     };
     let epoch = match controller.ask(Command::RegisterBroker(registration)).await {
         Reply::BrokerRegistered(Ok(epoch)) => epoch,
@@ -284,7 +285,9 @@ fn close_all(broker: &Broker) -> (Vec<Log>, Vec<PathBuf>) {
     let results = std::thread::scope(|scope| {
         let started: Vec<_> = all
             .chunks(share)
-            .map(|chunk| scope.spawn(|| chunk.iter().filter_map(|p| p.close()).map(close).collect::<Vec<_>>()))
+            .map(|chunk| {
+                scope.spawn(|| chunk.iter().filter_map(|p| p.close()).map(close).collect::<Vec<_>>())
+            })
             .collect();
         started.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect::<Vec<_>>()
     });

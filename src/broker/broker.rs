@@ -22,7 +22,7 @@ pub(crate) struct Broker {
     pub me: NodeId,
     pub cluster_id: String,
     pub config: Arc<BrokerConfig>,
-    pub partitions: Partitions,
+    pub partitions: Arc<Partitions>,
     pub sessions: Mutex<Sessions>,
     pub controller: Controller,
     pub producer_ids: ProducerIds,

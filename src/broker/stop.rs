@@ -17,10 +17,6 @@ impl Stopping {
         self.0.send_replace(true);
     }
 
-    pub fn is_cancelled(&self) -> bool {
-        *self.0.borrow()
-    }
-
     /// Returns once the switch is turned.
     pub async fn cancelled(&self) {
         let mut changes = self.0.subscribe();

@@ -7,12 +7,16 @@ use std::sync::Arc;
 
 use ottla_core::controller::{Command, Decision, Defaults, Reply, View, decide};
 use ottla_model::NodeId;
+use ottla_model::feature::MetadataVersion;
 use ottla_model::image::{ApplyError, Image};
 use ottla_model::record::{MetadataRecord, RecordError};
 use ottla_protocol::batch::{BatchError, BatchHeader, DecompressLimit, records};
 use ottla_protocol::{LeaderEpoch, Offset};
 
 use crate::quorum::{Committed, Quorum, QuorumError, metadata_batch};
+
+/// Metadata batches are not compressed; if one is, it may not become larger than this.
+const BATCH_BYTES_MAX: DecompressLimit = DecompressLimit(256 << 20);
 
 /// What can happen to the controller. `T` is whatever finds the one who asked.
 #[derive(Debug)]
@@ -126,7 +130,10 @@ impl<T> Controller<T> {
                 apply_batch(&mut image, batch)?;
             }
             self.applied = Arc::new(image);
-            out.push(Output::Published(self.applied.clone()));
+            // Half of a metadata transaction is nothing to show (KIP-868).
+            if !self.applied.in_transaction() {
+                out.push(Output::Published(self.applied.clone()));
+            }
         }
         self.notice_leadership(now_ms, out);
         while let Some(promise) = self.promises.pop_front_if(|p| p.offset <= self.applied.offset) {
@@ -185,13 +192,18 @@ impl<T> Controller<T> {
 
     fn offer(&mut self, now_ms: i64, records: &[MetadataRecord]) -> bool {
         let first = self.quorum.next_offset();
-        let batch = metadata_batch(records.iter().map(MetadataRecord::encode), now_ms);
         let mut decided = self.decided.clone();
         for (record, offset) in records.iter().zip(first..) {
             // The decision was made on this very image: a record that does not apply to it is our mistake.
             let applied = decided.apply_in_place(offset, self.quorum.epoch(), record);
             assert!(applied.is_ok(), "decided a record that does not apply: {record:?}: {applied:?}");
         }
+        let version = decided.metadata_version().unwrap_or(MetadataVersion::LATEST_PRODUCTION);
+        let encoded = records.iter().map(|record| {
+            // Whoever decides checks the lengths of what clients said; this is again our mistake.
+            record.encode_for(version).unwrap_or_else(|why| panic!("decided an unwritable record: {why}"))
+        });
+        let batch = metadata_batch(encoded, now_ms);
         if !self.quorum.propose(&batch) {
             return false;
         }
@@ -205,10 +217,11 @@ fn apply_batch(image: &mut Image, committed: &Committed) -> Result<(), Controlle
     let wrong = |source| ControllerError::Batch { offset, source };
     let header = BatchHeader::parse(&committed.batch).map_err(wrong)?;
     if header.is_control() {
-        image.advance_to(committed.last_offset, committed.epoch);
+        image.offset = committed.last_offset;
+        image.epoch = committed.epoch;
         return Ok(());
     }
-    for record in records(&committed.batch, DecompressLimit::default()).map_err(wrong)? {
+    for record in records(&committed.batch, BATCH_BYTES_MAX).map_err(wrong)? {
         let record = record.map_err(wrong)?;
         apply_record(image, record.offset, committed.epoch, record.value.as_deref().unwrap_or_default())?;
     }
@@ -221,6 +234,7 @@ fn apply_record(
     epoch: LeaderEpoch,
     value: &[u8],
 ) -> Result<(), ControllerError> {
-    let record = MetadataRecord::decode(value).map_err(|source| ControllerError::Record { offset, source })?;
+    let record =
+        MetadataRecord::decode(value).map_err(|source| ControllerError::Record { offset, source })?;
     image.apply_in_place(offset, epoch, &record).map_err(|source| ControllerError::Apply { offset, source })
 }

@@ -43,7 +43,10 @@ pub struct Append<T> {
 /// What the lane wants done.
 #[derive(Debug)]
 pub enum Output<T> {
-    Reply { token: T, outcome: Result<Appended, Refused> },
+    Reply {
+        token: T,
+        outcome: Result<Appended, Refused>,
+    },
     /// Run the ticket, then bring its result back as [`Input::Flushed`].
     Flush(FlushTicket),
     /// The high watermark moved: fetches that wait here may have something to read.
@@ -122,7 +125,12 @@ impl<T> Lane<T> {
     }
 
     /// One turn of the owner: everything that happened since the last one.
-    pub fn step(&mut self, now_ms: i64, inputs: impl IntoIterator<Item = Input<T>>, out: &mut Vec<Output<T>>) {
+    pub fn step(
+        &mut self,
+        now_ms: i64,
+        inputs: impl IntoIterator<Item = Input<T>>,
+        out: &mut Vec<Output<T>>,
+    ) {
         let mut appends = Vec::new();
         for input in inputs {
             if let Input::Append(append) = input {
@@ -239,7 +247,10 @@ impl<T> Lane<T> {
             if held.next_offset <= reached {
                 out.push(Output::Reply { token: held.token, outcome: Ok(held.appended) });
             } else if held.deadline_ms <= now_ms {
-                out.push(Output::Reply { token: held.token, outcome: Err(refused(ErrorCode::RequestTimedOut)) });
+                out.push(Output::Reply {
+                    token: held.token,
+                    outcome: Err(refused(ErrorCode::RequestTimedOut)),
+                });
             } else {
                 rest.push_back(held);
             }
@@ -250,28 +261,20 @@ impl<T> Lane<T> {
     fn flush(&mut self, out: &mut Vec<Output<T>>) {
         match &mut self.flushing {
             Flushing::Running { more } => *more = true,
-            Flushing::Idle => {
-                match self.log.flush_begin() {
-                    Ok(ticket) => {
-                        self.flushing = Flushing::Running { more: false };
-                        out.push(Output::Flush(ticket));
-                    }
-                    Err(error) => {
-                        let code = self.failed(error.into(), out);
-                        self.refuse_all(code, out);
-                    }
+            Flushing::Idle => match self.log.flush_begin() {
+                Ok(ticket) => {
+                    self.flushing = Flushing::Running { more: false };
+                    out.push(Output::Flush(ticket));
                 }
-            }
+                Err(error) => {
+                    let code = self.failed(error.into(), out);
+                    self.refuse_all(code, out);
+                }
+            },
         }
     }
 
-    fn flushed(
-        &mut self,
-        now_ms: i64,
-        up_to: Offset,
-        result: std::io::Result<()>,
-        out: &mut Vec<Output<T>>,
-    ) {
+    fn flushed(&mut self, now_ms: i64, up_to: Offset, result: std::io::Result<()>, out: &mut Vec<Output<T>>) {
         let more = matches!(self.flushing, Flushing::Running { more: true });
         self.flushing = Flushing::Idle;
         if let Err(error) = result {

@@ -1,14 +1,14 @@
 //! ApiVersions v0-5 (KIP-35, KIP-511, KIP-584). A version that we do not know is answered in v0 format with
-//! UNSUPPORTED_VERSION and our ranges, so that newer clients come down to us instead of going away.
+//! UNSUPPORTED_VERSION and our range, so that newer clients come down to us instead of going away.
 
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use ottla_model::feature;
 use ottla_protocol::ErrorCode;
-use ottla_protocol::api::{ApiKey, Listener, advertised};
+use ottla_protocol::api::{ApiKey, Listener};
 use ottla_protocol::api_versions::{
-    ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeature, SupportedFeature,
+    ApiVersionsRequest, ApiVersionsResponse, FinalizedFeature, SupportedFeature,
 };
 
 use super::{Begun, Body, bytes, text};
@@ -17,13 +17,13 @@ use crate::broker::Broker;
 pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
     let mut buf = BytesMut::new();
     if !ApiKey::ApiVersions.row().serves(version) {
-        refused(ErrorCode::UnsupportedVersion).write(0, &mut buf);
+        ApiVersionsResponse::unsupported_version().write(0, &mut buf);
         return Ok(Body::Now(bytes(buf)));
     }
     let request = ApiVersionsRequest::read(version, body)?;
     let response = match check(broker, version, &request) {
         Ok(()) => describe(broker),
-        Err(code) => ApiVersionsResponse { apis: Vec::new(), ..refused(code) },
+        Err(code) => ApiVersionsResponse::failed(code),
     };
     response.write(version, &mut buf);
     Ok(Body::Now(bytes(buf)))
@@ -48,14 +48,9 @@ fn named(software: &str) -> bool {
         && bytes.iter().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-'))
 }
 
-fn refused(error: ErrorCode) -> ApiVersionsResponse {
-    let apis = advertised(Listener::Broker).map(ApiVersion::from).collect();
-    ApiVersionsResponse { error, apis, ..ApiVersionsResponse::default() }
-}
-
 fn describe(broker: &Broker) -> ApiVersionsResponse {
     let image = broker.image.load();
-    let supported = feature::supported().map(|(name, min_version, max_version)| SupportedFeature {
+    let supported = feature::supported(false).map(|(name, min_version, max_version)| SupportedFeature {
         name: text(name),
         min_version,
         max_version,
@@ -69,6 +64,6 @@ fn describe(broker: &Broker) -> ApiVersionsResponse {
         supported_features: supported.collect(),
         finalized_features_epoch: image.offset,
         finalized_features: finalized.collect(),
-        ..refused(ErrorCode::None)
+        ..ApiVersionsResponse::of(Listener::Broker)
     }
 }

@@ -81,9 +81,8 @@ fn result(
     let created = match outcome {
         Ok(created) => created,
         Err(refusal) => {
-            let result = result
-                .with_error_code(refusal.code.code())
-                .with_error_message(Some(text(&refusal.message)));
+            let result =
+                result.with_error_code(refusal.code.code()).with_error_message(Some(text(&refusal.message)));
             return if version >= 5 {
                 result.with_num_partitions(-1).with_replication_factor(-1).with_configs(Some(Vec::new()))
             } else {

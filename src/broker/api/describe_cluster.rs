@@ -38,9 +38,8 @@ pub(super) fn begin(broker: &Arc<Broker>, caller: &Caller, version: i16, body: B
             .with_rack(known.rack.as_deref().map(text));
         Some(if version >= 2 { described.with_is_fenced(known.fenced) } else { described })
     });
-    let response = empty(broker)
-        .with_controller_id(controller(&image, listener).into())
-        .with_brokers(brokers.collect());
+    let response =
+        empty(broker).with_controller_id(controller(&image, listener).into()).with_brokers(brokers.collect());
     Ok(now(&response, version))
 }
 

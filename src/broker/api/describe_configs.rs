@@ -45,9 +45,9 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
                 let wanted = configs.into_iter().filter(|config| wants(&resource, &config.name));
                 result.with_configs(wanted.map(|config| row(config, &detail)).collect())
             }
-            Err(refusal) => result
-                .with_error_code(refusal.code.code())
-                .with_error_message(Some(text(&refusal.message))),
+            Err(refusal) => {
+                result.with_error_code(refusal.code.code()).with_error_message(Some(text(&refusal.message)))
+            }
         }
     });
     let response = DescribeConfigsResponse::default().with_results(results.collect());
@@ -100,11 +100,11 @@ fn describe(
 
 fn row(config: DescribedConfig, detail: &Detail) -> DescribeConfigsResourceResult {
     let synonyms = if detail.synonyms { config.synonyms } else { Vec::new() };
-    let synonyms = synonyms.into_iter().map(|(name, value, source)| {
+    let synonyms = synonyms.into_iter().map(|synonym| {
         DescribeConfigsSynonym::default()
-            .with_name(text(&name))
-            .with_value(value.as_deref().map(text))
-            .with_source(source)
+            .with_name(text(&synonym.name))
+            .with_value(synonym.value.as_deref().map(text))
+            .with_source(synonym.source)
     });
     let row = DescribeConfigsResourceResult::default()
         .with_name(text(&config.name))
@@ -117,5 +117,5 @@ fn row(config: DescribedConfig, detail: &Detail) -> DescribeConfigsResourceResul
         return row;
     }
     let row = row.with_config_type(config.kind);
-    if detail.documentation { row.with_documentation(Some(text(&config.doc))) } else { row }
+    if detail.documentation { row.with_documentation(Some(text(config.doc))) } else { row }
 }

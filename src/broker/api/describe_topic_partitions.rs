@@ -43,8 +43,7 @@ pub(super) fn begin(broker: &Arc<Broker>, caller: &Caller, version: i16, body: B
     let next = page.next.map(|(name, index)| {
         Cursor::default().with_topic_name(text(&name).into()).with_partition_index(index)
     });
-    let response =
-        DescribeTopicPartitionsResponse::default().with_topics(page.topics).with_next_cursor(next);
+    let response = DescribeTopicPartitionsResponse::default().with_topics(page.topics).with_next_cursor(next);
     Ok(now(&response, version))
 }
 

@@ -108,10 +108,7 @@ fn reply(fetched: Fetched, version: i16, me: i32) -> Answer {
 }
 
 fn partition_reply(found: Found, me: i32) -> FetchPartitionResponse<FileRange> {
-    let redirect = matches!(
-        found.error,
-        ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch
-    );
+    let redirect = matches!(found.error, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch);
     let current_leader = (redirect && found.current_epoch.is_some())
         .then_some(CurrentLeader { leader_id: me, leader_epoch: found.current_epoch });
     FetchPartitionResponse {

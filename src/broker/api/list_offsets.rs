@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use ottla_log::log::Isolation;
-use ottla_protocol::{ErrorCode, LeaderEpoch};
-use ottla_protocol::list_offsets::{
-    self, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
+use ottla_protocol::messages::list_offsets_response::{
+    ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };
+use ottla_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+use ottla_protocol::{ErrorCode, LeaderEpoch, list_offsets};
 
 use super::{Begun, Body, bytes};
 use crate::broker::Broker;
@@ -34,14 +35,14 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
         let partitions = topic.partitions.iter().map(|asked| {
             let index = asked.partition_index;
             if twice.contains(&(topic.name.as_str(), index)) {
-                return partition_reply(index, Err(ErrorCode::InvalidRequest));
+                return partition_reply(index, version, Err(ErrorCode::InvalidRequest));
             }
             let found = Moment::parse(asked.timestamp, version).and_then(|moment| {
                 let known = image.topic(&topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
                 let partition = broker.partitions.led(&image, known.id, index)?;
                 look_up(&partition, moment, LeaderEpoch(asked.current_leader_epoch), isolation)
             });
-            partition_reply(index, found)
+            partition_reply(index, version, found)
         });
         ListOffsetsTopicResponse::default()
             .with_name(topic.name.clone())
@@ -53,17 +54,24 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
     Ok(Body::Now(bytes(buf)))
 }
 
-fn partition_reply(index: i32, found: Result<Place, ErrorCode>) -> ListOffsetsPartitionResponse {
+fn partition_reply(
+    index: i32,
+    version: i16,
+    found: Result<Place, ErrorCode>,
+) -> ListOffsetsPartitionResponse {
     let response = ListOffsetsPartitionResponse::default().with_partition_index(index);
+    // The epoch has no room before version 4.
+    let found = found.map(|place| match version {
+        ..4 => Place { leader_epoch: LeaderEpoch::NONE, ..place },
+        _ => place,
+    });
     match found {
         Ok(place) => response
             .with_offset(place.offset)
             .with_timestamp(place.timestamp)
             .with_leader_epoch(place.leader_epoch.0),
-        Err(code) => response
-            .with_error_code(code.code())
-            .with_offset(-1)
-            .with_timestamp(-1)
-            .with_leader_epoch(-1),
+        Err(code) => {
+            response.with_error_code(code.code()).with_offset(-1).with_timestamp(-1).with_leader_epoch(-1)
+        }
     }
 }

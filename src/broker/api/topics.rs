@@ -1,7 +1,7 @@
 //! How topics, partitions and brokers look to a client; what Metadata and its younger relatives share.
 
+use ottla_model::NodeId;
 use ottla_model::image::{Broker as Known, Endpoint, Image, Partition, Topic};
-use ottla_model::{NodeId, is_internal_topic};
 use ottla_protocol::ErrorCode;
 
 /// A partition as a client sees it by one listener.
@@ -35,7 +35,7 @@ pub(super) fn reachable<'a>(
 }
 
 pub(super) fn is_internal(topic: &Topic) -> bool {
-    is_internal_topic(&topic.name)
+    ottla_model::is_internal(&topic.name)
 }
 
 pub(super) fn ids<T: From<i32>>(nodes: &[NodeId]) -> Vec<T> {

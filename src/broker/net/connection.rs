@@ -164,7 +164,7 @@ impl Connection {
 
     fn start(&mut self, mut frame: Bytes) -> Result<(), End> {
         let header = read_request_header(&mut frame).map_err(|e| End::Refused(e.to_string()))?;
-        let Some(row) = api(header.api_key).filter(|row| row.listeners.broker()) else {
+        let Some(row) = api(header.api_key).filter(|row| row.listeners.broker) else {
             return Err(End::Refused(format!("a request of unknown api key {}", header.api_key)));
         };
         self.caller.client_id = header.client_id;
@@ -191,7 +191,8 @@ impl Connection {
             };
             match answer {
                 Answer::Parts(parts) => {
-                    let header = |buf: &mut BytesMut| write_response_header(buf, api, version, correlation_id);
+                    let header =
+                        |buf: &mut BytesMut| write_response_header(buf, api, version, correlation_id);
                     self.outbox.push(header, parts);
                 }
                 Answer::Silence => {}
@@ -213,9 +214,11 @@ impl Connection {
         let idle_ms = self.broker.config.connections_max_idle_ms;
         let idle_at = (idle_ms >= 0).then(|| self.heard + std::time::Duration::from_millis(idle_ms as u64));
         let stopping = self.broker.stopping.clone();
+        let nothing_pending = self.pending.is_empty();
+        let pending = &mut self.pending;
         let answered = poll_fn(|context| {
             let mut any = Poll::Pending;
-            for pending in &mut self.pending {
+            for pending in pending.iter_mut() {
                 if let State::Waiting(later) = &mut pending.state
                     && let Poll::Ready(answer) = later.as_mut().poll(context)
                 {
@@ -240,7 +243,7 @@ impl Connection {
                     Err(error) => Err(error.into()),
                 }
             }
-            () = sleep_until(idle_at), if self.pending.is_empty() => Err(End::Idle),
+            () = sleep_until(idle_at), if nothing_pending => Err(End::Idle),
             () = stopping.cancelled() => Err(End::Stopping),
         }
     }

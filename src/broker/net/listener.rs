@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use ottla_model::config::Listener;
@@ -24,13 +24,8 @@ pub(crate) struct Bound {
 
 /// Binds one listener. An empty host is every address; port 0 is any free port.
 pub(crate) fn bind(listener: &Listener, backlog: i32) -> io::Result<Bound> {
-    let host = if listener.host.is_empty() { "0.0.0.0" } else { &listener.host };
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
-    // "localhost" may resolve to an address family that is not there: take the first that works, IPv4 before IPv6,
-    // since clients that resolve it try that one at the latest.
-    let mut addresses: Vec<SocketAddr> = (host, listener.port).to_socket_addrs()?.collect();
-    addresses.sort_by_key(SocketAddr::is_ipv6);
-    for address in addresses {
+    for address in addresses(listener)? {
         match bind_to(address, backlog) {
             Ok(socket) => {
                 let address = socket.local_addr()?;
@@ -42,9 +37,24 @@ pub(crate) fn bind(listener: &Listener, backlog: i32) -> io::Result<Bound> {
     Err(last)
 }
 
+// Without a host: every address, of both families where the machine has both. With one: its addresses, IPv4 first,
+// since clients that resolve the same name try that one at the latest.
+fn addresses(listener: &Listener) -> io::Result<Vec<SocketAddr>> {
+    let Some(host) = &listener.host else {
+        let every: [IpAddr; 2] = [Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()];
+        return Ok(every.map(|ip| SocketAddr::new(ip, listener.port)).to_vec());
+    };
+    let mut found: Vec<SocketAddr> = (host.as_str(), listener.port).to_socket_addrs()?.collect();
+    found.sort_by_key(SocketAddr::is_ipv6);
+    Ok(found)
+}
+
 fn bind_to(address: SocketAddr, backlog: i32) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        socket.set_only_v6(false)?;
+    }
     socket.bind(&address.into())?;
     socket.listen(backlog)?;
     socket.set_nonblocking(true)?;
@@ -62,6 +72,19 @@ pub(crate) struct Census {
 struct Counts {
     all: usize,
     by_ip: HashMap<IpAddr, usize>,
+}
+
+impl Census {
+    /// Waits until every connection has ended.
+    pub async fn emptied(&self) {
+        loop {
+            let changed = self.room.notified();
+            if self.counts.lock().all == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
 }
 
 /// A counted connection; it is no longer counted when this is dropped.
@@ -132,8 +155,20 @@ async fn accept_with_room(
     }
 }
 
+// An override is by address, or by a host name that resolves to it.
+fn most_from(broker: &Broker, ip: IpAddr) -> usize {
+    let overrides = broker.config.max_connections_per_ip_overrides.iter();
+    let ip = ip.to_canonical();
+    let mut mine = overrides.filter(|(host, _)| {
+        let named = || (host.as_str(), 0).to_socket_addrs().is_ok_and(|mut all| all.any(|a| a.ip() == ip));
+        host.parse::<IpAddr>().map_or_else(|_| named(), |address| address == ip)
+    });
+    let most = mine.next().map_or(broker.config.max_connections_per_ip, |(_, count)| *count);
+    most.max(0) as usize
+}
+
 fn admit(broker: &Arc<Broker>, ip: IpAddr) -> Option<Place> {
-    let most = broker.config.max_connections_for(ip);
+    let most = most_from(broker, ip);
     let mut counts = broker.census.counts.lock();
     let count = counts.by_ip.entry(ip).or_default();
     if *count >= most {

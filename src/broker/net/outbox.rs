@@ -110,7 +110,10 @@ impl Outbox {
             self.text.resize(at + take, 0);
             let got = range.file.read_at(&mut self.text[at..], range.position)?;
             if got == 0 {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "a log file was cut while it was sent"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "a log file was cut while it was sent",
+                ));
             }
             self.text.truncate(at + got);
             range.position += got as u64;

@@ -123,11 +123,8 @@ impl Wait {
             // What came between the last look and the registration would wake nobody: look again.
             let found = request.read(&broker);
             let enough = request.is_enough(&found);
-            let in_time = if enough {
-                false
-            } else {
-                tokio::time::timeout_at(until, woken.notified()).await.is_ok()
-            };
+            let in_time =
+                if enough { false } else { tokio::time::timeout_at(until, woken.notified()).await.is_ok() };
             partitions.iter().for_each(|p| p.stop_waiting(&woken));
             if enough {
                 return request.finish(&broker, found);

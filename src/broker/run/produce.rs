@@ -11,7 +11,7 @@ use ottla_core::partition::Acks;
 use ottla_log::check::{Origin, Rejected, Rules, check};
 use ottla_log::log::{Appended, Refused};
 use ottla_node::lane::{Append, Input};
-use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
+use ottla_protocol::{ErrorCode, Offset};
 use parking_lot::Mutex;
 
 use super::partition::Partition;
@@ -34,7 +34,6 @@ pub(crate) struct Stored {
     pub base_offset: Offset,
     pub log_append_time_ms: i64,
     pub log_start_offset: Offset,
-    pub leader_epoch: LeaderEpoch,
 }
 
 /// How a Produce is to be treated.
@@ -72,9 +71,10 @@ impl Slot {
                 base_offset: appended.base_offset,
                 log_append_time_ms: appended.log_append_time_ms,
                 log_start_offset: self.partition.reader.offsets().log_start,
-                leader_epoch: self.partition.leader_epoch(),
             }),
-            Err(refused) => Err(Rejected { code: refused.code, message: refused.message, record_errors: Vec::new() }),
+            Err(refused) => {
+                Err(Rejected { code: refused.code, message: refused.message, record_errors: Vec::new() })
+            }
         };
         self.put(result);
     }
@@ -139,7 +139,10 @@ impl Future for Producing {
 
 fn take(gathering: &mut Gathering) -> Vec<Outcome> {
     let outcomes = std::mem::take(&mut gathering.outcomes);
-    outcomes.into_iter().map(|o| o.unwrap_or(Outcome { result: Err(reject(ErrorCode::UnknownServerError)) })).collect()
+    outcomes
+        .into_iter()
+        .map(|o| o.unwrap_or(Outcome { result: Err(reject(ErrorCode::UnknownServerError)) }))
+        .collect()
 }
 
 /// Checks every share and hands it to its lane.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ottla_log::Disk;
 use ottla_log::dirs::{Checkpoint, DirError, Expected, LogDir, MetaProperties, format};
 use ottla_log::log::{Log, LogError, Opening};
-use ottla_log::Disk;
 use ottla_model::config::{BrokerConfig, TopicConfig};
 use ottla_model::{BrokerEpoch, DirectoryId, TopicId, TopicPartition, fresh_id};
 use ottla_protocol::Offset;
@@ -23,6 +23,8 @@ type Offsets = BTreeMap<TopicPartition, Offset>;
 /// The directories, locked for as long as this lives.
 pub(crate) struct Storage {
     disk: Arc<dyn Disk>,
+    /// As all directories have it.
+    pub cluster_id: String,
     dirs: Vec<Dir>,
     producer_id_expiration_ms: i64,
     leaving: Mutex<Vec<(PathBuf, i64)>>,
@@ -36,13 +38,7 @@ struct Dir {
     recovery_points: Offsets,
     log_starts: Offsets,
     /// What they say now, so that nothing is written twice.
-    written: Mutex<[Option<Offsets>; 3]>,
-}
-
-/// The cluster's id, as the directories have it, and who made it up.
-pub(crate) struct Identity {
-    pub cluster_id: String,
-    pub formatted_now: bool,
+    written: Mutex<[Option<Offsets>; 4]>,
 }
 
 impl Storage {
@@ -52,13 +48,12 @@ impl Storage {
         disk: Arc<dyn Disk>,
         config: &BrokerConfig,
         cluster_id: Option<&str>,
-    ) -> Result<(Storage, Identity), DirError> {
+    ) -> Result<Storage, DirError> {
         let paths = all_paths(config);
         let mut known = None;
         for path in &paths {
             known = known.or(MetaProperties::read(&*disk, path)?.map(|meta| meta.cluster_id));
         }
-        let formatted_now = known.is_none();
         let cluster_id = known
             .or(cluster_id.map(str::to_owned))
             .unwrap_or_else(|| ottla_model::uuid_to_base64(fresh_id(random)));
@@ -76,13 +71,13 @@ impl Storage {
             let expected = Expected { cluster_id: Some(&cluster_id), node_id: config.node_id };
             dirs.push(Dir::open(LogDir::open(disk.clone(), path, expected)?)?);
         }
-        let storage = Storage {
+        Ok(Storage {
             disk,
+            cluster_id,
             dirs,
             producer_id_expiration_ms: i64::from(config.producer_id_expiration_ms),
             leaving: Mutex::default(),
-        };
-        Ok((storage, Identity { cluster_id, formatted_now }))
+        })
     }
 
     pub fn directory_ids(&self) -> Vec<DirectoryId> {
@@ -235,6 +230,7 @@ fn slot_of(which: Checkpoint) -> usize {
         Checkpoint::RecoveryPoint => 0,
         Checkpoint::LogStart => 1,
         Checkpoint::HighWatermark => 2,
+        Checkpoint::Cleaner => 3,
     }
 }
 
@@ -243,6 +239,8 @@ fn at(which: Checkpoint, log: &Log) -> Offset {
         Checkpoint::RecoveryPoint => log.recovery_point(),
         Checkpoint::LogStart => log.log_start_offset(),
         Checkpoint::HighWatermark => log.high_watermark(),
+        // Nothing is compacted yet.
+        Checkpoint::Cleaner => 0,
     }
 }
 

@@ -56,7 +56,10 @@ pub(super) fn register(view: &View<'_>, new: Registration) -> Decision {
         && view.sessions.contains(&new.id)
     {
         // Two processes with one id: the one that is there stays until its session ends.
-        let message = format!("Another broker is registered with that broker id. If the broker was recently restarted this should self-resolve once the heartbeat timeout expires: node {}", new.id);
+        let message = format!(
+            "Another broker is registered with that broker id. If the broker was recently restarted this should self-resolve once the heartbeat timeout expires: node {}",
+            new.id
+        );
         let refusal = Refusal::new(ErrorCode::DuplicateBrokerRegistration, message);
         return Decision::only(Reply::BrokerRegistered(Err(refusal)));
     }
@@ -77,7 +80,8 @@ pub(super) fn register(view: &View<'_>, new: Registration) -> Decision {
 }
 
 pub(super) fn heartbeat(view: &View<'_>, id: NodeId, epoch: BrokerEpoch, wish: Wish) -> Decision {
-    let refuse = |code: ErrorCode, why: String| Decision::only(Reply::Heartbeat(Err(Refusal::new(code, why))));
+    let refuse =
+        |code: ErrorCode, why: String| Decision::only(Reply::Heartbeat(Err(Refusal::new(code, why))));
     let Some(broker) = view.image.broker(id) else {
         return refuse(ErrorCode::BrokerIdNotRegistered, format!("No broker is registered with id {id}."));
     };

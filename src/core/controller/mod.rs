@@ -43,12 +43,29 @@ impl From<ErrorCode> for Refusal {
 #[derive(Clone, Debug)]
 pub enum Command {
     /// The first records of a new cluster: its feature levels.
-    Bootstrap { metadata_version: i16, features: Vec<(String, i16)> },
+    Bootstrap {
+        metadata_version: i16,
+        features: Vec<(String, i16)>,
+    },
     RegisterBroker(Registration),
-    Heartbeat { broker: NodeId, epoch: BrokerEpoch, metadata_offset: i64, want_fence: bool, want_shutdown: bool },
-    CreateTopics { topics: Vec<NewTopic>, validate_only: bool },
-    DeleteTopics { topics: Vec<TopicId> },
-    AllocateProducerIds { broker: NodeId, epoch: BrokerEpoch },
+    Heartbeat {
+        broker: NodeId,
+        epoch: BrokerEpoch,
+        metadata_offset: i64,
+        want_fence: bool,
+        want_shutdown: bool,
+    },
+    CreateTopics {
+        topics: Vec<NewTopic>,
+        validate_only: bool,
+    },
+    DeleteTopics {
+        topics: Vec<TopicId>,
+    },
+    AllocateProducerIds {
+        broker: NodeId,
+        epoch: BrokerEpoch,
+    },
 }
 
 /// The answer to a [`Command`], valid once its records are applied.

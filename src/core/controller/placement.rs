@@ -58,9 +58,7 @@ pub(super) fn by_hand(view: &View<'_>, replicas: &[NodeId]) -> Result<Placement,
             ));
         };
         if brokers.iter().any(|known| known.id == *id) {
-            return Err(format!(
-                "The manual partition assignment includes the broker {id} more than once."
-            ));
+            return Err(format!("The manual partition assignment includes the broker {id} more than once."));
         }
         brokers.push(broker);
     }

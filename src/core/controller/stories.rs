@@ -150,7 +150,11 @@ fn topics_are_created_or_refused_as_kafka_does() {
         assert_eq!(outcome.clone().map(|created| created.partitions), expected, "{story}");
         if let Ok(created) = outcome {
             let known = cluster.image.topic(&name).expect(story);
-            assert_eq!((known.id, known.partitions.len() as i32), (created.id, created.partitions), "{story}");
+            assert_eq!(
+                (known.id, known.partitions.len() as i32),
+                (created.id, created.partitions),
+                "{story}"
+            );
         }
     }
 }
@@ -183,7 +187,8 @@ fn deleting_is_by_id_and_once() {
     let mut cluster = Cluster::new(1);
     let id = cluster.create(topic("a", 1, 1)).expect("created").id;
     let stranger = Uuid::from_u128(77);
-    let Reply::TopicsDeleted(outcomes) = cluster.ask(Command::DeleteTopics { topics: vec![id, stranger, id] })
+    let Reply::TopicsDeleted(outcomes) =
+        cluster.ask(Command::DeleteTopics { topics: vec![id, stranger, id] })
     else {
         panic!("another reply")
     };
@@ -260,7 +265,9 @@ fn producer_ids_are_given_once() {
     }
     assert_eq!(firsts, [(0, 1000), (1000, 1000), (2000, 1000)]);
     let stale = Command::AllocateProducerIds { broker: NodeId(1), epoch: BrokerEpoch(999) };
-    assert!(matches!(cluster.ask(stale), Reply::ProducerIds(Err(r)) if r.code == ErrorCode::StaleBrokerEpoch));
+    assert!(
+        matches!(cluster.ask(stale), Reply::ProducerIds(Err(r)) if r.code == ErrorCode::StaleBrokerEpoch)
+    );
 }
 
 #[test]

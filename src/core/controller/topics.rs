@@ -7,6 +7,7 @@ use ottla_model::record::{
     ConfigRecord, MetadataRecord, PartitionRecord, RemoveTopicRecord, ResourceType, TopicRecord,
 };
 use ottla_model::{NodeId, TopicId, TopicName, check_topic_name, collides, fresh_id};
+use ottla_protocol::primitives::STRING_BYTES_MAX;
 use ottla_protocol::{ErrorCode, LeaderEpoch};
 
 use super::placement::{self, Placement};
@@ -45,7 +46,10 @@ pub(super) fn create(view: &mut View<'_>, topics: Vec<NewTopic>, validate_only: 
     for topic in topics {
         let name = topic.name.clone();
         let outcome = if asked > PARTITIONS_MAX {
-            Err(Refusal::new(ErrorCode::PolicyViolation, "Excessively large number of partitions per request."))
+            Err(Refusal::new(
+                ErrorCode::PolicyViolation,
+                "Excessively large number of partitions per request.",
+            ))
         } else {
             plan(view, topic, &names)
         };
@@ -113,7 +117,11 @@ fn new_partition(topic_id: TopicId, partition_id: i32, placement: Placement) -> 
     })
 }
 
-fn check_name(view: &View<'_>, name: &TopicName, in_this_request: &BTreeSet<TopicName>) -> Result<(), Refusal> {
+fn check_name(
+    view: &View<'_>,
+    name: &TopicName,
+    in_this_request: &BTreeSet<TopicName>,
+) -> Result<(), Refusal> {
     check_topic_name(name).map_err(|why| Refusal::new(ErrorCode::InvalidTopicException, why))?;
     if view.image.topic(name).is_some() {
         let message = format!("Topic '{name}' already exists.");
@@ -135,6 +143,10 @@ fn check_configs(topic: &NewTopic) -> Result<Overrides, Refusal> {
             let message = format!("Null value not supported for topic configs: {key}");
             return Err(Refusal::new(ErrorCode::InvalidConfig, message));
         };
+        if value.len() > STRING_BYTES_MAX {
+            let message = format!("Value for config {key} is longer than {STRING_BYTES_MAX} bytes");
+            return Err(Refusal::new(ErrorCode::InvalidConfig, message));
+        }
         check_topic_config(key, value).map_err(|e| Refusal::new(ErrorCode::InvalidConfig, e.to_string()))?;
         configs.insert(key.clone(), value.clone());
     }
@@ -162,9 +174,12 @@ fn place(view: &mut View<'_>, topic: &NewTopic) -> Result<Vec<Placement>, Refusa
 }
 
 fn place_by_hand(view: &View<'_>, topic: &NewTopic) -> Result<Vec<Placement>, Refusal> {
-    for (number, what) in [(i32::from(topic.replication_factor), "replication factor"), (topic.partitions, "numPartitions")] {
+    for (number, what) in
+        [(i32::from(topic.replication_factor), "replication factor"), (topic.partitions, "numPartitions")]
+    {
         if number != -1 {
-            let message = format!("A manual partition assignment was specified, but {what} was not set to -1.");
+            let message =
+                format!("A manual partition assignment was specified, but {what} was not set to -1.");
             return Err(Refusal::new(ErrorCode::InvalidRequest, message));
         }
     }

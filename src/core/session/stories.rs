@@ -41,12 +41,20 @@ fn a_session_tells_only_what_changed() {
         (1, [told(false, 0), told(false, 0)], [false, false]),
         (2, [told(true, 5), told(false, 0)], [true, false]),
         (3, [told(false, 5), told(false, 1)], [false, true]),
-        (4, [Told { error: ErrorCode::NotLeaderOrFollower, ..told(false, 5) }, told(false, 1)], [true, false]),
+        (
+            4,
+            [Told { error: ErrorCode::NotLeaderOrFollower, ..told(false, 5) }, told(false, 1)],
+            [true, false],
+        ),
         (5, [told(false, 5), told(false, 1)], [true, false]),
     ];
     for (epoch, answers, mention) in rows {
         let request = SessionRequest { id: 7, epoch: *epoch };
-        assert_eq!(sessions.begin(request, false, [], [], 1), Context::Incremental { id: 7 }, "epoch {epoch}");
+        assert_eq!(
+            sessions.begin(request, false, [], [], 1),
+            Context::Incremental { id: 7 },
+            "epoch {epoch}"
+        );
         let answers = [(key("a", 0), answers[0]), (key("b", 0), answers[1])];
         assert_eq!(sessions.finish(request, &answers).unwrap(), mention, "epoch {epoch}");
     }

@@ -60,8 +60,12 @@ where
     let warnings = warnings(&values);
     let mut values = with_synonyms(values);
     if sources.file.is_none() && !env_counts {
+        // Whoever chooses where to listen did not choose what is advertised for elsewhere.
+        let listens_elsewhere = values.contains_key("listeners");
         for (key, value) in pairs(Path::new("server.properties"), SHIPPED)? {
-            values.entry(key).or_insert(value);
+            if !(listens_elsewhere && key == "advertised.listeners") {
+                values.entry(key).or_insert(value);
+            }
         }
     }
     // Once more: the shipped node.id is a broker.id too.

@@ -3,15 +3,21 @@
 
 use bytes::{Bytes, BytesMut};
 use ottla_model::NodeId;
-use ottla_protocol::batch::control::{LeaderChangeMessage, Voter};
-use ottla_protocol::batch::{BatchBuilder, BatchHeader, Compression};
+use ottla_protocol::batch::control::{ControlRecord, LeaderChangeMessage, Voter};
+use ottla_protocol::batch::{BatchBuilder, BatchHeader, Compression, HEADER_BYTES};
 use ottla_protocol::{LeaderEpoch, Offset};
+use uuid::Uuid;
 
 /// The batch that begins a term.
 pub(super) fn leader_change(leader: NodeId, voters: &[NodeId], now_ms: i64) -> Bytes {
-    let voters: Vec<Voter> = voters.iter().map(|id| Voter::new(id.0)).collect();
-    let message = LeaderChangeMessage::new(leader.0, voters.clone(), voters);
-    BatchBuilder::control_record(now_ms, message.key(), message.value())
+    // Version 0: voters by id alone, as long as their directories are not known to each other.
+    let voters: Vec<Voter> =
+        voters.iter().map(|node| Voter { id: node.0, directory_id: Uuid::nil() }).collect();
+    let message =
+        LeaderChangeMessage { version: 0, leader_id: leader.0, granting_voters: voters.clone(), voters };
+    let mut builder = BatchBuilder::new(Compression::None).control();
+    builder.append_control(now_ms, &ControlRecord::LeaderChange(message));
+    builder.build(0, LeaderEpoch(0))
 }
 
 /// A batch of metadata records, proposed as one entry: all of them are agreed on, or none.
@@ -29,8 +35,6 @@ pub(super) fn at(batch: &[u8], base_offset: Offset, epoch: LeaderEpoch) -> Optio
     header.base_offset = base_offset;
     header.partition_leader_epoch = epoch.0;
     let mut bytes = BytesMut::from(batch);
-    let mut head = [0; ottla_protocol::batch::HEADER_BYTES];
-    header.write(&mut head);
-    bytes[..head.len()].copy_from_slice(&head);
+    bytes[..HEADER_BYTES].copy_from_slice(&header.to_bytes());
     Some(bytes.freeze())
 }

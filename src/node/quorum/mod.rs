@@ -5,14 +5,13 @@
 
 mod entries;
 mod store;
-#[cfg(test)]
-mod stories;
 
 use bytes::Bytes;
 use ottla_model::NodeId;
 use ottla_protocol::{LeaderEpoch, Offset};
 use raft::{Config, RawNode, StateRole};
 
+pub use entries::metadata_batch;
 pub use store::{QuorumError, Store, Vote};
 
 /// An election takes this many ticks at least; the owner ticks every [`TICK_MS`].

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use ottla_log::check::{Origin, Rules, check};
 use ottla_log::log::{AppendError, Isolation, Log, LogError, ReadError};
 use ottla_log::{CheckedBatch, Disk};
-use ottla_model::NodeId;
 use ottla_model::config::TopicConfig;
 use ottla_protocol::batch::BatchHeader;
 use ottla_protocol::{LeaderEpoch, Offset};
@@ -195,7 +194,8 @@ impl Storage for Store {
         let mut taken = 0;
         let mut found = Vec::new();
         for index in low..high {
-            let entry = self.entry(index).map_err(|e| raft::Error::Store(StorageError::Other(Box::new(e))))?;
+            let entry =
+                self.entry(index).map_err(|e| raft::Error::Store(StorageError::Other(Box::new(e))))?;
             taken += entry.data.len() as u64;
             if !found.is_empty() && taken > budget {
                 break;
@@ -249,7 +249,7 @@ fn read_batch(log: &Log, offset: Offset) -> Result<Bytes, QuorumError> {
     })?;
     let range = slice.range.ok_or_else(|| QuorumError::Refused(format!("nothing at offset {offset}")))?;
     let bytes = range.read().map_err(|e| QuorumError::Refused(e.to_string()))?;
-    Ok(bytes)
+    Ok(bytes.into())
 }
 
 fn read_vote(disk: &dyn Disk, path: &std::path::Path) -> Result<Vote, QuorumError> {
@@ -261,11 +261,14 @@ fn read_vote(disk: &dyn Disk, path: &std::path::Path) -> Result<Vote, QuorumErro
         .map_err(|e| failed(std::io::Error::other(e)))?;
     let number = |key: &str| {
         let after = text.split_once(&format!("\"{key}\":"))?.1;
-        let digits: String = after.trim_start().chars().take_while(|c| *c == '-' || c.is_ascii_digit()).collect();
+        let digits: String =
+            after.trim_start().chars().take_while(|c| *c == '-' || c.is_ascii_digit()).collect();
         digits.parse::<i64>().ok()
     };
     let (Some(term), Some(voted)) = (number("leaderEpoch"), number("votedId")) else {
-        return Err(failed(std::io::Error::other("not a quorum-state file: leaderEpoch or votedId is missing")));
+        return Err(failed(std::io::Error::other(
+            "not a quorum-state file: leaderEpoch or votedId is missing",
+        )));
     };
     Ok(Vote { term: term.max(0) as u64, voted_for: (voted + 1).max(0) as u64 })
 }
