@@ -54,7 +54,7 @@ use epochs::{EpochStart, Epochs};
 use error::io;
 use flush::Unflushed;
 use producers::Producers;
-use published::{Position, State};
+use published::{Mark, Position, State};
 use segment::Segment;
 use snapshot::Snapshots;
 
@@ -72,11 +72,11 @@ pub struct Log {
     log_start: Offset,
     log_end: Offset,
     recovery_point: Offset,
-    high_watermark: Position,
+    high_watermark: Mark,
     /// Where the newest batches start: saves looking that up when the high watermark moves.
     boundaries: VecDeque<Position>,
     /// The first transaction that is open or not replicated, once its place in the file is known.
-    unstable: Option<Position>,
+    unstable: Option<Mark>,
     producers: Producers,
     snapshots: Snapshots,
     epochs: Epochs,
@@ -195,7 +195,7 @@ impl Log {
             return;
         }
         match self.boundary(to) {
-            Ok(position) => self.high_watermark = Position { offset: to, ..position },
+            Ok(position) => self.high_watermark = Mark { offset: to, position },
             Err(e) => {
                 // Readers see what they saw before.
                 tracing::error!(log = %self.dir.display(), "looking up high watermark {to}: {e}");
@@ -354,27 +354,25 @@ impl Log {
     /// The place of the first unstable transaction is known when it began in this life of the log, and looked up once
     /// otherwise.
     fn place_unstable(&mut self) {
-        let first = self.producers.first_unstable();
-        let Some(first) = first.map(|f| Position { offset: f.offset.max(self.log_start), ..f }) else {
+        let Some(first) = self.producers.first_unstable() else {
             self.unstable = None;
             return;
         };
-        if self.unstable.is_some_and(|unstable| unstable.offset == first.offset) {
+        let offset = first.offset.max(self.log_start);
+        if self.unstable.is_some_and(|unstable| unstable.offset == offset) {
             return;
         }
-        let known = first.base >= 0 && self.producers.first_unstable().is_some_and(|f| f.offset == first.offset);
-        self.unstable = match known {
-            true => Some(first),
-            false => match self.position_of(first.offset) {
-                Ok(position) => Some(Position { offset: first.offset, ..position }),
-                Err(e) => {
-                    tracing::error!(log = %self.dir.display(), "looking up offset {}: {e}", first.offset);
-                    self.go_offline();
-                    // Too low rather than too high.
-                    Some(Position { offset: first.offset, base: self.segments[0].base, at: 0 })
-                }
-            },
+        let known = first.base >= 0 && first.offset == offset;
+        let position = match if known { Ok(first) } else { self.position_of(offset) } {
+            Ok(position) => position,
+            Err(e) => {
+                tracing::error!(log = %self.dir.display(), "looking up offset {offset}: {e}");
+                self.go_offline();
+                // Too low rather than too high.
+                Position { offset: self.log_start, base: self.segments[0].base, at: 0 }
+            }
         };
+        self.unstable = Some(Mark { offset, position });
     }
 
     /// A batch of the active segment begins here.

@@ -21,7 +21,7 @@ use super::producers::Producers;
 use super::recovery::{Replay, Walk, epochs_of, reindex, remove_if_there};
 use super::segment::{IndexBytes, Segment};
 use super::snapshot::Snapshots;
-use super::{Log, LogReader, Position, State, txn_index};
+use super::{Log, LogReader, Mark, Position, State, txn_index};
 use crate::Disk;
 
 /// What [`Log::open`] needs to know. Times are ms since 1970.
@@ -383,7 +383,7 @@ impl Loading<'_> {
         self.producers.end = log_end;
         self.epochs.truncate_end(log_end);
         self.epochs.truncate_start(log_start);
-        if !self.epochs_known {
+        if !self.epochs_known && log_end > log_start {
             self.epochs.write(disk.as_ref()).map_err(io_error("writing the leader epochs"))?;
         }
         let recovery_point = match self.opening.clean_shutdown {
@@ -419,7 +419,8 @@ impl Loading<'_> {
         config: &Arc<TopicConfig>,
     ) -> Log {
         // Whoever opens the log raises it to what the checkpoint or the leader says.
-        let high_watermark = Position { offset: log_start, base: self.segments[0].base, at: 0 };
+        let first = Position { offset: log_start, base: self.segments[0].base, at: 0 };
+        let high_watermark = Mark { offset: log_start, position: first };
         let state = State {
             log_start,
             last_stable: high_watermark,

@@ -15,6 +15,13 @@ pub(super) struct Position {
     pub at: u64,
 }
 
+/// An offset up to which somebody may see, and the first batch that is not seen whole below it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub offset: Offset,
+    pub position: Position,
+}
+
 /// A timestamp and the last offset of the first batch that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Timestamped {
@@ -25,8 +32,8 @@ pub(super) struct Timestamped {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct State {
     pub log_start: Offset,
-    pub last_stable: Position,
-    pub high_watermark: Position,
+    pub last_stable: Mark,
+    pub high_watermark: Mark,
     /// Its segment is the active one, its byte that segment's size.
     pub log_end: Position,
     /// Of the active segment; the timestamp is -1 if it has none.
@@ -93,11 +100,13 @@ fn to_words(state: &State) -> [u64; WORDS] {
     [
         signed(log_start),
         signed(s.offset),
-        signed(s.base),
-        s.at,
+        signed(s.position.offset),
+        signed(s.position.base),
+        s.position.at,
         signed(h.offset),
-        signed(h.base),
-        h.at,
+        signed(h.position.offset),
+        signed(h.position.base),
+        h.position.at,
         signed(e.offset),
         signed(e.base),
         e.at,
@@ -110,17 +119,18 @@ fn to_words(state: &State) -> [u64; WORDS] {
 fn from_words(words: [u64; WORDS]) -> State {
     let signed = |at: usize| words[at] as i64;
     let position = |at: usize| Position { offset: signed(at), base: signed(at + 1), at: words[at + 2] };
+    let mark = |at: usize| Mark { offset: signed(at), position: position(at + 1) };
     State {
         log_start: signed(0),
-        last_stable: position(1),
-        high_watermark: position(4),
-        log_end: position(7),
-        largest: Timestamped { timestamp: signed(10), offset: signed(11) },
-        generation: words[12],
+        last_stable: mark(1),
+        high_watermark: mark(5),
+        log_end: position(9),
+        largest: Timestamped { timestamp: signed(12), offset: signed(13) },
+        generation: words[14],
     }
 }
 
-const WORDS: usize = 13;
+const WORDS: usize = 15;
 
 #[cfg(test)]
 mod tests {
@@ -130,8 +140,8 @@ mod tests {
         let position = |k: i64| Position { offset: n * 100 + k, base: n, at: (n + k) as u64 };
         State {
             log_start: n,
-            last_stable: position(1),
-            high_watermark: position(2),
+            last_stable: Mark { offset: n + 50, position: position(1) },
+            high_watermark: Mark { offset: n + 60, position: position(2) },
             log_end: position(3),
             largest: Timestamped { timestamp: -n, offset: n + 7 },
             generation: n as u64,

@@ -9,7 +9,7 @@ use ottla_protocol::{LeaderEpoch, Offset, ProducerId};
 
 use super::epochs::{self, Starts};
 use super::error::{LogError, ReadError, io};
-use super::published::{Position, Published, State};
+use super::published::{Mark, Published, State, Timestamped};
 use super::scan::Found;
 use super::segment::Segment;
 use crate::FileRange;
@@ -132,7 +132,7 @@ impl LogReader {
                     let found = segment.first_since(timestamp, state.log_start, view.whole_size(segment))?;
                     if found.is_some() {
                         // The first of all: if it is not visible, none is.
-                        return Ok(found.filter(|found| found.offset < view.bound.offset));
+                        return Ok(found.filter(|found| view.shows(found.offset)));
                     }
                 }
             }
@@ -147,14 +147,14 @@ impl LogReader {
             let mut best = None;
             for segment in segments {
                 if let Some(largest) = view.largest(segment)?.filter(|largest| largest.timestamp >= 0)
-                    && best.is_none_or(|(_, best): (_, super::published::Timestamped)| largest.timestamp > best.timestamp)
+                    && best.is_none_or(|(_, best): (_, Timestamped)| largest.timestamp > best.timestamp)
                 {
                     best = Some((segment, largest));
                 }
             }
             let Some((segment, largest)) = best else { return Ok(None) };
             let found = segment.record_of(largest, view.whole_size(segment))?;
-            Ok(found.filter(|found| found.offset < view.bound.offset))
+            Ok(found.filter(|found| view.shows(found.offset)))
         })
     }
 
@@ -218,13 +218,13 @@ impl LogReader {
 struct View<'a> {
     state: &'a State,
     segments: &'a [Arc<Segment>],
-    bound: Position,
+    bound: Mark,
 }
 
 impl View<'_> {
     fn new<'a>(state: &'a State, segments: &'a [Arc<Segment>], upto: Isolation) -> View<'a> {
         let bound = match upto {
-            Isolation::LogEnd => state.log_end,
+            Isolation::LogEnd => Mark { offset: state.log_end.offset, position: state.log_end },
             Isolation::HighWatermark => state.high_watermark,
             Isolation::Committed => state.last_stable,
         };
@@ -239,11 +239,16 @@ impl View<'_> {
         }
     }
 
+    /// Whether the batch of a record that was found is below the bound, as a whole.
+    fn shows(&self, offset: Offset) -> bool {
+        offset < self.bound.offset && offset < self.bound.position.offset
+    }
+
     /// Bytes of a segment that the bound lets through.
     fn visible(&self, segment: &Segment) -> u64 {
-        match segment.base.cmp(&self.bound.base) {
+        match segment.base.cmp(&self.bound.position.base) {
             std::cmp::Ordering::Less => self.whole_size(segment),
-            std::cmp::Ordering::Equal => self.bound.at,
+            std::cmp::Ordering::Equal => self.bound.position.at,
             std::cmp::Ordering::Greater => 0,
         }
     }
@@ -297,11 +302,12 @@ impl View<'_> {
 
     /// Where a reader goes on that has read all it may see of a segment.
     fn offset_behind(&self, segment: &Segment) -> Offset {
-        if segment.base == self.bound.base {
-            return self.bound.offset;
-        }
+        let bound = self.bound.offset.min(self.bound.position.offset);
         let next = self.segments.iter().find(|next| next.base > segment.base);
-        next.map_or(self.bound.offset, |next| next.base.min(self.bound.offset))
+        match next.filter(|_| segment.base < self.bound.position.base) {
+            Some(next) => next.base.min(bound),
+            None => bound,
+        }
     }
 
     fn bytes_from(&self, from: Offset) -> Result<u64, LogError> {
@@ -311,7 +317,7 @@ impl View<'_> {
     }
 
     /// The largest timestamp of a segment, visible or not.
-    fn largest(&self, segment: &Segment) -> Result<Option<super::published::Timestamped>, LogError> {
+    fn largest(&self, segment: &Segment) -> Result<Option<Timestamped>, LogError> {
         match segment.base.cmp(&self.state.log_end.base) {
             std::cmp::Ordering::Less => segment.largest().map(Some),
             std::cmp::Ordering::Equal => Ok(Some(self.state.largest)),

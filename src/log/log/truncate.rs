@@ -8,7 +8,7 @@ use ottla_protocol::Offset;
 use super::active::{Active, jitter_ms};
 use super::error::{LogError, io};
 use super::files::Kind;
-use super::published::Position;
+use super::published::{Mark, Position};
 use super::segment::Segment;
 use super::recovery::{Replay, reindex, remove_if_there};
 use super::{Log, State};
@@ -98,7 +98,7 @@ impl Log {
         self.recovery_point = base;
         self.boundaries.clear();
         self.unstable = None;
-        self.high_watermark = self.active.end(base);
+        self.high_watermark = Mark { offset: base, position: self.active.end(base) };
         self.epochs.clear();
         self.epochs.write(self.disk.as_ref()).map_err(io("writing the leader epochs"))?;
         self.sync_folder()?;
@@ -108,7 +108,7 @@ impl Log {
     /// Everything that may lie above `end` comes down.
     fn lower_to(&mut self, end: Position) {
         if self.high_watermark.offset >= end.offset {
-            self.high_watermark = end;
+            self.high_watermark = Mark { offset: end.offset, position: end };
         }
         self.log_start = self.log_start.min(end.offset);
         self.recovery_point = self.recovery_point.min(end.offset);

@@ -1,0 +1,173 @@
+//! Cutting the end off: log, indexes, producers, epochs and offsets come down together.
+
+use super::*;
+use crate::disk::{Fault, Operation};
+
+/// Twenty records, two to a batch, four to a segment; each batch of an epoch of its own.
+fn twenty() -> World {
+    let mut world = World::memory(TopicConfig { segment_bytes: 170, ..config() });
+    for n in 0..10 {
+        world.epoch = LeaderEpoch(n);
+        let values = [2 * n, 2 * n + 1].map(|offset| offset.to_string());
+        let values = [values[0].as_str(), values[1].as_str()];
+        let batch = idempotent(1, 0, 2 * n, START_MS + i64::from(n), &values);
+        let batch = world.checked(batch, Origin::Client);
+        world.append(&batch).unwrap();
+    }
+    assert_eq!(world.log.segment_count(), 5);
+    world
+}
+
+#[test]
+fn the_log_ends_where_it_is_cut() {
+    for offset in 0..=21 {
+        let mut world = twenty();
+        let everything = world.read_all();
+        let cut = world.log.truncate_to(offset, START_MS).unwrap();
+        assert_eq!(cut, offset < 20, "to {offset}");
+        // A batch goes whole.
+        let end = (offset / 2 * 2).min(20);
+        for reopened in [false, true] {
+            let what = format!("to {offset}, reopened {reopened}");
+            assert_eq!(world.log.log_end_offset(), end, "{what}");
+            assert_eq!(world.read_all(), everything[..end as usize], "{what}");
+            let last_epoch = (end > 0).then(|| LeaderEpoch(end as i32 / 2 - 1));
+            assert_eq!(world.log.last_epoch(), last_epoch, "{what}");
+            let largest = world.log.reader().max_timestamp(Isolation::LogEnd).unwrap();
+            assert_eq!(largest.map(|t| t.timestamp), (end > 0).then(|| START_MS + end / 2 - 1), "{what}");
+            let sequence = world.log.active_producers().first().map(|producer| producer.last_sequence);
+            assert_eq!(sequence, (end > 0).then(|| end as i32 - 1), "{what}");
+            if !reopened {
+                assert_eq!(world.log.high_watermark(), end, "{what}");
+                assert!(world.log.recovery_point() <= end, "{what}");
+                world.reopen(|_| ());
+            }
+        }
+        let next = world.checked(idempotent(1, 0, end as i32, START_MS, &["on"]), Origin::Client);
+        assert_eq!(world.append(&next).unwrap().base_offset, end, "to {offset}");
+    }
+}
+
+#[test]
+fn a_cut_log_survives_the_loss_of_power() {
+    for seed in 0..100 {
+        let mut world = twenty();
+        world.flush();
+        let mut expected = world.read_all();
+        let to = seed % 20 / 2 * 2;
+        world.log.truncate_to(to as i64, START_MS).unwrap();
+        expected.truncate(to as usize);
+        world.put(&["new"]);
+        expected.push((to as i64, "new".to_owned()));
+        let fork = world.memory.as_ref().unwrap().fork(seed);
+        fork.crash();
+        (world.disk, world.memory) = (Arc::new(fork.clone()), Some(fork));
+        world.reopen(|_| ());
+        let left = world.read_all();
+        assert!(left.len() >= to as usize, "seed {seed}");
+        assert_eq!(left, expected[..left.len()], "seed {seed}: nothing that was cut off comes back");
+    }
+}
+
+#[test]
+fn epochs_are_cut_even_when_no_bytes_are() {
+    let mut world = twenty();
+    world.log.assign_epoch(LeaderEpoch(30), 20).unwrap();
+    assert!(!world.log.truncate_to(20, START_MS).unwrap());
+    assert_eq!(world.log.last_epoch(), Some(LeaderEpoch(9)), "KAFKA-10706");
+}
+
+#[test]
+fn a_full_truncation_resets_everything() {
+    let mut world = twenty();
+    let reader = world.log.reader();
+    world.log.truncate_fully(100, START_MS).unwrap();
+    for reopened in [false, true] {
+        let offsets = Offsets { log_start: 100, last_stable: 100, high_watermark: 100, log_end: 100 };
+        assert_eq!(world.log.offsets(), offsets, "reopened {reopened} (KAFKA-9491)");
+        assert_eq!(world.log.last_epoch(), None);
+        assert_eq!(world.log.active_producers(), []);
+        assert_eq!(world.values(), [""; 0]);
+        if !reopened {
+            assert_eq!(reader.offsets(), offsets);
+            world.reopen(|_| ());
+        }
+    }
+    assert_eq!(world.put(&["on"]).base_offset, 100);
+    assert_eq!(world.values(), ["on"]);
+}
+
+#[test]
+fn below_the_first_segment_nothing_is_left() {
+    let mut world = twenty();
+    world.log.set_config(Arc::new(TopicConfig { retention_bytes: 0, ..world.config.clone() }));
+    assert_eq!(world.log.delete_old_segments(START_MS).unwrap().len(), 5);
+    assert_eq!(world.log.log_start_offset(), 20);
+    assert!(world.log.truncate_to(12, START_MS).unwrap());
+    assert_eq!(world.log.offsets(), Offsets { log_start: 12, last_stable: 12, high_watermark: 12, log_end: 12 });
+}
+
+#[test]
+fn an_open_transaction_is_open_again_when_its_end_is_cut_off() {
+    let mut world = World::memory(config());
+    let first = world.checked(idempotent(1, 0, 0, 5, &["a"]).transactional(), Origin::Client);
+    world.append(&first).unwrap();
+    let marker = world.checked(end_of_txn(1, 0, TransactionResult::Abort, 0, 5), Origin::Coordinator);
+    world.append(&marker).unwrap();
+    world.put(&["b"]);
+    assert_eq!(world.log.last_stable_offset(), 3);
+    world.log.truncate_to(1, START_MS).unwrap();
+    assert_eq!(world.log.offsets(), Offsets { log_start: 0, last_stable: 0, high_watermark: 1, log_end: 1 });
+    assert_eq!(world.log.reader().aborted_transactions(0, 9).unwrap(), []);
+    world.append(&marker).unwrap();
+    assert_eq!(world.log.last_stable_offset(), 2);
+    assert_eq!(world.log.reader().aborted_transactions(0, 9).unwrap(), [(ProducerId(1), 0)]);
+}
+
+#[test]
+fn a_truncation_that_fails_takes_the_log_offline_and_readers_do_not_wait() {
+    for operation in [Operation::Truncate, Operation::Sync, Operation::Remove, Operation::SyncDir] {
+        let mut world = twenty();
+        world.memory.as_ref().unwrap().fail_next(operation, Fault::Broken);
+        assert!(matches!(world.log.truncate_to(7, START_MS), Err(LogError::Io { .. })), "{operation:?}");
+        let batch = world.checked(plain(0, &["x"]), Origin::Client);
+        assert!(matches!(world.try_append(&[batch]), Err(AppendError::Io(LogError::Offline { .. }))));
+        let _ = world.log.reader().read(0, 100, Isolation::LogEnd, true);
+        let _ = world.log.reader().offset_for_timestamp(START_MS, Isolation::LogEnd);
+        world.reopen(|opening| opening.recovery_point = 0);
+        assert!(world.values().len() >= 6, "{operation:?}");
+    }
+}
+
+#[test]
+fn readers_survive_truncations() {
+    let mut world = World::memory(TopicConfig { segment_bytes: 1000, ..config() });
+    let reader = world.log.reader();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut dice = 1u64;
+            while !done.load(Ordering::Acquire) {
+                let end = reader.offsets().log_end;
+                dice = dice.wrapping_mul(6364136223846793005).wrapping_add(1);
+                let from = (dice >> 33) as i64 % (end + 1);
+                match reader.read(from, 500, Isolation::LogEnd, true) {
+                    Ok(slice) => assert!(slice.range.is_some() || from >= slice.offsets.log_end.min(end)),
+                    Err(ReadError::OutOfRange(_)) => {}
+                    Err(e) => panic!("{e}"),
+                }
+                reader.offset_for_timestamp(from, Isolation::LogEnd).unwrap();
+            }
+        });
+        for round in 0..300 {
+            for _ in 0..30 {
+                let end = world.log.log_end_offset();
+                let batch = world.checked(plain(end, &["v"]), Origin::Client);
+                world.append(&batch).unwrap();
+            }
+            let to = world.log.log_end_offset() - round % 50;
+            world.log.truncate_to(to, START_MS).unwrap();
+        }
+        done.store(true, Ordering::Release);
+    });
+}
