@@ -73,7 +73,7 @@ fn start(overrides: &[(&str, &str)]) -> Result<Broker> {
     // The shell ends the broker and removes its data once this process is gone, however it went.
     let keeper = r#"data=$1; shift; "$@" >"$data/broker.log" 2>&1 & echo $!; cat >"$data/stdin"; kill -9 $!; rm -rf "$data""#;
     let mut command = Command::new("sh");
-    command.arg("-c").arg(keeper).arg("sh").arg(&data).arg(program);
+    command.arg("-c").arg(keeper).arg("sh").arg(&data).arg(program).arg("server");
     for setting in settings {
         command.arg("--override").arg(setting);
     }

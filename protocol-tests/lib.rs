@@ -14,9 +14,23 @@ pub use batches::{Batch, batch};
 pub use broker::{Broker, Topic, broker};
 pub use template::Template;
 
+use anyhow::{Result, bail};
 use ottla_protocol::ErrorCode;
+use std::time::Instant;
 
 /// The code as Kafka names it, for assertions that say more than a number.
 pub fn name_of(code: i16) -> &'static str {
     ErrorCode::from_code(code).name()
+}
+
+/// Asks until there is an answer: a broker may learn of a change a moment after the controller has made it.
+/// Each attempt is a round trip, so nothing spins.
+pub async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+    let start = Instant::now();
+    while start.elapsed() < broker::PATIENCE {
+        if let Some(answer) = attempt().await? {
+            return Ok(answer);
+        }
+    }
+    bail!("{what}: still not so after {:?}", broker::PATIENCE)
 }

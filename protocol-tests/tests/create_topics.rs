@@ -9,7 +9,7 @@ use kafka_protocol::messages::{BrokerId, CreateTopicsRequest};
 use ottla_client::Connection;
 use protocol_tests::broker::unique_name;
 use protocol_tests::requests::{metadata, text, topic_name};
-use protocol_tests::{broker, name_of};
+use protocol_tests::{broker, eventually, name_of};
 
 const VERSIONS: std::ops::RangeInclusive<i16> = 2..=7;
 
@@ -151,12 +151,12 @@ async fn a_created_topic_is_as_it_was_asked_for() -> Result<()> {
                 "{story}: where it comes from"
             );
         }
-        let found = connection.send(&metadata(&[&name]), 12).await?.topics.remove(0);
-        assert_eq!(
-            (name_of(found.error_code), found.partitions.len()),
-            ("NONE", partitions),
-            "{story} (v{version})"
-        );
+        let found = eventually(story, async || {
+            let found = connection.send(&metadata(&[&name]), 12).await?.topics.remove(0);
+            Ok((name_of(found.error_code) == "NONE").then_some(found))
+        });
+        let found = found.await?;
+        assert_eq!(found.partitions.len(), partitions, "{story} (v{version})");
         if version >= 7 {
             assert_eq!(created.topic_id, found.topic_id, "{story}");
         }

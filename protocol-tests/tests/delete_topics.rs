@@ -5,7 +5,7 @@ use kafka_protocol::messages::DeleteTopicsRequest;
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use ottla_client::Connection;
 use protocol_tests::requests::{fetch, metadata, produce, topic_name};
-use protocol_tests::{Topic, batch, broker, name_of};
+use protocol_tests::{Topic, batch, broker, eventually, name_of};
 use uuid::Uuid;
 
 fn by_name(name: &str) -> DeleteTopicState {
@@ -39,8 +39,11 @@ async fn a_deleted_topic_is_gone() -> Result<()> {
     let broker = broker().await;
     let connection = broker.connect().await?;
     let check = async |story: &str, topic: &Topic| -> Result<()> {
-        let found = connection.send(&metadata(&[&topic.name]), 12).await?.topics.remove(0);
-        assert_eq!(name_of(found.error_code), "UNKNOWN_TOPIC_OR_PARTITION", "{story}");
+        let gone = eventually(story, async || {
+            let found = connection.send(&metadata(&[&topic.name]), 12).await?.topics.remove(0);
+            Ok((name_of(found.error_code) == "UNKNOWN_TOPIC_OR_PARTITION").then_some(()))
+        });
+        gone.await?;
         let answer = connection.send(&produce(topic, 0, batch(&["a"]).build(), 1), 9).await?;
         let code = answer.responses[0].partition_responses[0].error_code;
         assert_eq!(name_of(code), "UNKNOWN_TOPIC_OR_PARTITION", "{story}: produce");

@@ -3,11 +3,9 @@
 use anyhow::{Context, Result};
 use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, TransactionalId};
 use ottla_client::Connection;
-use protocol_tests::broker::PATIENCE;
 use protocol_tests::requests::{list_offsets, produce};
-use protocol_tests::{Topic, batch, broker, name_of};
+use protocol_tests::{Topic, batch, broker, eventually, name_of};
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 fn request() -> InitProducerIdRequest {
     InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(60_000)
@@ -19,13 +17,11 @@ async fn ask(
     request: &InitProducerIdRequest,
     version: i16,
 ) -> Result<InitProducerIdResponse> {
-    let start = Instant::now();
-    loop {
+    let answered = eventually("InitProducerId", async || {
         let answer = connection.send(request, version).await?;
-        if name_of(answer.error_code) != "COORDINATOR_LOAD_IN_PROGRESS" || start.elapsed() > PATIENCE {
-            return Ok(answer);
-        }
-    }
+        Ok((name_of(answer.error_code) != "COORDINATOR_LOAD_IN_PROGRESS").then_some(answer))
+    });
+    answered.await
 }
 
 async fn new_producer(connection: &Connection, version: i16) -> Result<InitProducerIdResponse> {

@@ -4,10 +4,10 @@
 use crate::cluster::{Cluster, topic_name};
 use crate::{ClientError, Result};
 use bytes::Bytes;
-use ottla_protocol::{LeaderEpoch, Offset};
 use ottla_protocol::batch::{BatchBuilder, Compression};
 use ottla_protocol::messages::ProduceRequest;
 use ottla_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use ottla_protocol::{LeaderEpoch, Offset};
 
 /// How many replicas must have a batch before it is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

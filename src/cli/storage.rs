@@ -1,0 +1,260 @@
+//! `kafka-storage`: prepares the log directories of a broker that is not running, and tells what is in them.
+//! All writing goes through `ottla-log`; it must never talk to a broker.
+
+use crate::options::{Failure, Given, Spec, Tool};
+use anyhow::{Context, anyhow, bail};
+use ottla_log::dirs::{MetaProperties, format};
+use ottla_log::disk::{Disk, RealDisk};
+use ottla_model::config::{BrokerConfig, Role, Sources, load};
+use ottla_model::feature::MetadataVersion;
+use ottla_model::{uuid_from_base64, uuid_to_base64};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use uuid::Uuid;
+
+const ABOUT: &str = "The Kafka storage tool. Commands: info, format, random-uuid; each with --help.";
+
+const CONFIG: Spec = Spec::value("config", "CONFIG", "REQUIRED: The broker's configuration file.").or('c');
+
+const INFO: Tool =
+    Tool { about: "Get information about the log directories on this node.", options: &[CONFIG] };
+
+const FORMAT: Tool = Tool {
+    about: "Format the log directories on this node.",
+    options: &[
+        CONFIG,
+        Spec::value("cluster-id", "CLUSTER_ID", "REQUIRED: The id of the cluster.").or('t'),
+        Spec::flag("ignore-formatted", "Leave directories alone that are formatted already.").or('g'),
+        Spec::flag("standalone", "Make this controller a quorum of its own.").or('s'),
+        Spec::flag("no-initial-controllers", "Format without naming the quorum's first voters.").or('N'),
+        Spec::value("initial-controllers", "id@host:port:directory,...", "The quorum's first voters.")
+            .or('I'),
+        Spec::value("release-version", "RELEASE_VERSION", "Kafka's release whose features to start with.")
+            .or('r'),
+        Spec::value("feature", "FEATURE=LEVEL", "The level of one feature; may be repeated.").or('f'),
+        Spec::value("add-scram", "CREDENTIAL", "A SCRAM credential to start with.").or('S'),
+    ],
+};
+
+pub(crate) fn run(args: &[String]) -> Result<ExitCode, Failure> {
+    let Some((command, args)) = args.split_first() else { return Err(Failure::Wrong(ABOUT.into())) };
+    match command.as_str() {
+        "info" => Ok(info(&INFO.parse(args)?)?),
+        "format" => {
+            let given = FORMAT.parse(args)?;
+            run_format(&given)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        "random-uuid" => {
+            println!("{}", random_id());
+            Ok(ExitCode::SUCCESS)
+        }
+        "--help" | "-h" => Err(Failure::Asked(ABOUT.into())),
+        other => Err(Failure::Wrong(format!("there is no command '{other}'\n{ABOUT}"))),
+    }
+}
+
+/// Kafka's ids never start with a dash, which a tool would take for an option.
+fn random_id() -> String {
+    loop {
+        let id = Uuid::new_v4();
+        let text = uuid_to_base64(id);
+        if !text.starts_with('-') && id.as_u128() >= IDS_RESERVED {
+            return text;
+        }
+    }
+}
+
+/// Kafka keeps the lowest directory ids for states like "unassigned".
+const IDS_RESERVED: u128 = 100;
+
+fn config(given: &Given) -> Result<BrokerConfig, Failure> {
+    let path = given.required("config")?;
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+    let sources = Sources { file: Some((path.into(), text)), env: Vec::new(), overrides: &[] };
+    let (config, _) = load(sources).map_err(|error| anyhow!("{error}"))?;
+    Ok(config)
+}
+
+fn directories(config: &BrokerConfig) -> BTreeSet<PathBuf> {
+    let data = config.log_dirs.iter().map(PathBuf::from);
+    data.chain([PathBuf::from(&config.metadata_log_dir)]).collect()
+}
+
+fn info(given: &Given) -> Result<ExitCode, Failure> {
+    let (disk, directories) = (RealDisk, directories(&config(given)?));
+    let mut found: Vec<&PathBuf> = Vec::new();
+    let mut metadata: Option<MetaProperties> = None;
+    let mut problems = Vec::new();
+    for dir in &directories {
+        if !dir.is_dir() {
+            let what = if dir.exists() { "is not a directory" } else { "does not exist" };
+            problems.push(format!("{} {what}", dir.display()));
+            continue;
+        }
+        found.push(dir);
+        match MetaProperties::read(&disk, dir) {
+            Ok(None) => problems.push(format!("{} is not formatted.", dir.display())),
+            Ok(Some(read)) => match &metadata {
+                None => metadata = Some(read),
+                Some(first) if first.cluster_id != read.cluster_id => {
+                    problems.push("Mismatched cluster IDs between storage directories.".into());
+                }
+                Some(first) if first.node_id != read.node_id => {
+                    problems.push("Mismatched node IDs between storage directories.".into());
+                }
+                Some(_) => {}
+            },
+            Err(error) => problems.push(format!("Error loading {}: {error}", dir.display())),
+        }
+    }
+    section("Found log director", ["y", "ies"], found.iter().map(|dir| dir.display().to_string()));
+    if let Some(metadata) = metadata {
+        println!("Found metadata: {}\n", described(&metadata));
+    }
+    section("Found problem", ["", "s"], problems.iter().cloned());
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A heading in singular or plural and indented lines; nothing if there are none.
+fn section(heading: &str, endings: [&str; 2], lines: impl ExactSizeIterator<Item = String>) {
+    if lines.len() > 0 {
+        println!("{heading}{}:", endings[usize::from(lines.len() > 1)]);
+        lines.for_each(|line| println!("  {line}"));
+        println!();
+    }
+}
+
+fn described(metadata: &MetaProperties) -> String {
+    let id =
+        metadata.directory_id.map(|id| format!("directory.id={}, ", uuid_to_base64(id))).unwrap_or_default();
+    format!("{{cluster.id={}, {id}node.id={}, version=1}}", metadata.cluster_id, metadata.node_id.0)
+}
+
+fn run_format(given: &Given) -> anyhow::Result<()> {
+    let config = config(given).map_err(text_of)?;
+    let cluster_id = given.required("cluster-id").map_err(text_of)?.to_string();
+    check_cluster_id(&cluster_id)?;
+    check_quorum(given, &config)?;
+    check_features(given)?;
+    let (disk, directories) = (RealDisk, directories(&config));
+
+    // All are looked at before any is written.
+    let mut empty = Vec::new();
+    for dir in &directories {
+        match MetaProperties::read(&disk, dir)? {
+            None => empty.push(dir),
+            Some(read) if !given.has("ignore-formatted") => {
+                bail!(
+                    "Log directory {} is already formatted for cluster {}. Use --ignore-formatted to leave such \
+                     directories alone and format the others.",
+                    dir.display(),
+                    read.cluster_id
+                )
+            }
+            Some(read) if read.cluster_id != cluster_id => {
+                bail!(
+                    "Log directory {} belongs to cluster {}, not to {cluster_id}",
+                    dir.display(),
+                    read.cluster_id
+                )
+            }
+            Some(read) if read.node_id != config.node_id => {
+                bail!(
+                    "Log directory {} belongs to node {}, not to {}",
+                    dir.display(),
+                    read.node_id,
+                    config.node_id
+                )
+            }
+            Some(_) => {}
+        }
+    }
+    if empty.is_empty() {
+        println!("All of the log directories are already formatted.");
+    }
+    for dir in empty {
+        format_one(given, &config, &disk, dir, &cluster_id)?;
+    }
+    Ok(())
+}
+
+fn format_one(
+    given: &Given,
+    config: &BrokerConfig,
+    disk: &dyn Disk,
+    dir: &Path,
+    cluster_id: &str,
+) -> anyhow::Result<()> {
+    let kind = match dir == Path::new(&config.metadata_log_dir) {
+        false => "data directory",
+        true if given.has("standalone") => "dynamic metadata voter directory",
+        true if given.has("initial-controllers") => "dynamic metadata directory",
+        true => "metadata directory",
+    };
+    let version = MetadataVersion::LATEST_PRODUCTION.name();
+    println!("Formatting {kind} {} with metadata.version {version}.", dir.display());
+    let directory_id = uuid_from_base64(&random_id());
+    let meta = MetaProperties { cluster_id: cluster_id.into(), node_id: config.node_id, directory_id };
+    format(disk, dir, &meta)?;
+    Ok(())
+}
+
+/// Any text can be a cluster id for Kafka, but an empty one or one in quotes is a slip.
+fn check_cluster_id(id: &str) -> anyhow::Result<()> {
+    if id.is_empty() || id.chars().any(|c| c.is_whitespace() || c.is_control() || c == '"' || c == '\'') {
+        bail!("Cluster ID string {id:?} is empty or has characters that no id has; random-uuid makes one");
+    }
+    Ok(())
+}
+
+/// What would have to be kept for the first start, and is not yet, is refused rather than forgotten.
+fn check_features(given: &Given) -> anyhow::Result<()> {
+    if let Some(option) = ["add-scram", "feature"].into_iter().find(|option| given.has(option)) {
+        bail!("--{option} is not supported yet");
+    }
+    let Some(release) = given.one("release-version").map_err(text_of)? else { return Ok(()) };
+    match MetadataVersion::from_text(release, false) {
+        Some(MetadataVersion::LATEST_PRODUCTION) => Ok(()),
+        Some(version) => bail!(
+            "--release-version {release} stands for metadata.version {}; only {} is supported yet",
+            version.name(),
+            MetadataVersion::LATEST_PRODUCTION.name()
+        ),
+        None => bail!("Unknown or unstable release version {release}"),
+    }
+}
+
+fn check_quorum(given: &Given, config: &BrokerConfig) -> anyhow::Result<()> {
+    let ways =
+        ["standalone", "no-initial-controllers", "initial-controllers"].map(|way| (way, given.has(way)));
+    let chosen: Vec<&str> = ways.iter().filter(|(_, has)| *has).map(|(way, _)| *way).collect();
+    if let [first, second, ..] = chosen[..] {
+        bail!("argument --{second}: not allowed with argument --{first}");
+    }
+    let (is_controller, has_voters) =
+        (config.has_role(Role::Controller), !config.controller_quorum_voters.is_empty());
+    if has_voters && (given.has("standalone") || given.has("initial-controllers")) {
+        bail!(
+            "You cannot specify controller.quorum.voters and format the node with --initial-controllers or \
+             --standalone. For a dynamic quorum, remove it and specify controller.quorum.bootstrap.servers."
+        );
+    }
+    if given.has("standalone") && !is_controller {
+        bail!("You can only use --standalone on a controller.");
+    }
+    if is_controller && !has_voters && chosen.is_empty() {
+        bail!(
+            "Because controller.quorum.voters is not set on this controller, you must specify one of the following: \
+             --standalone, --initial-controllers, or --no-initial-controllers."
+        );
+    }
+    Ok(())
+}
+
+fn text_of(failure: Failure) -> anyhow::Error {
+    match failure {
+        Failure::Asked(text) | Failure::Wrong(text) => anyhow!(text),
+    }
+}
