@@ -53,10 +53,6 @@ impl Epochs {
         self.starts.last().copied()
     }
 
-    pub fn earliest(&self) -> Option<EpochStart> {
-        self.starts.first().copied()
-    }
-
     /// Enters an epoch; entries that contradict it go. Whether that changed anything, which `write` makes last.
     pub fn assign(&mut self, start: EpochStart) -> bool {
         let news = self.latest().is_none_or(|l| start.epoch != l.epoch || start.offset < l.offset);

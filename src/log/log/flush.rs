@@ -17,9 +17,10 @@ use crate::{Disk, DiskFile};
 /// The owner's books. A file stays in them until a flush that covers it is known to have succeeded.
 #[derive(Debug, Default)]
 pub(super) struct Unflushed {
-    /// Sealed segments, with the offset behind their last batch.
-    sealed: Vec<(Offset, Arc<Segment>)>,
-    snapshots: Vec<(Offset, Arc<dyn DiskFile>)>,
+    sealed: Vec<Sealed>,
+    snapshots: Vec<Snapshot>,
+    /// Counts sealed segments and snapshots.
+    files: u64,
     /// Files created or renamed so far in the partition's folder, and how many of these are sure to last.
     folder_changes: u64,
     folder_synced: u64,
@@ -31,11 +32,28 @@ pub(super) struct Unflushed {
     pub rolled: bool,
 }
 
+#[derive(Debug)]
+struct Sealed {
+    /// The offset behind its last batch.
+    end: Offset,
+    segment: Arc<Segment>,
+    file: u64,
+}
+
+#[derive(Debug)]
+struct Snapshot {
+    offset: Offset,
+    handle: Arc<dyn DiskFile>,
+    file: u64,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Outstanding {
     up_to: Offset,
     /// Less than `up_to` if the log was truncated meanwhile.
     covers: Offset,
+    /// Those counted later are not in it, whatever their offsets.
+    files: u64,
     folder_changes: u64,
 }
 
@@ -45,12 +63,14 @@ impl Unflushed {
     }
 
     pub fn sealed(&mut self, end: Offset, segment: Arc<Segment>) {
-        self.sealed.push((end, segment));
+        self.files += 1;
+        self.sealed.push(Sealed { end, segment, file: self.files });
         self.rolled = true;
     }
 
-    pub fn snapshot(&mut self, offset: Offset, file: Arc<dyn DiskFile>) {
-        self.snapshots.push((offset, file));
+    pub fn snapshot(&mut self, offset: Offset, handle: Arc<dyn DiskFile>) {
+        self.files += 1;
+        self.snapshots.push(Snapshot { offset, handle, file: self.files });
     }
 
     pub fn folder_changed(&mut self) {
@@ -78,14 +98,14 @@ impl Unflushed {
     /// What is above `end` is not in the log any more; what will be there is not what a ticket took along.
     pub fn truncated(&mut self, end: Offset) {
         self.tickets.iter_mut().for_each(|ticket| ticket.covers = ticket.covers.min(end));
-        self.sealed.retain(|(sealed_end, _)| *sealed_end <= end);
-        self.snapshots.retain(|(offset, _)| *offset <= end);
+        self.sealed.retain(|sealed| sealed.end <= end);
+        self.snapshots.retain(|snapshot| snapshot.offset <= end);
     }
 
     /// Segments below `start` are not in the log any more.
     pub fn retired(&mut self, start: Offset) {
-        self.sealed.retain(|(_, segment)| segment.base >= start);
-        self.snapshots.retain(|(offset, _)| *offset >= start);
+        self.sealed.retain(|sealed| sealed.segment.base >= start);
+        self.snapshots.retain(|snapshot| snapshot.offset >= start);
     }
 }
 
@@ -95,7 +115,7 @@ impl Log {
         self.check_online()?;
         let mut files = Vec::new();
         let mut add = |file: &Arc<dyn DiskFile>| files.push((file.clone(), file.sync_begin()));
-        for (_, segment) in &self.unflushed.sealed {
+        for Sealed { segment, .. } in &self.unflushed.sealed {
             add(&segment.log);
             let index = |e| LogError::Io { doing: "opening an index to sync it", source: e };
             add(segment.offset_index.file().map_err(index)?);
@@ -104,7 +124,7 @@ impl Log {
                 add(segment.txn_index.file().map_err(index)?);
             }
         }
-        self.unflushed.snapshots.iter().for_each(|(_, file)| add(file));
+        self.unflushed.snapshots.iter().for_each(|snapshot| add(&snapshot.handle));
         // The active segment's indexes are made anew after a crash: only their log matters.
         if self.log_end > self.active.base() {
             add(&self.active.segment.log);
@@ -116,13 +136,15 @@ impl Log {
             (true, true, Some(parent)) => vec![self.dir.clone(), parent.to_owned()],
             (true, _, _) => vec![self.dir.clone()],
         };
-        let (up_to, folder_changes) = (self.log_end, unflushed.folder_changes);
-        unflushed.tickets.push(Outstanding { up_to, covers: up_to, folder_changes });
+        let up_to = self.log_end;
+        let (folder_changes, counted) = (unflushed.folder_changes, unflushed.files);
+        unflushed.tickets.push(Outstanding { up_to, covers: up_to, files: counted, folder_changes });
         let (disk, offline) = (self.disk.clone(), self.offline.clone());
         Ok(FlushTicket { up_to, files, folders, disk, offline })
     }
 
-    /// Moves the recovery point, after the `run` of the ticket with this `up_to` has succeeded.
+    /// Moves the recovery point, after the `run` of the ticket with this `up_to` has succeeded. All below `up_to` is
+    /// durable then, even where the recovery point stays one short of it until the next flush.
     pub fn flush_end(&mut self, up_to: Offset) {
         let unflushed = &mut self.unflushed;
         // Two tickets may have the same end, one of them from before a truncation: the one that covers less counts.
@@ -132,12 +154,15 @@ impl Log {
         if self.offline.load(Ordering::Acquire) {
             return;
         }
-        self.recovery_point = self.recovery_point.max(ticket.covers.min(self.log_end));
         unflushed.folder_synced = unflushed.folder_synced.max(ticket.folder_changes);
         unflushed.parent_changed = false;
-        // Entries above stay: a later ticket takes them along once more.
-        unflushed.sealed.retain(|(end, _)| *end > ticket.covers);
-        unflushed.snapshots.retain(|(offset, _)| *offset > ticket.covers);
+        // What stays is taken along by a later ticket, some of it once more.
+        unflushed.sealed.retain(|sealed| sealed.end > ticket.covers || sealed.file > ticket.files);
+        unflushed.snapshots.retain(|snapshot| snapshot.offset > ticket.covers || snapshot.file > ticket.files);
+        // A segment sealed meanwhile may end where the ticket does, with indexes that it did not cover: wholly below the
+        // recovery point they would be believed.
+        let doubtful = unflushed.sealed.iter().map(|sealed| sealed.end - 1).min().unwrap_or(Offset::MAX);
+        self.recovery_point = self.recovery_point.max(ticket.covers.min(self.log_end).min(doubtful));
         unflushed.last_flush_ms = self.told_ms;
     }
 

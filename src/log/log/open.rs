@@ -11,7 +11,7 @@ use ottla_model::{TopicId, TopicPartition};
 use ottla_protocol::Offset;
 
 use super::active::{Active, jitter_ms};
-use super::epochs::{EpochStart, Epochs};
+use super::epochs::Epochs;
 use super::error::{LogError, io as io_error};
 use super::files::{Kind, Name, Stage};
 use super::flush::Unflushed;
@@ -19,10 +19,12 @@ use super::leftovers::tidy;
 use super::partition_metadata;
 use super::producers::Producers;
 use super::recovery::{Replay, Walk, epochs_of, reindex, remove_if_there};
+use super::scan::{LOOKUP_BYTES, Scan};
 use super::segment::{IndexBytes, Segment};
 use super::snapshot::Snapshots;
 use super::{Log, LogReader, Mark, Position, State, txn_index};
 use crate::Disk;
+use crate::disk::OpenHow;
 
 /// What [`Log::open`] needs to know. Times are ms since 1970.
 #[derive(Clone, Debug)]
@@ -71,8 +73,11 @@ pub(super) fn open(opening: Opening) -> Result<(Log, Recovery), LogError> {
     disk.create_dir_all(dir).map_err(io_error("creating a partition's folder"))?;
     let topic_id = partition_metadata::settle(disk.as_ref(), dir, opening.topic_id)?;
     tidy(disk.as_ref(), dir)?;
-    let inventory = Inventory::read(disk.as_ref(), dir)?;
+    let mut inventory = Inventory::read(disk.as_ref(), dir)?;
     let starts = Epochs::read(disk.as_ref(), dir).map_err(io_error("reading the leader epochs"))?;
+    if let Some(first) = starts.as_ref().and_then(|starts| starts.first()).filter(|_| !opening.clean_shutdown) {
+        inventory.drop_retired(disk.as_ref(), dir, first.offset)?;
+    }
     let mut loading = Loading {
         epochs_known: starts.is_some(),
         epochs: Epochs::new(dir, starts.unwrap_or_default()),
@@ -135,6 +140,34 @@ impl Inventory {
             }
         }
         Ok(Inventory { segments: segments.into_iter().collect(), snapshots })
+    }
+}
+
+impl Inventory {
+    /// Segments that retention had renamed, and that came back with the power because nobody syncs a rename that only
+    /// makes room. The first epoch's offset, which was on disk before, tells.
+    fn drop_retired(&mut self, disk: &dyn Disk, dir: &Path, first_epoch: Offset) -> Result<(), LogError> {
+        let next = self.segments.iter().skip(1).map(|(base, _)| *base);
+        let below = next.take_while(|next| *next <= first_epoch).count();
+        let mut gone = Vec::new();
+        for (base, files) in &self.segments[..below] {
+            let path = Kind::Log.path(dir, *base);
+            let file = disk.open(&path, OpenHow::Read).map_err(io_error("opening a segment"))?;
+            let first = Scan::new(file.as_ref(), 0, files.log.unwrap_or(0), LOOKUP_BYTES).next();
+            // Batches from before there were epochs are in no list of epochs.
+            if !matches!(first, Ok(Some(found)) if found.header.partition_leader_epoch < 0) {
+                gone.push(*base);
+            }
+        }
+        for base in &gone {
+            tracing::info!(dir = %dir.display(), "removing segment {base}, which retention had retired");
+            Kind::OF_SEGMENT.into_iter().try_for_each(|kind| remove_if_there(disk, &kind.path(dir, *base)))?;
+        }
+        if !gone.is_empty() {
+            self.segments.retain(|(base, _)| !gone.contains(base));
+            disk.sync_dir(dir).map_err(io_error("syncing a partition's folder"))?;
+        }
+        Ok(())
     }
 }
 
@@ -215,14 +248,9 @@ impl Loading<'_> {
         self.replay_producers(*base)?;
         // Those above are of a log that may not be what is there now.
         self.snapshots.remove_if(|offset| offset > *base).map_err(io_error("removing a producer snapshot"))?;
-        let log_starts = self.epochs.earliest();
         for (at, (base, _)) in rest.iter().enumerate() {
-            if let Some((_, next)) = &self.current {
-                match joint(*next, *base, point, log_starts) {
-                    Joint::Whole => {}
-                    Joint::LeftoversBefore => self.drop_leftovers()?,
-                    Joint::LostTail => return self.drop_rest(&rest[at..]),
-                }
+            if self.current.as_ref().is_some_and(|(_, next)| !joined(*next, *base, point)) {
+                return self.drop_rest(&rest[at..]);
             }
             self.seal_current()?;
             let (active, next, cut) = self.walk(*base, point)?;
@@ -310,11 +338,11 @@ impl Loading<'_> {
         Ok(())
     }
 
-    /// Everything so far was deleted before, and came back with the power.
-    fn drop_leftovers(&mut self) -> Result<(), LogError> {
+    /// Everything so far is below the log start.
+    fn drop_all(&mut self) -> Result<(), LogError> {
         let current = self.current.take().map(|(active, _)| active.segment);
-        let leftovers = self.segments.drain(..).chain(current).collect::<Vec<_>>();
-        for segment in &leftovers {
+        let all = self.segments.drain(..).chain(current).collect::<Vec<_>>();
+        for segment in &all {
             self.remove(segment.base)?;
         }
         self.sync_folder()
@@ -361,7 +389,7 @@ impl Loading<'_> {
         let checkpointed = self.opening.log_start;
         if self.current.as_ref().is_some_and(|(_, next)| *next < checkpointed) {
             tracing::warn!(dir = %dir.display(), "the log ends below its start, {checkpointed}: starting anew there");
-            self.drop_leftovers()?;
+            self.drop_all()?;
             self.producers = self.producers.afresh(checkpointed);
         }
         let (active, log_end) = match self.current.take() {
@@ -374,7 +402,7 @@ impl Loading<'_> {
         };
         self.segments.push(active.segment.clone());
         let log_start = checkpointed.max(self.segments[0].base);
-        self.keep_snapshots(log_start, log_end)?;
+        self.keep_snapshots(log_end)?;
         if self.opening.clean_shutdown && self.snapshots.newest().is_some() {
             let replay = Replay { end: log_end, log_start, now_ms: *now_ms };
             let fresh = self.producers.afresh(log_end);
@@ -400,12 +428,12 @@ impl Loading<'_> {
     }
 
     /// Only those at the start of a segment, or at the end of the log, are of use later.
-    fn keep_snapshots(&mut self, log_start: Offset, log_end: Offset) -> Result<(), LogError> {
+    fn keep_snapshots(&mut self, log_end: Offset) -> Result<(), LogError> {
         let bases = self.segments.iter().map(|segment| segment.base).collect::<BTreeSet<_>>();
-        let wanted = |offset: Offset| offset >= log_start && (bases.contains(&offset) || offset == log_end);
-        // The newest one below is where a replay starts, wherever it is.
-        let newest = self.snapshots.offsets().rfind(|&offset| (log_start..=log_end).contains(&offset));
-        let unwanted = |offset: Offset| !wanted(offset) && Some(offset) != newest;
+        // The newest one is where a replay starts, wherever it is.
+        let usable = self.segments[0].base..=log_end;
+        let newest = self.snapshots.offsets().rfind(|offset| usable.contains(offset));
+        let unwanted = |offset: Offset| !bases.contains(&offset) && offset != log_end && Some(offset) != newest;
         self.snapshots.remove_if(unwanted).map_err(io_error("removing a producer snapshot"))
     }
 
@@ -457,23 +485,10 @@ impl Loading<'_> {
     }
 }
 
-enum Joint {
-    Whole,
-    /// The tail of the segment before was lost with the power: what follows is not what came next.
-    LostTail,
-    /// The log starts behind the hole; what is in front of it came back with the power.
-    LeftoversBefore,
-}
-
-/// What it means that a segment at `base` follows one that ends at `next`. Rolling leaves no holes, unless offsets
-/// leap too far for one segment; compaction leaves some, but only in what was flushed.
-fn joint(next: Offset, base: Offset, recovery_point: Offset, log_starts: Option<EpochStart>) -> Joint {
+/// Whether a segment at `base` may follow one that ends at `next`. Otherwise the tail of that one was lost with the
+/// power. Rolling leaves no holes, unless offsets leap too far for one segment; compaction leaves some, but only in
+/// what was flushed.
+fn joined(next: Offset, base: Offset, recovery_point: Offset) -> bool {
     let leap = base.saturating_sub(next);
-    if leap == 0 || (leap > 0 && next < recovery_point) || leap > i32::MAX.into() {
-        Joint::Whole
-    } else if leap > 0 && log_starts.is_some_and(|starts| starts.offset >= base) {
-        Joint::LeftoversBefore
-    } else {
-        Joint::LostTail
-    }
+    leap == 0 || (leap > 0 && next < recovery_point) || leap > i32::MAX.into()
 }

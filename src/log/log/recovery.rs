@@ -141,11 +141,16 @@ impl Replay {
         snapshots: &mut Snapshots,
     ) -> Result<Producers, LogError> {
         let mut producers = fresh;
-        let mut from = self.log_start;
-        if let Some((offset, loaded)) = snapshots.load(self.end).map_err(io_error("reading a producer snapshot"))? {
-            loaded.into_iter().for_each(|(id, producer)| producers.load(id, producer, self.now_ms));
-            from = from.max(offset);
-        }
+        // From an older one a part of the way to here would be missing.
+        let oldest = segments.first().map_or(self.end, |first| first.base);
+        let reading = io_error("reading a producer snapshot");
+        let from = match snapshots.load(oldest..=self.end).map_err(reading)? {
+            Some(snapshot) => {
+                snapshot.producers.into_iter().for_each(|(id, producer)| producers.load(id, producer, self.now_ms));
+                snapshot.offset
+            }
+            None => self.log_start,
+        };
         let first = segments.partition_point(|segment| segment.base <= from).saturating_sub(1);
         for segment in &segments[first..] {
             let size = segment.sealed_bytes().unwrap_or(active_bytes);

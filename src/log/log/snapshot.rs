@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +21,13 @@ pub(super) struct Snapshots {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     offsets: BTreeSet<Offset>,
+}
+
+/// The producers as they were at an offset.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Snapshot {
+    pub offset: Offset,
+    pub producers: Vec<(i64, Producer)>,
 }
 
 impl Snapshots {
@@ -53,11 +61,14 @@ impl Snapshots {
         }
     }
 
-    /// The newest one at or below `offset` that can be read. The others on the way are removed.
-    pub fn load(&mut self, offset: Offset) -> io::Result<Option<(Offset, Vec<(i64, Producer)>)>> {
-        while let Some(newest) = self.offsets.range(..=offset).next_back().copied() {
+    /// The newest one among `offsets` that can be read. The others on the way are removed.
+    pub fn load(&mut self, offsets: RangeInclusive<Offset>) -> io::Result<Option<Snapshot>> {
+        if offsets.is_empty() {
+            return Ok(None);
+        }
+        while let Some(newest) = self.offsets.range(offsets.clone()).next_back().copied() {
             match decode(&self.disk.read_to_vec(&self.path(newest))?) {
-                Some(producers) => return Ok(Some((newest, producers))),
+                Some(producers) => return Ok(Some(Snapshot { offset: newest, producers })),
                 None => {
                     tracing::warn!(snapshot = %self.path(newest).display(), "dropping a broken producer snapshot");
                     self.remove(newest)?;
@@ -193,9 +204,11 @@ mod tests {
             file.write_at(bytes, 0).unwrap();
         }
         snapshots.write(100, &[]).unwrap();
-        assert_eq!(snapshots.load(50).unwrap(), Some((10, producers())));
+        assert_eq!(snapshots.load(0..=50).unwrap(), Some(Snapshot { offset: 10, producers: producers() }));
         assert_eq!(snapshots.offsets().collect::<Vec<_>>(), [10, 100]);
         assert_eq!(disk.list(dir).unwrap().len(), 2);
-        assert_eq!(snapshots.load(9).unwrap(), None);
+        assert_eq!(snapshots.load(0..=9).unwrap(), None);
+        assert_eq!(snapshots.load(11..=50).unwrap(), None);
+        assert_eq!(snapshots.load(11..=10).unwrap(), None);
     }
 }
