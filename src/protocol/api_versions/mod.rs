@@ -120,7 +120,6 @@ fn read_request(version: i16, body: &Bytes) -> Result<ApiVersionsRequest, ReadEr
         request.node_id = reader.i32()?;
     }
     reader.skip_tagged_fields(form)?;
-    reader.finish()?;
     Ok(request)
 }
 

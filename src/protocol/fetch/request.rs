@@ -142,7 +142,6 @@ fn read(version: i16, body: &Bytes) -> Result<FetchRequest, Malformed> {
         }
         reader.finish()
     })?;
-    reader.finish()?;
     Ok(request)
 }
 

@@ -58,7 +58,6 @@ fn read(version: i16, body: &Bytes) -> Result<ProduceRequest, Malformed> {
         })?,
     };
     reader.skip_tagged_fields(form)?;
-    reader.finish()?;
     Ok(request)
 }
 

@@ -136,6 +136,11 @@ pub(crate) fn check(layout: Layout, version: i16, form: Form, body: &Bytes) -> R
     Ok(reader.finish()?)
 }
 
+/// Walks a body that something may follow.
+pub(crate) fn check_front(layout: Layout, version: i16, form: Form, body: &Bytes) -> Result<(), Malformed> {
+    Walk { version, form }.fields(layout, &mut Reader::over(body))
+}
+
 #[derive(Clone, Copy)]
 struct Walk {
     version: i16,
