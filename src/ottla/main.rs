@@ -42,6 +42,12 @@ fn command(program: &str, args: &mut Vec<String>) -> Command {
     if let Some(tool) = tool_of(name) {
         return Command::Tool(tool);
     }
+    match name.strip_suffix(".sh").unwrap_or(name) {
+        "kafka-server-start" => return Command::Server,
+        // A tool that is missing here, and no reason to start a server.
+        kafka if kafka.starts_with("kafka-") => return Command::Unknown(kafka.to_owned()),
+        _ => {}
+    }
     if matches!(args.first().map(String::as_str), None | Some("server")) {
         args.drain(..args.len().min(1));
         return Command::Server;
@@ -91,4 +97,36 @@ fn usage() -> String {
          \x20      ottla quickstart                                start a broker and pass a first record through it\n\
          \x20      ottla TOOL [ARGUMENTS]                          one of: {tools}"
     )
+}
+
+#[cfg(test)]
+mod stories {
+    use super::*;
+
+    #[test]
+    fn the_name_it_is_started_under_comes_first() {
+        let check = |words: &str, expected: &str| {
+            let mut args: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+            let program = args.remove(0);
+            let chosen = match command(&program, &mut args) {
+                Command::Server => "server".to_owned(),
+                Command::Quickstart => "quickstart".to_owned(),
+                Command::Tool(name) => name,
+                Command::Help => "help".to_owned(),
+                Command::Unknown(name) => format!("no {name}"),
+            };
+            assert_eq!(format!("{chosen}({})", args.join(" ")), expected, "{words}");
+        };
+        check("/usr/bin/ottla", "server()");
+        check("ottla server a.properties", "server(a.properties)");
+        check("bin/kafka-server-start.sh a.properties --override k=v", "server(a.properties --override k=v)");
+        check("kafka-server-start a.properties", "server(a.properties)");
+        check("/opt/kafka/bin/kafka-topics.sh --list", "kafka-topics(--list)");
+        check("ottla kafka-topics.sh --list", "kafka-topics(--list)");
+        check("ottla topics --list", "kafka-topics(--list)");
+        check("kafka-nothing.sh", "no kafka-nothing()");
+        check("ottla nothing", "no nothing()");
+        check("ottla quickstart", "quickstart()");
+        check("ottla --help", "help()");
+    }
 }

@@ -8,6 +8,7 @@ mod describe_cluster;
 mod describe_configs;
 mod describe_topic_partitions;
 mod fetch;
+mod find_coordinator;
 mod init_producer_id;
 mod list_offsets;
 mod metadata;
@@ -70,6 +71,7 @@ pub(crate) fn dispatch(
         ApiKey::Fetch => fetch::begin(broker, version, body),
         ApiKey::ListOffsets => list_offsets::begin(broker, version, body),
         ApiKey::Metadata => metadata::begin(broker, caller, version, body),
+        ApiKey::FindCoordinator => find_coordinator::begin(broker, version, body),
         ApiKey::ApiVersions => api_versions::begin(broker, version, body),
         ApiKey::CreateTopics => create_topics::begin(broker, version, body),
         ApiKey::DeleteTopics => delete_topics::begin(broker, version, body),

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ottla_log::Disk;
-use ottla_log::dirs::{Checkpoint, DirError, Expected, LogDir, MetaProperties, format};
+use ottla_log::dirs::{Checkpoint, DirError, Expected, LogDir, MetaProperties};
 use ottla_log::log::{Log, LogError, Opening};
 use ottla_model::config::{BrokerConfig, TopicConfig};
 use ottla_model::{BrokerEpoch, DirectoryId, TopicId, TopicPartition, fresh_id};
 use ottla_protocol::Offset;
 use parking_lot::Mutex;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 use uuid::Uuid;
 
 use super::partitions::Partitions;
@@ -59,17 +59,15 @@ impl Storage {
             .unwrap_or_else(|| ottla_model::uuid_to_base64(fresh_id(random)));
         let mut dirs = Vec::new();
         for path in &paths {
-            if MetaProperties::read(&*disk, path)?.is_none() {
-                info!(dir = %path.display(), %cluster_id, "formatting");
-                let meta = MetaProperties {
+            let expected = Expected { cluster_id: Some(&cluster_id), node_id: config.node_id };
+            let new = || {
+                Some(MetaProperties {
                     cluster_id: cluster_id.clone(),
                     node_id: config.node_id,
                     directory_id: Some(fresh_id(random)),
-                };
-                format(&*disk, path, &meta)?;
-            }
-            let expected = Expected { cluster_id: Some(&cluster_id), node_id: config.node_id };
-            dirs.push(Dir::open(LogDir::open(disk.clone(), path, expected)?)?);
+                })
+            };
+            dirs.push(Dir::open(LogDir::open_or_format(disk.clone(), path, expected, new)?)?);
         }
         Ok(Storage {
             disk,

@@ -41,9 +41,34 @@ pub struct Expected<'a> {
 }
 
 impl LogDir {
+    /// Opens a directory that has been formatted.
     pub fn open(disk: Arc<dyn Disk>, path: &Path, expected: Expected<'_>) -> Result<LogDir, DirError> {
-        let Some(meta) = MetaProperties::read(&*disk, path)? else {
+        if MetaProperties::read(&*disk, path)?.is_none() {
             return Err(DirError::NotFormatted { dir: path.to_owned() });
+        }
+        LogDir::open_or_format(disk, path, expected, || None)
+    }
+
+    /// Opens a directory, or makes it with what `new` says if nobody has yet. The lock comes first, so that of two
+    /// that find it empty only one makes it.
+    pub fn open_or_format(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        expected: Expected<'_>,
+        new: impl FnOnce() -> Option<MetaProperties>,
+    ) -> Result<LogDir, DirError> {
+        create_durably(&*disk, path)?;
+        let lock = disk.lock(&path.join(LOCK)).map_err(|e| match e.kind() {
+            ErrorKind::WouldBlock => DirError::Locked { dir: path.to_owned() },
+            _ => DirError::Io(e),
+        })?;
+        let meta = match (MetaProperties::read(&*disk, path)?, new()) {
+            (Some(meta), _) => meta,
+            (None, None) => return Err(DirError::NotFormatted { dir: path.to_owned() }),
+            (None, Some(meta)) => {
+                meta.write(&*disk, path)?;
+                meta
+            }
         };
         if let Some(cluster_id) = expected.cluster_id.filter(|id| *id != meta.cluster_id) {
             let (dir, expected, found) = (path.to_owned(), cluster_id.to_owned(), meta.cluster_id);
@@ -53,10 +78,6 @@ impl LogDir {
             let (dir, expected, found) = (path.to_owned(), expected.node_id, meta.node_id);
             return Err(DirError::WrongNode { dir, expected, found });
         }
-        let lock = disk.lock(&path.join(LOCK)).map_err(|e| match e.kind() {
-            ErrorKind::WouldBlock => DirError::Locked { dir: path.to_owned() },
-            _ => DirError::Io(e),
-        })?;
         Ok(LogDir { disk, path: path.to_owned(), meta, _lock: lock })
     }
 

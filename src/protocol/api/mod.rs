@@ -203,6 +203,10 @@ apis! {
         on [broker], layout Some(&shape::METADATA),
         rights [Describe on Topic, Create on Cluster ("auto-creation, or"), Create on Topic ("auto-creation")],
         "tells brokers, topics, partitions and their leaders; may create topics";
+    FindCoordinator = 10, versions (0-6), flexible 3,
+        on [broker], layout Some(&shape::FIND_COORDINATOR),
+        rights [Describe on Group, Describe on TransactionalId],
+        "finds the broker that coordinates a group or transaction";
     ApiVersions = 18, versions (0-5), flexible 3,
         on [broker controller], layout BY_HAND,
         rights [],

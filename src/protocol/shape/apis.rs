@@ -124,6 +124,28 @@ pub(crate) static DELETE_TOPICS: Shapes = Shapes {
     ],
 };
 
+pub(crate) static FIND_COORDINATOR: Shapes = Shapes {
+    request: &[string("key").until(3), int8("key_type").since(1), strings("coordinator_keys").since(4)],
+    response: &[
+        int32("throttle_time_ms").since(1),
+        int16("error_code").until(3),
+        string("error_message").since(1).until(3).nullable(1),
+        int32("node_id").until(3),
+        string("host").until(3),
+        int32("port").until(3),
+        array("coordinators")
+            .of(&[
+                string("key"),
+                int32("node_id"),
+                string("host"),
+                int32("port"),
+                int16("error_code"),
+                string("error_message").nullable(4),
+            ])
+            .since(4),
+    ],
+};
+
 pub(crate) static INIT_PRODUCER_ID: Shapes = Shapes {
     request: &[
         string("transactional_id").nullable(0),

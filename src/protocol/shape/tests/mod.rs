@@ -40,6 +40,7 @@ macro_rules! by_type {
         by_type!(@match ($row.id, $direction), $call $arguments,
             ListOffsets ListOffsetsRequest ListOffsetsResponse
             Metadata MetadataRequest MetadataResponse
+            FindCoordinator FindCoordinatorRequest FindCoordinatorResponse
             CreateTopics CreateTopicsRequest CreateTopicsResponse
             DeleteTopics DeleteTopicsRequest DeleteTopicsResponse
             InitProducerId InitProducerIdRequest InitProducerIdResponse
