@@ -1,1 +1,85 @@
-//! Placeholder.
+//! The simulator: one node with its disk, its clients and all their trouble, from a seed. The lanes, the controller and
+//! the quorum are the broker's own; what is made up is the shell around them, the clock and the world.
+//!
+//! A run that breaks an invariant says with which command it can be seen again. By hand:
+//!
+//! * `SIM_SEEDS=7..8 cargo test -p ottla-sim` runs one seed, `SIM_STEPS=20000` makes it longer,
+//! * `SIM_SEEDS=0..100000 cargo test --release -p ottla-sim -- soak` runs many, for hours.
+//!
+//! It must never draw chance, time or order from anywhere but the seed.
+
+mod clients;
+mod dice;
+mod disk;
+mod invariants;
+mod mutation;
+mod node;
+mod plan;
+mod queue;
+#[cfg(test)]
+mod stories;
+mod trace;
+mod world;
+
+pub use mutation::Mutation;
+
+use std::fmt;
+
+/// One run.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    pub seed: u64,
+    /// Events with trouble; how many more it takes until everybody is done depends.
+    pub steps: u64,
+    pub mutation: Option<Mutation>,
+}
+
+/// What a run came to, to see that it was worth running.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub events: u64,
+    pub restarts: u64,
+    pub acknowledged: usize,
+    pub seen: usize,
+}
+
+/// A broken invariant, and how to see it again.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub run: Run,
+    pub invariant: &'static str,
+    pub what: String,
+    /// The last events.
+    pub trace: String,
+}
+
+impl Run {
+    /// The same run each time.
+    pub fn go(self) -> Result<Summary, Box<Failure>> {
+        // Most runs are fine: only one that is not is run again with a trace.
+        self.attempt(0).or_else(|_| self.attempt(TRACE_LINES))
+    }
+
+    fn attempt(self, trace_lines: usize) -> Result<Summary, Box<Failure>> {
+        let failure = |violation: invariants::Violation, trace: String| {
+            let invariants::Violation { invariant, what } = violation;
+            Box::new(Failure { run: self, invariant, what, trace })
+        };
+        let mut world = world::World::new(self.seed, self.mutation, trace_lines)
+            .map_err(|violation| failure(violation, String::new()))?;
+        world.run(self.steps).map_err(|violation| failure(violation, world.trace().to_string()))?;
+        let (acknowledged, seen) = world.summary();
+        Ok(Summary { events: world.steps, restarts: world.restarts, acknowledged, seen })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Run { seed, steps, .. } = self.run;
+        writeln!(f, "{}: {}", self.invariant, self.what)?;
+        writeln!(f, "the last events:\n{}", self.trace)?;
+        writeln!(f, "SIM_SEEDS={seed}..{} SIM_STEPS={steps} cargo test -p ottla-sim -- seeds", seed + 1)
+    }
+}
+
+const TRACE_LINES: usize = 60;

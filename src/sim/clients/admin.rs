@@ -1,0 +1,68 @@
+//! An admin who creates topics and now and then deletes one, one request at a time.
+
+use std::collections::BTreeMap;
+
+use ottla_core::controller::Reply;
+use ottla_model::TopicId;
+
+use super::{Around, Request};
+use crate::node::Answer;
+use crate::plan::{TOPIC_NAMES, draw_topic};
+
+/// One admin.
+#[derive(Default)]
+pub(crate) struct Admin {
+    deletes: bool,
+    under_way: BTreeMap<u64, i64>,
+}
+
+impl Admin {
+    pub fn new(deletes: bool) -> Admin {
+        Admin { deletes, under_way: BTreeMap::new() }
+    }
+
+    pub fn wake(&mut self, around: &mut Around<'_>) -> i64 {
+        self.under_way.retain(|_, at_ms| *at_ms + PATIENCE_MS > around.now_ms);
+        let Some(node) = around.node else { return 50 };
+        if !self.under_way.is_empty() || around.finishing {
+            return 50;
+        }
+        let topics: Vec<TopicId> = node.image.topics().map(|topic| topic.id).collect();
+        let some = topics.len() as u64;
+        let request = if self.deletes && some > 0 && around.dice.percent(20) {
+            let id = *around.dice.pick(&topics);
+            around.judge.metadata.deleting(id);
+            Request::DeleteTopic(id)
+        } else if some < TOPIC_NAMES {
+            Request::CreateTopic(draw_topic(around.dice))
+        } else {
+            return around.dice.between(100, 1_000);
+        };
+        let request = around.send(request);
+        self.under_way.insert(request, around.now_ms);
+        around.dice.between(20, 600)
+    }
+
+    pub fn hear(&mut self, request: u64, _answer: &Answer) {
+        self.under_way.remove(&request);
+    }
+}
+
+/// What a reply of the controller confirms, whoever asked.
+pub(crate) fn confirmed(reply: &Reply) -> (Vec<(TopicId, String)>, Vec<TopicId>) {
+    let (mut created, mut deleted) = (Vec::new(), Vec::new());
+    match reply {
+        Reply::TopicsCreated(outcomes) => {
+            let done = outcomes.iter().filter_map(|(name, o)| Some((o.as_ref().ok()?.id, name.to_string())));
+            created.extend(done);
+        }
+        Reply::TopicsDeleted(outcomes) => {
+            deleted.extend(outcomes.iter().filter(|(_, o)| o.is_ok()).map(|(id, _)| *id));
+        }
+        _ => {}
+    }
+    (created, deleted)
+}
+
+/// Then the reply is not waited for any more.
+const PATIENCE_MS: i64 = 1_000;

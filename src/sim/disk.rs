@@ -1,0 +1,159 @@
+//! The disk between the node and the memory: it counts what went wrong, so that a node may fail only for a reason, and
+//! it is where some mistakes are put back. It must never change what an honest run does.
+
+use std::io::{self, ErrorKind, IoSlice};
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ottla_log::disk::{Entry, LockGuard, MemoryDisk, OpenHow, SyncMark};
+use ottla_log::{Disk, DiskFile};
+
+use crate::mutation::Mutation;
+
+/// A watched disk.
+#[derive(Debug)]
+pub(crate) struct SimDisk {
+    memory: MemoryDisk,
+    watch: Arc<Watch>,
+    mutation: Option<Mutation>,
+}
+
+#[derive(Debug, Default)]
+struct Watch {
+    failures: AtomicU64,
+    failed_syncs: AtomicU64,
+}
+
+impl Watch {
+    fn seen<T>(&self, outcome: io::Result<T>) -> io::Result<T> {
+        let expected = |e: &io::Error| {
+            matches!(e.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::WouldBlock)
+        };
+        if outcome.as_ref().is_err_and(|e| !expected(e)) {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    fn seen_sync<T>(&self, outcome: io::Result<T>) -> io::Result<T> {
+        if outcome.is_err() {
+            self.failed_syncs.fetch_add(1, Ordering::Relaxed);
+        }
+        self.seen(outcome)
+    }
+}
+
+impl SimDisk {
+    pub fn new(memory: MemoryDisk, mutation: Option<Mutation>) -> SimDisk {
+        SimDisk { memory, watch: Arc::default(), mutation }
+    }
+
+    /// Operations that failed so far, and not because a name was there or was not.
+    pub fn failures(&self) -> u64 {
+        self.watch.failures.load(Ordering::Relaxed)
+    }
+
+    /// Syncs of files and folders among them.
+    pub fn failed_syncs(&self) -> u64 {
+        self.watch.failed_syncs.load(Ordering::Relaxed)
+    }
+
+    fn ignores_syncs_of(&self, path: &Path) -> bool {
+        match self.mutation {
+            Some(Mutation::IgnoreSync) => true,
+            Some(Mutation::IgnoreMetadataSync) => path
+                .components()
+                .any(|part| part.as_os_str().to_string_lossy().starts_with("__cluster_metadata")),
+            _ => false,
+        }
+    }
+}
+
+impl Disk for SimDisk {
+    fn open(&self, path: &Path, how: OpenHow) -> io::Result<Arc<dyn DiskFile>> {
+        let inner = self.watch.seen(self.memory.open(path, how))?;
+        let ignores_syncs = self.ignores_syncs_of(path);
+        Ok(Arc::new(SimFile { inner, watch: self.watch.clone(), ignores_syncs }))
+    }
+
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.watch.seen(self.memory.create_dir_all(dir))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        self.watch.seen(self.memory.list(dir))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.watch.seen(self.memory.rename(from, to))
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.watch.seen(self.memory.remove_file(path))
+    }
+
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.watch.seen(self.memory.remove_dir_all(dir))
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        if self.ignores_syncs_of(dir) {
+            return Ok(());
+        }
+        self.watch.seen_sync(self.memory.sync_dir(dir))
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        self.memory.exists(path)
+    }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        self.memory.free_bytes(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<LockGuard> {
+        self.watch.seen(self.memory.lock(path))
+    }
+}
+
+#[derive(Debug)]
+struct SimFile {
+    inner: Arc<dyn DiskFile>,
+    watch: Arc<Watch>,
+    ignores_syncs: bool,
+}
+
+impl DiskFile for SimFile {
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        self.watch.seen(self.inner.read_at(buf, at))
+    }
+
+    fn write_vectored_at(&self, bufs: &[IoSlice<'_>], at: u64) -> io::Result<()> {
+        self.watch.seen(self.inner.write_vectored_at(bufs, at))
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.watch.seen(self.inner.truncate(len))
+    }
+
+    fn sync_begin(&self) -> SyncMark {
+        self.inner.sync_begin()
+    }
+
+    fn sync_end(&self, mark: SyncMark) -> io::Result<()> {
+        if self.ignores_syncs {
+            return Ok(());
+        }
+        self.watch.seen_sync(self.inner.sync_end(mark))
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}

@@ -1,0 +1,87 @@
+//! A log as a reader finds it: read batch by batch through the reader's side, every checksum verified.
+
+use bytes::Bytes;
+use ottla_log::log::{Isolation, LogReader, Offsets};
+use ottla_protocol::Offset;
+use ottla_protocol::batch::{BatchHeader, DecompressLimit, batches, records, verify_crc};
+
+use super::Violation;
+use super::ledger::RecordId;
+
+/// The batches of a log.
+#[derive(Debug)]
+pub(crate) struct LogCopy {
+    pub offsets: Offsets,
+    pub batches: Vec<Copied>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Copied {
+    pub header: BatchHeader,
+    /// With their offsets, which ascend.
+    pub records: Vec<(Offset, RecordId)>,
+}
+
+impl LogCopy {
+    /// From the log start to the bound.
+    pub fn read(reader: &LogReader, upto: Isolation) -> Result<LogCopy, Violation> {
+        let offsets = reader.offsets();
+        let mut copy = LogCopy { offsets, batches: Vec::new() };
+        let mut next = offsets.log_start;
+        while next < offsets.log_end {
+            let found = read_from(reader, next, READ_BYTES, upto)?;
+            let Some(last) = found.last() else { break };
+            next = last.header.next_offset();
+            copy.batches.extend(found);
+        }
+        Ok(copy)
+    }
+
+    pub fn records(&self) -> impl Iterator<Item = (Offset, RecordId)> + '_ {
+        self.batches.iter().flat_map(|batch| batch.records.iter().copied())
+    }
+}
+
+/// What one fetch gives. The caller has checked that `from` is in range.
+pub(crate) fn read_from(
+    reader: &LogReader,
+    from: Offset,
+    max_bytes: usize,
+    upto: Isolation,
+) -> Result<Vec<Copied>, Violation> {
+    let broken = |what: String| Violation::new("a log reads back", format!("at offset {from}: {what}"));
+    let slice = reader.read(from, max_bytes, upto, true).map_err(|e| broken(e.to_string()))?;
+    let Some(range) = slice.range else { return Ok(Vec::new()) };
+    let bytes = Bytes::from(range.read().map_err(|e| broken(e.to_string()))?);
+    let mut found = Vec::new();
+    for next in batches(&bytes) {
+        let (header, batch) = next.map_err(|e| broken(e.to_string()))?;
+        found.push(copied(header, &batch).map_err(broken)?);
+    }
+    Ok(found)
+}
+
+fn copied(header: BatchHeader, batch: &Bytes) -> Result<Copied, String> {
+    if !verify_crc(batch) {
+        return Err(format!("the checksum of the batch at {} is wrong", header.base_offset));
+    }
+    let mut found = Vec::new();
+    for record in records(batch, DecompressLimit(1 << 24)).map_err(|e| e.to_string())? {
+        let record = record.map_err(|e| e.to_string())?;
+        let id = record.value.as_deref().and_then(read_id);
+        found.push((record.offset, id.ok_or("a record that no client wrote")?));
+    }
+    Ok(Copied { header, records: found })
+}
+
+/// What a record's value begins with.
+pub(crate) fn write_id(id: RecordId) -> [u8; 8] {
+    ((u64::from(id.client) << 32) | u64::from(id.number)).to_be_bytes()
+}
+
+fn read_id(value: &[u8]) -> Option<RecordId> {
+    let number = u64::from_be_bytes(value.get(..8)?.try_into().ok()?);
+    Some(RecordId { client: (number >> 32) as u32, number: number as u32 })
+}
+
+const READ_BYTES: usize = 64 << 10;

@@ -1,0 +1,24 @@
+//! Offsets are dense: from log start to log end every offset is there once (nothing is compacted in these runs).
+
+use super::copy::LogCopy;
+use super::{Verdict, Violation};
+
+pub(crate) fn check(copy: &LogCopy) -> Verdict {
+    let mut next = None;
+    for (offset, record) in copy.records() {
+        // The log may start inside a batch.
+        if next.map_or(offset > copy.offsets.log_start, |next| offset != next) {
+            let what =
+                format!("{record} at offset {offset}, where {next:?} comes next of {:?}", copy.offsets);
+            return Err(Violation::new(NAME, what));
+        }
+        next = Some(offset + 1);
+    }
+    let end = next.unwrap_or(copy.offsets.log_start);
+    if end != copy.offsets.log_end {
+        return Err(Violation::new(NAME, format!("the records end at {end}, the log at {:?}", copy.offsets)));
+    }
+    Ok(())
+}
+
+const NAME: &str = "offsets are dense";

@@ -1,0 +1,102 @@
+//! What is known of one partition: which record is at which offset, and who was told. It must never be filled from what
+//! the node says of itself, but for the ends that a crash is measured against.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use ottla_log::log::Offsets;
+use ottla_protocol::Offset;
+
+use super::copy::LogCopy;
+
+/// Who wrote a record, and its number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct RecordId {
+    pub client: u32,
+    pub number: u32,
+}
+
+impl fmt::Display for RecordId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "record {} of client {}", self.number, self.client)
+    }
+}
+
+/// What a topic was created with, as far as promises go.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Promise {
+    /// `flush.messages=1`: nothing is lost with the power either.
+    pub outlives_power: bool,
+}
+
+/// How a process ended, from the least to the worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Loss {
+    Nothing,
+    /// The process alone: what was written is still there.
+    Process,
+    /// Of what was not synced anything may be gone.
+    Power,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fact {
+    pub record: RecordId,
+    pub acknowledged: bool,
+    pub seen: bool,
+}
+
+/// One partition.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    pub promise: Promise,
+    pub facts: BTreeMap<Offset, Fact>,
+    /// Where a record is, or was before retention took it.
+    pub places: BTreeMap<RecordId, Offset>,
+    /// Who sends with sequences.
+    pub idempotent: BTreeSet<u32>,
+    /// The worst that has happened since the log was last examined.
+    pub loss: Loss,
+    /// As last seen of the process that is running, or ran.
+    pub offsets: Option<Offsets>,
+    pub recovery_point: Offset,
+    /// Records that were promised nothing have been lost: a producer may have had to begin again.
+    pub lossy: bool,
+}
+
+impl Ledger {
+    pub fn new(promise: Promise) -> Ledger {
+        Ledger {
+            promise,
+            facts: BTreeMap::new(),
+            places: BTreeMap::new(),
+            idempotent: BTreeSet::new(),
+            loss: Loss::Nothing,
+            offsets: None,
+            recovery_point: 0,
+            lossy: false,
+        }
+    }
+
+    /// Whether what was said must still be true.
+    pub fn holds(&self) -> bool {
+        self.loss < Loss::Power || self.promise.outlives_power
+    }
+
+    pub fn ended(&mut self, loss: Loss) {
+        self.loss = self.loss.max(loss);
+    }
+
+    /// The log was examined: what it does not have any more, and did not have to have, is forgotten.
+    pub fn settle(&mut self, copy: &LogCopy) {
+        let lost = self.facts.split_off(&copy.offsets.log_end);
+        self.lossy |= self.loss == Loss::Power && !self.promise.outlives_power;
+        for fact in lost.values() {
+            self.places.remove(&fact.record);
+        }
+        self.loss = Loss::Nothing;
+        // A new process may begin with another high watermark and recovery point.
+        self.offsets = None;
+        self.recovery_point = 0;
+    }
+}

@@ -1,0 +1,21 @@
+//! What a process had written outlives its death, and what was flushed outlives the power. Nobody needs to have been
+//! told: a flush that is reported done is a promise between the disk and everything built on it.
+
+use super::copy::LogCopy;
+use super::ledger::{Ledger, Loss};
+use super::{Verdict, Violation};
+
+pub(crate) fn check(ledger: &Ledger, copy: &LogCopy) -> Verdict {
+    let Some(before) = ledger.offsets else { return Ok(()) };
+    let least = match ledger.loss {
+        Loss::Nothing | Loss::Process => before.log_end,
+        Loss::Power => ledger.recovery_point,
+    };
+    if copy.offsets.log_end < least {
+        let what = format!("the log ends at {}, it had to keep {least}: {before:?}", copy.offsets.log_end);
+        return Err(Violation::new(NAME, what));
+    }
+    Ok(())
+}
+
+const NAME: &str = "written outlives a kill, flushed outlives the power";

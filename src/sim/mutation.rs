@@ -1,0 +1,33 @@
+//! Known mistakes, put back on purpose: each has a test that the simulator finds it. They sit in the simulator's own
+//! shell and disk, around the code that is simulated and never in it.
+
+/// One mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// The shell tells the lane that a flush is done when it only begins.
+    AcknowledgeBeforeFlush,
+    /// The shell tells the lane that a flush is done and never runs it.
+    SkipFlush,
+    /// The disk returns from a sync without having done it.
+    IgnoreSync,
+    /// As above, for the metadata log alone.
+    IgnoreMetadataSync,
+    /// A restart forgets what producers had sent.
+    ForgetProducers,
+    /// Every start believes that the stop before was clean.
+    TrustEveryStop,
+    /// The recovery point is checkpointed at the log end instead of where the flushes are (KAFKA-10101).
+    CheckpointLogEnd,
+    /// Consumers read up to the log end instead of the high watermark (KAFKA-9835).
+    ReadPastHighWatermark,
+    /// A restart counts producer ids from the beginning instead of asking for a new block (KIP-730).
+    RecountProducerIds,
+    /// A batch whose reply was lost is sent again under a new sequence.
+    ForgetSequences,
+    /// A failed flush is reported as done (fsyncgate).
+    HideFailedFlush,
+    /// Partitions are led under an epoch of the shell's own making (KIP-101).
+    InventEpochs,
+    /// A topic is said to be deleted before the controller has agreed.
+    ConfirmDeletionEarly,
+}

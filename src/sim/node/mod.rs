@@ -1,0 +1,195 @@
+//! One node's process: the same lanes, controller and quorum as the broker's, driven the same way by a shell that has
+//! no threads. What it wants from the world it says; it must never know the clients, the clock or what is judged.
+
+mod boot;
+mod follower;
+mod partition;
+mod requests;
+mod storage;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use ottla_core::controller::{Command, ProducerIdBlock, Reply};
+use ottla_log::dirs::Checkpoint;
+use ottla_log::log::{Appended, FlushTicket, Retired};
+use ottla_model::config::BrokerConfig;
+use ottla_model::image::Image;
+use ottla_model::{BrokerEpoch, NodeId};
+use ottla_node::controller::{Controller, Input as ControllerInput, Output as ControllerOutput};
+use ottla_node::lane::{Input, Output};
+use ottla_protocol::ErrorCode;
+
+pub(crate) use boot::BootError;
+pub(crate) use partition::{Ask, Key, Partition};
+pub(crate) use requests::{Answer, Produce};
+pub(crate) use storage::{CHECKPOINTS, DATA};
+
+use crate::dice::Dice;
+use crate::mutation::Mutation;
+use storage::Storage;
+
+/// Who waits for the controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    Shell,
+    Client(Ask),
+    /// Everybody who waits for producer ids.
+    ProducerIds,
+}
+
+/// What the process wants from the world, or tells it.
+#[derive(Debug)]
+pub(crate) enum Said {
+    Produced {
+        ask: Ask,
+        outcome: Result<Appended, ErrorCode>,
+    },
+    Answered {
+        ask: Ask,
+        answer: Answer,
+    },
+    Flush {
+        key: Key,
+        ticket: FlushTicket,
+    },
+    /// Inputs wait for a turn.
+    Waiting(Key),
+    /// The controller has said something that the follower has not heard.
+    Follow,
+    /// A new image is in force.
+    Published,
+    Offline {
+        key: Key,
+        why: String,
+    },
+    /// The process ends by itself.
+    Died(String),
+}
+
+/// A running process.
+pub(crate) struct Node {
+    me: NodeId,
+    config: Arc<BrokerConfig>,
+    storage: Storage,
+    controller: Controller<Who>,
+    /// What the controller has said and the follower has not heard yet.
+    unheard: VecDeque<ControllerOutput<Who>>,
+    pub image: Arc<Image>,
+    pub partitions: BTreeMap<Key, Partition>,
+    retired: Vec<Retired>,
+    pub epoch: BrokerEpoch,
+    ids: Option<ProducerIdBlock>,
+    ids_asked: bool,
+    waiting_for_ids: Vec<Ask>,
+    dice: Dice,
+    mutation: Option<Mutation>,
+}
+
+impl Node {
+    /// Gives a partition's lane an input.
+    pub fn submit(&mut self, key: Key, input: Input<Ask>, said: &mut Vec<Said>) {
+        if let Some(partition) = self.partitions.get_mut(&key) {
+            partition.enqueue(input);
+            if !partition.driven {
+                partition.driven = true;
+                said.push(Said::Waiting(key));
+            }
+        }
+    }
+
+    /// A turn of a partition's owner.
+    pub fn drive(&mut self, now_ms: i64, key: Key, said: &mut Vec<Said>) {
+        let Some(partition) = self.partitions.get_mut(&key) else { return };
+        for output in partition.drive(now_ms) {
+            match output {
+                Output::Reply { token, outcome } => {
+                    said.push(Said::Produced {
+                        ask: token,
+                        outcome: outcome.map_err(|refused| refused.code),
+                    });
+                }
+                Output::Flush(ticket) => said.push(Said::Flush { key, ticket }),
+                Output::Advanced => {}
+                Output::Retire(retired) => self.retired.extend(retired),
+                Output::Offline(why) => {
+                    partition.offline = true;
+                    said.push(Said::Offline { key, why });
+                }
+            }
+        }
+    }
+
+    /// `keep_house`: files whose time has come, and what `flush.ms` asks.
+    pub fn sweep(&mut self, now_ms: i64, said: &mut Vec<Said>) {
+        let (due, later): (Vec<_>, Vec<_>) =
+            self.retired.drain(..).partition(|retired| retired.due_ms <= now_ms);
+        self.retired = later;
+        for retired in due {
+            // The next start removes what is left.
+            let _ = retired.run();
+        }
+        self.storage.remove_due(now_ms);
+        self.tick(true, said);
+    }
+
+    pub fn tick(&mut self, only_timed_flushes: bool, said: &mut Vec<Said>) {
+        let due = |p: &Partition| !only_timed_flushes || p.config.flush_ms < i64::MAX;
+        let keys: Vec<Key> = self.partitions.iter().filter(|(_, p)| due(p)).map(|(key, _)| *key).collect();
+        keys.into_iter().for_each(|key| self.submit(key, Input::Tick, said));
+    }
+
+    pub fn checkpoint(&mut self, which: Checkpoint) {
+        self.storage.checkpoint(which, self.partitions.values().filter_map(Partition::log));
+    }
+
+    /// A turn of the controller's thread.
+    pub fn command(&mut self, now_ms: i64, who: Who, command: Command, said: &mut Vec<Said>) {
+        let mut out = Vec::new();
+        let outcome =
+            self.controller.step(now_ms, ControllerInput::Command { token: who, command }, &mut out);
+        if let Err(error) = outcome {
+            return said.push(Said::Died(error.to_string()));
+        }
+        let quiet = self.unheard.is_empty();
+        self.unheard.extend(out);
+        if quiet && !self.unheard.is_empty() {
+            said.push(Said::Follow);
+        }
+    }
+
+    /// A turn of the follower's thread: one thing that the controller has said.
+    pub fn follow(&mut self, now_ms: i64, said: &mut Vec<Said>) {
+        match self.unheard.pop_front() {
+            None => return,
+            Some(ControllerOutput::Published(image)) => {
+                self.apply(now_ms, image, said);
+                said.push(Said::Published);
+            }
+            Some(ControllerOutput::Reply { token: Who::Client(ask), reply }) => {
+                said.push(Said::Answered { ask, answer: Answer::Controller(reply) });
+            }
+            Some(ControllerOutput::Reply { token: Who::ProducerIds, reply }) => self.stock(&reply, said),
+            Some(ControllerOutput::Reply { token: Who::Shell, .. }) => {}
+        }
+        if !self.unheard.is_empty() {
+            said.push(Said::Follow);
+        }
+    }
+
+    /// Whether everything that the controller said was heard.
+    pub fn has_followed(&self) -> bool {
+        self.unheard.is_empty()
+    }
+
+    fn stock(&mut self, reply: &Reply, said: &mut Vec<Said>) {
+        self.ids_asked = false;
+        if let Reply::ProducerIds(Ok(block)) = reply {
+            self.ids = Some(*block);
+        }
+        for ask in std::mem::take(&mut self.waiting_for_ids) {
+            let answer = Answer::ProducerId(self.next_id().ok_or(ErrorCode::CoordinatorLoadInProgress));
+            said.push(Said::Answered { ask, answer });
+        }
+    }
+}

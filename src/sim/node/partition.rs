@@ -1,0 +1,94 @@
+//! One partition and the inputs that wait for its lane, as the broker's combining ownership has it: whoever comes finds
+//! the lane free and takes all inputs that are there. It must never look into an input's meaning.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use ottla_log::log::{Log, LogReader};
+use ottla_model::config::TopicConfig;
+use ottla_model::{TopicId, TopicPartition};
+use ottla_node::lane::{Input, Lane, Output};
+use ottla_protocol::{ErrorCode, LeaderEpoch};
+
+/// Topic id and index.
+pub(crate) type Key = (TopicId, i32);
+
+/// Finds the client that waits for a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ask {
+    pub client: usize,
+    pub request: u64,
+}
+
+/// A partition that this node leads.
+pub(crate) struct Partition {
+    pub id: TopicPartition,
+    pub reader: Arc<LogReader>,
+    /// What producers' batches are checked against.
+    pub config: Arc<TopicConfig>,
+    pub leader_epoch: LeaderEpoch,
+    queue: VecDeque<Input<Ask>>,
+    /// None once the partition is closed or deleted.
+    lane: Option<Lane<Ask>>,
+    /// Somebody is about to take a turn.
+    pub driven: bool,
+    pub offline: bool,
+}
+
+impl Partition {
+    pub fn new(id: TopicPartition, lane: Lane<Ask>) -> Partition {
+        Partition {
+            id,
+            reader: lane.reader(),
+            config: lane.config().clone(),
+            leader_epoch: lane.leader_epoch(),
+            queue: VecDeque::new(),
+            lane: Some(lane),
+            driven: false,
+            offline: false,
+        }
+    }
+
+    pub fn enqueue(&mut self, input: Input<Ask>) {
+        match &input {
+            Input::Lead(leadership) => self.leader_epoch = leadership.epoch,
+            Input::Configure(config) => self.config = config.clone(),
+            Input::Append(_) | Input::Flushed { .. } | Input::Tick => {}
+        }
+        self.queue.push_back(input);
+    }
+
+    /// One turn with all that waits.
+    pub fn drive(&mut self, now_ms: i64) -> Vec<Output<Ask>> {
+        let mut out = Vec::new();
+        self.driven = false;
+        let inputs = std::mem::take(&mut self.queue);
+        match &mut self.lane {
+            Some(lane) if !inputs.is_empty() => lane.step(now_ms, inputs, &mut out),
+            _ => self.queue = inputs,
+        }
+        out
+    }
+
+    pub fn log(&self) -> Option<&Log> {
+        self.lane.as_ref().map(Lane::log)
+    }
+
+    /// Ends the lane and gives back its log; what waits is refused.
+    pub fn close(&mut self) -> (Option<Log>, Vec<(Ask, ErrorCode)>) {
+        let mut out = Vec::new();
+        let log = self.lane.take().map(|lane| lane.into_log(&mut out));
+        let held = out.into_iter().filter_map(|output| match output {
+            Output::Reply { token, outcome } => Some((token, outcome.err().map(|r| r.code))),
+            _ => None,
+        });
+        let mut refused: Vec<_> =
+            held.map(|(token, code)| (token, code.unwrap_or(ErrorCode::NotLeaderOrFollower))).collect();
+        for input in self.queue.drain(..) {
+            if let Input::Append(append) = input {
+                refused.push((append.token, ErrorCode::NotLeaderOrFollower));
+            }
+        }
+        (log, refused)
+    }
+}

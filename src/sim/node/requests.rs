@@ -1,0 +1,91 @@
+//! What clients ask of the node. Batches are checked here, outside the lanes, as the broker does. It must never answer
+//! before an owner has.
+
+use bytes::Bytes;
+use ottla_core::controller::{Command, ProducerIdBlock, Reply};
+use ottla_core::partition::Acks;
+use ottla_log::check::{Origin, Rules, check};
+use ottla_model::TopicId;
+use ottla_node::lane::{Append, Input};
+use ottla_protocol::{ErrorCode, ProducerId};
+
+use super::{Ask, Key, Node, Said, Who};
+use crate::mutation::Mutation;
+
+/// One partition's batch.
+#[derive(Clone, Debug)]
+pub(crate) struct Produce {
+    pub key: Key,
+    pub records: Bytes,
+    pub acks: Acks,
+    pub timeout_ms: i64,
+}
+
+/// The reply to anything but a Produce.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    Controller(Reply),
+    ProducerId(Result<ProducerId, ErrorCode>),
+}
+
+impl Node {
+    pub fn produce(&mut self, now_ms: i64, ask: Ask, produce: Produce, said: &mut Vec<Said>) {
+        match self.checked(now_ms, ask, &produce) {
+            Ok(append) => self.submit(produce.key, Input::Append(append), said),
+            Err(code) => said.push(Said::Produced { ask, outcome: Err(code) }),
+        }
+    }
+
+    fn checked(&self, now_ms: i64, ask: Ask, produce: &Produce) -> Result<Append<Ask>, ErrorCode> {
+        let partition = self.partitions.get(&produce.key).ok_or_else(|| self.missing(produce.key))?;
+        let rules = Rules {
+            partition: &partition.id,
+            topic: &partition.config,
+            origin: Origin::Client,
+            now_ms,
+            produce_version: 12,
+        };
+        let mut batches = check(produce.records.clone(), &rules).map_err(|rejected| rejected.code)?;
+        let batch = batches.pop().ok_or(ErrorCode::InvalidRecord)?;
+        let checked_against = partition.config.clone();
+        let deadline_ms = now_ms + produce.timeout_ms;
+        Ok(Append { token: ask, batch, acks: produce.acks, checked_against, deadline_ms })
+    }
+
+    fn missing(&self, (topic, index): Key) -> ErrorCode {
+        let known = self.image.topic_by_id(topic).is_some_and(|t| t.partitions.contains_key(&index));
+        if known { ErrorCode::NotLeaderOrFollower } else { ErrorCode::UnknownTopicOrPartition }
+    }
+
+    pub fn init_producer_id(&mut self, now_ms: i64, ask: Ask, said: &mut Vec<Said>) {
+        if let Some(id) = self.next_id() {
+            return said.push(Said::Answered { ask, answer: Answer::ProducerId(Ok(id)) });
+        }
+        // Whoever comes meanwhile waits for that same block.
+        self.waiting_for_ids.push(ask);
+        if !self.ids_asked {
+            self.ids_asked = true;
+            let command = Command::AllocateProducerIds { broker: self.me, epoch: self.epoch };
+            self.command(now_ms, Who::ProducerIds, command, said);
+        }
+    }
+
+    pub(super) fn next_id(&mut self) -> Option<ProducerId> {
+        if self.mutation == Some(Mutation::RecountProducerIds) && self.ids.is_none() {
+            self.ids = Some(ProducerIdBlock { first: 0, len: 1_000 });
+        }
+        let block = self.ids.take().filter(|block| block.len > 0)?;
+        self.ids = Some(ProducerIdBlock { first: block.first + 1, len: block.len - 1 });
+        Some(ProducerId(block.first))
+    }
+
+    /// `None` if there is no such topic.
+    pub fn delete_topic(&mut self, now_ms: i64, ask: Ask, id: TopicId, said: &mut Vec<Said>) {
+        if self.mutation == Some(Mutation::ConfirmDeletionEarly) {
+            let reply = Reply::TopicsDeleted(vec![(id, Ok(()))]);
+            return said.push(Said::Answered { ask, answer: Answer::Controller(reply) });
+        }
+        let command = Command::DeleteTopics { topics: vec![id] };
+        self.command(now_ms, Who::Client(ask), command, said);
+    }
+}

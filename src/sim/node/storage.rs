@@ -1,0 +1,137 @@
+//! The node's one log directory, used as the broker's shell uses it: formatted once, swept, checkpointed while it runs,
+//! marked clean when it stops. It must never know who leads what.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ottla_log::Disk;
+use ottla_log::dirs::{Checkpoint, DirError, Expected, LogDir, MetaProperties, format};
+use ottla_log::log::{Log, LogError, Opening, Recovery};
+use ottla_model::config::TopicConfig;
+use ottla_model::{BrokerEpoch, DirectoryId, NodeId, TopicId, TopicPartition, fresh_id};
+use ottla_protocol::Offset;
+
+use crate::dice::Dice;
+use crate::mutation::Mutation;
+
+pub(crate) type Offsets = BTreeMap<TopicPartition, Offset>;
+
+/// The directory, locked for as long as this lives.
+pub(crate) struct Storage {
+    disk: Arc<dyn Disk>,
+    held: LogDir,
+    pub id: DirectoryId,
+    clean: bool,
+    recovery_points: Offsets,
+    log_starts: Offsets,
+    written: [Option<Offsets>; 3],
+    leaving: Vec<(PathBuf, i64)>,
+    mutation: Option<Mutation>,
+}
+
+impl Storage {
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        me: NodeId,
+        dice: &mut Dice,
+        mutation: Option<Mutation>,
+    ) -> Result<Storage, DirError> {
+        let path = Path::new(DATA);
+        let mut random = || (u128::from(dice.number()) << 64) | u128::from(dice.number());
+        if MetaProperties::read(&*disk, path)?.is_none() {
+            let directory_id = Some(fresh_id(&mut random));
+            let meta = MetaProperties { cluster_id: "simulated".into(), node_id: me, directory_id };
+            format(&*disk, path, &meta)?;
+        }
+        let expected = Expected { cluster_id: Some("simulated"), node_id: me };
+        let mut held = LogDir::open(disk.clone(), path, expected)?;
+        let id = held.adopt_id(fresh_id(&mut random))?;
+        held.sweep(&held.folders()?)?;
+        // A damaged checkpoint is one that says nothing: recovery reads more.
+        let recovery_points = held.checkpoint(Checkpoint::RecoveryPoint).unwrap_or_default();
+        let log_starts = held.checkpoint(Checkpoint::LogStart).unwrap_or_default();
+        let clean = held.take_clean()?.is_some() || mutation == Some(Mutation::TrustEveryStop);
+        let (written, leaving) = (Default::default(), Vec::new());
+        Ok(Storage { disk, held, id, clean, recovery_points, log_starts, written, leaving, mutation })
+    }
+
+    pub fn open_log(
+        &self,
+        id: &TopicPartition,
+        topic_id: TopicId,
+        config: Arc<TopicConfig>,
+        now_ms: i64,
+        jitter_seed: u64,
+    ) -> Result<(Log, Recovery), LogError> {
+        let forgets = self.mutation == Some(Mutation::ForgetProducers);
+        Log::open(Opening {
+            disk: self.disk.clone(),
+            dir: self.held.path().join(id.to_string()),
+            partition: id.clone(),
+            topic_id: Some(topic_id),
+            config,
+            clean_shutdown: self.clean,
+            recovery_point: self.recovery_points.get(id).copied().unwrap_or(0),
+            log_start: self.log_starts.get(id).copied().unwrap_or(0),
+            now_ms,
+            producer_id_expiration_ms: if forgets { -1 } else { PRODUCER_ID_EXPIRATION_MS },
+            jitter_seed,
+        })
+    }
+
+    pub fn remove_later(&mut self, folder: PathBuf, due_ms: i64) {
+        self.leaving.push((folder, due_ms));
+    }
+
+    pub fn remove_due(&mut self, now_ms: i64) {
+        let (due, later): (Vec<_>, Vec<_>) =
+            self.leaving.drain(..).partition(|(_, due_ms)| *due_ms <= now_ms);
+        self.leaving = later;
+        for (folder, _) in due {
+            // The next start sweeps what cannot be removed now.
+            let _ = self.disk.remove_dir_all(&folder);
+        }
+    }
+
+    /// False when the file could not be written.
+    pub fn checkpoint<'a>(&mut self, which: Checkpoint, logs: impl Iterator<Item = &'a Log>) -> bool {
+        let lies = self.mutation == Some(Mutation::CheckpointLogEnd);
+        let at = |log: &Log| match which {
+            Checkpoint::RecoveryPoint if lies => log.log_end_offset(),
+            Checkpoint::RecoveryPoint => log.recovery_point(),
+            Checkpoint::LogStart => log.log_start_offset(),
+            Checkpoint::HighWatermark | Checkpoint::Cleaner => log.high_watermark(),
+        };
+        let offsets: Offsets = logs.map(|log| (log.partition().clone(), at(log))).collect();
+        let slot = &mut self.written[CHECKPOINTS.iter().position(|known| *known == which).unwrap_or(0)];
+        if slot.as_ref() == Some(&offsets) || (slot.is_none() && offsets.is_empty()) {
+            return true;
+        }
+        let written = self.held.write_checkpoint(which, &offsets).is_ok();
+        if written {
+            *slot = Some(offsets);
+        }
+        written
+    }
+
+    /// The end of a clean stop.
+    pub fn close(&mut self, closed: &[Log], all_closed: bool, epoch: BrokerEpoch) {
+        let mut whole = all_closed;
+        for which in CHECKPOINTS {
+            whole &= self.checkpoint(which, closed.iter());
+        }
+        if whole {
+            // Without the mark the next start reads more.
+            let _ = self.held.mark_clean(epoch);
+        }
+    }
+}
+
+/// Those that a start or its operator reads, in the order in which a stop writes them.
+pub(crate) const CHECKPOINTS: [Checkpoint; 3] =
+    [Checkpoint::RecoveryPoint, Checkpoint::LogStart, Checkpoint::HighWatermark];
+/// Where everything is.
+pub(crate) const DATA: &str = "/data";
+/// Longer than any run: what a producer sent is known for as long as it matters.
+const PRODUCER_ID_EXPIRATION_MS: i64 = 7 * 24 * 3_600_000;

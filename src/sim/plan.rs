@@ -1,0 +1,121 @@
+//! What a seed draws before its run begins: who takes part, how topics look, and what may go wrong. Each run has a few
+//! kinds of trouble only: with all of them at once nothing else would ever happen.
+
+use ottla_core::controller::NewTopic;
+
+use crate::dice::Dice;
+
+/// One run's shape.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub idempotent_producers: usize,
+    pub plain_producers: usize,
+    pub consumers: usize,
+    pub troubles: Vec<Trouble>,
+    /// Between two troubles.
+    pub trouble_every_ms: i64,
+    /// How long a flush takes, usually.
+    pub flush_ms_max: i64,
+    /// One flush in a hundred takes this long.
+    pub slow_flush_ms: i64,
+    pub retention_every_ms: i64,
+    pub checkpoint_every_ms: i64,
+    pub deletes_topics: bool,
+    pub short_reads: bool,
+}
+
+/// What may go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    Kill,
+    /// Inside whatever is being done, at some operation on the disk.
+    KillInside,
+    LosePower,
+    LosePowerInside,
+    StopCleanly,
+    FailWrite,
+    FailSync,
+    /// Renames, creations, removals, syncs of folders.
+    FailNames,
+    FillDisk,
+    /// The kernel writes back by itself: unsynced is not always lost.
+    WriteBack,
+}
+
+impl Trouble {
+    pub const ALL: [Trouble; 10] = [
+        Trouble::Kill,
+        Trouble::KillInside,
+        Trouble::LosePower,
+        Trouble::LosePowerInside,
+        Trouble::StopCleanly,
+        Trouble::FailWrite,
+        Trouble::FailSync,
+        Trouble::FailNames,
+        Trouble::FillDisk,
+        Trouble::WriteBack,
+    ];
+}
+
+impl Plan {
+    pub fn draw(dice: &mut Dice) -> Plan {
+        let mut troubles: Vec<Trouble> = Trouble::ALL.into_iter().filter(|_| dice.percent(35)).collect();
+        if troubles.is_empty() {
+            troubles.push(*dice.pick(&[Trouble::Kill, Trouble::LosePower]));
+        }
+        Plan {
+            idempotent_producers: dice.between(1, 3) as usize,
+            plain_producers: dice.between(0, 2) as usize,
+            consumers: dice.between(1, 2) as usize,
+            troubles,
+            trouble_every_ms: *dice.pick(&[200, 600, 2_000]),
+            flush_ms_max: *dice.pick(&[1, 5, 40]),
+            slow_flush_ms: *dice.pick(&[50, 3_000]),
+            retention_every_ms: *dice.pick(&[300, 2_000]),
+            checkpoint_every_ms: *dice.pick(&[100, 700, 10_000]),
+            deletes_topics: dice.percent(40),
+            short_reads: dice.percent(10),
+        }
+    }
+}
+
+/// A topic as an admin would ask for it.
+pub(crate) fn draw_topic(dice: &mut Dice) -> NewTopic {
+    let name = format!("t{}", dice.below(TOPIC_NAMES));
+    let mut configs = Vec::new();
+    let mut set = |key: &str, value: i64| configs.push((key.to_owned(), Some(value.to_string())));
+    match dice.below(4) {
+        0 | 1 => set("flush.messages", 1),
+        2 => set("flush.messages", 10),
+        _ => {}
+    }
+    if dice.percent(70) {
+        set("internal.segment.bytes", *dice.pick(&[600, 2_000, 10_000]));
+    }
+    if dice.percent(25) {
+        set("segment.ms", *dice.pick(&[300, 2_000]));
+    }
+    if dice.percent(20) {
+        set("flush.ms", *dice.pick(&[100, 1_000]));
+    }
+    if dice.percent(25) {
+        set("retention.ms", *dice.pick(&[1_000, 5_000]));
+    }
+    if dice.percent(15) {
+        set("retention.bytes", *dice.pick(&[1_000, 8_000]));
+    }
+    if dice.percent(30) {
+        set("file.delete.delay.ms", *dice.pick(&[1, 500]));
+    }
+    if dice.percent(30) {
+        set("index.interval.bytes", *dice.pick(&[1, 200]));
+    }
+    if dice.percent(25) {
+        configs.push(("message.timestamp.type".to_owned(), Some("LogAppendTime".to_owned())));
+    }
+    let partitions = dice.between(1, 2) as i32;
+    NewTopic { name: name.into(), partitions, replication_factor: 1, assignments: Vec::new(), configs }
+}
+
+/// Few, so that names come back.
+pub(crate) const TOPIC_NAMES: u64 = 3;
