@@ -94,7 +94,8 @@ impl Active {
             return Err(segment.corrupt(next, Stopped::Invalid { position: size, what }));
         }
         if size > 0 {
-            let first = segment.scan(0, size, WALK_BYTES).next().map_err(|e| segment.corrupt(segment.base, e))?;
+            let first =
+                segment.scan(0, size, WALK_BYTES).next().map_err(|e| segment.corrupt(segment.base, e))?;
             active.first_timestamp = first.map(|found| found.header.max_timestamp);
         }
         (active.size, active.since_index) = (size, size - from);

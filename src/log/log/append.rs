@@ -17,8 +17,8 @@ use super::producers::{Change, Incoming, Origin, Producer, Verdict};
 use super::segment::Segment;
 use super::txn_index::AbortedTxn;
 use super::{Guard, Log};
-use crate::check::{Origin as From, Rules, check};
 use crate::CheckedBatch;
+use crate::check::{Origin as From, Rules, check};
 
 /// One appended batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,26 +157,18 @@ impl Log {
         };
         let known = batches.iter().take_while(|b| b.header.partition_leader_epoch <= leader_epoch.0).count();
         batches.truncate(known);
-        let restarted = self.starts_inside(&batches);
-        if let Some(base) = restarted {
+        if let Some(base) = self.starts_inside(&batches) {
             self.truncate_fully(base, now_ms)?;
         }
         if let Err(refused) = self.check_order(&batches) {
             return Ok(Err(refused));
         }
-        let mut outcome = self.follow(&batches, now_ms);
-        if restarted.is_some()
-            && let Err(e) = self.active.segment.log.sync()
-        {
-            self.go_offline();
-            outcome = Err(io_error("syncing a segment")(e).into());
-        }
+        let outcome = self.follow(&batches, now_ms);
         self.publish();
         outcome.map(Ok)
     }
 
-    /// The leader's log starts in the middle of a batch, which it sends whole: an empty log begins there, too. The
-    /// recovery point goes back, and its checkpoint does not know: what is appended must be on disk at once.
+    /// The leader's log starts in the middle of a batch, which it sends whole: an empty log begins there, too.
     fn starts_inside(&self, batches: &[CheckedBatch]) -> Option<Offset> {
         let first = batches.first()?.header;
         let inside = (0..self.log_end).contains(&first.base_offset) && first.last_offset() >= self.log_end;
@@ -187,7 +179,8 @@ impl Log {
         let mut group = self.group(batches.len());
         for batch in batches {
             let header = batch.header;
-            let epoch = EpochStart { epoch: LeaderEpoch(header.partition_leader_epoch), offset: header.base_offset };
+            let epoch =
+                EpochStart { epoch: LeaderEpoch(header.partition_leader_epoch), offset: header.base_offset };
             let planned = self.plan_follow(batch, epoch, now_ms, &mut group);
             if let Err(e) = planned {
                 group.abandon(self);
@@ -196,7 +189,10 @@ impl Log {
         }
         self.write(&mut group)?;
         Ok(Followed {
-            offsets: batches.first().zip(batches.last()).map(|(f, l)| (f.header.base_offset, l.header.last_offset())),
+            offsets: batches
+                .first()
+                .zip(batches.last())
+                .map(|(f, l)| (f.header.base_offset, l.header.last_offset())),
             bytes: batches.iter().map(CheckedBatch::size_in_bytes).sum(),
         })
     }
@@ -216,7 +212,12 @@ impl Log {
             false => None,
             true => {
                 let marker = marker(&header, &batch_bytes(batch), 0);
-                match self.producers.judge(&Incoming { header, marker, origin: Origin::Replication, guard: None }) {
+                match self.producers.judge(&Incoming {
+                    header,
+                    marker,
+                    origin: Origin::Replication,
+                    guard: None,
+                }) {
                     Ok(Verdict::New(change)) => Some(change),
                     // The leader's word counts; only clients are refused.
                     Ok(Verdict::Duplicate(_)) | Err(_) => None,
@@ -232,7 +233,8 @@ impl Log {
         for CheckedBatch { header, .. } in batches {
             if header.base_offset < next || header.last_offset() < header.base_offset {
                 let (base, last) = (header.base_offset, header.last_offset());
-                let message = format!("Unexpected batch with offsets {base} to {last}, expected {next} or later");
+                let message =
+                    format!("Unexpected batch with offsets {base} to {last}, expected {next} or later");
                 return Err(Refused::new(ErrorCode::InvalidRecord, message));
             }
             next = header.next_offset();
@@ -279,7 +281,11 @@ impl Log {
             Ok(Some(Verdict::New(change))) => Some(change),
             Ok(None) => None,
         };
-        self.add(Planned { header, head: header.to_bytes(), body: append.batch.body(), change }, now_ms, group)?;
+        self.add(
+            Planned { header, head: header.to_bytes(), body: append.batch.body(), change },
+            now_ms,
+            group,
+        )?;
         Ok(Ok(Appended {
             base_offset: header.base_offset,
             last_offset: header.last_offset(),
@@ -319,7 +325,8 @@ impl Log {
     ) -> Result<(), AppendError> {
         let header = planned.header;
         let rolls = |log: &Log, fill: &Fill| {
-            fill.must_roll(&header, now_ms, &log.config) || !log.active.segment.can_index(header.last_offset())
+            fill.must_roll(&header, now_ms, &log.config)
+                || !log.active.segment.can_index(header.last_offset())
         };
         if rolls(self, &group.fill) {
             self.write(group)?;
@@ -373,10 +380,12 @@ impl Log {
     }
 
     fn write_bytes(&self, planned: &[Planned<'_>]) -> io::Result<()> {
-        let slices = planned.iter().flat_map(|p| [IoSlice::new(&p.head), IoSlice::new(p.body)]).collect::<Vec<_>>();
+        let slices =
+            planned.iter().flat_map(|p| [IoSlice::new(&p.head), IoSlice::new(p.body)]).collect::<Vec<_>>();
         let segment = &self.active.segment;
         segment.log.write_vectored_at(&slices, self.active.size)?;
-        let aborted = planned.iter().filter_map(|p| p.change.and_then(|change| change.ended)).find(|e| e.aborted);
+        let aborted =
+            planned.iter().filter_map(|p| p.change.and_then(|change| change.ended)).find(|e| e.aborted);
         if let Some(ended) = aborted {
             let last_stable = self.producers.last_stable_with(&ended);
             let (producer_id, first_offset) = (ended.producer_id, ended.first_offset);

@@ -59,7 +59,8 @@ impl Epochs {
         if !start.epoch.is_some() || start.offset < 0 || !news {
             return false;
         }
-        let keep = self.starts.iter().take_while(|s| s.epoch < start.epoch && s.offset < start.offset).count();
+        let keep =
+            self.starts.iter().take_while(|s| s.epoch < start.epoch && s.offset < start.offset).count();
         self.starts.truncate(keep);
         self.starts.push(start);
         self.changed();
@@ -110,7 +111,11 @@ impl Epochs {
 }
 
 /// The largest epoch not above `epoch`, and where the next one begins; `(NONE, -1)` where that is unknown.
-pub(super) fn end_offset(starts: &[EpochStart], epoch: LeaderEpoch, log_end: Offset) -> (LeaderEpoch, Offset) {
+pub(super) fn end_offset(
+    starts: &[EpochStart],
+    epoch: LeaderEpoch,
+    log_end: Offset,
+) -> (LeaderEpoch, Offset) {
     let unknown = (LeaderEpoch::NONE, -1);
     let Some(latest) = starts.last() else { return unknown };
     if epoch == latest.epoch {
@@ -145,7 +150,8 @@ fn parse(bytes: &[u8]) -> Option<Starts> {
     let mut starts = Starts::new();
     for line in lines {
         let (epoch, offset) = line.trim().split_once(char::is_whitespace)?;
-        let start = EpochStart { epoch: LeaderEpoch(epoch.parse().ok()?), offset: offset.trim().parse().ok()? };
+        let start =
+            EpochStart { epoch: LeaderEpoch(epoch.parse().ok()?), offset: offset.trim().parse().ok()? };
         let rises = starts.last().is_none_or(|last| last.epoch < start.epoch && last.offset < start.offset);
         if !start.epoch.is_some() || start.offset < 0 || !rises {
             return None;
@@ -167,7 +173,12 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(what: &str, starts: &[(i32, Offset)], change: impl FnOnce(&mut Epochs), expected: &[(i32, Offset)]) {
+    fn check(
+        what: &str,
+        starts: &[(i32, Offset)],
+        change: impl FnOnce(&mut Epochs),
+        expected: &[(i32, Offset)],
+    ) {
         let mut epochs = epochs(starts);
         change(&mut epochs);
         let now = epochs.starts.iter().map(|s| (s.epoch.0, s.offset)).collect::<Vec<_>>();
@@ -209,7 +220,9 @@ mod tests {
     #[test]
     fn the_end_of_an_epoch_is_where_the_next_begins() {
         let all = epochs(&[(1, 5), (3, 10), (4, 20)]);
-        for (asked, expected) in [(-1, (-1, -1)), (0, (0, 5)), (1, (1, 10)), (2, (1, 10)), (3, (3, 20)), (4, (4, 99))] {
+        for (asked, expected) in
+            [(-1, (-1, -1)), (0, (0, 5)), (1, (1, 10)), (2, (1, 10)), (3, (3, 20)), (4, (4, 99))]
+        {
             let (epoch, offset) = end_offset(&all.starts, LeaderEpoch(asked), 99);
             assert_eq!((epoch.0, offset), expected, "{asked}");
         }
@@ -224,7 +237,9 @@ mod tests {
         assert_eq!(text(&[]), "0\n0\n");
         assert_eq!(parse(text(&all).as_bytes()), Some(all));
         assert_eq!(parse(b""), Some(vec![]));
-        for wrong in ["1\n0\n", "0\n2\n0 0\n", "0\n1\n0\n", "0\n1\nx 0\n", "0\n2\n3 10\n0 0\n", "0\n1\n-1 0\n", "0"] {
+        for wrong in
+            ["1\n0\n", "0\n2\n0 0\n", "0\n1\n0\n", "0\n1\nx 0\n", "0\n2\n3 10\n0 0\n", "0\n1\n-1 0\n", "0"]
+        {
             assert_eq!(parse(wrong.as_bytes()), None, "{wrong:?}");
         }
     }

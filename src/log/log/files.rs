@@ -60,11 +60,13 @@ impl Name {
             return None;
         }
         let offset = digits.parse().ok()?;
-        let (suffix, stage) = [(DELETED, Stage::Deleted), (".cleaned", Stage::Cleaned), (".swap", Stage::Swap)]
-            .iter()
-            .find_map(|&(tail, stage)| Some((suffix.strip_suffix(tail)?, stage)))
-            .unwrap_or((suffix, Stage::Live));
-        let kind = Kind::OF_SEGMENT.into_iter().chain([Kind::Snapshot]).find(|kind| kind.suffix() == suffix)?;
+        let (suffix, stage) =
+            [(DELETED, Stage::Deleted), (".cleaned", Stage::Cleaned), (".swap", Stage::Swap)]
+                .iter()
+                .find_map(|&(tail, stage)| Some((suffix.strip_suffix(tail)?, stage)))
+                .unwrap_or((suffix, Stage::Live));
+        let kind =
+            Kind::OF_SEGMENT.into_iter().chain([Kind::Snapshot]).find(|kind| kind.suffix() == suffix)?;
         Some(Name { offset, kind, stage })
     }
 }

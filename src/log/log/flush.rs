@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ottla_protocol::Offset;
 
+use super::Log;
 use super::error::LogError;
 use super::segment::Segment;
-use super::Log;
 use crate::disk::SyncMark;
 use crate::{Disk, DiskFile};
 
@@ -158,12 +158,15 @@ impl Log {
         unflushed.parent_changed = false;
         // What stays is taken along by a later ticket, some of it once more.
         unflushed.sealed.retain(|sealed| sealed.end > ticket.covers || sealed.file > ticket.files);
-        unflushed.snapshots.retain(|snapshot| snapshot.offset > ticket.covers || snapshot.file > ticket.files);
+        unflushed
+            .snapshots
+            .retain(|snapshot| snapshot.offset > ticket.covers || snapshot.file > ticket.files);
         // A segment sealed meanwhile may end where the ticket does, with indexes that it did not cover: wholly below the
         // recovery point they would be believed.
         let doubtful = unflushed.sealed.iter().map(|sealed| sealed.end - 1).min().unwrap_or(Offset::MAX);
         self.recovery_point = self.recovery_point.max(ticket.covers.min(self.log_end).min(doubtful));
         unflushed.last_flush_ms = self.told_ms;
+        self.lowered.reached(self.disk.as_ref(), self.recovery_point);
     }
 
     /// Records appended since the recovery point.

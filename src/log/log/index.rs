@@ -295,7 +295,11 @@ mod tests {
             for target in [0, 5, 10, 11, 499, 500, 9_999, 10_000, 19_990, 29_990, 60_000] {
                 let expected = entries.checked_sub(1).map(|last| last.min(target / 10));
                 let found = index.floor(|e| e.relative <= target).unwrap();
-                assert_eq!(found.map(|e| e.relative / 10), expected, "{target} of {entries}, {written} written");
+                assert_eq!(
+                    found.map(|e| e.relative / 10),
+                    expected,
+                    "{target} of {entries}, {written} written"
+                );
             }
             assert_eq!(index.last().unwrap().map(|e| e.position / 1000), entries.checked_sub(1));
         }

@@ -13,6 +13,7 @@ mod files;
 mod flush;
 mod index;
 mod leftovers;
+mod lowered;
 mod marker;
 mod open;
 mod partition_metadata;
@@ -53,6 +54,7 @@ use active::Active;
 use epochs::{EpochStart, Epochs};
 use error::io;
 use flush::Unflushed;
+use lowered::Lowered;
 use producers::Producers;
 use published::{Mark, Position, State};
 use segment::Segment;
@@ -81,6 +83,7 @@ pub struct Log {
     snapshots: Snapshots,
     epochs: Epochs,
     unflushed: Unflushed,
+    lowered: Lowered,
     generation: u64,
     /// The latest time that a caller said.
     told_ms: i64,
@@ -277,7 +280,11 @@ impl Log {
             index.and_then(|file| file.sync()).map_err(io("syncing an index"))?;
         }
         if !segment.txn_index.is_empty() {
-            segment.txn_index.file().and_then(|file| file.sync()).map_err(io("syncing a transaction index"))?;
+            segment
+                .txn_index
+                .file()
+                .and_then(|file| file.sync())
+                .map_err(io("syncing a transaction index"))?;
         }
         let ticket = self.flush_begin()?;
         let up_to = ticket.up_to;
@@ -411,7 +418,11 @@ impl Log {
         let at = self.segments.partition_point(|segment| segment.base <= offset).saturating_sub(1);
         for segment in &self.segments[at..] {
             if let Some(found) = segment.locate(offset, self.size_of(segment))? {
-                return Ok(Position { offset: found.header.base_offset, base: segment.base, at: found.position });
+                return Ok(Position {
+                    offset: found.header.base_offset,
+                    base: segment.base,
+                    at: found.position,
+                });
             }
         }
         Ok(self.active.end(self.log_end))

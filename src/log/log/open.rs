@@ -16,6 +16,7 @@ use super::error::{LogError, io as io_error};
 use super::files::{Kind, Name, Stage};
 use super::flush::Unflushed;
 use super::leftovers::tidy;
+use super::lowered::Lowered;
 use super::partition_metadata;
 use super::producers::Producers;
 use super::recovery::{Replay, Walk, epochs_of, reindex, remove_if_there};
@@ -75,10 +76,14 @@ pub(super) fn open(opening: Opening) -> Result<(Log, Recovery), LogError> {
     tidy(disk.as_ref(), dir)?;
     let mut inventory = Inventory::read(disk.as_ref(), dir)?;
     let starts = Epochs::read(disk.as_ref(), dir).map_err(io_error("reading the leader epochs"))?;
-    if let Some(first) = starts.as_ref().and_then(|starts| starts.first()).filter(|_| !opening.clean_shutdown) {
+    if let Some(first) = starts.as_ref().and_then(|starts| starts.first()).filter(|_| !opening.clean_shutdown)
+    {
         inventory.drop_retired(disk.as_ref(), dir, first.offset)?;
     }
+    let reading = io_error("reading a lowered recovery point");
+    let lowered = Lowered::read(disk.as_ref(), dir, opening.recovery_point).map_err(reading)?;
     let mut loading = Loading {
+        lowered,
         epochs_known: starts.is_some(),
         epochs: Epochs::new(dir, starts.unwrap_or_default()),
         snapshots: Snapshots::new(disk.clone(), dir, inventory.snapshots),
@@ -117,7 +122,8 @@ impl Inventory {
         let mut segments = BTreeMap::<Offset, SegmentFiles>::new();
         let mut snapshots = BTreeSet::new();
         for entry in disk.list(dir).map_err(io_error("listing a partition's folder"))? {
-            let Some(name) = Name::parse(&entry.name).filter(|n| n.stage == Stage::Live && !entry.is_dir) else {
+            let Some(name) = Name::parse(&entry.name).filter(|n| n.stage == Stage::Live && !entry.is_dir)
+            else {
                 continue;
             };
             if name.kind == Kind::Snapshot {
@@ -161,7 +167,9 @@ impl Inventory {
         }
         for base in &gone {
             tracing::info!(dir = %dir.display(), "removing segment {base}, which retention had retired");
-            Kind::OF_SEGMENT.into_iter().try_for_each(|kind| remove_if_there(disk, &kind.path(dir, *base)))?;
+            Kind::OF_SEGMENT
+                .into_iter()
+                .try_for_each(|kind| remove_if_there(disk, &kind.path(dir, *base)))?;
         }
         if !gone.is_empty() {
             self.segments.retain(|(base, _)| !gone.contains(base));
@@ -203,6 +211,7 @@ struct Loading<'a> {
     epochs: Epochs,
     epochs_known: bool,
     unflushed: Unflushed,
+    lowered: Lowered,
     recovery: Recovery,
 }
 
@@ -240,14 +249,16 @@ impl Loading<'_> {
     }
 
     fn load_unclean(&mut self, found: &[(Offset, SegmentFiles)]) -> Result<(), LogError> {
-        let point = self.opening.recovery_point;
+        let point = self.lowered.recovery_point();
         let first = found.partition_point(|(base, _)| *base <= point).saturating_sub(1);
         let (flushed, rest) = found.split_at(first);
         self.load_flushed(flushed)?;
         let Some((base, _)) = rest.first() else { return Ok(()) };
         self.replay_producers(*base)?;
         // Those above are of a log that may not be what is there now.
-        self.snapshots.remove_if(|offset| offset > *base).map_err(io_error("removing a producer snapshot"))?;
+        self.snapshots
+            .remove_if(|offset| offset > *base)
+            .map_err(io_error("removing a producer snapshot"))?;
         for (at, (base, _)) in rest.iter().enumerate() {
             if self.current.as_ref().is_some_and(|(_, next)| !joined(*next, *base, point)) {
                 return self.drop_rest(&rest[at..]);
@@ -366,7 +377,9 @@ impl Loading<'_> {
 
     fn remove(&self, base: Offset) -> Result<(), LogError> {
         let Opening { disk, dir, .. } = self.opening;
-        Kind::OF_SEGMENT.into_iter().try_for_each(|kind| remove_if_there(disk.as_ref(), &kind.path(dir, base)))
+        Kind::OF_SEGMENT
+            .into_iter()
+            .try_for_each(|kind| remove_if_there(disk.as_ref(), &kind.path(dir, base)))
     }
 
     fn sync_folder(&self) -> Result<(), LogError> {
@@ -416,8 +429,12 @@ impl Loading<'_> {
         }
         let recovery_point = match self.opening.clean_shutdown {
             true => log_end,
-            false => self.opening.recovery_point.min(log_end),
+            false => self.lowered.recovery_point().min(log_end),
         };
+        // What is appended now is not what the checkpoint claims.
+        let lowering = io_error("lowering the recovery point");
+        self.lowered.lower(disk.as_ref(), recovery_point).map_err(lowering)?;
+        self.lowered.reached(disk.as_ref(), recovery_point);
         let recovery = std::mem::take(&mut self.recovery);
         let mut log = self.into_log(active, log_start, log_end, recovery_point, topic_id, config);
         if log_end > log_start {
@@ -433,7 +450,8 @@ impl Loading<'_> {
         // The newest one is where a replay starts, wherever it is.
         let usable = self.segments[0].base..=log_end;
         let newest = self.snapshots.offsets().rfind(|offset| usable.contains(offset));
-        let unwanted = |offset: Offset| !bases.contains(&offset) && offset != log_end && Some(offset) != newest;
+        let unwanted =
+            |offset: Offset| !bases.contains(&offset) && offset != log_end && Some(offset) != newest;
         self.snapshots.remove_if(unwanted).map_err(io_error("removing a producer snapshot"))
     }
 
@@ -477,6 +495,7 @@ impl Loading<'_> {
             snapshots: self.snapshots,
             epochs: self.epochs,
             unflushed: self.unflushed,
+            lowered: self.lowered,
             generation: 0,
             told_ms: self.opening.now_ms,
             offline: Arc::new(AtomicBool::new(false)),

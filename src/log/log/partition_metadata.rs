@@ -23,7 +23,9 @@ pub(super) fn settle(
         Err(e) => return Err(io_error("reading a topic id")(e)),
     };
     match (found, expected) {
-        (Some(found), Some(expected)) if found != expected => Err(LogError::TopicId { path, found, expected }),
+        (Some(found), Some(expected)) if found != expected => {
+            Err(LogError::TopicId { path, found, expected })
+        }
         (None, Some(expected)) => {
             disk.replace(&path, text(expected).as_bytes()).map_err(io_error("writing a topic id"))?;
             Ok(Some(expected))
@@ -59,7 +61,9 @@ mod tests {
         assert_eq!(settle(&disk, dir, None).unwrap(), None);
         assert_eq!(settle(&disk, dir, Some(one)).unwrap(), Some(one));
         assert_eq!(settle(&disk, dir, None).unwrap(), Some(one));
-        assert!(matches!(settle(&disk, dir, Some(two)), Err(LogError::TopicId { found, .. }) if found == one));
+        assert!(
+            matches!(settle(&disk, dir, Some(two)), Err(LogError::TopicId { found, .. }) if found == one)
+        );
         let file = disk.open(&dir.join(PARTITION_METADATA), OpenHow::CreateEmpty).unwrap();
         for broken in ["", "version: 0\n", "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAA\n", "hello\nworld"] {
             file.truncate(0).unwrap();

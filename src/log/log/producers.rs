@@ -194,7 +194,8 @@ impl Producers {
             producer.check_sequence(header)?;
         }
         if producer.txn_start.is_some() && !header.is_transactional() && batch.origin != Origin::Replication {
-            let message = format!("Producer {} has a transaction open and sent a batch outside it", header.producer_id);
+            let message =
+                format!("Producer {} has a transaction open and sent a batch outside it", header.producer_id);
             return Err(Refused::new(ErrorCode::InvalidTxnState, message));
         }
         Ok(())
@@ -286,7 +287,8 @@ impl Producers {
 
     /// Where the first transaction begins whose outcome is open or not replicated.
     pub fn first_unstable(&self) -> Option<Position> {
-        let firsts = [&self.ongoing, &self.unreplicated].map(|txns| txns.values().next().map(|txn| txn.first));
+        let firsts =
+            [&self.ongoing, &self.unreplicated].map(|txns| txns.values().next().map(|txn| txn.first));
         firsts.into_iter().flatten().min_by_key(|first| first.offset)
     }
 
@@ -338,7 +340,8 @@ impl Producer {
         txn_start: Option<Offset>,
         seen: Option<Seen>,
     ) -> Producer {
-        let mut producer = Producer { epoch, coordinator_epoch, last_timestamp, txn_start, ..Producer::UNSEEN };
+        let mut producer =
+            Producer { epoch, coordinator_epoch, last_timestamp, txn_start, ..Producer::UNSEEN };
         seen.into_iter().for_each(|seen| producer.push(seen));
         producer
     }
@@ -373,7 +376,11 @@ impl Producer {
         }
         if header.producer_epoch != self.epoch {
             let (new, old) = (header.producer_epoch, self.epoch);
-            return if first == 0 { Ok(()) } else { refuse(format!("is the first of epoch {new} after {old}, not 0")) };
+            return if first == 0 {
+                Ok(())
+            } else {
+                refuse(format!("is the first of epoch {new} after {old}, not 0"))
+            };
         }
         let last = self.last_seen().map_or(NO_SEQUENCE, |seen| seen.last_sequence);
         let follows = if last == i32::MAX { first == 0 } else { first == last + 1 };
@@ -451,7 +458,8 @@ impl Seen {
 
 fn stale_epoch(batch: &Incoming, current: i16) -> Result<(), Refused> {
     let BatchHeader { producer_id, producer_epoch, .. } = batch.header;
-    let message = format!("Epoch {producer_epoch} of producer {producer_id} is not above its last one, {current}");
+    let message =
+        format!("Epoch {producer_epoch} of producer {producer_id} is not above its last one, {current}");
     if batch.origin == Origin::Replication {
         tracing::warn!(offset = batch.header.base_offset, "{message}");
         return Ok(());

@@ -195,10 +195,7 @@ impl LogReader {
     }
 
     /// Asks again if what was read may have been taken away meanwhile: whatever the answer was, it is not one.
-    fn steady<T, E>(
-        &self,
-        ask: impl Fn(&State, &[Arc<Segment>]) -> Result<T, E>,
-    ) -> Result<T, E> {
+    fn steady<T, E>(&self, ask: impl Fn(&State, &[Arc<Segment>]) -> Result<T, E>) -> Result<T, E> {
         loop {
             // Offsets first: a list that is newer than they are holds all that they speak of.
             let state = self.published.load();

@@ -146,7 +146,10 @@ impl Replay {
         let reading = io_error("reading a producer snapshot");
         let from = match snapshots.load(oldest..=self.end).map_err(reading)? {
             Some(snapshot) => {
-                snapshot.producers.into_iter().for_each(|(id, producer)| producers.load(id, producer, self.now_ms));
+                snapshot
+                    .producers
+                    .into_iter()
+                    .for_each(|(id, producer)| producers.load(id, producer, self.now_ms));
                 snapshot.offset
             }
             None => self.log_start,
@@ -164,7 +167,8 @@ impl Replay {
                 if header.base_offset >= self.end {
                     break;
                 }
-                let position = Position { offset: header.base_offset, base: segment.base, at: found.position };
+                let position =
+                    Position { offset: header.base_offset, base: segment.base, at: found.position };
                 let marker = match header.is_control() {
                     true => marker(&header, &bytes_of(&found, &mut scan)?, 0),
                     false => None,

@@ -88,9 +88,8 @@ impl Log {
         }
         let most = self.config.retention_ms;
         if most >= 0 {
-            let expired = self.count_while(|segment, _, _| {
-                Ok(now_ms.saturating_sub(self.newest_ms(segment)?) > most)
-            })?;
+            let expired =
+                self.count_while(|segment, _, _| Ok(now_ms.saturating_sub(self.newest_ms(segment)?) > most))?;
             self.retire(expired, now_ms, &mut retired)?;
         }
         Ok(retired)

@@ -27,7 +27,10 @@ pub(super) struct Found {
 pub(super) enum Stopped {
     Io(io::Error),
     /// No batch starts at `position`, or it does not end before the file does.
-    Invalid { position: u64, what: String },
+    Invalid {
+        position: u64,
+        what: String,
+    },
 }
 
 impl Found {

@@ -9,13 +9,13 @@ use std::sync::{Arc, OnceLock};
 use ottla_protocol::batch::{self, BatchHeader, DecompressLimit};
 use ottla_protocol::{LeaderEpoch, Offset};
 
+use super::TimestampedOffset;
 use super::error::{LogError, io};
 use super::files::Kind;
 use super::index::{Index, IndexEntry, OffsetEntry, TimeEntry};
 use super::published::Timestamped;
 use super::scan::{Found, LOOKUP_BYTES, Scan, Stopped, WALK_BYTES};
 use super::txn_index::TxnIndex;
-use super::TimestampedOffset;
 use crate::disk::OpenHow;
 use crate::{Disk, DiskFile};
 
@@ -62,7 +62,8 @@ impl Segment {
         log: Arc<dyn DiskFile>,
     ) -> Result<Segment, LogError> {
         let creating = || io("creating an index");
-        let offset_index = Index::create(disk.clone(), Kind::OffsetIndex.path(dir, base)).map_err(creating())?;
+        let offset_index =
+            Index::create(disk.clone(), Kind::OffsetIndex.path(dir, base)).map_err(creating())?;
         let time_index = Index::create(disk.clone(), Kind::TimeIndex.path(dir, base)).map_err(creating())?;
         let txn_index = TxnIndex::existing(disk.clone(), Kind::TxnIndex.path(dir, base), 0);
         let path = Kind::Log.path(dir, base);
@@ -168,7 +169,9 @@ impl Segment {
         let relative = self.relative_below(offset);
         let entry = match self.index_damaged() {
             true => None,
-            false => self.offset_index.floor(|e| e.relative <= relative).map_err(io("reading an offset index"))?,
+            false => {
+                self.offset_index.floor(|e| e.relative <= relative).map_err(io("reading an offset index"))?
+            }
         };
         if let Some(entry) = entry {
             match self.first_ending_at(offset, entry.position.into(), limit, Some(entry)) {
@@ -203,7 +206,9 @@ impl Segment {
         let position = u32::try_from(limit).unwrap_or(u32::MAX);
         let entry = match self.index_damaged() {
             true => None,
-            false => self.offset_index.floor(|e| e.position <= position).map_err(io("reading an offset index"))?,
+            false => {
+                self.offset_index.floor(|e| e.position <= position).map_err(io("reading an offset index"))?
+            }
         };
         if let Some(entry) = entry.filter(|entry| u64::from(entry.position) > from.position) {
             match self.boundary_from(entry.position.into(), limit, visible, Some(entry)) {
@@ -246,7 +251,9 @@ impl Segment {
         let found = scan.next().map_err(|e| self.corrupt(next, e))?;
         let expected = entry.map(|entry| self.base + i64::from(entry.relative));
         match (found, expected) {
-            (Some(found), Some(expected)) if found.position == from && found.header.last_offset() != expected => {
+            (Some(found), Some(expected))
+                if found.position == from && found.header.last_offset() != expected =>
+            {
                 let what = format!("the index says that offset {expected} is here");
                 Err(self.corrupt(next, Stopped::Invalid { position: from, what }))
             }
@@ -297,7 +304,8 @@ impl Segment {
     pub fn batch_of(&self, entry: TimeEntry, limit: u64) -> Result<Option<Found>, LogError> {
         let Timestamped { timestamp, offset } = self.timestamped(entry);
         let found = self.locate(offset, limit)?;
-        Ok(found.filter(|found| (found.header.last_offset(), found.header.max_timestamp) == (offset, timestamp)))
+        Ok(found
+            .filter(|found| (found.header.last_offset(), found.header.max_timestamp) == (offset, timestamp)))
     }
 
     /// The first record at or after `timestamp` and `from`, among the first `limit` bytes.
@@ -331,7 +339,8 @@ impl Segment {
         if self.index_damaged() {
             return Ok(0);
         }
-        let entry = self.time_index.floor(|e| e.timestamp <= timestamp).map_err(io("reading a time index"))?;
+        let entry =
+            self.time_index.floor(|e| e.timestamp <= timestamp).map_err(io("reading a time index"))?;
         let Some(entry) = entry else { return Ok(0) };
         if let Some(found) = self.batch_of(entry, limit)? {
             return Ok(found.position);

@@ -9,16 +9,13 @@ use super::active::{Active, jitter_ms};
 use super::error::{LogError, io};
 use super::files::Kind;
 use super::published::{Mark, Position};
-use super::segment::Segment;
 use super::recovery::{Replay, reindex, remove_if_there};
+use super::segment::Segment;
 use super::{Log, State};
 
 impl Log {
     /// Cuts the log so that it ends at `offset`, or where the batch starts that holds it. The high watermark and the
     /// recovery point come down with it. Whether anything was cut.
-    ///
-    /// The checkpoint of the recovery point must be written before the next append: a recovery takes what is below for
-    /// flushed.
     pub fn truncate_to(&mut self, offset: Offset, now_ms: i64) -> Result<bool, LogError> {
         self.check_online()?;
         self.told(now_ms);
@@ -60,6 +57,8 @@ impl Log {
             Some(found) => (offset.min(found.header.base_offset), found.position),
             None => (offset, size),
         };
+        let lowering = || io("lowering the recovery point");
+        self.lowered.lower(self.disk.as_ref(), end).map_err(lowering())?;
         // Readers must not go where bytes are about to go: first they learn where the log ends now.
         self.generation += 1;
         self.lower_to(Position { offset: end, base: target.base, at: position });
@@ -87,6 +86,8 @@ impl Log {
     }
 
     fn restart_at(&mut self, base: Offset, now_ms: i64) -> Result<(), LogError> {
+        let lowering = || io("lowering the recovery point");
+        self.lowered.lower(self.disk.as_ref(), base).map_err(lowering())?;
         self.generation += 1;
         self.publish();
         let dropped = std::mem::take(&mut self.segments);
@@ -96,6 +97,7 @@ impl Log {
         self.segments = vec![self.active.segment.clone()];
         self.log_start = base;
         self.recovery_point = base;
+        self.lowered.reached(self.disk.as_ref(), base);
         self.boundaries.clear();
         self.unstable = None;
         self.high_watermark = Mark { offset: base, position: self.active.end(base) };

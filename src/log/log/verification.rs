@@ -31,11 +31,24 @@ struct Pending {
 }
 
 impl Verifications {
-    pub fn start(&mut self, producer_id: i64, epoch: i16, sequence: i32, epoch_bump: bool, now_ms: i64) -> Guard {
+    pub fn start(
+        &mut self,
+        producer_id: i64,
+        epoch: i16,
+        sequence: i32,
+        epoch_bump: bool,
+        now_ms: i64,
+    ) -> Guard {
         let pending = self.pending.entry(producer_id).or_insert_with(|| {
             self.given += 1;
             let guard = Guard(self.given);
-            Pending { guard, since_ms: now_ms, supports_epoch_bump: epoch_bump, lowest_sequence: sequence, epoch }
+            Pending {
+                guard,
+                since_ms: now_ms,
+                supports_epoch_bump: epoch_bump,
+                lowest_sequence: sequence,
+                epoch,
+            }
         });
         if epoch > pending.epoch {
             (pending.epoch, pending.lowest_sequence) = (epoch, sequence);
@@ -47,11 +60,13 @@ impl Verifications {
 
     /// For a transactional batch whose producer has no transaction open here.
     pub fn check(&self, header: &BatchHeader, guard: Option<Guard>) -> Result<(), Refused> {
-        let shown = guard.is_some() && guard == self.pending.get(&header.producer_id).map(|pending| pending.guard);
+        let shown =
+            guard.is_some() && guard == self.pending.get(&header.producer_id).map(|pending| pending.guard);
         if !self.required || header.is_control() || shown {
             return Ok(());
         }
-        let message = format!("The batch of producer {} is not part of an open transaction", header.producer_id);
+        let message =
+            format!("The batch of producer {} is not part of an open transaction", header.producer_id);
         Err(Refused::new(ErrorCode::InvalidTxnState, message))
     }
 

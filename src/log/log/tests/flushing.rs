@@ -14,7 +14,11 @@ fn the_recovery_point_moves_when_a_flush_has_succeeded() {
     ticket.run().unwrap();
     assert_eq!(world.log.recovery_point(), 0, "not before it is told");
     world.log.flush_end(2);
-    assert_eq!((world.log.recovery_point(), world.log.unflushed_messages()), (2, 1), "not past what was synced");
+    assert_eq!(
+        (world.log.recovery_point(), world.log.unflushed_messages()),
+        (2, 1),
+        "not past what was synced"
+    );
     world.log.flush_end(3);
     assert_eq!(world.log.recovery_point(), 2, "nobody synced that (KAFKA-10101)");
 }
@@ -38,7 +42,12 @@ fn flushed_batches_survive_the_loss_of_power() {
         (world.disk, world.memory) = (Arc::new(fork.clone()), Some(fork));
         world.reopen(|opening| opening.recovery_point = recovery_point);
         let left = world.read_all();
-        assert!(left.len() >= flushed.len(), "seed {seed}: {left:?} {:?} {:?}", world.recovery, world.files());
+        assert!(
+            left.len() >= flushed.len(),
+            "seed {seed}: {left:?} {:?} {:?}",
+            world.recovery,
+            world.files()
+        );
         assert_eq!(left, everything[..left.len()], "seed {seed}");
     }
 }

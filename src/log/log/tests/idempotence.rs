@@ -174,16 +174,22 @@ fn within_one_call_each_batch_stands_on_the_one_before() {
     let results = world.try_append(&batches).unwrap();
     let results = results.into_iter().map(|r| r.map(|a| (a.base_offset, a.duplicate)).map_err(|e| e.code));
     let gap = Err(ErrorCode::OutOfOrderSequenceNumber);
-    assert_eq!(results.collect::<Vec<_>>(), [Ok((0, false)), Ok((1, false)), Ok((1, true)), gap, Ok((2, false))]);
+    assert_eq!(
+        results.collect::<Vec<_>>(),
+        [Ok((0, false)), Ok((1, false)), Ok((1, true)), gap, Ok((2, false))]
+    );
 }
 
 #[test]
 fn the_coordinators_batches_have_no_sequence_but_an_epoch() {
     let mut world = World::memory(config());
     let batch = |epoch| idempotent(1, epoch, -1, START_MS, &["v"]).transactional();
-    for (epoch, expected) in
-        [(3, ErrorCode::None), (3, ErrorCode::None), (2, ErrorCode::InvalidProducerEpoch), (4, ErrorCode::None)]
-    {
+    for (epoch, expected) in [
+        (3, ErrorCode::None),
+        (3, ErrorCode::None),
+        (2, ErrorCode::InvalidProducerEpoch),
+        (4, ErrorCode::None),
+    ] {
         let batch = world.checked(batch(epoch), Origin::Coordinator);
         assert_eq!(code(world.append(&batch)), expected, "epoch {epoch}");
     }

@@ -5,7 +5,8 @@ use super::*;
 #[test]
 fn a_new_log_is_four_files() {
     for world in World::both(config()) {
-        let expected = ["00000000000000000000.index", "00000000000000000000.log", "00000000000000000000.timeindex"];
+        let expected =
+            ["00000000000000000000.index", "00000000000000000000.log", "00000000000000000000.timeindex"];
         assert_eq!(world.files(), [&expected[..], &["partition.metadata"]].concat());
         let metadata = world.disk.read_to_vec(&world.dir.join("partition.metadata")).unwrap();
         assert_eq!(metadata, b"version: 0\ntopic_id: EjRWeJq83vASNFZ4mrze8A");
@@ -39,7 +40,8 @@ fn a_used_log_has_kafkas_names() {
     assert_eq!(world.files(), expected);
     let epochs = world.disk.read_to_vec(&world.dir.join("leader-epoch-checkpoint")).unwrap();
     assert_eq!(epochs, b"0\n1\n2 0\n");
-    let aborted = [&[0, 0][..], &5i64.to_be_bytes(), &0i64.to_be_bytes(), &3i64.to_be_bytes(), &4i64.to_be_bytes()];
+    let aborted =
+        [&[0, 0][..], &5i64.to_be_bytes(), &0i64.to_be_bytes(), &3i64.to_be_bytes(), &4i64.to_be_bytes()];
     assert_eq!(world.bytes(2, ".txnindex"), aborted.concat());
 }
 
@@ -51,23 +53,26 @@ fn index_entries_name_the_last_offset_of_the_batch_that_starts_there() {
         let batch = world.checked(plain(timestamp, &vec!["v"; values]), Origin::Client);
         world.append(&batch).unwrap();
     }
-    let starts = read_batches(&world.log.reader(), Isolation::LogEnd).iter().fold(vec![0], |mut at, (header, _)| {
-        at.push(at.last().unwrap() + header.size_in_bytes() as u32);
-        at
-    });
+    let starts =
+        read_batches(&world.log.reader(), Isolation::LogEnd).iter().fold(vec![0], |mut at, (header, _)| {
+            at.push(at.last().unwrap() + header.size_in_bytes() as u32);
+            at
+        });
     world.log.close().unwrap();
     let entries = [(5u32, starts[2]), (7, starts[4]), (9, starts[6])];
     let expected = entries.iter().flat_map(|(offset, at)| [offset.to_be_bytes(), at.to_be_bytes()].concat());
     assert_eq!(world.bytes(0, ".index"), expected.collect::<Vec<_>>());
     // The largest timestamp so far, if it is news, with the last offset of the first batch that has it.
     let entries = [(60i64, 5u32), (70, 8)];
-    let expected = entries.iter().flat_map(|(t, offset)| [&t.to_be_bytes()[..], &offset.to_be_bytes()].concat());
+    let expected =
+        entries.iter().flat_map(|(t, offset)| [&t.to_be_bytes()[..], &offset.to_be_bytes()].concat());
     assert_eq!(world.bytes(0, ".timeindex"), expected.collect::<Vec<_>>());
 }
 
 #[test]
 fn the_largest_timestamp_is_entered_when_a_segment_is_rolled() {
-    let mut world = World::memory(TopicConfig { index_interval_bytes: 1 << 20, segment_bytes: 200, ..config() });
+    let mut world =
+        World::memory(TopicConfig { index_interval_bytes: 1 << 20, segment_bytes: 200, ..config() });
     for timestamp in [30, 20, 10] {
         let batch = world.checked(plain(timestamp, &["v"]), Origin::Client);
         world.append(&batch).unwrap();

@@ -20,7 +20,9 @@ use bytes::Bytes;
 use ottla_model::config::TopicConfig;
 use ottla_model::{TopicId, TopicPartition};
 use ottla_protocol::batch::control::{ControlRecord, TransactionResult};
-use ottla_protocol::batch::{BatchBuilder, BatchHeader, Compression, DecompressLimit, batches, records, verify_crc};
+use ottla_protocol::batch::{
+    BatchBuilder, BatchHeader, Compression, DecompressLimit, batches, records, verify_crc,
+};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 
 use super::*;
@@ -197,7 +199,13 @@ pub fn idempotent(id: i64, epoch: i16, sequence: i32, timestamp: i64, values: &[
     plain(timestamp, values).producer(ProducerId(id), ProducerEpoch(epoch), sequence)
 }
 
-pub fn end_of_txn(id: i64, epoch: i16, result: TransactionResult, coordinator: i32, timestamp: i64) -> BatchBuilder {
+pub fn end_of_txn(
+    id: i64,
+    epoch: i16,
+    result: TransactionResult,
+    coordinator: i32,
+    timestamp: i64,
+) -> BatchBuilder {
     let mut builder = BatchBuilder::new(Compression::None)
         .producer(ProducerId(id), ProducerEpoch(epoch), -1)
         .transactional()

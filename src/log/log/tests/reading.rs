@@ -89,7 +89,8 @@ fn a_bound_is_never_passed() {
         world.log.advance_high_watermark(high_watermark);
         assert_eq!(world.log.high_watermark(), high_watermark);
         let visible = everything.iter().filter(|(header, _)| header.next_offset() <= high_watermark);
-        let visible = visible.map(|(header, bytes)| (header.base_offset, bytes.len() as u64)).collect::<Vec<_>>();
+        let visible =
+            visible.map(|(header, bytes)| (header.base_offset, bytes.len() as u64)).collect::<Vec<_>>();
         let mut seen = Vec::new();
         let mut from = 0;
         while let Some(range) = reader.read(from, 5000, Isolation::HighWatermark, true).unwrap().range {
@@ -166,7 +167,9 @@ fn readers_go_on_while_the_owner_appends_rolls_and_retires() {
                     }
                     assert!(from <= slice.offsets.log_end);
                     let found = reader.offset_for_timestamp(from, upto).unwrap();
-                    assert!(found.is_none_or(|found| found.timestamp == found.offset && found.offset >= from));
+                    assert!(
+                        found.is_none_or(|found| found.timestamp == found.offset && found.offset >= from)
+                    );
                 }
             });
         }

@@ -65,7 +65,11 @@ fn a_damaged_tail_is_cut_off() {
         ("an older batch", |bytes| bytes.extend_from_within(0..72), 12),
         ("a length too large", |bytes| bytes[216 + 8] = 0x7f, 11),
         ("a negative length", |bytes| bytes[216 + 8] = 0xff, 11),
-        ("text", |bytes| bytes.extend(b"hello, this is not a batch but something else that is long enough"), 12),
+        (
+            "text",
+            |bytes| bytes.extend(b"hello, this is not a batch but something else that is long enough"),
+            12,
+        ),
         ("all gone", |bytes| bytes.clear(), 8),
     ];
     for (what, damage, expected) in rows {
@@ -99,7 +103,11 @@ fn what_follows_damage_is_dropped() {
     assert_eq!(world.recovery.dropped_segments, [8]);
     assert_eq!((world.recovery.truncated_to, world.recovery.truncated_bytes), (Some(5), 216));
     assert_eq!(world.read_all(), everything[..5]);
-    assert!(!world.files().iter().any(|name| name.starts_with("00000000000000000008")), "{:?}", world.files());
+    assert!(
+        !world.files().iter().any(|name| name.starts_with("00000000000000000008")),
+        "{:?}",
+        world.files()
+    );
 }
 
 #[test]
@@ -239,7 +247,10 @@ fn producers_and_epochs_are_found_again_without_their_files() {
 fn a_log_below_its_start_begins_anew() {
     let mut world = twelve();
     world.reopen(|opening| opening.log_start = 50);
-    assert_eq!(world.log.offsets(), Offsets { log_start: 50, last_stable: 50, high_watermark: 50, log_end: 50 });
+    assert_eq!(
+        world.log.offsets(),
+        Offsets { log_start: 50, last_stable: 50, high_watermark: 50, log_end: 50 }
+    );
     assert_eq!(world.put(&["on"]).base_offset, 50);
 }
 
@@ -257,7 +268,11 @@ fn a_cleaners_work_is_finished_or_forgotten() {
     let rows: &[(&str, &[(Offset, &str)], Vec<String>)] = &[
         ("unfinished", &[(0, ".cleaned")], old.clone()),
         ("finished", &[(0, ".swap")], [&["clean".to_owned()][..], &old[4..]].concat()),
-        ("finished below, unfinished above", &[(0, ".swap"), (4, ".cleaned")], [&["clean".to_owned()][..], &old[4..]].concat()),
+        (
+            "finished below, unfinished above",
+            &[(0, ".swap"), (4, ".cleaned")],
+            [&["clean".to_owned()][..], &old[4..]].concat(),
+        ),
         ("unfinished below", &[(0, ".cleaned"), (4, ".swap")], old.clone()),
     ];
     for (what, files, expected) in rows {
@@ -266,7 +281,8 @@ fn a_cleaners_work_is_finished_or_forgotten() {
         files.iter().for_each(|(base, stage)| cleaned(&world, *base, stage));
         world.reopen(|opening| opening.clean_shutdown = true);
         assert_eq!(world.values(), *expected, "{what}");
-        let left = world.files().into_iter().filter(|name| name.ends_with(".swap") || name.ends_with(".cleaned"));
+        let left =
+            world.files().into_iter().filter(|name| name.ends_with(".swap") || name.ends_with(".cleaned"));
         assert_eq!(left.count(), 0, "{what}");
     }
     // One output for two segments: both inputs go.
@@ -283,7 +299,8 @@ fn a_cleaners_work_is_finished_or_forgotten() {
 fn strays_are_swept_out() {
     let mut world = twelve();
     world.log.close().unwrap();
-    let strays = ["00000000000000000099.index", "00000000000000000005.snapshot", "leader-epoch-checkpoint.tmp"];
+    let strays =
+        ["00000000000000000099.index", "00000000000000000005.snapshot", "leader-epoch-checkpoint.tmp"];
     for name in strays {
         world.disk.open(&world.dir.join(name), OpenHow::CreateNew).unwrap();
     }

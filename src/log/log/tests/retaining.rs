@@ -51,7 +51,12 @@ fn segments_go_by_size_and_by_time() {
     check("the active one expires, too", by_time(1), now + 2 * HOUR, &[0, 2, 4, 6, 8]);
     check("no policy", TopicConfig { cleanup_policy: policy(false, false), ..by_size(0) }, now, &[]);
     check("compaction only", TopicConfig { cleanup_policy: policy(false, true), ..by_size(0) }, now, &[]);
-    check("both policies", TopicConfig { cleanup_policy: policy(true, true), ..by_size(0) }, now, &[0, 2, 4, 6, 8]);
+    check(
+        "both policies",
+        TopicConfig { cleanup_policy: policy(true, true), ..by_size(0) },
+        now,
+        &[0, 2, 4, 6, 8],
+    );
 }
 
 #[test]
@@ -76,14 +81,19 @@ fn nothing_goes_above_the_high_watermark() {
         let batch = world.checked(plain(0, &["v"]), Origin::Client);
         world.try_append(&[batch]).unwrap();
     }
-    for (high_watermark, expected) in [(0, vec![]), (1, vec![]), (5, vec![0, 2]), (9, vec![4, 6]), (10, vec![8])] {
+    for (high_watermark, expected) in
+        [(0, vec![]), (1, vec![]), (5, vec![0, 2]), (9, vec![4, 6]), (10, vec![8])]
+    {
         world.log.advance_high_watermark(high_watermark);
         let refused = world.log.advance_log_start(high_watermark + 1);
         assert_eq!(code(refused), ErrorCode::OffsetOutOfRange);
         let retired = world.log.delete_old_segments(START_MS).unwrap();
         assert_eq!(retired.iter().map(|r| r.base_offset).collect::<Vec<_>>(), expected, "{high_watermark}");
     }
-    assert_eq!(world.log.offsets(), Offsets { log_start: 10, last_stable: 10, high_watermark: 10, log_end: 10 });
+    assert_eq!(
+        world.log.offsets(),
+        Offsets { log_start: 10, last_stable: 10, high_watermark: 10, log_end: 10 }
+    );
     assert_eq!(world.put(&["on"]).base_offset, 10);
 }
 
@@ -95,7 +105,8 @@ fn files_are_renamed_and_removed_when_their_time_has_come() {
     let slice = reader.read(0, 1000, Isolation::LogEnd, true).unwrap();
     let retired = world.log.delete_old_segments(START_MS).unwrap();
     assert_eq!(retired.len(), 2);
-    let of_first = [".index.deleted", ".log.deleted", ".timeindex.deleted"].map(|end| format!("{:020}{end}", 0));
+    let of_first =
+        [".index.deleted", ".log.deleted", ".timeindex.deleted"].map(|end| format!("{:020}{end}", 0));
     let files = world.files();
     assert_eq!(files[..3], of_first);
     assert!(files.iter().any(|name| name == "00000000000000000002.snapshot.deleted"), "{files:?}");
@@ -105,7 +116,9 @@ fn files_are_renamed_and_removed_when_their_time_has_come() {
         files.run().unwrap();
     }
     assert!(!world.files().iter().any(|name| name.ends_with(".deleted")));
-    assert!(matches!(reader.read(3, 10, Isolation::LogEnd, true), Err(ReadError::OutOfRange(o)) if o.log_start == 4));
+    assert!(
+        matches!(reader.read(3, 10, Isolation::LogEnd, true), Err(ReadError::OutOfRange(o)) if o.log_start == 4)
+    );
 }
 
 #[test]
@@ -146,7 +159,10 @@ fn epochs_follow_the_log_start() {
     assert_eq!(world.log.reader().earliest_epoch(), Some(LeaderEpoch(0)));
     assert_eq!(world.log.delete_old_segments(START_MS).unwrap().len(), 3);
     let reader = world.log.reader();
-    assert_eq!((reader.earliest_epoch(), reader.latest_epoch()), (Some(LeaderEpoch(3)), Some(LeaderEpoch(5))));
+    assert_eq!(
+        (reader.earliest_epoch(), reader.latest_epoch()),
+        (Some(LeaderEpoch(3)), Some(LeaderEpoch(5)))
+    );
     assert_eq!(reader.epoch_end_offset(LeaderEpoch(1)), (LeaderEpoch(1), 3));
 }
 

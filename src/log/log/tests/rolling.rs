@@ -94,11 +94,16 @@ fn a_full_index_rolls() {
 fn offsets_too_far_from_the_base_roll() {
     let mut world = World::memory(TopicConfig::default());
     let far = i64::from(i32::MAX);
-    for (offset, expected) in [(0, &[0][..]), (far, &[0]), (far + 1, &[0, far + 1]), (3 * far, &[0, far + 1, 3 * far])] {
+    for (offset, expected) in
+        [(0, &[0][..]), (far, &[0]), (far + 1, &[0, far + 1]), (3 * far, &[0, far + 1, 3 * far])]
+    {
         let batch = plain(0, &["v"]).build(offset, LeaderEpoch(0));
         world.log.append_as_follower(batch, LeaderEpoch(0), START_MS).unwrap().unwrap();
         assert_eq!(bases(&world), expected);
     }
     world.reopen(|_| ());
-    assert_eq!(world.read_all().iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), [0, far, far + 1, 3 * far]);
+    assert_eq!(
+        world.read_all().iter().map(|(offset, _)| *offset).collect::<Vec<_>>(),
+        [0, far, far + 1, 3 * far]
+    );
 }

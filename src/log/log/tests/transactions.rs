@@ -17,8 +17,16 @@ impl World {
         self.end_as(id, epoch, result, 0, 0)
     }
 
-    fn end_as(&mut self, id: i64, epoch: i16, result: TransactionResult, coordinator: i32, version: i16) -> ErrorCode {
-        let batch = self.checked(end_of_txn(id, epoch, result, coordinator, self.now_ms), Origin::Coordinator);
+    fn end_as(
+        &mut self,
+        id: i64,
+        epoch: i16,
+        result: TransactionResult,
+        coordinator: i32,
+        version: i16,
+    ) -> ErrorCode {
+        let batch =
+            self.checked(end_of_txn(id, epoch, result, coordinator, self.now_ms), Origin::Coordinator);
         let append = Append { batch: &batch, guard: None, transaction_version: version };
         let mut results = self.log.append_each([append].into_iter(), self.epoch, self.now_ms).unwrap();
         self.log.advance_high_watermark(self.log.log_end_offset());
@@ -147,12 +155,20 @@ fn the_first_batch_of_a_transaction_needs_its_guard() {
         let mut results = world.log.append_each([append].into_iter(), world.epoch, START_MS).unwrap();
         code(results.pop().unwrap())
     };
-    assert_eq!(send(&mut world, 1, guard), ErrorCode::OutOfOrderSequenceNumber, "a lower one is being verified");
+    assert_eq!(
+        send(&mut world, 1, guard),
+        ErrorCode::OutOfOrderSequenceNumber,
+        "a lower one is being verified"
+    );
     assert_eq!(send(&mut world, 0, guard), ErrorCode::None);
     assert_eq!(send(&mut world, 1, None), ErrorCode::None, "the transaction is open");
     assert_eq!(world.log.start_verification(id, epoch, 2, false, START_MS).unwrap(), None);
     world.end(1, 0, Abort);
-    assert_eq!(send(&mut world, 2, guard), ErrorCode::InvalidTxnState, "the guard of a transaction that is over");
+    assert_eq!(
+        send(&mut world, 2, guard),
+        ErrorCode::InvalidTxnState,
+        "the guard of a transaction that is over"
+    );
     let stale = world.log.start_verification(id, ProducerEpoch(-1), 0, false, START_MS);
     assert_eq!(code(stale), ErrorCode::InvalidProducerEpoch);
     // With epoch bumps a producer without state must start from 0.

@@ -104,7 +104,10 @@ fn below_the_first_segment_nothing_is_left() {
     assert_eq!(world.log.delete_old_segments(START_MS).unwrap().len(), 5);
     assert_eq!(world.log.log_start_offset(), 20);
     assert!(world.log.truncate_to(12, START_MS).unwrap());
-    assert_eq!(world.log.offsets(), Offsets { log_start: 12, last_stable: 12, high_watermark: 12, log_end: 12 });
+    assert_eq!(
+        world.log.offsets(),
+        Offsets { log_start: 12, last_stable: 12, high_watermark: 12, log_end: 12 }
+    );
 }
 
 #[test]

@@ -1,0 +1,101 @@
+//! `recovery-point-lowered`: how far a log had to take back what a checkpoint may still claim to be flushed. Recovery
+//! takes damage below the recovery point for a broken disk; a truncation that a crash interrupts leaves such damage too,
+//! and so does what is appended after one. Kafka has no such file, and ignores it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ottla_protocol::Offset;
+
+use super::active::is_full;
+use crate::Disk;
+
+/// There is a file while the recovery point is below what was claimed.
+#[derive(Debug)]
+pub(super) struct Lowered {
+    path: PathBuf,
+    /// The highest recovery point that a checkpoint may hold.
+    claimed: Offset,
+    /// What the file says.
+    at: Option<Offset>,
+}
+
+impl Lowered {
+    /// A file that makes no sense says the least: nothing is flushed.
+    pub fn read(disk: &dyn Disk, dir: &Path, checkpointed: Offset) -> io::Result<Lowered> {
+        let path = dir.join(NAME);
+        let at = match disk.read_to_vec(&path) {
+            Ok(bytes) => Some(str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => return Err(e),
+        };
+        Ok(Lowered { path, claimed: checkpointed, at })
+    }
+
+    /// The recovery point, whatever the checkpoint claims.
+    pub fn recovery_point(&self) -> Offset {
+        self.at.map_or(self.claimed, |at| at.min(self.claimed))
+    }
+
+    /// Before the recovery point goes back to `to`. On disk when this returns, unless the disk is full: then a crash in
+    /// the wrong moment would need somebody's eye.
+    pub fn lower(&mut self, disk: &dyn Disk, to: Offset) -> io::Result<()> {
+        if to >= self.claimed || self.at.is_some_and(|at| at <= to) {
+            return Ok(());
+        }
+        match disk.replace(&self.path, format!("{to}\n").as_bytes()) {
+            Err(e) if is_full(&e) => {
+                tracing::warn!(file = %self.path.display(), "no room to note recovery point {to}");
+                Ok(())
+            }
+            Err(e) => Err(e),
+            Ok(()) => {
+                self.at = Some(to);
+                Ok(())
+            }
+        }
+    }
+
+    /// Everything below `recovery_point` is flushed again. A file that stays for want of luck costs a longer recovery.
+    pub fn reached(&mut self, disk: &dyn Disk, recovery_point: Offset) {
+        self.claimed = self.claimed.max(recovery_point);
+        if recovery_point >= self.claimed && self.at.take().is_some() {
+            let _ = disk.remove_file(&self.path);
+        }
+    }
+}
+
+const NAME: &str = "recovery-point-lowered";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Fault, MemoryDisk, Operation};
+
+    #[test]
+    fn a_claim_is_taken_back_until_it_is_true_again() {
+        let disk = MemoryDisk::new(1);
+        let dir = Path::new("/t-0");
+        disk.create_dir_all(dir).unwrap();
+        let read = |checkpointed| Lowered::read(&disk, dir, checkpointed).unwrap().recovery_point();
+        let mut lowered = Lowered::read(&disk, dir, 100).unwrap();
+        assert_eq!((lowered.recovery_point(), disk.list(dir).unwrap().len()), (100, 0));
+        lowered.lower(&disk, 100).unwrap();
+        assert_eq!(disk.list(dir).unwrap().len(), 0, "nothing to take back");
+        lowered.lower(&disk, 50).unwrap();
+        lowered.lower(&disk, 70).unwrap();
+        assert_eq!((read(100), read(30)), (50, 30));
+        lowered.reached(&disk, 99);
+        assert_eq!(read(100), 50, "not yet");
+        lowered.reached(&disk, 100);
+        assert_eq!((read(100), disk.list(dir).unwrap().len()), (100, 0));
+        lowered.reached(&disk, 200);
+        lowered.lower(&disk, 150).unwrap();
+        assert_eq!(read(180), 150);
+        disk.fail_always(Operation::Write, Fault::Full);
+        lowered.lower(&disk, 20).unwrap();
+        disk.heal();
+        disk.replace(&dir.join(NAME), b"what?").unwrap();
+        assert_eq!(read(100), 0);
+    }
+}
