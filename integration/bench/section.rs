@@ -1,0 +1,106 @@
+//! One measured section: a load at a pace, and what broker, client and machine spent on it.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::engine::{Engine, Outcome, Pace, Until};
+use crate::fetch::Fetching;
+use crate::produce::{Producing, Shape};
+use crate::setup::{Setup, Topic};
+use crate::usage::{Spent, Usage};
+
+/// The broker that is measured.
+pub struct Target<'a> {
+    pub address: &'a str,
+    pub pid: u32,
+}
+
+pub struct Section {
+    pub outcome: Outcome,
+    pub spent: Spent,
+    /// Of record batches.
+    pub bytes: u64,
+}
+
+impl Target<'_> {
+    /// A new topic that is ready to be used.
+    pub fn topic(&self, name: &str, partitions: usize) -> Result<Topic> {
+        let mut setup = Setup::connect(self.address, READY_WITHIN)?;
+        let topic = setup.create_topic(name, partitions, READY_WITHIN)?;
+        setup.end_offsets(&topic, READY_WITHIN)?;
+        Ok(topic)
+    }
+
+    pub fn produce(
+        &self,
+        topic: &Topic,
+        shape: Shape,
+        connections: usize,
+        pace: Pace,
+        until: Until,
+    ) -> Result<Section> {
+        let mut load = Producing::new(topic, shape, connections);
+        let mut engine = Engine::connect(self.address, connections)?;
+        let batch_bytes = load.batch_bytes() as u64;
+        let (outcome, spent) = self.measure(|| engine.run(&mut load, pace, until))?;
+        Ok(Section { bytes: outcome.requests * batch_bytes, outcome, spent })
+    }
+
+    /// Reads the topic once, from its start to what is its end now.
+    pub fn consume(&self, topic: &Topic, connections: usize) -> Result<Section> {
+        let ends = Setup::connect(self.address, READY_WITHIN)?.end_offsets(topic, READY_WITHIN)?;
+        let mut load = Fetching::new(topic, ends, connections);
+        let mut engine = Engine::connect(self.address, connections)?;
+        let pace = Pace::Closed { depth: 1 };
+        let (outcome, spent) = self.measure(|| engine.run(&mut load, pace, Until::Exhausted))?;
+        Ok(Section { outcome, spent, bytes: load.bytes() })
+    }
+
+    fn measure(&self, run: impl FnOnce() -> Result<Outcome>) -> Result<(Outcome, Spent)> {
+        let before = Usage::now(self.pid)?;
+        let outcome = run()?;
+        Ok((outcome, before.until(&Usage::now(self.pid)?)))
+    }
+}
+
+impl Section {
+    pub fn gigabytes(&self) -> f64 {
+        self.bytes as f64 / 1e9
+    }
+
+    pub fn requests(&self) -> f64 {
+        self.outcome.requests as f64
+    }
+
+    pub fn seconds(&self) -> f64 {
+        self.outcome.elapsed.as_secs_f64()
+    }
+}
+
+impl std::fmt::Display for Section {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (spent, latency) = (&self.spent, &self.outcome.latency);
+        write!(
+            f,
+            "{:.2} s, {} requests ({:.0}/s), {:.2} GB ({:.0} MB/s); CPU seconds: broker {:.2}, client {:.2}, machine \
+             {:.2}, others {:.0} %; {:.1} us and {:.3} s/GB of the broker; p50 {:.2}, p99 {:.2}, p999 {:.2} ms",
+            self.seconds(),
+            self.outcome.requests,
+            self.requests() / self.seconds(),
+            self.gigabytes(),
+            self.gigabytes() * 1e3 / self.seconds(),
+            spent.broker,
+            spent.client,
+            spent.machine,
+            spent.others() * 100.0,
+            spent.broker * 1e6 / self.requests(),
+            spent.broker / self.gigabytes(),
+            latency.quantile_ms(0.5),
+            latency.quantile_ms(0.99),
+            latency.quantile_ms(0.999),
+        )
+    }
+}
+
+const READY_WITHIN: Duration = Duration::from_secs(60);

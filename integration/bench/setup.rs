@@ -1,0 +1,126 @@
+//! Topics and offsets: what has to be asked around a measurement, one blocking call at a time.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use ottla_client::connection::{decode_answer, request_frame};
+use ottla_client::{HeaderVersion, Request};
+use ottla_protocol::messages::create_topics_request::CreatableTopic;
+use ottla_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use ottla_protocol::messages::metadata_request::MetadataRequestTopic;
+use ottla_protocol::messages::{CreateTopicsRequest, ListOffsetsRequest, MetadataRequest, TopicName};
+use ottla_protocol::{ErrorCode, Offset, StrBytes, TopicRef};
+
+pub struct Setup {
+    stream: TcpStream,
+}
+
+/// A topic by name and by id, as newer requests name it.
+#[derive(Clone)]
+pub struct Topic {
+    pub name: String,
+    pub id: TopicRef,
+    pub partitions: usize,
+}
+
+impl Setup {
+    /// Connects as soon as somebody listens.
+    pub fn connect(address: &str, within: Duration) -> Result<Setup> {
+        let stream = retry(within, || Ok(TcpStream::connect(address)?))
+            .with_context(|| format!("nobody listens at {address}"))?;
+        stream.set_nodelay(true)?;
+        Ok(Setup { stream })
+    }
+
+    /// Creates a topic as soon as the broker can.
+    pub fn create_topic(&mut self, name: &str, partitions: usize, within: Duration) -> Result<Topic> {
+        let topic = CreatableTopic::default()
+            .with_name(topic_name(name))
+            .with_num_partitions(i32::try_from(partitions)?)
+            .with_replication_factor(1);
+        let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
+        retry(within, || {
+            let response = self.call(&request, 7)?;
+            let created = response.topics.first().context("the answer names no topic")?;
+            accept(created.error_code)?;
+            Ok(Topic { name: name.into(), id: TopicRef::Id(created.topic_id), partitions })
+        })
+        .with_context(|| format!("cannot create {name}"))
+    }
+
+    /// An existing topic.
+    pub fn topic(&mut self, name: &str) -> Result<Topic> {
+        let asked = MetadataRequestTopic::default().with_name(Some(topic_name(name)));
+        let response = self.call(&MetadataRequest::default().with_topics(Some(vec![asked])), 12)?;
+        let found = response.topics.first().context("the answer names no topic")?;
+        accept(found.error_code).with_context(|| format!("cannot find {name}"))?;
+        Ok(Topic { name: name.into(), id: TopicRef::Id(found.topic_id), partitions: found.partitions.len() })
+    }
+
+    /// Where each partition ends, as soon as all are led.
+    pub fn end_offsets(&mut self, topic: &Topic, within: Duration) -> Result<Vec<Offset>> {
+        let partition = |index| {
+            ListOffsetsPartition::default()
+                .with_partition_index(index as i32)
+                .with_current_leader_epoch(-1)
+                .with_timestamp(LATEST)
+        };
+        let asked = ListOffsetsTopic::default()
+            .with_name(topic_name(&topic.name))
+            .with_partitions((0..topic.partitions).map(partition).collect());
+        let request = ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![asked]);
+        let attempt = || {
+            let response = self.call(&request, 7)?;
+            let mut found =
+                response.topics.into_iter().next().context("the answer names no topic")?.partitions;
+            found.sort_by_key(|partition| partition.partition_index);
+            found.iter().map(|partition| accept(partition.error_code).map(|()| partition.offset)).collect()
+        };
+        retry(within, attempt).with_context(|| format!("{} is not led", topic.name))
+    }
+
+    /// One exchange of bytes: a whole frame out, an answer without its size in.
+    pub fn exchange(&mut self, frame: &[u8]) -> Result<Bytes> {
+        self.stream.write_all(frame)?;
+        let mut size = [0; 4];
+        self.stream.read_exact(&mut size)?;
+        let mut answer = vec![0; u32::from_be_bytes(size) as usize];
+        self.stream.read_exact(&mut answer)?;
+        Ok(answer.into())
+    }
+
+    fn call<Req: Request>(&mut self, request: &Req, version: i16) -> Result<Req::Response> {
+        let frame = request_frame(request, version, 0, Some(CLIENT_ID)).map_err(anyhow::Error::msg)?;
+        let answer = self.exchange(&frame)?;
+        decode_answer(answer, Req::Response::header_version(version), version).map_err(anyhow::Error::msg)
+    }
+}
+
+/// Repeats what fails, each millisecond, until it has failed for so long.
+pub fn retry<T>(within: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    let deadline = Instant::now() + within;
+    loop {
+        match attempt() {
+            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),
+            result => return result,
+        }
+    }
+}
+
+/// An error code of 0.
+pub fn accept(code: i16) -> Result<()> {
+    match ErrorCode::from_code(code) {
+        ErrorCode::None => Ok(()),
+        error => bail!("the broker says {error:?}"),
+    }
+}
+
+fn topic_name(name: &str) -> TopicName {
+    TopicName(StrBytes::from_string(name.into()))
+}
+
+pub const CLIENT_ID: &str = "ottla-bench";
+const LATEST: i64 = -1;
