@@ -39,44 +39,48 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The shared broker; the first caller starts it and waits until it answers.
 pub async fn broker() -> &'static Broker {
     static BROKER: OnceLock<Broker> = OnceLock::new();
-    let broker = BROKER.get_or_init(|| start_or_find(&[]).expect("a broker to test"));
+    let broker = BROKER.get_or_init(|| start_or_find().expect("a broker to test"));
     broker.wait_until_ready().await.expect("the broker answers");
     broker
 }
 
-fn start_or_find(overrides: &[(&str, &str)]) -> Result<Broker> {
+fn start_or_find() -> Result<Broker> {
     match std::env::var("PROTOCOL_TESTS_ADDRESS") {
         Ok(address) => Ok(Broker { address, pid: None, _keeper: None }),
-        Err(_) => start(overrides),
+        Err(_) => start(),
     }
 }
 
-/// Starts a broker of our own with settings that only one test needs.
-pub async fn start_with(overrides: &[(&str, &str)]) -> Result<Broker> {
-    let broker = start(overrides)?;
+/// A broker that no other test talks to, so that its memory is this test's doing. One that was found at an
+/// address cannot be had alone.
+pub async fn broker_alone() -> Result<Broker> {
+    let broker = start_or_find()?;
     broker.wait_until_ready().await?;
     Ok(broker)
 }
 
-fn start(overrides: &[(&str, &str)]) -> Result<Broker> {
+fn start() -> Result<Broker> {
     let program = program()?;
     let data = tempfile::Builder::new().prefix("protocol-tests-").tempdir()?.keep();
     let (port, controller_port) = (free_port()?, free_port()?);
     let address = format!("127.0.0.1:{port}");
-    let mut settings = vec![
-        format!("listeners=PLAINTEXT://{address},CONTROLLER://127.0.0.1:{controller_port}"),
-        format!("advertised.listeners=PLAINTEXT://{address}"),
-        format!("controller.quorum.voters=1@127.0.0.1:{controller_port}"),
-        format!("log.dirs={}", data.join("logs").display()),
-    ];
-    settings.extend(overrides.iter().map(|(key, value)| format!("{key}={value}")));
+    // A file, so that everything else has Kafka's own default.
+    let file = format!(
+        "process.roles=broker,controller\n\
+         node.id=1\n\
+         listeners=PLAINTEXT://{address},CONTROLLER://127.0.0.1:{controller_port}\n\
+         advertised.listeners=PLAINTEXT://{address}\n\
+         controller.listener.names=CONTROLLER\n\
+         controller.quorum.voters=1@127.0.0.1:{controller_port}\n\
+         log.dirs={}\n",
+        data.join("logs").display()
+    );
+    std::fs::write(data.join("server.properties"), file)?;
     // The shell ends the broker and removes its data once this process is gone, however it went.
-    let keeper = r#"data=$1; shift; "$@" >"$data/broker.log" 2>&1 & echo $!; cat >"$data/stdin"; kill -9 $!; rm -rf "$data""#;
+    let keeper = r#""$1" server "$2/server.properties" >"$2/broker.log" 2>&1 &
+        echo $!; cat >"$2/stdin"; kill -9 $!; rm -rf "$2""#;
     let mut command = Command::new("sh");
-    command.arg("-c").arg(keeper).arg("sh").arg(&data).arg(program).arg("server");
-    for setting in settings {
-        command.arg("--override").arg(setting);
-    }
+    command.arg("-c").arg(keeper).arg("sh").arg(program).arg(&data);
     let mut keeper = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let stdout = keeper.stdout.take().context("the shell has an output")?;
     let mut line = String::new();

@@ -11,7 +11,7 @@ pub mod requests;
 pub mod template;
 
 pub use batches::{Batch, batch};
-pub use broker::{Broker, Topic, broker};
+pub use broker::{Broker, Topic, broker, broker_alone};
 pub use template::Template;
 
 use anyhow::{Result, bail};

@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use bytes::Bytes;
 use ottla_client::connection::request_frame;
 use protocol_tests::requests::{fetch, list_offsets, metadata, produce};
-use protocol_tests::{Broker, Topic, batch, broker, template};
+use protocol_tests::{Broker, Topic, batch, broker_alone, template};
 
 /// What a frame may take for good: allocators and caches keep some of what passes through.
 const MEMORY_SLACK_BYTES: u64 = 96 << 20;
@@ -70,7 +70,8 @@ fn hex(text: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn sizes_that_are_not_true() -> Result<()> {
-    let watch = Watch::over(broker().await)?;
+    let broker = broker_alone().await?;
+    let watch = Watch::over(&broker)?;
     let good = request_frame(&metadata(&[]), 9, 1, Some("t")).expect("a request");
     watch.check("a good one", &good, Answered).await?;
     for size in [-1, i32::MIN, i32::MAX, 104_857_601, 1 << 30] {
@@ -91,8 +92,8 @@ async fn sizes_that_are_not_true() -> Result<()> {
 /// Each good request, cut after each of its bytes (the size is true), and with each byte replaced.
 #[tokio::test]
 async fn requests_cut_short_and_altered() -> Result<()> {
-    let broker = broker().await;
-    let watch = Watch::over(broker)?;
+    let broker = broker_alone().await?;
+    let watch = Watch::over(&broker)?;
     let topic = broker.topic(1, &[]).await?;
     for (name, frame) in good_requests(&topic) {
         let body = &frame[4..];
@@ -139,7 +140,8 @@ fn good_requests(topic: &Topic) -> Vec<(&'static str, Bytes)> {
 /// Counts and lengths far beyond the frame: twelve bytes must not cost gigabytes.
 #[tokio::test]
 async fn counts_that_are_not_true() -> Result<()> {
-    let watch = Watch::over(broker().await)?;
+    let broker = broker_alone().await?;
+    let watch = Watch::over(&broker)?;
     let check =
         async |story: &str, body: &str, expected| watch.check(story, &framed(&hex(body)), expected).await;
     for (count, compact) in [("7fffffff", "ffffffff0f"), ("01000000", "8080808001"), ("00ffffff", "ffffff07")]
@@ -226,7 +228,8 @@ async fn counts_that_are_not_true() -> Result<()> {
 /// Large frames that are true, made of as many parts as fit.
 #[tokio::test]
 async fn many_small_parts() -> Result<()> {
-    let watch = Watch::over(broker().await)?;
+    let broker = broker_alone().await?;
+    let watch = Watch::over(&broker)?;
     let many: u32 = 20_000;
     // Metadata v1 of many topics with empty names: each is answered with an error.
     let mut body = hex("0003 0004 00000001 ffff");
@@ -261,8 +264,8 @@ async fn many_small_parts() -> Result<()> {
 /// The same connection after a refused request is of no use, but a hundred others are.
 #[tokio::test]
 async fn many_bad_connections_at_once() -> Result<()> {
-    let broker = broker().await;
-    let watch = Watch::over(broker)?;
+    let broker = broker_alone().await?;
+    let watch = Watch::over(&broker)?;
     let mut open = Vec::new();
     for _ in 0..200 {
         let mut raw = broker.connect_raw().await?;

@@ -63,6 +63,19 @@ matrix! {
             let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions).map(|at| at.error_code);
             answer.topics.iter().map(|topic| topic.error_code).chain(partitions).collect()
         };
+    FindCoordinatorRequest:
+        |about| {
+            let request = FindCoordinatorRequest::default();
+            match about.version {
+                ..4 => request.with_key(text("group")),
+                _ => request.with_coordinator_keys(vec![text("group")]),
+            }
+        },
+        // A broker may have no coordinator (yet).
+        codes |answer| {
+            let each = answer.coordinators.iter().map(|coordinator| coordinator.error_code);
+            each.chain([answer.error_code]).map(|code| if code == 15 { 0 } else { code }).collect()
+        };
     ApiVersionsRequest:
         |_| ApiVersionsRequest::default().with_client_software_name(text("a")).with_client_software_version(text("1")),
         codes |answer| vec![answer.error_code];

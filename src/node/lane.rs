@@ -92,13 +92,16 @@ pub struct Lane<T> {
 
 impl<T> Lane<T> {
     /// Takes over a log that has been opened. `high_watermark` comes from the checkpoint; a sole replica's log is
-    /// committed whole, and that is known before the first reader comes.
+    /// committed whole, and that is known before the first reader comes. What a killed process had not flushed may be
+    /// heard of only once it is: a retried batch is found here and acknowledged, and then the power may go.
     pub fn new(me: NodeId, mut log: Log, leadership: Leadership, config: Arc<TopicConfig>) -> Lane<T> {
-        let mut leader = Leader::new(me, leadership, log.high_watermark());
-        let high_watermark = leader.advance(log.log_end_offset());
-        log.advance_high_watermark(high_watermark);
-        let held = VecDeque::new();
-        Lane { log, leader, config, held, flushing: Flushing::Idle, must_flush: false, offline: None }
+        let leader = Leader::new(me, leadership, log.high_watermark());
+        let must_flush = log.unflushed_messages() >= config.flush_messages && flush_now(&mut log).is_err();
+        let flushing = Flushing::Idle;
+        let mut lane = Lane { log, leader, config, held: VecDeque::new(), flushing, must_flush, offline: None };
+        let high_watermark = lane.leader.advance(lane.safe_end());
+        lane.log.advance_high_watermark(high_watermark);
+        lane
     }
 
     /// The readers' side of the log.
@@ -332,6 +335,15 @@ impl<T> Lane<T> {
         let held = self.held.drain(..);
         out.extend(held.map(|h| Output::Reply { token: h.token, outcome: Err(refused(code)) }));
     }
+}
+
+// An error has taken the log offline, and whoever comes first is told so.
+fn flush_now(log: &mut Log) -> Result<(), LogError> {
+    let ticket = log.flush_begin()?;
+    let up_to = ticket.up_to;
+    ticket.run().map_err(|source| LogError::Io { doing: "flush", source })?;
+    log.flush_end(up_to);
+    Ok(())
 }
 
 fn refused(code: ErrorCode) -> Refused {

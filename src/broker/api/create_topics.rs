@@ -77,7 +77,7 @@ fn result(
     validate_only: bool,
     version: i16,
 ) -> CreatableTopicResult {
-    let result = CreatableTopicResult::default().with_name(text(name).into());
+    let result = CreatableTopicResult::default().with_name(text(name).into()).with_error_message(None);
     let created = match outcome {
         Ok(created) => created,
         Err(refusal) => {

@@ -117,5 +117,5 @@ fn row(config: DescribedConfig, detail: &Detail) -> DescribeConfigsResourceResul
         return row;
     }
     let row = row.with_config_type(config.kind);
-    if detail.documentation { row.with_documentation(Some(text(config.doc))) } else { row }
+    row.with_documentation(detail.documentation.then(|| text(config.doc)))
 }

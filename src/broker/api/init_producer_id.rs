@@ -14,8 +14,10 @@ use crate::broker::Broker;
 
 pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
     let request: InitProducerIdRequest = codec::decode(ApiKey::InitProducerId.code(), version, body)?;
+    // A producer that resumes says both who it was and in which epoch (KIP-360).
+    let half = (request.producer_id.0 == -1) != (request.producer_epoch == -1);
     let refused = match &request.transactional_id {
-        None => None,
+        None => (version >= 3 && half).then_some(ErrorCode::InvalidRequest),
         Some(id) if id.is_empty() => Some(ErrorCode::InvalidRequest),
         Some(_) => Some(ErrorCode::UnsupportedVersion),
     };

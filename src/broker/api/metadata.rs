@@ -92,7 +92,7 @@ fn reply(
     let topics = match asked {
         Asked::All => image.topics().map(|topic| describe(image, topic, listener)).collect(),
         Asked::These(named) => {
-            named.iter().map(|one| describe_named(image, one, created, listener)).collect()
+            named.iter().map(|one| describe_named(image, one, created, listener, version)).collect()
         }
     };
     let brokers = reachable(image, listener).map(|(broker, endpoint)| {
@@ -120,6 +120,7 @@ fn describe_named(
     named: &Named,
     created: &[(TopicName, ErrorCode)],
     listener: &str,
+    version: i16,
 ) -> MetadataResponseTopic {
     match named {
         Named::Name(name) => match image.topic(name) {
@@ -138,7 +139,11 @@ fn describe_named(
         },
         Named::Id(id) => match image.topic_by_id(*id) {
             Some(topic) => describe(image, topic, listener),
-            None => unknown(ErrorCode::UnknownTopicId).with_topic_id(*id),
+            None => {
+                // Before version 12 a name cannot be null.
+                let name = (version < 12).then(|| text("").into());
+                unknown(ErrorCode::UnknownTopicId).with_topic_id(*id).with_name(name)
+            }
         },
     }
 }

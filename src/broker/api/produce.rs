@@ -112,7 +112,7 @@ fn partition_reply(index: i32, outcome: Outcome) -> ProducePartitionResponse {
                     message: Some(text(message)),
                 })
                 .collect(),
-            error_message: Some(text(&rejected.message)),
+            error_message: (!rejected.message.is_empty()).then(|| text(&rejected.message)),
             ..ProducePartitionResponse::failed(index, rejected.code)
         },
     }

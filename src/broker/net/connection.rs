@@ -24,8 +24,8 @@ use crate::broker::Broker;
 const IN_FLIGHT_MAX: usize = 64;
 /// Read ahead at most this much while nothing is known of the frame.
 const READ_BYTES: usize = 64 << 10;
-/// Memory taken for a frame before its bytes are there; beyond it the buffer grows as they come.
-const RESERVE_BYTES_MAX: usize = 4 << 20;
+/// Memory taken for a frame before its bytes are there; beyond it the buffer doubles as they come.
+const RESERVE_BYTES_MAX: usize = 256 << 10;
 
 /// Why a connection ended.
 #[derive(Debug)]
@@ -263,7 +263,7 @@ impl Connection {
         };
         let room = missing.clamp(if missing == 0 { READ_BYTES } else { 1 }, RESERVE_BYTES_MAX);
         if self.inbox.capacity() - self.inbox.len() < room {
-            self.inbox.reserve(room.max(self.inbox.len().min(RESERVE_BYTES_MAX)));
+            self.inbox.reserve(room.max(self.inbox.len().min(missing)));
         }
     }
 }

@@ -72,9 +72,7 @@ impl Slot {
                 log_append_time_ms: appended.log_append_time_ms,
                 log_start_offset: self.partition.reader.offsets().log_start,
             }),
-            Err(refused) => {
-                Err(Rejected { code: refused.code, message: refused.message, record_errors: Vec::new() })
-            }
+            Err(refused) => Err(reject(refused.code)),
         };
         self.put(result);
     }
@@ -109,8 +107,9 @@ fn fill(gathering: &Mutex<Gathering>, index: usize, result: Result<Stored, Rejec
     }
 }
 
+// As in Kafka, only what is wrong with the records themselves is told in words.
 fn reject(code: ErrorCode) -> Rejected {
-    Rejected { code, message: code.message().to_owned(), record_errors: Vec::new() }
+    Rejected { code, message: String::new(), record_errors: Vec::new() }
 }
 
 /// A Produce under way; its outcomes come in the order of its shares.

@@ -25,7 +25,9 @@ impl Lowered {
     pub fn read(disk: &dyn Disk, dir: &Path, checkpointed: Offset) -> io::Result<Lowered> {
         let path = dir.join(NAME);
         let at = match disk.read_to_vec(&path) {
-            Ok(bytes) => Some(str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)),
+            Ok(bytes) => {
+                Some(str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0))
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(e) => return Err(e),
         };
