@@ -1,5 +1,6 @@
-//! The disk between the node and the memory: it counts what went wrong, so that a node may fail only for a reason, and
-//! it is where some mistakes are put back. It must never change what an honest run does.
+//! The disk between the node and the memory: it counts what went wrong, so that a node may fail only for a reason; it
+//! ends the process inside an operation when told to; and it is where some mistakes are put back. It must never change
+//! what an honest run does.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::BorrowedFd;
@@ -20,13 +21,29 @@ pub(crate) struct SimDisk {
     mutation: Option<Mutation>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Watch {
     failures: AtomicU64,
     failed_syncs: AtomicU64,
+    /// So many changes are made before the process ends.
+    fuse: AtomicU64,
+    /// Eighths of the last write that are made.
+    torn: AtomicU64,
 }
 
+/// The panic that ends a process where it stands: nothing of it runs any further, and no hook reports it.
+pub(crate) struct Ended;
+
 impl Watch {
+    /// Before each change.
+    fn burn(&self) {
+        match self.fuse.load(Ordering::Relaxed) {
+            UNLIT => {}
+            0 => std::panic::resume_unwind(Box::new(Ended)),
+            left => self.fuse.store(left - 1, Ordering::Relaxed),
+        }
+    }
+
     fn seen<T>(&self, outcome: io::Result<T>) -> io::Result<T> {
         let expected = |e: &io::Error| {
             matches!(e.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::WouldBlock)
@@ -47,7 +64,20 @@ impl Watch {
 
 impl SimDisk {
     pub fn new(memory: MemoryDisk, mutation: Option<Mutation>) -> SimDisk {
-        SimDisk { memory, watch: Arc::default(), mutation }
+        let fuse = AtomicU64::new(UNLIT);
+        let (failures, failed_syncs, torn) = Default::default();
+        SimDisk { memory, watch: Arc::new(Watch { failures, failed_syncs, fuse, torn }), mutation }
+    }
+
+    /// The process ends before its next change but so many; if that is a write, inside it.
+    pub fn light(&self, changes: u64, torn_eighths: u64) {
+        self.watch.fuse.store(changes.min(UNLIT - 1), Ordering::Relaxed);
+        self.watch.torn.store(torn_eighths, Ordering::Relaxed);
+    }
+
+    /// It has ended.
+    pub fn put_out(&self) {
+        self.watch.fuse.store(UNLIT, Ordering::Relaxed);
     }
 
     /// Operations that failed so far, and not because a name was there or was not.
@@ -73,12 +103,16 @@ impl SimDisk {
 
 impl Disk for SimDisk {
     fn open(&self, path: &Path, how: OpenHow) -> io::Result<Arc<dyn DiskFile>> {
+        if !matches!(how, OpenHow::Read | OpenHow::Write) {
+            self.watch.burn();
+        }
         let inner = self.watch.seen(self.memory.open(path, how))?;
         let ignores_syncs = self.ignores_syncs_of(path);
         Ok(Arc::new(SimFile { inner, watch: self.watch.clone(), ignores_syncs }))
     }
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.watch.burn();
         self.watch.seen(self.memory.create_dir_all(dir))
     }
 
@@ -87,14 +121,17 @@ impl Disk for SimDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.watch.burn();
         self.watch.seen(self.memory.rename(from, to))
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.watch.burn();
         self.watch.seen(self.memory.remove_file(path))
     }
 
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.watch.burn();
         self.watch.seen(self.memory.remove_dir_all(dir))
     }
 
@@ -102,6 +139,7 @@ impl Disk for SimDisk {
         if self.ignores_syncs_of(dir) {
             return Ok(());
         }
+        self.watch.burn();
         self.watch.seen_sync(self.memory.sync_dir(dir))
     }
 
@@ -131,6 +169,13 @@ impl DiskFile for SimFile {
     }
 
     fn write_vectored_at(&self, bufs: &[IoSlice<'_>], at: u64) -> io::Result<()> {
+        if self.watch.fuse.load(Ordering::Relaxed) == 0 {
+            let bytes: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
+            let part = bytes.len() * self.watch.torn.load(Ordering::Relaxed) as usize / 8;
+            // Nobody will hear how it went.
+            let _ = self.inner.write_at(&bytes[..part], at);
+        }
+        self.watch.burn();
         self.watch.seen(self.inner.write_vectored_at(bufs, at))
     }
 
@@ -139,6 +184,7 @@ impl DiskFile for SimFile {
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
+        self.watch.burn();
         self.watch.seen(self.inner.truncate(len))
     }
 
@@ -150,6 +196,7 @@ impl DiskFile for SimFile {
         if self.ignores_syncs {
             return Ok(());
         }
+        self.watch.burn();
         self.watch.seen_sync(self.inner.sync_end(mark))
     }
 
@@ -157,3 +204,5 @@ impl DiskFile for SimFile {
         None
     }
 }
+
+const UNLIT: u64 = u64::MAX;

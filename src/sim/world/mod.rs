@@ -20,7 +20,7 @@ use ottla_protocol::Offset;
 
 use crate::clients::{Admin, Around, Client, Consumer, Producer, Request, Response, confirmed};
 use crate::dice::Dice;
-use crate::disk::SimDisk;
+use crate::disk::{Ended, SimDisk};
 use crate::invariants::ledger::{Loss, Promise};
 use crate::invariants::{Judge, Verdict, Violation};
 use crate::mutation::Mutation;
@@ -100,8 +100,8 @@ pub(crate) struct World {
     serving: BTreeMap<u64, usize>,
     /// No new request is taken: the node is about to stop.
     stopping: bool,
-    /// The process or the power will end at this number of changes to the disk.
-    cut: Option<(u64, Loss)>,
+    /// How the process will end once the disk's fuse has burnt down.
+    fuse: Option<Loss>,
     failures_at_boot: u64,
     failed_syncs_at_boot: u64,
     clients: Vec<Client>,
@@ -153,7 +153,7 @@ impl World {
             life: 0,
             serving: BTreeMap::new(),
             stopping: false,
-            cut: None,
+            fuse: None,
             failures_at_boot: 0,
             failed_syncs_at_boot: 0,
             clients,
@@ -207,9 +207,13 @@ impl World {
             return Err(Violation::new("something always happens", "no event is left"));
         };
         self.steps += 1;
-        // Nothing is used after a panic but the trace.
+        // After a panic nothing of the process is used any more.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.happen(event)));
         outcome.unwrap_or_else(|panic| {
+            if panic.is::<Ended>() {
+                self.end(self.fuse.unwrap_or(Loss::Process));
+                return Ok(());
+            }
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("?");
             Err(Violation::new("no step panics", text))
@@ -292,14 +296,8 @@ impl World {
         }
     }
 
-    // What the node wants. If its process or the power ended meanwhile, it has said nothing.
+    // What the node wants. A process that ended meanwhile has said nothing.
     fn carry_out(&mut self, said: Vec<Said>) -> Verdict {
-        if let Some((at, loss)) = self.cut
-            && self.memory.changes() >= at
-        {
-            self.end(loss);
-            return Ok(());
-        }
         for each in said {
             self.one(each)?;
         }

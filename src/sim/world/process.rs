@@ -6,7 +6,7 @@ use ottla_log::Disk;
 use super::{Event, SWEEP_MS, World};
 use crate::invariants::ledger::Loss;
 use crate::invariants::{Verdict, Violation};
-use crate::node::{BootError, CHECKPOINTS, Key, Node};
+use crate::node::{BootError, CHECKPOINTS, Key, Node, Said};
 
 impl World {
     pub(super) fn boot(&mut self) -> Verdict {
@@ -31,9 +31,6 @@ impl World {
             .note(now_ms, || format!("up for the {}. time, {} partitions", self.life, node.partitions.len()));
         self.node = Some(node);
         self.restarts += 1;
-        if self.cut.is_some_and(|(at, _)| self.memory.changes() >= at) {
-            return self.carry_out(said);
-        }
         self.published()?;
         if let Some(node) = &self.node {
             self.judge.audit(node)?;
@@ -55,8 +52,7 @@ impl World {
         if self.disk.failures() == self.failures_at_boot {
             return Err(Violation::new("a node starts again", why));
         }
-        let cut = self.cut.filter(|(at, _)| self.memory.changes() >= *at);
-        self.end(cut.map_or(Loss::Process, |(_, loss)| loss));
+        self.end(Loss::Process);
         Ok(())
     }
 
@@ -73,7 +69,8 @@ impl World {
             Loss::Power => self.memory.crash(),
             Loss::Nothing | Loss::Process => self.memory.kill(),
         }
-        self.cut = None;
+        self.fuse = None;
+        self.disk.put_out();
         // Until it is up again, its connections are those of no process.
         self.life += 1;
         self.queue.after(self.dice.between(5, 300), Event::Boot);
@@ -129,14 +126,11 @@ impl World {
         let Some(node) = self.node.take() else { return Ok(()) };
         let mut said = Vec::new();
         node.stop(now_ms, &mut said);
-        let cut = self.cut.filter(|(at, _)| self.memory.changes() >= *at);
-        if cut.is_none() {
-            // What it says last is heard, replies only: the rest ends with it.
-            for each in said.into_iter().filter(|s| matches!(s, crate::node::Said::Produced { .. })) {
-                self.one(each)?;
-            }
+        // What it says last is heard, replies only: the rest ends with it.
+        for each in said.into_iter().filter(|said| matches!(said, Said::Produced { .. })) {
+            self.one(each)?;
         }
-        self.end(cut.map_or(Loss::Process, |(_, loss)| loss));
+        self.end(Loss::Process);
         Ok(())
     }
 }

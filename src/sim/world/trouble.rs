@@ -43,11 +43,10 @@ impl World {
     }
 
     fn end_inside(&mut self, loss: Loss) {
-        if self.cut.is_none() {
+        if self.fuse.is_none() {
             let operations = *self.dice.pick(&[3, 30, 100]);
-            let after = self.dice.below(operations);
-            self.memory.cut_power_after(after);
-            self.cut = Some((self.memory.changes() + after, loss));
+            self.disk.light(self.dice.below(operations), self.dice.below(9));
+            self.fuse = Some(loss);
         }
     }
 
@@ -61,6 +60,8 @@ impl World {
 
     /// From now on nothing goes wrong by itself.
     pub(super) fn calm(&mut self) {
+        self.fuse = None;
+        self.disk.put_out();
         self.memory.heal();
         self.memory.set_capacity(None);
     }
