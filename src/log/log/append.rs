@@ -8,17 +8,14 @@ use bytes::Bytes;
 use ottla_protocol::batch::{BatchHeader, HEADER_BYTES, NO_SEQUENCE, TimestampType};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
-use super::active::{Active, Fill, is_full, jitter_ms};
+use super::active::{Fill, is_full};
 use super::epochs::EpochStart;
-use super::error::{AppendError, LogError, Refused, io as io_error};
-use super::files::Kind;
+use super::error::{AppendError, LogError, Refused};
 use super::marker::marker;
 use super::producers::{Change, Incoming, Origin, Producer, Verdict};
-use super::segment::Segment;
 use super::txn_index::AbortedTxn;
 use super::{Guard, Log};
 use crate::CheckedBatch;
-use crate::check::{Origin as From, Rules, check};
 
 /// One appended batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +26,6 @@ pub struct Appended {
     pub log_append_time_ms: i64,
     /// The producer had sent it before: these are the offsets of then, nothing was written.
     pub duplicate: bool,
-}
-
-/// What a follower took over from its leader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Followed {
-    /// First and last. None: there was no whole batch.
-    pub offsets: Option<(Offset, Offset)>,
-    pub bytes: usize,
 }
 
 /// A batch with what is not in it.
@@ -56,7 +45,7 @@ impl<'a> Append<'a> {
 }
 
 /// Batches that will be written together.
-struct Group<'a> {
+pub(super) struct Group<'a> {
     planned: Vec<Planned<'a>>,
     fill: Fill,
     next: Offset,
@@ -64,11 +53,11 @@ struct Group<'a> {
     undo: Vec<(i64, Option<Producer>)>,
 }
 
-struct Planned<'a> {
-    header: BatchHeader,
-    head: [u8; HEADER_BYTES],
-    body: &'a Bytes,
-    change: Option<Change>,
+pub(super) struct Planned<'a> {
+    pub header: BatchHeader,
+    pub head: [u8; HEADER_BYTES],
+    pub body: &'a Bytes,
+    pub change: Option<Change>,
 }
 
 impl Log {
@@ -132,117 +121,7 @@ impl Log {
         }
     }
 
-    /// Appends what the leader sent, offsets and epochs as they are. A batch cut off at the end is left out, and so
-    /// is everything from a batch whose epoch is above `leader_epoch` on (KAFKA-18723).
-    pub fn append_as_follower(
-        &mut self,
-        records: Bytes,
-        leader_epoch: LeaderEpoch,
-        now_ms: i64,
-    ) -> Result<Result<Followed, Refused>, AppendError> {
-        self.check_online()?;
-        self.told(now_ms);
-        let config = self.config.clone();
-        let partition = self.reader.partition().clone();
-        let rules = Rules {
-            partition: &partition,
-            topic: &config,
-            origin: From::Replication,
-            now_ms,
-            produce_version: -1,
-        };
-        let mut batches = match check(records, &rules) {
-            Ok(batches) => batches,
-            Err(rejected) => return Ok(Err(Refused::new(rejected.code, rejected.message))),
-        };
-        let known = batches.iter().take_while(|b| b.header.partition_leader_epoch <= leader_epoch.0).count();
-        batches.truncate(known);
-        if let Some(base) = self.starts_inside(&batches) {
-            self.truncate_fully(base, now_ms)?;
-        }
-        if let Err(refused) = self.check_order(&batches) {
-            return Ok(Err(refused));
-        }
-        let outcome = self.follow(&batches, now_ms);
-        self.publish();
-        outcome.map(Ok)
-    }
-
-    /// The leader's log starts in the middle of a batch, which it sends whole: an empty log begins there, too.
-    fn starts_inside(&self, batches: &[CheckedBatch]) -> Option<Offset> {
-        let first = batches.first()?.header;
-        let inside = (0..self.log_end).contains(&first.base_offset) && first.last_offset() >= self.log_end;
-        (inside && self.log_end == self.log_start).then_some(first.base_offset)
-    }
-
-    fn follow(&mut self, batches: &[CheckedBatch], now_ms: i64) -> Result<Followed, AppendError> {
-        let mut group = self.group(batches.len());
-        for batch in batches {
-            let header = batch.header;
-            let epoch =
-                EpochStart { epoch: LeaderEpoch(header.partition_leader_epoch), offset: header.base_offset };
-            let planned = self.plan_follow(batch, epoch, now_ms, &mut group);
-            if let Err(e) = planned {
-                group.abandon(self);
-                return Err(e);
-            }
-        }
-        self.write(&mut group)?;
-        Ok(Followed {
-            offsets: batches
-                .first()
-                .zip(batches.last())
-                .map(|(f, l)| (f.header.base_offset, l.header.last_offset())),
-            bytes: batches.iter().map(CheckedBatch::size_in_bytes).sum(),
-        })
-    }
-
-    fn plan_follow<'a>(
-        &mut self,
-        batch: &'a CheckedBatch,
-        epoch: EpochStart,
-        now_ms: i64,
-        group: &mut Group<'a>,
-    ) -> Result<(), AppendError> {
-        let header = batch.header;
-        if epoch.epoch.is_some() && self.epochs.latest().is_none_or(|latest| latest.epoch != epoch.epoch) {
-            self.persist_epoch(epoch)?;
-        }
-        let change = match header.has_producer_id() {
-            false => None,
-            true => {
-                let marker = marker(&header, &batch_bytes(batch), 0);
-                match self.producers.judge(&Incoming {
-                    header,
-                    marker,
-                    origin: Origin::Replication,
-                    guard: None,
-                }) {
-                    Ok(Verdict::New(change)) => Some(change),
-                    // The leader's word counts; only clients are refused.
-                    Ok(Verdict::Duplicate(_)) | Err(_) => None,
-                }
-            }
-        };
-        self.add(Planned { header, head: header.to_bytes(), body: batch.body(), change }, now_ms, group)
-    }
-
-    /// Whether a leader's batches follow each other and the log.
-    fn check_order(&self, batches: &[CheckedBatch]) -> Result<(), Refused> {
-        let mut next = self.log_end;
-        for CheckedBatch { header, .. } in batches {
-            if header.base_offset < next || header.last_offset() < header.base_offset {
-                let (base, last) = (header.base_offset, header.last_offset());
-                let message =
-                    format!("Unexpected batch with offsets {base} to {last}, expected {next} or later");
-                return Err(Refused::new(ErrorCode::InvalidRecord, message));
-            }
-            next = header.next_offset();
-        }
-        Ok(())
-    }
-
-    fn group<'a>(&self, batches: usize) -> Group<'a> {
+    pub(super) fn group<'a>(&self, batches: usize) -> Group<'a> {
         let planned = Vec::with_capacity(batches);
         Group { planned, fill: self.active.fill(), next: self.log_end, undo: Vec::new() }
     }
@@ -317,7 +196,7 @@ impl Log {
     }
 
     /// Puts a batch into the group, in front of which there may be a roll.
-    fn add<'a>(
+    pub(super) fn add<'a>(
         &mut self,
         planned: Planned<'a>,
         now_ms: i64,
@@ -350,7 +229,7 @@ impl Log {
     }
 
     /// Writes the group and makes it part of the log. After an error it is as if the group had never been.
-    fn write(&mut self, group: &mut Group<'_>) -> Result<(), AppendError> {
+    pub(super) fn write(&mut self, group: &mut Group<'_>) -> Result<(), AppendError> {
         if group.planned.is_empty() {
             return Ok(());
         }
@@ -404,72 +283,6 @@ impl Log {
         LogError::Io { doing: "appending", source: e }.into()
     }
 
-    /// Starts a new segment, for a batch or for whatever comes. It begins at the log end even if the batch does not,
-    /// so that a hole between segments tells of a lost tail.
-    fn roll(&mut self, header: &BatchHeader, now_ms: i64) -> Result<(), AppendError> {
-        let reachable = header.last_offset() - self.log_end <= i32::MAX.into();
-        self.roll_at(if reachable { self.log_end } else { header.base_offset }, now_ms)
-    }
-
-    pub(super) fn roll_at(&mut self, base: Offset, now_ms: i64) -> Result<(), AppendError> {
-        match self.try_roll(base, now_ms) {
-            Err(LogError::Io { source, .. }) if is_full(&source) => {
-                Err(AppendError::DiskFull { dir: self.dir.clone() })
-            }
-            Err(e) => {
-                self.go_offline();
-                Err(e.into())
-            }
-            Ok(()) => Ok(()),
-        }
-    }
-
-    fn try_roll(&mut self, base: Offset, now_ms: i64) -> Result<(), LogError> {
-        // Of all names only the newest segment's may be lost with the power: an older one would leave a hole.
-        if self.unflushed.folder_pending() {
-            self.sync_folder()?;
-        }
-        self.active.push_time();
-        self.active.write_indexes().map_err(io_error("writing an index"))?;
-        let segment = match Segment::create(&self.disk, &self.dir, base) {
-            Ok(segment) => segment,
-            Err(e) => {
-                // Half a segment would be in the way of the next attempt only if it lasted.
-                for kind in Kind::OF_SEGMENT {
-                    let _ = self.disk.remove_file(&kind.path(&self.dir, base));
-                }
-                return Err(e);
-            }
-        };
-        self.unflushed.folder_changed();
-        self.snapshot(base)?;
-        let active = Active::new(segment, now_ms, jitter_ms(self.jitter_seed, base, &self.config));
-        let old = std::mem::replace(&mut self.active, active);
-        old.segment.seal(old.size, Some(old.largest));
-        self.unflushed.sealed(self.log_end, old.segment);
-        self.segments.push(self.active.segment.clone());
-        self.publish_segments();
-        self.publish();
-        Ok(())
-    }
-
-    /// Keeps what the producers are at `offset`, which nothing was appended above. Without room it is left out:
-    /// recovery then reads more of the log.
-    pub(super) fn snapshot(&mut self, offset: Offset) -> Result<(), LogError> {
-        if self.snapshots.newest().is_some_and(|newest| newest >= offset) {
-            return Ok(());
-        }
-        match self.snapshots.write(offset, &self.producers.all()) {
-            Ok(file) => {
-                self.unflushed.snapshot(offset, file);
-                self.unflushed.folder_changed();
-                Ok(())
-            }
-            Err(e) if is_full(&e) => Ok(()),
-            Err(e) => Err(LogError::Io { doing: "writing a producer snapshot", source: e }),
-        }
-    }
-
     fn enter_epoch(&mut self, epoch: LeaderEpoch) -> Result<Result<(), Refused>, AppendError> {
         let latest = self.epochs.latest().map(|latest| latest.epoch);
         if latest.is_some_and(|latest| epoch.is_some() && epoch < latest) {
@@ -482,7 +295,7 @@ impl Log {
         Ok(Ok(()))
     }
 
-    fn persist_epoch(&mut self, start: EpochStart) -> Result<(), AppendError> {
+    pub(super) fn persist_epoch(&mut self, start: EpochStart) -> Result<(), AppendError> {
         match self.assign_epoch(start.epoch, start.offset) {
             Err(LogError::Io { source, .. }) if is_full(&source) => {
                 Err(AppendError::DiskFull { dir: self.dir.clone() })
@@ -493,7 +306,7 @@ impl Log {
 }
 
 impl Group<'_> {
-    fn abandon(&mut self, log: &mut Log) {
+    pub fn abandon(&mut self, log: &mut Log) {
         self.undo.drain(..).rev().for_each(|undo| log.producers.undo(undo));
         self.planned.clear();
         self.next = log.log_end;
@@ -506,6 +319,6 @@ fn refused_by_storage() -> Refused {
 }
 
 /// Header and body in one piece: control batches are small.
-fn batch_bytes(batch: &CheckedBatch) -> Bytes {
+pub(super) fn batch_bytes(batch: &CheckedBatch) -> Bytes {
     if batch.header.is_control() { batch.to_bytes() } else { Bytes::new() }
 }

@@ -11,10 +11,12 @@ use super::files::{Kind, Name, Stage, TMP};
 use super::recovery::remove_if_there;
 use super::scan::{Scan, WALK_BYTES};
 use crate::Disk;
-use crate::disk::OpenHow;
+use crate::disk::{Entry, OpenHow};
 
-pub(super) fn tidy(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
-    let entries = disk.list(dir).map_err(io_error("listing a partition's folder"))?;
+/// Returns what is in the folder then.
+pub(super) fn tidy(disk: &dyn Disk, dir: &Path) -> Result<Vec<Entry>, LogError> {
+    let list = || disk.list(dir).map_err(io_error("listing a partition's folder"));
+    let entries = list()?;
     let names = entries.iter().filter(|e| !e.is_dir).filter_map(|e| Some((e, Name::parse(&e.name)?)));
     let names = names.collect::<Vec<_>>();
     let of_stage = |stage| names.iter().filter(move |(_, name)| name.stage == stage);
@@ -54,10 +56,11 @@ pub(super) fn tidy(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
         disk.rename(&dir.join(&entry.name), &to).map_err(io_error("finishing a cleaner's work"))?;
         changed = true;
     }
-    if changed {
-        disk.sync_dir(dir).map_err(io_error("syncing a partition's folder"))?;
+    if !changed {
+        return Ok(entries);
     }
-    Ok(())
+    disk.sync_dir(dir).map_err(io_error("syncing a partition's folder"))?;
+    list()
 }
 
 /// The offset behind the last batch of a file. Where it is damaged the batches before count.

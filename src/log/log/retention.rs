@@ -145,9 +145,11 @@ impl Log {
             Some(Err(e)) if !is_full(&e) => return Err(io_error("writing the leader epochs")(e)),
             _ => {}
         }
-        self.generation += 2;
+        self.generation += 1;
+        self.publish();
         let gone = self.segments.drain(..count).collect::<Vec<_>>();
         self.publish_segments();
+        self.generation += 1;
         self.publish();
         self.unflushed.retired(start);
         for segment in &gone {

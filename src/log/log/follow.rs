@@ -1,0 +1,134 @@
+//! Appending as a follower: the leader has given offsets and epochs and checked its producers. It must never refuse what
+//! the leader was allowed to write, only what does not follow or is damaged.
+
+use bytes::Bytes;
+use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
+
+use super::Log;
+use super::append::{Group, Planned, batch_bytes};
+use super::epochs::EpochStart;
+use super::error::{AppendError, Refused};
+use super::marker::marker;
+use super::producers::{Incoming, Origin, Verdict};
+use crate::CheckedBatch;
+use crate::check::{Origin as From, Rules, check};
+
+/// What a follower took over from its leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Followed {
+    /// First and last. None: there was no whole batch.
+    pub offsets: Option<(Offset, Offset)>,
+    pub bytes: usize,
+}
+
+impl Log {
+    /// Appends what the leader sent, offsets and epochs as they are. A batch cut off at the end is left out, and so
+    /// is everything from a batch whose epoch is above `leader_epoch` on (KAFKA-18723).
+    pub fn append_as_follower(
+        &mut self,
+        records: Bytes,
+        leader_epoch: LeaderEpoch,
+        now_ms: i64,
+    ) -> Result<Result<Followed, Refused>, AppendError> {
+        self.check_online()?;
+        self.told(now_ms);
+        let config = self.config.clone();
+        let partition = self.reader.partition().clone();
+        let rules = Rules {
+            partition: &partition,
+            topic: &config,
+            origin: From::Replication,
+            now_ms,
+            produce_version: -1,
+        };
+        let mut batches = match check(records, &rules) {
+            Ok(batches) => batches,
+            Err(rejected) => return Ok(Err(Refused::new(rejected.code, rejected.message))),
+        };
+        let known = batches.iter().take_while(|b| b.header.partition_leader_epoch <= leader_epoch.0).count();
+        batches.truncate(known);
+        if let Some(base) = self.starts_inside(&batches) {
+            self.truncate_fully(base, now_ms)?;
+        }
+        if let Err(refused) = self.check_order(&batches) {
+            return Ok(Err(refused));
+        }
+        let outcome = self.follow(&batches, now_ms);
+        self.publish();
+        outcome.map(Ok)
+    }
+
+    /// The leader's log starts in the middle of a batch, which it sends whole: an empty log begins there, too.
+    fn starts_inside(&self, batches: &[CheckedBatch]) -> Option<Offset> {
+        let first = batches.first()?.header;
+        let inside = (0..self.log_end).contains(&first.base_offset) && first.last_offset() >= self.log_end;
+        (inside && self.log_end == self.log_start).then_some(first.base_offset)
+    }
+
+    fn follow(&mut self, batches: &[CheckedBatch], now_ms: i64) -> Result<Followed, AppendError> {
+        let mut group = self.group(batches.len());
+        for batch in batches {
+            let header = batch.header;
+            let epoch =
+                EpochStart { epoch: LeaderEpoch(header.partition_leader_epoch), offset: header.base_offset };
+            let planned = self.plan_follow(batch, epoch, now_ms, &mut group);
+            if let Err(e) = planned {
+                group.abandon(self);
+                return Err(e);
+            }
+        }
+        self.write(&mut group)?;
+        Ok(Followed {
+            offsets: batches
+                .first()
+                .zip(batches.last())
+                .map(|(f, l)| (f.header.base_offset, l.header.last_offset())),
+            bytes: batches.iter().map(CheckedBatch::size_in_bytes).sum(),
+        })
+    }
+
+    fn plan_follow<'a>(
+        &mut self,
+        batch: &'a CheckedBatch,
+        epoch: EpochStart,
+        now_ms: i64,
+        group: &mut Group<'a>,
+    ) -> Result<(), AppendError> {
+        let header = batch.header;
+        if epoch.epoch.is_some() && self.epochs.latest().is_none_or(|latest| latest.epoch != epoch.epoch) {
+            self.persist_epoch(epoch)?;
+        }
+        let change = match header.has_producer_id() {
+            false => None,
+            true => {
+                let marker = marker(&header, &batch_bytes(batch), 0);
+                match self.producers.judge(&Incoming {
+                    header,
+                    marker,
+                    origin: Origin::Replication,
+                    guard: None,
+                }) {
+                    Ok(Verdict::New(change)) => Some(change),
+                    // The leader's word counts; only clients are refused.
+                    Ok(Verdict::Duplicate(_)) | Err(_) => None,
+                }
+            }
+        };
+        self.add(Planned { header, head: header.to_bytes(), body: batch.body(), change }, now_ms, group)
+    }
+
+    /// Whether a leader's batches follow each other and the log.
+    fn check_order(&self, batches: &[CheckedBatch]) -> Result<(), Refused> {
+        let mut next = self.log_end;
+        for CheckedBatch { header, .. } in batches {
+            if header.base_offset < next || header.last_offset() < header.base_offset {
+                let (base, last) = (header.base_offset, header.last_offset());
+                let message =
+                    format!("Unexpected batch with offsets {base} to {last}, expected {next} or later");
+                return Err(Refused::new(ErrorCode::InvalidRecord, message));
+            }
+            next = header.next_offset();
+        }
+        Ok(())
+    }
+}

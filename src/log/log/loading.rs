@@ -1,0 +1,335 @@
+//! Making a log of the files of its folder, segment by segment: what was flushed is believed, what came after is read
+//! again and cut at the first batch that is not whole. It must never serve anybody before it is done.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use ottla_model::TopicId;
+use ottla_model::config::TopicConfig;
+use ottla_protocol::Offset;
+
+use super::active::{Active, jitter_ms};
+use super::epochs::Epochs;
+use super::error::{LogError, io as io_error};
+use super::files::Kind;
+use super::flush::Unflushed;
+use super::inventory::SegmentFiles;
+use super::lowered::Lowered;
+use super::producers::Producers;
+use super::recovery::{Replay, Walk, epochs_of, reindex, remove_if_there};
+use super::segment::Segment;
+use super::snapshot::Snapshots;
+use super::{Log, LogReader, Mark, Opening, Position, Recovery, State};
+
+/// A log in the making.
+pub(super) struct Loading<'a> {
+    pub opening: &'a Opening,
+    pub segments: Vec<Arc<Segment>>,
+    /// The newest segment so far and the offset behind it, not yet in the list.
+    pub current: Option<(Active, Offset)>,
+    pub producers: Producers,
+    pub snapshots: Snapshots,
+    pub epochs: Epochs,
+    pub epochs_known: bool,
+    pub unflushed: Unflushed,
+    pub lowered: Lowered,
+    pub recovery: Recovery,
+}
+
+impl Loading<'_> {
+    pub fn load_clean(&mut self, found: &[(Offset, SegmentFiles)]) -> Result<(), LogError> {
+        let Some(((base, files), flushed)) = found.split_last() else { return Ok(()) };
+        self.load_flushed(flushed)?;
+        let size = files.log.unwrap_or(0);
+        let resumed = match files.index_damaged() || files.txn_damaged() {
+            true => None,
+            false => {
+                let segment = self.existing(*base, files)?;
+                let jitter = self.jitter(*base);
+                match Active::resume(segment, size, self.opening.now_ms, jitter) {
+                    Err(LogError::Corrupt { .. }) => None,
+                    resumed => Some(resumed?),
+                }
+            }
+        };
+        self.current = Some(match resumed {
+            Some(resumed) => resumed,
+            None => {
+                self.recovery.rebuilt_indexes.push(*base);
+                self.replay_producers(*base)?;
+                let walked = self.walk(*base, Offset::MAX)?;
+                (walked.0, walked.1)
+            }
+        });
+        if let Some((active, _)) = &self.current
+            && !self.epochs_known
+        {
+            epochs_of(&active.segment, active.size, &mut self.epochs)?;
+        }
+        Ok(())
+    }
+
+    pub fn load_unclean(&mut self, found: &[(Offset, SegmentFiles)]) -> Result<(), LogError> {
+        let point = self.lowered.recovery_point();
+        let first = found.partition_point(|(base, _)| *base <= point).saturating_sub(1);
+        let (flushed, rest) = found.split_at(first);
+        self.load_flushed(flushed)?;
+        let Some((base, _)) = rest.first() else { return Ok(()) };
+        self.replay_producers(*base)?;
+        // Those above are of a log that may not be what is there now.
+        self.snapshots
+            .remove_if(|offset| offset > *base)
+            .map_err(io_error("removing a producer snapshot"))?;
+        for (at, (base, _)) in rest.iter().enumerate() {
+            if self.current.as_ref().is_some_and(|(_, next)| !joined(*next, *base, point)) {
+                return self.drop_rest(&rest[at..]);
+            }
+            self.seal_current()?;
+            let (active, next, cut) = self.walk(*base, point)?;
+            self.current = Some((active, next));
+            if cut {
+                return self.drop_rest(&rest[at + 1..]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Segments that are believed. Of what is wrong with their indexes only the obvious is looked for: lookups check
+    /// what they find.
+    fn load_flushed(&mut self, found: &[(Offset, SegmentFiles)]) -> Result<(), LogError> {
+        let Opening { disk, dir, config, .. } = self.opening;
+        for (base, files) in found {
+            let size = files.log.unwrap_or(0);
+            if files.txn_damaged() {
+                self.recovery.rebuilt_indexes.push(*base);
+                self.replay_producers(*base)?;
+                let (active, next, _) = self.walk(*base, Offset::MAX)?;
+                self.current = Some((active, next));
+                self.seal_current()?;
+                continue;
+            }
+            let mut segment = self.existing(*base, files)?;
+            segment.seal(size, None);
+            if files.index_damaged() {
+                self.recovery.rebuilt_indexes.push(*base);
+                segment = reindex(disk, dir, &segment, size, config)?;
+            }
+            if !self.epochs_known {
+                epochs_of(&segment, size, &mut self.epochs)?;
+            }
+            self.segments.push(Arc::new(segment));
+        }
+        Ok(())
+    }
+
+    fn existing(&self, base: Offset, files: &SegmentFiles) -> Result<Segment, LogError> {
+        Segment::existing(&self.opening.disk, &self.opening.dir, base, files.index_bytes())
+    }
+
+    fn jitter(&self, base: Offset) -> i64 {
+        jitter_ms(self.opening.jitter_seed, base, &self.opening.config)
+    }
+
+    /// Reads one segment whole and cuts it behind its last valid batch; whether anything was cut off.
+    fn walk(&mut self, base: Offset, flushed: Offset) -> Result<(Active, Offset, bool), LogError> {
+        let Opening { disk, dir, config, now_ms, jitter_seed, .. } = self.opening;
+        let mut walk = Walk {
+            disk,
+            dir,
+            config,
+            now_ms: *now_ms,
+            jitter_seed: *jitter_seed,
+            flushed,
+            producers: &mut self.producers,
+            epochs: &mut self.epochs,
+        };
+        let walked = walk.segment(base)?;
+        self.recovery.scanned_bytes += walked.bytes;
+        let (active, next) = (walked.active, walked.next);
+        let Some(what) = walked.invalid else { return Ok((active, next, false)) };
+        let cut = walked.bytes - active.size;
+        let segment = &active.segment;
+        tracing::warn!(segment = %segment.path.display(), "cutting off {cut} bytes behind offset {next}: {what}");
+        self.recovery.truncated_bytes += cut;
+        self.recovery.truncated_to = Some(next);
+        Ok((active, next, true))
+    }
+
+    /// The newest segment so far is not the last one.
+    fn seal_current(&mut self) -> Result<(), LogError> {
+        let Some((mut active, next)) = self.current.take() else { return Ok(()) };
+        active.push_time();
+        active.write_indexes().map_err(io_error("writing an index"))?;
+        active.segment.seal(active.size, Some(active.largest));
+        self.unflushed.sealed(next, active.segment.clone());
+        self.segments.push(active.segment);
+        if self.snapshots.newest().is_none_or(|newest| newest < next) {
+            let snapshot = self.snapshots.write(next, &self.producers.all());
+            self.unflushed.snapshot(next, snapshot.map_err(io_error("writing a producer snapshot"))?);
+        }
+        Ok(())
+    }
+
+    /// Everything so far is below the log start.
+    fn drop_all(&mut self) -> Result<(), LogError> {
+        let current = self.current.take().map(|(active, _)| active.segment);
+        let all = self.segments.drain(..).chain(current).collect::<Vec<_>>();
+        for segment in &all {
+            self.remove(segment.base)?;
+        }
+        self.sync_folder()
+    }
+
+    /// What is behind damage or a hole was never flushed, and is not what came next.
+    fn drop_rest(&mut self, rest: &[(Offset, SegmentFiles)]) -> Result<(), LogError> {
+        let Some((active, next)) = &self.current else { return Ok(()) };
+        let (log, size, next) = (active.segment.log.clone(), active.size, *next);
+        // From the end, so that another crash finds no hole here; and for good before anything is appended.
+        for (base, _) in rest.iter().rev() {
+            tracing::warn!(dir = %self.opening.dir.display(), "dropping segment {base}, the log ends at {next}");
+            self.remove(*base)?;
+        }
+        self.sync_folder()?;
+        self.recovery.dropped_segments.extend(rest.iter().map(|(base, _)| *base));
+        self.recovery.truncated_to = Some(next);
+        let cutting = || io_error("cutting a segment");
+        log.truncate(size).and_then(|()| log.sync()).map_err(cutting())
+    }
+
+    fn remove(&self, base: Offset) -> Result<(), LogError> {
+        let Opening { disk, dir, .. } = self.opening;
+        Kind::OF_SEGMENT
+            .into_iter()
+            .try_for_each(|kind| remove_if_there(disk.as_ref(), &kind.path(dir, base)))
+    }
+
+    fn sync_folder(&self) -> Result<(), LogError> {
+        self.opening.disk.sync_dir(&self.opening.dir).map_err(io_error("syncing a partition's folder"))
+    }
+
+    /// Makes the producers what they were at `end`, from what is loaded so far.
+    fn replay_producers(&mut self, end: Offset) -> Result<(), LogError> {
+        let replay = Replay { end, log_start: self.opening.log_start, now_ms: self.opening.now_ms };
+        let active_bytes = self.current.as_ref().map_or(0, |(active, _)| active.size);
+        let current = self.current.as_ref().map(|(active, _)| active.segment.clone());
+        let segments = self.segments.iter().cloned().chain(current).collect::<Vec<_>>();
+        let fresh = self.producers.afresh(end);
+        self.producers = replay.producers(fresh, &segments, active_bytes, &mut self.snapshots)?;
+        Ok(())
+    }
+
+    pub fn finish(mut self, topic_id: Option<TopicId>) -> Result<(Log, Recovery), LogError> {
+        let Opening { disk, dir, config, now_ms, .. } = self.opening;
+        let checkpointed = self.opening.log_start;
+        if self.current.as_ref().is_some_and(|(_, next)| *next < checkpointed) {
+            tracing::warn!(dir = %dir.display(), "the log ends below its start, {checkpointed}: starting anew there");
+            self.drop_all()?;
+            self.producers = self.producers.afresh(checkpointed);
+        }
+        let (active, log_end) = match self.current.take() {
+            Some(current) => current,
+            None => {
+                self.unflushed.folder_changed();
+                let segment = Segment::create(disk, dir, checkpointed)?;
+                (Active::new(segment, *now_ms, self.jitter(checkpointed)), checkpointed)
+            }
+        };
+        self.segments.push(active.segment.clone());
+        let log_start = checkpointed.max(self.segments[0].base);
+        self.keep_snapshots(log_end)?;
+        if self.opening.clean_shutdown && self.snapshots.newest().is_some() {
+            let replay = Replay { end: log_end, log_start, now_ms: *now_ms };
+            let fresh = self.producers.afresh(log_end);
+            self.producers = replay.producers(fresh, &self.segments, active.size, &mut self.snapshots)?;
+        }
+        self.producers.end = log_end;
+        self.epochs.truncate_end(log_end);
+        self.epochs.truncate_start(log_start);
+        if !self.epochs_known && log_end > log_start {
+            self.epochs.write(disk.as_ref()).map_err(io_error("writing the leader epochs"))?;
+        }
+        let recovery_point = match self.opening.clean_shutdown {
+            true => log_end,
+            false => self.lowered.recovery_point().min(log_end),
+        };
+        // What is appended now is not what the checkpoint claims.
+        let lowering = io_error("lowering the recovery point");
+        self.lowered.lower(disk.as_ref(), recovery_point).map_err(lowering)?;
+        self.lowered.reached(disk.as_ref(), recovery_point);
+        let recovery = std::mem::take(&mut self.recovery);
+        let mut log = self.into_log(active, log_start, log_end, recovery_point, topic_id, config);
+        if log_end > log_start {
+            log.snapshot(log_end)?;
+        }
+        log.publish();
+        Ok((log, recovery))
+    }
+
+    /// Only those at the start of a segment, or at the end of the log, are of use later.
+    fn keep_snapshots(&mut self, log_end: Offset) -> Result<(), LogError> {
+        let bases = self.segments.iter().map(|segment| segment.base).collect::<BTreeSet<_>>();
+        // The newest one is where a replay starts, wherever it is.
+        let usable = self.segments[0].base..=log_end;
+        let newest = self.snapshots.offsets().rfind(|offset| usable.contains(offset));
+        let unwanted =
+            |offset: Offset| !bases.contains(&offset) && offset != log_end && Some(offset) != newest;
+        self.snapshots.remove_if(unwanted).map_err(io_error("removing a producer snapshot"))
+    }
+
+    fn into_log(
+        self,
+        active: Active,
+        log_start: Offset,
+        log_end: Offset,
+        recovery_point: Offset,
+        topic_id: Option<TopicId>,
+        config: &Arc<TopicConfig>,
+    ) -> Log {
+        // Whoever opens the log raises it to what the checkpoint or the leader says.
+        let first = Position { offset: log_start, base: self.segments[0].base, at: 0 };
+        let high_watermark = Mark { offset: log_start, position: first };
+        let state = State {
+            log_start,
+            last_stable: high_watermark,
+            high_watermark,
+            log_end: active.end(log_end),
+            largest: active.largest,
+            generation: 0,
+        };
+        let partition = self.opening.partition.clone();
+        let reader = LogReader::new(partition, &state, self.segments.clone(), self.epochs.shared());
+        Log {
+            disk: self.opening.disk.clone(),
+            dir: self.opening.dir.clone(),
+            topic_id,
+            config: config.clone(),
+            jitter_seed: self.opening.jitter_seed,
+            segments: self.segments,
+            active,
+            log_start,
+            log_end,
+            recovery_point,
+            high_watermark,
+            boundaries: VecDeque::new(),
+            unstable: None,
+            producers: self.producers,
+            snapshots: self.snapshots,
+            epochs: self.epochs,
+            unflushed: self.unflushed,
+            lowered: self.lowered,
+            generation: 0,
+            told_ms: self.opening.now_ms,
+            offline: Arc::new(AtomicBool::new(false)),
+            reader: Arc::new(reader),
+        }
+    }
+}
+
+/// Whether a segment at `base` may follow one that ends at `next`. Otherwise the tail of that one was lost with the
+/// power. Rolling leaves no holes, unless offsets leap too far for one segment; compaction leaves some, but only in
+/// what was flushed.
+fn joined(next: Offset, base: Offset, recovery_point: Offset) -> bool {
+    let leap = base.saturating_sub(next);
+    leap == 0 || (leap > 0 && next < recovery_point) || leap > i32::MAX.into()
+}

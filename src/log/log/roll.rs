@@ -1,0 +1,78 @@
+//! From one segment to the next. It must never decide when.
+
+use ottla_protocol::Offset;
+use ottla_protocol::batch::BatchHeader;
+
+use super::Log;
+use super::active::{Active, is_full, jitter_ms};
+use super::error::{AppendError, LogError, io as io_error};
+use super::files::Kind;
+use super::segment::Segment;
+
+impl Log {
+    /// Starts a new segment, for a batch or for whatever comes. It begins at the log end even if the batch does not,
+    /// so that a hole between segments tells of a lost tail.
+    pub(super) fn roll(&mut self, header: &BatchHeader, now_ms: i64) -> Result<(), AppendError> {
+        let reachable = header.last_offset() - self.log_end <= i32::MAX.into();
+        self.roll_at(if reachable { self.log_end } else { header.base_offset }, now_ms)
+    }
+
+    pub(super) fn roll_at(&mut self, base: Offset, now_ms: i64) -> Result<(), AppendError> {
+        match self.try_roll(base, now_ms) {
+            Err(LogError::Io { source, .. }) if is_full(&source) => {
+                Err(AppendError::DiskFull { dir: self.dir.clone() })
+            }
+            Err(e) => {
+                self.go_offline();
+                Err(e.into())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn try_roll(&mut self, base: Offset, now_ms: i64) -> Result<(), LogError> {
+        // Of all names only the newest segment's may be lost with the power: an older one would leave a hole.
+        if self.unflushed.folder_pending() {
+            self.sync_folder()?;
+        }
+        self.active.push_time();
+        self.active.write_indexes().map_err(io_error("writing an index"))?;
+        let segment = match Segment::create(&self.disk, &self.dir, base) {
+            Ok(segment) => segment,
+            Err(e) => {
+                // Half a segment would be in the way of the next attempt only if it lasted.
+                for kind in Kind::OF_SEGMENT {
+                    let _ = self.disk.remove_file(&kind.path(&self.dir, base));
+                }
+                return Err(e);
+            }
+        };
+        self.unflushed.folder_changed();
+        self.snapshot(base)?;
+        let active = Active::new(segment, now_ms, jitter_ms(self.jitter_seed, base, &self.config));
+        let old = std::mem::replace(&mut self.active, active);
+        old.segment.seal(old.size, Some(old.largest));
+        self.unflushed.sealed(self.log_end, old.segment);
+        self.segments.push(self.active.segment.clone());
+        self.publish_segments();
+        self.publish();
+        Ok(())
+    }
+
+    /// Keeps what the producers are at `offset`, which nothing was appended above. Without room it is left out:
+    /// recovery then reads more of the log.
+    pub(super) fn snapshot(&mut self, offset: Offset) -> Result<(), LogError> {
+        if self.snapshots.newest().is_some_and(|newest| newest >= offset) {
+            return Ok(());
+        }
+        match self.snapshots.write(offset, &self.producers.all()) {
+            Ok(file) => {
+                self.unflushed.snapshot(offset, file);
+                self.unflushed.folder_changed();
+                Ok(())
+            }
+            Err(e) if is_full(&e) => Ok(()),
+            Err(e) => Err(LogError::Io { doing: "writing a producer snapshot", source: e }),
+        }
+    }
+}
