@@ -1,6 +1,8 @@
 //! The one binary: a server, or one of Kafka's tools by its name. It reads arguments, environment and files, and
 //! knows nothing of what they mean.
 
+#[cfg(test)]
+mod architecture;
 mod quickstart;
 mod server;
 

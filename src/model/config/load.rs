@@ -60,8 +60,14 @@ where
     let warnings = warnings(&values);
     let mut values = with_synonyms(values);
     if sources.file.is_none() && !env_counts {
-        // Whoever chooses where to listen did not choose what is advertised for elsewhere.
+        // Whoever chooses where clients come in did not choose what is advertised for elsewhere, nor to do without
+        // the controller that the shipped roles include.
         let listens_elsewhere = values.contains_key("listeners");
+        if let Some(listeners) = values.get_mut("listeners")
+            && !listeners.contains("CONTROLLER://")
+        {
+            listeners.push_str(",CONTROLLER://localhost:9093");
+        }
         for (key, value) in pairs(Path::new("server.properties"), SHIPPED)? {
             if !(listens_elsewhere && key == "advertised.listeners") {
                 values.entry(key).or_insert(value);

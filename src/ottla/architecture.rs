@@ -1,0 +1,100 @@
+//! Checks that keep ARCHITECTURE.md true: which crate may use which, how long a file may be, and reference pages
+//! that say what their tables say. `UPDATE_REFERENCE=1 cargo test -p ottla` writes the pages anew.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each crate and the crates of ours that it may use: the arrows of ARCHITECTURE.md.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("protocol", &[]),
+    ("model", &["protocol"]),
+    ("log", &["protocol", "model"]),
+    ("core", &["protocol", "model"]),
+    ("node", &["core", "log", "protocol", "model"]),
+    ("client", &["protocol", "model"]),
+    ("broker", &["node", "core", "log", "client", "protocol", "model"]),
+    ("sim", &["node", "core", "log", "protocol", "model"]),
+    ("cli", &["client", "log", "protocol", "model"]),
+    ("ottla", &["broker", "cli", "model", "protocol"]),
+];
+
+/// A longer file is two files.
+const LINES_MAX: usize = 600;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn dependencies_point_down() {
+    let folders: BTreeSet<String> = fs::read_dir(root().join("src"))
+        .expect("src")
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    let known: BTreeSet<String> = ARROWS.iter().map(|(name, _)| name.to_string()).collect();
+    assert_eq!(folders, known, "every folder of src has its row, and every row its folder");
+    for (name, may_use) in ARROWS {
+        let manifest = read(&root().join("src").join(name).join("Cargo.toml"));
+        let uses = manifest.lines().filter_map(|line| line.strip_prefix("ottla-")?.split(['.', ' ']).next());
+        for used in uses.filter(|used| *used != *name) {
+            assert!(may_use.contains(&used), "src/{name} may not use src/{used}");
+        }
+    }
+}
+
+#[test]
+fn files_are_short_and_say_what_they_own() {
+    let mut files = Vec::new();
+    for folder in ["src", "protocol-tests", "integration"] {
+        collect(&root().join(folder), &mut files);
+    }
+    assert!(files.len() > 100, "only {} files were found", files.len());
+    for file in files {
+        let text = read(&file);
+        assert!(text.starts_with("//!"), "{} does not begin with //!", file.display());
+        let lines = text.lines().count();
+        assert!(lines <= LINES_MAX, "{} has {lines} lines, more than {LINES_MAX}", file.display());
+    }
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    for entry in entries.filter_map(Result::ok) {
+        let path = entry.path();
+        let name = entry.file_name();
+        if path.is_dir() && name != "target" && !name.to_string_lossy().starts_with('.') {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+#[test]
+fn reference_pages_say_what_their_tables_say() {
+    let apis = format!(
+        "# API reference\n\nGenerated from the table in `src/protocol/api/mod.rs`; do not edit it.\n\n{}",
+        ottla_protocol::api::reference_markdown()
+    );
+    let pages = [
+        ("src/protocol/api/REFERENCE.md", apis),
+        ("src/model/config/REFERENCE.md", ottla_model::config::reference_markdown()),
+    ];
+    for (path, page) in pages {
+        let path = root().join(path);
+        if std::env::var_os("UPDATE_REFERENCE").is_some() {
+            fs::write(&path, &page).expect("a writable page");
+        }
+        let there = fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            there == page,
+            "{} is not what its table says: UPDATE_REFERENCE=1 cargo test -p ottla",
+            path.display()
+        );
+    }
+}
