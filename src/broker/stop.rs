@@ -17,10 +17,26 @@ impl Stopping {
         self.0.send_replace(true);
     }
 
+    /// A way to wait for the switch again and again.
+    pub fn watch(&self) -> Watch {
+        Watch(self.0.subscribe())
+    }
+
     /// Returns once the switch is turned.
     pub async fn cancelled(&self) {
         let mut changes = self.0.subscribe();
         // The sender lives as long as `self`, so this cannot fail before it is true.
         let _ = changes.wait_for(|stopping| *stopping).await;
+    }
+}
+
+/// One waiter's view of the switch.
+#[derive(Debug)]
+pub(crate) struct Watch(watch::Receiver<bool>);
+
+impl Watch {
+    /// Returns once the switch is turned, or can never be.
+    pub async fn cancelled(&mut self) {
+        let _ = self.0.wait_for(|stopping| *stopping).await;
     }
 }

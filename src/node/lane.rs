@@ -2,6 +2,9 @@
 //! high watermark, holds back replies until they are true, and says what has to be flushed or deleted.
 //! It must never know who waits for a reply: a token comes in with an append and goes out with its outcome.
 
+#[cfg(test)]
+mod stories;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -98,7 +101,8 @@ impl<T> Lane<T> {
         let leader = Leader::new(me, leadership, log.high_watermark());
         let must_flush = log.unflushed_messages() >= config.flush_messages && flush_now(&mut log).is_err();
         let flushing = Flushing::Idle;
-        let mut lane = Lane { log, leader, config, held: VecDeque::new(), flushing, must_flush, offline: None };
+        let mut lane =
+            Lane { log, leader, config, held: VecDeque::new(), flushing, must_flush, offline: None };
         let high_watermark = lane.leader.advance(lane.safe_end());
         lane.log.advance_high_watermark(high_watermark);
         lane
@@ -302,7 +306,7 @@ impl<T> Lane<T> {
         }
         self.log.expire_producers(now_ms);
         if let Err(error) = self.log.roll_if_due(now_ms) {
-            self.failed(error.into(), out);
+            self.failed(error, out);
             return;
         }
         match self.log.delete_old_segments(now_ms) {

@@ -8,17 +8,19 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ottla_protocol::api::{ApiRow, api};
 use ottla_protocol::header::{read_request_header, write_response_header};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::{debug, info};
 
 use super::outbox::Outbox;
 use crate::api::{Answer, Body, Caller, dispatch};
 use crate::broker::Broker;
+use crate::stop::Watch;
 
 /// Requests of one connection that may be under way at once.
 const IN_FLIGHT_MAX: usize = 64;
@@ -85,19 +87,54 @@ pub(crate) struct Connection {
     inbox: BytesMut,
     outbox: Outbox,
     pending: VecDeque<Pending>,
+    stopping: Watch,
+    idle: Option<Idle>,
+}
+
+/// Notices silence. The timer is set again only when it goes off, not with each request.
+struct Idle {
+    limit: Duration,
     heard: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Idle {
+    fn new(limit_ms: i64) -> Option<Idle> {
+        let limit = Duration::from_millis(u64::try_from(limit_ms).ok()?);
+        let heard = Instant::now();
+        Some(Idle { limit, heard, timer: Box::pin(sleep_until(heard + limit)) })
+    }
+
+    // Returns after so long a silence, and never before.
+    async fn over(&mut self) {
+        loop {
+            self.timer.as_mut().await;
+            if self.heard.elapsed() >= self.limit {
+                return;
+            }
+            self.timer.as_mut().reset(self.heard + self.limit);
+        }
+    }
+}
+
+async fn over(idle: &mut Option<Idle>) {
+    match idle {
+        Some(idle) => idle.over().await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Connection {
     pub fn new(broker: Arc<Broker>, stream: TcpStream, listener: Arc<str>, peer: SocketAddr) -> Connection {
         Connection {
+            stopping: broker.stopping.watch(),
+            idle: Idle::new(broker.config.connections_max_idle_ms),
             broker,
             stream,
             caller: Caller { listener, peer, client_id: None },
             inbox: BytesMut::new(),
             outbox: Outbox::default(),
             pending: VecDeque::new(),
-            heard: Instant::now(),
         }
     }
 
@@ -211,9 +248,6 @@ impl Connection {
         if self.inbox.is_empty() && self.pending.is_empty() {
             self.outbox.rest();
         }
-        let idle_ms = self.broker.config.connections_max_idle_ms;
-        let idle_at = (idle_ms >= 0).then(|| self.heard + std::time::Duration::from_millis(idle_ms as u64));
-        let stopping = self.broker.stopping.clone();
         let nothing_pending = self.pending.is_empty();
         let pending = &mut self.pending;
         let answered = poll_fn(|context| {
@@ -236,15 +270,17 @@ impl Connection {
                 match self.stream.try_read_buf(&mut self.inbox) {
                     Ok(0) => Err(End::Gone),
                     Ok(_) => {
-                        self.heard = Instant::now();
+                        if let Some(idle) = &mut self.idle {
+                            idle.heard = Instant::now();
+                        }
                         Ok(())
                     }
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(()),
                     Err(error) => Err(error.into()),
                 }
             }
-            () = sleep_until(idle_at), if nothing_pending => Err(End::Idle),
-            () = stopping.cancelled() => Err(End::Stopping),
+            () = over(&mut self.idle), if nothing_pending => Err(End::Idle),
+            () = self.stopping.cancelled() => Err(End::Stopping),
         }
     }
 
@@ -275,12 +311,5 @@ impl Pending {
             (_, Overtakers::Produces) => by_produce,
             (_, Overtakers::None) => false,
         }
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }

@@ -123,7 +123,7 @@ impl Sessions {
         for (key, told) in answers {
             let tell = session.partitions.get_mut(key).is_some_and(|f| f.worth_telling(told));
             if tell && told.records {
-                session.to_the_back(key);
+                session.requeue(key);
             }
             mention.push(tell);
         }

@@ -150,7 +150,7 @@ impl Session {
         }
     }
 
-    fn to_the_back(&mut self, key: &FetchKey) {
+    fn requeue(&mut self, key: &FetchKey) {
         let turn = self.take_turn(key.clone());
         if let Some(followed) = self.partitions.get_mut(key) {
             self.order.remove(&followed.turn);
