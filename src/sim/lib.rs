@@ -8,6 +8,8 @@
 //!
 //! It must never draw chance, time or order from anywhere but the seed.
 
+#[cfg(test)]
+mod caught;
 mod clients;
 mod dice;
 mod disk;

@@ -24,8 +24,6 @@ pub enum Mutation {
     RecountProducerIds,
     /// A batch whose reply was lost is sent again under a new sequence.
     ForgetSequences,
-    /// A failed flush is reported as done (fsyncgate).
-    HideFailedFlush,
     /// Partitions are led under an epoch of the shell's own making (KIP-101).
     InventEpochs,
     /// A topic is said to be deleted before the controller has agreed.

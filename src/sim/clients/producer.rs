@@ -238,15 +238,20 @@ impl Producer {
         }
     }
 
-    // The log has lost what came before: the epoch is bumped, and sequences begin again (KIP-360).
+    // Where records may be lost, what came before is gone: the epoch is bumped, and sequences begin again (KIP-360).
+    // Otherwise only a batch that is stored may be turned away: a restart knows each producer's last batch and no
+    // earlier one, because Kafka's snapshots have no room for more. An application closes such a producer.
     fn begin_again(&mut self, code: ErrorCode, around: &mut Around<'_>) -> Verdict {
-        let Some(key) = self.target else { return Ok(()) };
-        let lossy = around.judge.ledger(key).lossy;
+        let (Some(key), Some(head)) = (self.target, self.batches.front()) else { return Ok(()) };
+        let ledger = around.judge.ledger(key);
         let mutated = around.mutation == Some(Mutation::ForgetSequences);
-        if !lossy && !mutated {
-            let lost = self.batches.front().map_or(0, |batch| batch.first);
-            let what = format!("client {} was told {} for number {lost}", around.client, code.name());
-            return Err(Violation::new(NAME, what));
+        if !ledger.lossy && !mutated {
+            let record = RecordId { client: around.client as u32, number: head.first };
+            if !ledger.places.contains_key(&record) {
+                return Err(Violation::new(NAME, format!("{record} is new and was told {}", code.name())));
+            }
+            self.batches.clear();
+            self.identity = Identity::None;
         }
         if let Identity::Is { epoch, .. } = &mut self.identity {
             epoch.0 += 1;

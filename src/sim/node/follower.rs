@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ottla_core::partition::Leadership;
+use ottla_log::log::{Log, LogError};
 use ottla_model::config::TopicConfig;
 use ottla_model::image::{Image, Partition as Assigned, Topic};
 use ottla_model::record::ResourceType;
-use ottla_model::{TopicPartition, fresh_id};
+use ottla_model::{TopicId, TopicPartition, fresh_id};
 use ottla_node::lane::{Input, Lane};
 use ottla_protocol::LeaderEpoch;
+use uuid::Uuid;
 
 use super::{Node, Partition, Said};
 use crate::mutation::Mutation;
@@ -60,9 +62,8 @@ impl Node {
             return self.submit(key, Input::Lead(leadership), said);
         }
         let id = TopicPartition { topic: topic.name.clone(), partition: index };
-        let jitter_seed = self.dice.number();
-        match self.storage.open_log(&id, topic.id, config.clone(), now_ms, jitter_seed) {
-            Ok((log, _)) => {
+        match self.open(now_ms, &id, topic.id, config) {
+            Ok(log) => {
                 let lane = Lane::new(self.me, log, leadership, config.clone());
                 self.partitions.insert(key, Partition::new(id, lane));
             }
@@ -71,6 +72,28 @@ impl Node {
                 said.push(Said::Offline { key, why });
             }
         }
+    }
+
+    fn open(
+        &mut self,
+        now_ms: i64,
+        id: &TopicPartition,
+        topic_id: TopicId,
+        config: &Arc<TopicConfig>,
+    ) -> Result<Log, LogError> {
+        let jitter_seed = self.dice.number();
+        let opened = self.storage.open_log(id, topic_id, config.clone(), now_ms, jitter_seed);
+        let Err(LogError::TopicId { .. }) = opened else { return opened };
+        let unique = self.unique();
+        self.storage
+            .set_aside(id, unique, now_ms + config.file_delete_delay_ms)
+            .map_err(|source| LogError::Io { doing: "setting a deleted topic's folder aside", source })?;
+        self.storage.open_log(id, topic_id, config.clone(), now_ms, jitter_seed)
+    }
+
+    fn unique(&mut self) -> Uuid {
+        let dice = &mut self.dice;
+        fresh_id(|| (u128::from(dice.number()) << 64) | u128::from(dice.number()))
     }
 
     fn configure(&mut self, topic: &Topic, config: &Arc<TopicConfig>, said: &mut Vec<Said>) {
@@ -90,8 +113,7 @@ impl Node {
             let refused = refused.into_iter();
             said.extend(refused.map(|(ask, code)| Said::Produced { ask, outcome: Err(code) }));
             let Some(log) = log else { continue };
-            let dice = &mut self.dice;
-            let unique = fresh_id(|| (u128::from(dice.number()) << 64) | u128::from(dice.number()));
+            let unique = self.unique();
             match log.delete(unique) {
                 Ok(folder) => {
                     self.storage.remove_later(folder, now_ms + gone.config.file_delete_delay_ms);

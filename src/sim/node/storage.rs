@@ -7,10 +7,13 @@ use std::sync::Arc;
 
 use ottla_log::Disk;
 use ottla_log::dirs::{Checkpoint, DirError, Expected, LogDir, MetaProperties, format};
-use ottla_log::log::{Log, LogError, Opening, Recovery};
+use ottla_log::log::{Log, LogError, Opening};
 use ottla_model::config::TopicConfig;
-use ottla_model::{BrokerEpoch, DirectoryId, NodeId, TopicId, TopicPartition, fresh_id};
+use ottla_model::{
+    BrokerEpoch, DirectoryId, FolderSuffix, NodeId, PartitionFolder, TopicId, TopicPartition, fresh_id,
+};
 use ottla_protocol::Offset;
+use uuid::Uuid;
 
 use crate::dice::Dice;
 use crate::mutation::Mutation;
@@ -63,9 +66,9 @@ impl Storage {
         config: Arc<TopicConfig>,
         now_ms: i64,
         jitter_seed: u64,
-    ) -> Result<(Log, Recovery), LogError> {
+    ) -> Result<Log, LogError> {
         let forgets = self.mutation == Some(Mutation::ForgetProducers);
-        Log::open(Opening {
+        let (log, _) = Log::open(Opening {
             disk: self.disk.clone(),
             dir: self.held.path().join(id.to_string()),
             partition: id.clone(),
@@ -77,7 +80,19 @@ impl Storage {
             now_ms,
             producer_id_expiration_ms: if forgets { -1 } else { PRODUCER_ID_EXPIRATION_MS },
             jitter_seed,
-        })
+        })?;
+        Ok(log)
+    }
+
+    /// Makes way for a topic whose name an earlier one had. A crash after the earlier one's deletion was agreed on, and
+    /// before its folder was renamed, leaves that folder behind.
+    pub fn set_aside(&mut self, id: &TopicPartition, unique: Uuid, due_ms: i64) -> std::io::Result<()> {
+        let folder = PartitionFolder::marked(id, FolderSuffix::Delete, unique);
+        let to = self.held.path().join(folder);
+        self.disk.rename(&self.held.path().join(id.to_string()), &to)?;
+        self.disk.sync_dir(self.held.path())?;
+        self.remove_later(to, due_ms);
+        Ok(())
     }
 
     pub fn remove_later(&mut self, folder: PathBuf, due_ms: i64) {

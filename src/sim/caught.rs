@@ -1,0 +1,85 @@
+//! Known mistakes, put back one at a time: the simulator must find each, and by the invariant that it breaks.
+
+use crate::{Mutation, Run};
+
+const STEPS: u64 = 1_500;
+
+/// The first seed that finds it, of so many.
+fn check(mutation: Mutation, seeds: u64, invariants: &[&str]) {
+    let caught = (0..seeds).find_map(|seed| Run { seed, steps: STEPS, mutation: Some(mutation) }.go().err());
+    let Some(failure) = caught else { panic!("{mutation:?} goes unnoticed in {seeds} seeds") };
+    println!("{mutation:?}: seed {}: {}: {}", failure.run.seed, failure.invariant, failure.what);
+    assert!(invariants.contains(&failure.invariant), "{mutation:?} is found by chance: {failure}");
+}
+
+const LOST: &str = "acknowledged is never lost";
+const SEEN: &str = "what was seen stays";
+const KEPT: &str = "written outlives a kill, flushed outlives the power";
+const ONCE: &str = "idempotent records are there once and in order";
+const METADATA: &str = "metadata outlives any crash";
+const READS: &str = "a log reads back";
+const REASON: &str = "a partition fails for a reason";
+
+#[test]
+fn acknowledging_before_the_flush() {
+    check(Mutation::AcknowledgeBeforeFlush, 60, &[LOST, SEEN, KEPT]);
+}
+
+#[test]
+fn skipping_the_flush() {
+    check(Mutation::SkipFlush, 60, &[LOST, SEEN, KEPT, READS]);
+}
+
+#[test]
+fn ignoring_syncs() {
+    check(Mutation::IgnoreSync, 60, &[LOST, SEEN, KEPT, METADATA, REASON, "a node starts again"]);
+}
+
+#[test]
+fn ignoring_syncs_of_metadata() {
+    check(
+        Mutation::IgnoreMetadataSync,
+        60,
+        &[METADATA, "a node starts again", "leader epochs never go back"],
+    );
+}
+
+#[test]
+fn forgetting_producers() {
+    check(Mutation::ForgetProducers, 60, &[ONCE, "a producer that retries is not turned away"]);
+}
+
+#[test]
+fn trusting_every_stop() {
+    check(Mutation::TrustEveryStop, 60, &[READS, REASON, LOST, SEEN, ONCE, "offsets are dense"]);
+}
+
+#[test]
+fn checkpointing_the_log_end() {
+    check(Mutation::CheckpointLogEnd, 100, &[REASON, READS, LOST, SEEN, "offsets are dense"]);
+}
+
+#[test]
+fn reading_past_the_high_watermark() {
+    check(Mutation::ReadPastHighWatermark, 60, &[SEEN, "a consumer misses nothing"]);
+}
+
+#[test]
+fn counting_producer_ids_again() {
+    check(Mutation::RecountProducerIds, 60, &["producer ids are handed out once"]);
+}
+
+#[test]
+fn forgetting_sequences() {
+    check(Mutation::ForgetSequences, 60, &[ONCE]);
+}
+
+#[test]
+fn inventing_epochs() {
+    check(Mutation::InventEpochs, 60, &["leader epochs never go back"]);
+}
+
+#[test]
+fn confirming_a_deletion_early() {
+    check(Mutation::ConfirmDeletionEarly, 60, &[METADATA]);
+}
