@@ -207,7 +207,12 @@ impl FlushTicket {
     /// down may be lost although it reads back, and another sync would not save it.
     pub fn run(self) -> io::Result<()> {
         let files = self.files.iter().try_for_each(|(file, mark)| file.sync_end(*mark));
-        let synced = files.and_then(|()| self.folders.iter().try_for_each(|dir| self.disk.sync_dir(dir)));
+        let folder = |dir: &PathBuf| match self.disk.sync_dir(dir) {
+            // The partition was deleted meanwhile, and nobody wants it.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            synced => synced,
+        };
+        let synced = files.and_then(|()| self.folders.iter().try_for_each(folder));
         if synced.is_err() {
             self.offline.store(true, Ordering::Release);
         }

@@ -9,7 +9,7 @@ use ottla_model::TopicId;
 use ottla_model::config::TopicConfig;
 use ottla_protocol::Offset;
 
-use super::active::{Active, jitter_ms};
+use super::active::{Active, is_full, jitter_ms};
 use super::epochs::Epochs;
 use super::error::{LogError, io as io_error};
 use super::files::Kind;
@@ -165,8 +165,12 @@ impl Loading<'_> {
         self.unflushed.sealed(next, active.segment.clone());
         self.segments.push(active.segment);
         if self.snapshots.newest().is_none_or(|newest| newest < next) {
-            let snapshot = self.snapshots.write(next, &self.producers.all());
-            self.unflushed.snapshot(next, snapshot.map_err(io_error("writing a producer snapshot"))?);
+            match self.snapshots.write(next, &self.producers.all()) {
+                Ok(file) => self.unflushed.snapshot(next, file),
+                // Without room the next recovery reads more.
+                Err(e) if is_full(&e) => {}
+                Err(e) => return Err(io_error("writing a producer snapshot")(e)),
+            }
         }
         Ok(())
     }

@@ -123,14 +123,24 @@ impl Life {
                     break;
                 }
             }
-            if killed {
-                self.memory.kill()
-            } else {
-                self.memory.crash()
+            self.die(killed);
+            // It may come again while the log is being opened.
+            if !(killed && self.end == End::Either) && self.below(3) == 0 {
+                let changes = self.below(30);
+                self.memory.cut_power_after(changes);
+                let _ = Log::open(self.opening());
+                self.die(killed);
             }
             self.check_what_is_left(killed);
             self.check_lookups();
             self.retry_producers();
+        }
+    }
+
+    fn die(&self, killed: bool) {
+        match killed {
+            true => self.memory.kill(),
+            false => self.memory.crash(),
         }
     }
 

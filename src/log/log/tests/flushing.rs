@@ -114,6 +114,16 @@ fn flushes_are_due_by_number_by_time_and_after_a_roll() {
 }
 
 #[test]
+fn a_flush_of_a_deleted_log_is_no_failure() {
+    for mut world in World::both(config()) {
+        world.put(&["a"]);
+        let ticket = world.log.flush_begin().unwrap();
+        world.log.delete(Uuid::from_u128(1)).unwrap();
+        ticket.run().unwrap();
+    }
+}
+
+#[test]
 fn a_flush_costs_one_sync_once_the_names_are_there() {
     let mut world = World::memory(TopicConfig::default());
     world.put(&["a"]);

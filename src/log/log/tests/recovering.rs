@@ -265,7 +265,8 @@ fn a_cleaners_work_is_finished_or_forgotten() {
         }
     };
     let old = (0..12i64).map(letter).collect::<Vec<_>>();
-    let rows: &[(&str, &[(Offset, &str)], Vec<String>)] = &[
+    type Outputs = &'static [(Offset, &'static str)];
+    let rows: [(&str, Outputs, Vec<String>); 4] = [
         ("unfinished", &[(0, ".cleaned")], old.clone()),
         ("finished", &[(0, ".swap")], [&["clean".to_owned()][..], &old[4..]].concat()),
         (
@@ -280,7 +281,7 @@ fn a_cleaners_work_is_finished_or_forgotten() {
         world.log.close().unwrap();
         files.iter().for_each(|(base, stage)| cleaned(&world, *base, stage));
         world.reopen(|opening| opening.clean_shutdown = true);
-        assert_eq!(world.values(), *expected, "{what}");
+        assert_eq!(world.values(), expected, "{what}");
         let left =
             world.files().into_iter().filter(|name| name.ends_with(".swap") || name.ends_with(".cleaned"));
         assert_eq!(left.count(), 0, "{what}");

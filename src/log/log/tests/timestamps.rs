@@ -65,7 +65,8 @@ fn what_is_not_visible_is_not_found() {
 
 #[test]
 fn the_record_with_the_largest_timestamp() {
-    let rows: &[(&[&[i64]], Option<(Offset, i64)>)] = &[
+    type Batches = &'static [&'static [i64]];
+    let rows: [(Batches, Option<(Offset, i64)>); 6] = [
         (&[], None),
         (&[&[5]], Some((0, 5))),
         (&[&[5, 9, 9, 7]], Some((1, 9))),
@@ -77,7 +78,7 @@ fn the_record_with_the_largest_timestamp() {
         let mut world = with(batches, Compression::None);
         for how in ["open", "closed", "killed"] {
             let answer = world.log.reader().max_timestamp(Isolation::LogEnd).unwrap();
-            assert_eq!(found(answer), *expected, "{batches:?}, {how}");
+            assert_eq!(found(answer), expected, "{batches:?}, {how}");
             if how == "open" { world.reopen_clean() } else { world.reopen(|_| ()) }
         }
     }
