@@ -3,6 +3,8 @@
 //! It must never know who waits for a reply: a token comes in with an append and goes out with its outcome.
 
 #[cfg(test)]
+mod restarts;
+#[cfg(test)]
 mod stories;
 
 use std::collections::VecDeque;

@@ -1,0 +1,166 @@
+//! Producers that retry, and lanes that come back after a kill: who is told what, as rows.
+
+use std::path::PathBuf;
+
+use ottla_log::check::{Origin, Rules, check as check_batch};
+use ottla_log::disk::{Fault, MemoryDisk, Operation};
+use ottla_log::log::Opening;
+use ottla_model::TopicPartition;
+use ottla_protocol::batch::{BatchBuilder, Compression};
+use ottla_protocol::{ProducerEpoch, ProducerId};
+
+use super::*;
+
+const ME: NodeId = NodeId(1);
+
+/// A sole replica on a disk that can die.
+struct Stage {
+    disk: MemoryDisk,
+    config: Arc<TopicConfig>,
+    lane: Lane<u32>,
+    tickets: VecDeque<FlushTicket>,
+}
+
+enum Row {
+    /// One record of an idempotent producer with acks=all: token and sequence.
+    Append(u32, i32),
+    /// The oldest flush under way is run, and its result comes back.
+    Flush,
+    /// The process is killed, the power stays, and the log is opened again.
+    Kill,
+    Tick(i64),
+}
+
+use Row::{Append as Send, Flush, Kill, Tick};
+
+fn partition() -> TopicPartition {
+    TopicPartition::new("t", 0)
+}
+
+fn open(disk: &MemoryDisk, config: &Arc<TopicConfig>) -> Lane<u32> {
+    let opening = Opening {
+        disk: Arc::new(disk.clone()),
+        dir: PathBuf::from("/data/t-0"),
+        partition: partition(),
+        topic_id: None,
+        config: config.clone(),
+        clean_shutdown: false,
+        recovery_point: 0,
+        log_start: 0,
+        now_ms: 0,
+        producer_id_expiration_ms: i64::MAX,
+        jitter_seed: 0,
+    };
+    let (log, _) = Log::open(opening).expect("a log that opens");
+    let leadership = Leadership { epoch: LeaderEpoch(0), replicas: vec![ME], isr: vec![ME] };
+    Lane::new(ME, log, leadership, config.clone())
+}
+
+impl Stage {
+    fn new(flush_messages: i64) -> Stage {
+        let disk = MemoryDisk::new(1);
+        let config = Arc::new(TopicConfig { flush_messages, ..TopicConfig::default() });
+        let lane = open(&disk, &config);
+        Stage { disk, config, lane, tickets: VecDeque::new() }
+    }
+
+    fn append(&self, token: u32, sequence: i32) -> Input<u32> {
+        let mut builder =
+            BatchBuilder::new(Compression::None).producer(ProducerId(7), ProducerEpoch(0), sequence);
+        builder.append(0, None, Some(b"value"), &[]);
+        let rules = Rules {
+            partition: &partition(),
+            topic: &self.config,
+            origin: Origin::Client,
+            now_ms: 0,
+            produce_version: 12,
+        };
+        let mut batches = check_batch(builder.build(0, LeaderEpoch::NONE), &rules).expect("a valid batch");
+        let batch = batches.remove(0);
+        let checked_against = self.config.clone();
+        Input::Append(Append { token, batch, acks: Acks::All, checked_against, deadline_ms: 1_000 })
+    }
+
+    /// Who is told what: a token and an offset, or an error.
+    fn play(&mut self, row: &Row) -> Vec<(u32, Result<Offset, ErrorCode>)> {
+        let (now_ms, input) = match row {
+            Row::Append(token, sequence) => (0, self.append(*token, *sequence)),
+            Tick(now_ms) => (*now_ms, Input::Tick),
+            Flush => {
+                let ticket = self.tickets.pop_front().expect("a flush is under way");
+                let up_to = ticket.up_to;
+                (0, Input::Flushed { up_to, result: ticket.run() })
+            }
+            Kill => {
+                self.disk.kill();
+                self.tickets.clear();
+                self.lane = open(&self.disk, &self.config);
+                return Vec::new();
+            }
+        };
+        let mut out = Vec::new();
+        self.lane.step(now_ms, [input], &mut out);
+        let mut told = Vec::new();
+        for output in out {
+            match output {
+                Output::Reply { token, outcome } => {
+                    told.push((token, outcome.map(|a| a.base_offset).map_err(|r| r.code)));
+                }
+                Output::Flush(ticket) => self.tickets.push_back(ticket),
+                Output::Advanced | Output::Retire(_) | Output::Offline(_) => {}
+            }
+        }
+        told
+    }
+}
+
+type Told<'a> = &'a [(u32, Result<Offset, ErrorCode>)];
+
+/// After each row: who was told what, and the high watermark.
+fn check(story: &str, flush_messages: i64, rows: &[(Row, Told<'_>, Offset)]) {
+    let mut stage = Stage::new(flush_messages);
+    for (at, (row, told, high_watermark)) in rows.iter().enumerate() {
+        assert_eq!(stage.play(row), *told, "{story}, row {at}");
+        assert_eq!(stage.lane.log().high_watermark(), *high_watermark, "{story}, row {at}");
+    }
+}
+
+#[test]
+fn a_batch_that_is_sent_again_is_told_when_it_is_true() {
+    check(
+        "a batch that is sent again waits for the same flush",
+        1,
+        &[(Send(1, 0), &[], 0), (Send(2, 0), &[], 0), (Flush, &[(1, Ok(0)), (2, Ok(0))], 1)],
+    );
+    check(
+        "whoever has waited too long is told so, and the batch stays",
+        1,
+        &[
+            (Send(1, 0), &[], 0),
+            (Tick(1_000), &[(1, Err(ErrorCode::RequestTimedOut))], 0),
+            (Flush, &[], 1),
+            (Send(2, 0), &[(2, Ok(0))], 1),
+        ],
+    );
+}
+
+#[test]
+fn what_a_killed_process_left_is_flushed_before_anyone_hears_of_it() {
+    let mut stage = Stage::new(1);
+    stage.play(&Send(1, 0));
+    stage.play(&Kill);
+    assert_eq!(stage.lane.log().high_watermark(), 1);
+    assert_eq!(stage.play(&Send(2, 0)), [(2, Ok(0))], "it was sent again, and is stored");
+    stage.disk.crash();
+    assert_eq!(open(&stage.disk, &stage.config).log().log_end_offset(), 1, "and it outlives the power");
+}
+
+#[test]
+fn without_the_disk_nothing_that_was_left_is_heard_of() {
+    let mut stage = Stage::new(1);
+    stage.play(&Send(1, 0));
+    stage.disk.fail_nth(Operation::Sync, 1, Fault::Broken);
+    stage.play(&Kill);
+    assert_eq!(stage.lane.log().high_watermark(), 0);
+    assert_eq!(stage.play(&Send(2, 0)), [(2, Err(ErrorCode::KafkaStorageError))]);
+}
