@@ -20,6 +20,8 @@ pub struct Broker {
     pub address: String,
     /// Its process, if it is ours.
     pub pid: Option<u32>,
+    /// What it prints goes here.
+    output: Option<PathBuf>,
     // Dropped with the test process: that closes its standard input, and it ends the broker.
     _keeper: Option<Child>,
 }
@@ -46,7 +48,7 @@ pub async fn broker() -> &'static Broker {
 
 fn start_or_find() -> Result<Broker> {
     match std::env::var("PROTOCOL_TESTS_ADDRESS") {
-        Ok(address) => Ok(Broker { address, pid: None, _keeper: None }),
+        Ok(address) => Ok(Broker { address, pid: None, output: None, _keeper: None }),
         Err(_) => start(),
     }
 }
@@ -85,7 +87,8 @@ fn start() -> Result<Broker> {
     let stdout = keeper.stdout.take().context("the shell has an output")?;
     let mut line = String::new();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line)?;
-    Ok(Broker { address, pid: Some(line.trim().parse()?), _keeper: Some(keeper) })
+    let output = Some(data.join("broker.log"));
+    Ok(Broker { address, pid: Some(line.trim().parse()?), output, _keeper: Some(keeper) })
 }
 
 /// `OTTLA_BIN`, else the binary beside this test's own, built first.
@@ -115,8 +118,15 @@ fn free_port() -> Result<u16> {
 impl Broker {
     async fn wait_until_ready(&self) -> Result<()> {
         let options = ClusterOptions { call_timeout: START_TIMEOUT, ..ClusterOptions::default() };
-        Cluster::connect(&self.address, options).await?;
+        Cluster::connect(&self.address, options).await.with_context(|| self.last_words())?;
         Ok(())
+    }
+
+    fn last_words(&self) -> String {
+        let output =
+            self.output.as_ref().and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+        let lines: Vec<&str> = output.lines().collect();
+        format!("the broker's last words:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"))
     }
 
     /// Whether it is the ottla of this workspace, with the limits that we set.

@@ -56,8 +56,7 @@ async fn a_produce_wakes_whoever_waits() -> Result<()> {
     let broker = broker().await;
     let (reader, writer) = (broker.connect().await?, broker.connect().await?);
     let topic = broker.topic(3, &[]).await?;
-    let mut next = 0;
-    for version in VERSIONS {
+    for (next, version) in (0..).zip(VERSIONS) {
         let start = Instant::now();
         let request = fetch(&topic, &[(0, 0), (1, 0), (2, next)]).with_max_wait_ms(LONG_MS).with_min_bytes(1);
         let waiting = reader.submit(&request, version).await?;
@@ -67,7 +66,6 @@ async fn a_produce_wakes_whoever_waits() -> Result<()> {
         let batches = Batch::read_all(&records)?;
         assert_eq!((batches.len(), batches[0].base_offset), (1, next), "v{version}");
         assert!(start.elapsed() < Duration::from_millis(LONG_MS as u64), "v{version}");
-        next += 1;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 const TOOL: Tool = Tool {
-    about: "This tool helps to retrieve broker version information.",
+    about: "Tells which versions of each API the brokers serve.",
     options: &[
         Spec::value(
             "bootstrap-server",

@@ -65,9 +65,9 @@ fn check_addresses(bootstrap: &str) -> Result<(), Failure> {
     for address in bootstrap.split(',').map(str::trim) {
         let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
         if !matches!(port, Some(Ok(1..))) {
-            let text =
-                format!("Please provide valid host:port like host1:9091,host2:9092\n{address} is not one");
-            return Err(Failure::Wrong(text));
+            return Err(Failure::Wrong(format!(
+                "--bootstrap-server needs host:port, which {address} is not"
+            )));
         }
     }
     Ok(())

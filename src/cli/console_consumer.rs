@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const NO_EFFECT: &str = "Taken for compatibility, without effect.";
 
 const TOOL: Tool = Tool {
-    about: "This tool helps to read data from Kafka topics and outputs it to standard output.",
+    about: "Prints the records of topics.",
     options: &[
         Spec::value("topic", "topic", "The topic to consume from."),
         Spec::value("include", "Java regex (String)", "A regular expression for topics to consume from."),
@@ -139,7 +139,7 @@ async fn consume(
         }
         let mut stdout = std::io::stdout().lock();
         if stdout.write_all(&line).and_then(|()| stdout.flush()).is_err() {
-            return Err(Failure::Wrong("Unable to write to standard out, closing consumer.".into()));
+            return Err(Failure::Wrong("nobody reads standard output any more".into()));
         }
         if ends.silence_max.is_some_and(|max| last.elapsed() >= max) {
             return Ok(());
@@ -157,29 +157,29 @@ enum Start {
 
 fn start(given: &Given) -> Result<Start, Failure> {
     if given.has("topic") == given.has("include") {
-        return Err(given.wrong("Exactly one of --include/--topic is required."));
+        return Err(given.wrong("--topic or --include is needed, and only one of them"));
     }
     if given.has("partition") && !given.has("topic") {
-        return Err(given.wrong("The topic is required when partition is specified."));
+        return Err(given.wrong("--partition needs --topic"));
     }
     if given.has("offset") && !given.has("partition") {
-        return Err(given.wrong("The partition is required when offset is specified."));
+        return Err(given.wrong("--offset needs --partition"));
     }
     if given.has("offset") && given.has("from-beginning") {
-        return Err(given.wrong("Options from-beginning and offset cannot be specified together."));
+        return Err(given.wrong("--from-beginning does not go together with --offset"));
     }
     match given.one("offset")? {
         _ if given.has("from-beginning") => Ok(Start::Earliest),
         None => Ok(Start::Latest),
         Some(word) if word.eq_ignore_ascii_case("earliest") => Ok(Start::Earliest),
         Some(word) if word.eq_ignore_ascii_case("latest") => Ok(Start::Latest),
-        Some(number) => match number.parse() {
-            Ok(offset @ 0..) => Ok(Start::At(offset)),
-            _ => Err(given.wrong(format!(
-                "The provided offset value '{number}' is incorrect. Valid values are 'earliest', 'latest', or a \
-                 non-negative long."
-            ))),
-        },
+        Some(number) => {
+            match number.parse() {
+                Ok(offset @ 0..) => Ok(Start::At(offset)),
+                _ => Err(given
+                    .wrong(format!("--offset is earliest, latest or a number from 0 on, not '{number}'"))),
+            }
+        }
     }
 }
 

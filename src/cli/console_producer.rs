@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 const NO_EFFECT: &str = "Taken for compatibility, without effect.";
 
 const TOOL: Tool = Tool {
-    about: "This tool helps to read data from standard input and publish it to Kafka.",
+    about: "Sends lines of standard input to a topic.",
     options: &[
         Spec::value("topic", "topic", "REQUIRED: The topic to produce to."),
         Spec::value(
@@ -226,15 +226,16 @@ impl LineReader {
         ];
         for (index, (name, mark)) in marks.iter().enumerate() {
             if let Some((other, _)) = marks[index + 1..].iter().find(|(_, other)| other == mark) {
-                return Err(anyhow!("{name} and {other} may not be equal").into());
+                return Err(anyhow!("{name} and {other} must differ").into());
             }
         }
         let marker = reader.null_marker.as_ref();
-        let all = marks.into_iter().chain([("key.separator", &reader.key_separator)]);
-        for (name, _) in all.filter(|(_, mark)| Some(*mark) == marker) {
-            return Err(anyhow!("null.marker and {name} may not be equal").into());
+        let same = marks.into_iter().chain([("key.separator", &reader.key_separator)]);
+        let same = same.filter(|(_, mark)| Some(*mark) == marker).map(|(name, _)| name).next();
+        match same {
+            Some(name) => Err(anyhow!("null.marker and {name} must differ").into()),
+            None => Ok(reader),
         }
-        Ok(reader)
     }
 
     fn record(&mut self, line: &str) -> Result<NewRecord, Failure> {
@@ -267,7 +268,7 @@ impl LineReader {
         match rest.split_once(mark) {
             Some((before, after)) => Ok((Some(before), after)),
             None if self.ignore_error => Ok((None, rest)),
-            None => Err(anyhow!("No {name} found on line number {}: '{line}'", self.line_number).into()),
+            None => Err(anyhow!("line {} has no {name}: '{line}'", self.line_number).into()),
         }
     }
 
@@ -280,10 +281,7 @@ impl LineReader {
                 None if self.ignore_error => headers.push((owned(pair), None)),
                 None => {
                     let number = self.line_number;
-                    return Err(anyhow!(
-                        "No header key separator found in pair '{pair}' on line number {number}"
-                    )
-                    .into());
+                    return Err(anyhow!("line {number} has a header without its separator: '{pair}'").into());
                 }
             }
         }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::process::ExitCode;
 
 const TOOL: Tool = Tool {
-    about: "An interactive shell for getting topic-partition offsets.",
+    about: "Prints offsets of partitions, found by time.",
     options: &[
         Spec::value("bootstrap-server", "HOST1:PORT1,...", "REQUIRED: the brokers to ask first."),
         Spec::value(
@@ -53,7 +53,7 @@ async fn try_run(args: &[String]) -> Result<ExitCode, Failure> {
         wanted.extend(indexes.map(|index| (name.clone(), index)));
     }
     if wanted.is_empty() {
-        return Err(Failure::Wrong("Could not match any topic-partitions with the specified filters".into()));
+        return Err(Failure::Wrong("no partition is meant by these options".into()));
     }
     // By the text "topic-partition", as Kafka's tool sorts them: 10 comes before 2.
     wanted.sort_by_key(|(topic, index)| format!("{topic}-{index}"));
@@ -65,7 +65,7 @@ async fn try_run(args: &[String]) -> Result<ExitCode, Failure> {
                 }
             }
             Err(error) => {
-                eprintln!("Skip getting offsets for topic-partition {topic}-{index} due to error: {error}")
+                eprintln!("{topic}-{index} is left out: {error}")
             }
         }
     }
@@ -82,7 +82,7 @@ fn timestamp(text: &str) -> Result<i64, Failure> {
         "earliest-pending-upload" => Ok(-6),
         number => number.parse().map_err(|_| {
             Failure::Wrong(format!(
-                "Malformed time argument {number}: it may be -1 or latest, -2 or earliest, -3 or max-timestamp, -4 or \
+                "--time cannot be {number}; it may be -1 or latest, -2 or earliest, -3 or max-timestamp, -4 or \
                  earliest-local, -5 or latest-tiered, -6 or earliest-pending-upload, or a time in milliseconds"
             ))
         }),
@@ -115,7 +115,7 @@ fn rules(given: &Given) -> Result<Vec<Rule>, Failure> {
     if let Some(list) = given.one("topic-partitions")? {
         if given.has("topic") || given.has("partitions") {
             return Err(Failure::Wrong(
-                "--topic-partitions cannot be used with --topic or --partitions".into(),
+                "--topic-partitions does not go together with --topic and --partitions".into(),
             ));
         }
         return list.split(',').map(|rule| rule_of(rule, exclude_internal)).collect();
@@ -123,9 +123,7 @@ fn rules(given: &Given) -> Result<Vec<Rule>, Failure> {
     let partitions = given.one("partitions")?.unwrap_or_default();
     let ids = partitions.split(',').filter(|id| !id.is_empty()).map(str::parse);
     let ids = ids.collect::<Result<_, _>>().map_err(|_| {
-        Failure::Wrong(format!(
-            "--partitions expects numbers with commas between, but received: {partitions}"
-        ))
+        Failure::Wrong(format!("--partitions takes numbers with commas between, not {partitions}"))
     })?;
     let topics = TopicFilter::new(given.one("topic")?, exclude_internal)?;
     Ok(vec![Rule { topics, partitions: Partitions::Some(ids) }])
@@ -133,7 +131,7 @@ fn rules(given: &Given) -> Result<Vec<Rule>, Failure> {
 
 /// `name`, `name:5`, `name:2-4` (4 excluded), `name:2-`, `name:-4`; the name may be left out.
 fn rule_of(text: &str, exclude_internal: bool) -> Result<Rule, Failure> {
-    let wrong = || Failure::Wrong(format!("Invalid rule specification: {text}"));
+    let wrong = || Failure::Wrong(format!("{text} is not topic:partitions"));
     let number = |text: &str, absent: i32| match text {
         "" => Ok(absent),
         text => text.parse::<u32>().ok().and_then(|id| i32::try_from(id).ok()).ok_or_else(wrong),

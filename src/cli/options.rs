@@ -87,18 +87,15 @@ impl Tool {
             match self.find(name) {
                 Ok(Some(spec)) if spec.argument.is_some() => {
                     let value = attached.or_else(|| rest.next().cloned());
-                    let value =
-                        value.ok_or_else(|| given.wrong(format!("Option {name} requires an argument")))?;
+                    let value = value.ok_or_else(|| given.wrong(format!("--{name} needs a value")))?;
                     given.values.entry(spec.name).or_default().push(value);
                 }
                 Ok(Some(spec)) => given.values.entry(spec.name).or_default().push(String::new()),
                 Ok(None) if name == "help" || name == "h" => return Err(Failure::Asked(self.usage())),
                 Ok(None) if name == "version" => return Err(Failure::Asked(VERSION.into())),
-                Ok(None) => return Err(given.wrong(format!("{name} is not a recognized option"))),
+                Ok(None) => return Err(given.wrong(format!("there is no option --{name}"))),
                 Err(several) => {
-                    return Err(
-                        given.wrong(format!("{name} is not a recognized option; it begins {several}"))
-                    );
+                    return Err(given.wrong(format!("--{name} may be one of {several}")));
                 }
             }
         }
@@ -151,33 +148,27 @@ impl Given {
         match self.all(name) {
             [] => Ok(None),
             [value] => Ok(Some(value)),
-            several => Err(self.wrong(format!(
-                "Found multiple arguments for option {name}, but you asked for only one: {}",
-                several.join(", ")
-            ))),
+            several => {
+                Err(self.wrong(format!("--{name} may be given once; it was given as {}", several.join(", "))))
+            }
         }
     }
 
     /// The same as a number or another type that is written as text.
     pub(crate) fn parsed<T: FromStr>(&self, name: &str) -> Result<Option<T>, Failure> {
-        let parse = |text: &str| {
-            text.trim()
-                .parse()
-                .map_err(|_| self.wrong(format!("Cannot parse argument '{text}' of option {name}")))
-        };
+        let parse =
+            |text: &str| text.trim().parse().map_err(|_| self.wrong(format!("--{name} cannot be '{text}'")));
         self.one(name)?.map(parse).transpose()
     }
 
     pub(crate) fn required(&self, name: &str) -> Result<&str, Failure> {
-        self.one(name)?.ok_or_else(|| self.wrong(format!("Missing required argument \"[{name}]\"")))
+        self.one(name)?.ok_or_else(|| self.wrong(format!("--{name} is missing")))
     }
 
     /// An option that makes no sense together with others.
     pub(crate) fn excludes(&self, name: &str, others: &[&str]) -> Result<(), Failure> {
         match others.iter().find(|other| self.has(name) && self.has(other)) {
-            Some(other) => {
-                Err(self.wrong(format!("Option \"[{name}]\" can't be used with option \"[{other}]\"")))
-            }
+            Some(other) => Err(self.wrong(format!("--{name} does not go together with --{other}"))),
             None => Ok(()),
         }
     }
@@ -241,8 +232,8 @@ mod tests {
         check("--topic-i x", Ok(&[("topic-id", &["x"])]));
         check("--con a=b -c c=d=e", Ok(&[("config", &["a=b", "c=d=e"])]));
         check("--to a", Err("topic, topic-id"));
-        check("--nothing", Err("nothing is not a recognized option"));
-        check("--topic", Err("requires an argument"));
+        check("--nothing", Err("there is no option --nothing"));
+        check("--topic", Err("--topic needs a value"));
         check("word", Err("word is not an option"));
         check("", Err("A tool."));
         check("--help", Err("--topic <topic>"));

@@ -13,15 +13,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use uuid::Uuid;
 
-const ABOUT: &str = "The Kafka storage tool. Commands: info, format, random-uuid; each with --help.";
+const ABOUT: &str = "Prepares log directories and tells what is in them. Commands: info, format, random-uuid; each with --help.";
 
 const CONFIG: Spec = Spec::value("config", "CONFIG", "REQUIRED: The broker's configuration file.").or('c');
 
-const INFO: Tool =
-    Tool { about: "Get information about the log directories on this node.", options: &[CONFIG] };
+const INFO: Tool = Tool { about: "Tells what is in the log directories.", options: &[CONFIG] };
 
 const FORMAT: Tool = Tool {
-    about: "Format the log directories on this node.",
+    about: "Makes the log directories those of a node.",
     options: &[
         CONFIG,
         Spec::value("cluster-id", "CLUSTER_ID", "REQUIRED: The id of the cluster.").or('t'),
@@ -99,14 +98,14 @@ fn info(given: &Given) -> Result<ExitCode, Failure> {
             Ok(Some(read)) => match &metadata {
                 None => metadata = Some(read),
                 Some(first) if first.cluster_id != read.cluster_id => {
-                    problems.push("Mismatched cluster IDs between storage directories.".into());
+                    problems.push("The directories belong to different clusters.".into());
                 }
                 Some(first) if first.node_id != read.node_id => {
-                    problems.push("Mismatched node IDs between storage directories.".into());
+                    problems.push("The directories belong to different nodes.".into());
                 }
                 Some(_) => {}
             },
-            Err(error) => problems.push(format!("Error loading {}: {error}", dir.display())),
+            Err(error) => problems.push(format!("{}: {error}", dir.display())),
         }
     }
     section("Found log director", ["y", "ies"], found.iter().map(|dir| dir.display().to_string()));
@@ -147,26 +146,17 @@ fn run_format(given: &Given) -> anyhow::Result<()> {
             None => empty.push(dir),
             Some(read) if !given.has("ignore-formatted") => {
                 bail!(
-                    "Log directory {} is already formatted for cluster {}. Use --ignore-formatted to leave such \
-                     directories alone and format the others.",
+                    "{} is already formatted, for cluster {}; with --ignore-formatted such directories are left \
+                     alone and the others formatted",
                     dir.display(),
                     read.cluster_id
                 )
             }
             Some(read) if read.cluster_id != cluster_id => {
-                bail!(
-                    "Log directory {} belongs to cluster {}, not to {cluster_id}",
-                    dir.display(),
-                    read.cluster_id
-                )
+                bail!("{} belongs to cluster {}, not to {cluster_id}", dir.display(), read.cluster_id)
             }
             Some(read) if read.node_id != config.node_id => {
-                bail!(
-                    "Log directory {} belongs to node {}, not to {}",
-                    dir.display(),
-                    read.node_id,
-                    config.node_id
-                )
+                bail!("{} belongs to node {}, not to {}", dir.display(), read.node_id, config.node_id)
             }
             Some(_) => {}
         }
@@ -204,7 +194,7 @@ fn format_one(
 /// Any text can be a cluster id for Kafka, but an empty one or one in quotes is a slip.
 fn check_cluster_id(id: &str) -> anyhow::Result<()> {
     if id.is_empty() || id.chars().any(|c| c.is_whitespace() || c.is_control() || c == '"' || c == '\'') {
-        bail!("Cluster ID string {id:?} is empty or has characters that no id has; random-uuid makes one");
+        bail!("{id:?} cannot be a cluster id; the command random-uuid makes one");
     }
     Ok(())
 }
@@ -222,7 +212,7 @@ fn check_features(given: &Given) -> anyhow::Result<()> {
             version.name(),
             MetadataVersion::LATEST_PRODUCTION.name()
         ),
-        None => bail!("Unknown or unstable release version {release}"),
+        None => bail!("there is no stable release {release}"),
     }
 }
 
@@ -231,23 +221,23 @@ fn check_quorum(given: &Given, config: &BrokerConfig) -> anyhow::Result<()> {
         ["standalone", "no-initial-controllers", "initial-controllers"].map(|way| (way, given.has(way)));
     let chosen: Vec<&str> = ways.iter().filter(|(_, has)| *has).map(|(way, _)| *way).collect();
     if let [first, second, ..] = chosen[..] {
-        bail!("argument --{second}: not allowed with argument --{first}");
+        bail!("--{first} does not go together with --{second}");
     }
     let (is_controller, has_voters) =
         (config.has_role(Role::Controller), !config.controller_quorum_voters.is_empty());
     if has_voters && (given.has("standalone") || given.has("initial-controllers")) {
         bail!(
-            "You cannot specify controller.quorum.voters and format the node with --initial-controllers or \
-             --standalone. For a dynamic quorum, remove it and specify controller.quorum.bootstrap.servers."
+            "controller.quorum.voters names the voters already, so --standalone and --initial-controllers cannot; for \
+             a dynamic quorum, configure controller.quorum.bootstrap.servers in its place"
         );
     }
     if given.has("standalone") && !is_controller {
-        bail!("You can only use --standalone on a controller.");
+        bail!("--standalone is for controllers, and process.roles does not name that role");
     }
     if is_controller && !has_voters && chosen.is_empty() {
         bail!(
-            "Because controller.quorum.voters is not set on this controller, you must specify one of the following: \
-             --standalone, --initial-controllers, or --no-initial-controllers."
+            "a controller without controller.quorum.voters is formatted with one of --standalone, \
+             --initial-controllers and --no-initial-controllers"
         );
     }
     Ok(())
@@ -256,5 +246,60 @@ fn check_quorum(given: &Given, config: &BrokerConfig) -> anyhow::Result<()> {
 fn text_of(failure: Failure) -> anyhow::Error {
     match failure {
         Failure::Asked(text) | Failure::Wrong(text) => anyhow!(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_are_formatted_once_and_for_one_cluster() {
+        const CLUSTER: &str = "MkU3OEVBNTcwNTJENDM2Qg";
+        let temporary = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| temporary.path().join(name).display().to_string();
+        let properties = format!(
+            "process.roles=broker,controller\nnode.id=7\n\
+             listeners=PLAINTEXT://:29092,CONTROLLER://:29093\ncontroller.listener.names=CONTROLLER\n\
+             controller.quorum.bootstrap.servers=localhost:29093\nlog.dirs={},{}\n",
+            at("a"),
+            at("b"),
+        );
+        let config = at("server.properties");
+        std::fs::write(&config, properties).expect("a file");
+
+        let check = |words: &str, fails: Option<&str>| {
+            let words = words.split_whitespace().map(String::from);
+            let args: Vec<String> = words.chain(["--config".into(), config.clone()]).collect();
+            match (run(&args), fails) {
+                (Ok(ExitCode::SUCCESS), None) => {}
+                (Ok(code), Some("")) => assert_eq!(code, ExitCode::FAILURE, "{args:?}"),
+                (Err(Failure::Wrong(error)), Some(part)) => {
+                    assert!(error.contains(part), "{args:?}: {error}")
+                }
+                (found, _) => panic!("{args:?}: {found:?}"),
+            }
+        };
+        check("info", Some(""));
+        check("format -t MkU3OEVBNTcwNTJENDM2Qg", Some("--standalone"));
+        check("format --standalone", Some("--cluster-id is missing"));
+        check("format -t MkU3OEVBNTcwNTJENDM2Qg -s -N", Some("does not go together"));
+        check("format -t MkU3OEVBNTcwNTJENDM2Qg -s --feature a=1", Some("not supported yet"));
+        check("format -t MkU3OEVBNTcwNTJENDM2Qg -s", None);
+        check("info", None);
+        let meta = MetaProperties::read(&RealDisk, &temporary.path().join("b"))
+            .expect("readable")
+            .expect("formatted");
+        assert_eq!(
+            (meta.cluster_id.as_str(), meta.node_id.0, meta.directory_id.is_some()),
+            (CLUSTER, 7, true)
+        );
+        check("format -t MkU3OEVBNTcwNTJENDM2Qg -s", Some("already formatted"));
+        check("format -t MkU3OEVBNTcwNTJENDM2Qg -s --ignore-formatted", None);
+        check("format -t AAAAAAAAAAAAAAAAAAAAAA -s -g", Some("belongs to cluster"));
+        std::fs::remove_dir_all(temporary.path().join("b")).expect("removed");
+        check("info", Some(""));
+        check("format --cluster-id=MkU3OEVBNTcwNTJENDM2Qg -s -g", None);
+        check("info", None);
     }
 }

@@ -19,7 +19,7 @@ impl TopicFilter {
             let trimmed = pattern.trim().replace(',', "|").replace(' ', "");
             let bare = trimmed.trim_start_matches(['"', '\'']).trim_end_matches(['"', '\'']);
             Regex::new(&format!("^(?:{bare})$"))
-                .map_err(|_| Failure::Wrong(format!("{pattern} is an invalid regex.")))
+                .map_err(|_| Failure::Wrong(format!("{pattern} is not a regular expression")))
         };
         Ok(TopicFilter { names: pattern.map(compile).transpose()?, exclude_internal })
     }

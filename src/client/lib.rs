@@ -11,6 +11,8 @@ mod frames;
 pub mod produce;
 pub mod raw;
 mod retry;
+#[cfg(test)]
+mod tests;
 mod transport;
 pub mod versions;
 

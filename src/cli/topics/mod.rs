@@ -14,7 +14,7 @@ use ottla_protocol::ErrorCode;
 use std::process::ExitCode;
 
 const TOOL: Tool = Tool {
-    about: "This tool helps to create, delete, describe, or change a topic.",
+    about: "Creates, lists, describes, alters and deletes topics.",
     options: &[
         Spec::value(
             "bootstrap-server",
@@ -92,18 +92,17 @@ pub(crate) async fn run(args: &[String]) -> Result<ExitCode, Failure> {
 
 fn check(given: &Given) -> Result<(), Failure> {
     if ACTIONS.iter().filter(|action| given.has(action)).count() != 1 {
-        let actions =
-            "Command must include exactly one action: --list, --describe, --create, --alter or --delete";
+        let actions = "one action is needed, and only one: --create, --list, --describe, --alter or --delete";
         return Err(given.wrong(actions));
     }
     if given.has("delete-config") {
         eprintln!("The option delete-config has no effect any more.");
     }
     if !given.has("bootstrap-server") {
-        return Err(Failure::Wrong("--bootstrap-server must be specified".into()));
+        return Err(Failure::Wrong("--bootstrap-server is missing".into()));
     }
     if given.has("describe") && given.has("if-exists") && !given.has("topic") && !given.has("topic-id") {
-        return Err(given.wrong("--topic or --topic-id is required to describe a topic"));
+        return Err(given.wrong("--if-exists needs --topic or --topic-id"));
     }
     if !given.has("list") && !given.has("describe") {
         given.required("topic")?;
@@ -154,10 +153,10 @@ async fn create(given: &Given, cluster: &Cluster) -> Result<(), Failure> {
         );
     }
     if topic.replication_factor.is_some_and(|factor| factor < 1) {
-        return Err(anyhow!("The replication factor must be between 1 and {} inclusive", i16::MAX).into());
+        return Err(anyhow!("a replication factor is a number from 1 to {}", i16::MAX).into());
     }
     if topic.partitions.is_some_and(|partitions| partitions < 1) {
-        return Err(anyhow!("The partitions must be greater than 0").into());
+        return Err(anyhow!("a topic has at least one partition").into());
     }
     match cluster.create_topic(&topic, false).await {
         Ok(_) => println!("Created topic {}.", topic.name),
@@ -179,7 +178,7 @@ fn configs(pairs: &[String]) -> Result<Vec<(String, String)>> {
     let mut configs = Vec::new();
     for pair in pairs {
         let Some((key, value)) = pair.split_once('=') else {
-            bail!("Invalid topic config: all configs to be added must be in the format \"key=val\".");
+            bail!("--config {pair} is not name=value");
         };
         let (key, value) = (key.trim(), value.trim());
         check_topic_config(key, value)?;
@@ -198,12 +197,9 @@ fn assignments(text: &str) -> Result<Vec<Vec<NodeId>>> {
         let mut unique = ids.clone();
         unique.sort();
         unique.dedup();
-        ensure!(
-            unique.len() == ids.len(),
-            "Partition replica lists may not contain duplicate entries: {partition}"
-        );
+        ensure!(unique.len() == ids.len(), "{partition} names a broker twice");
         let same = partitions.first().is_none_or(|first| first.len() == ids.len());
-        ensure!(same, "Partition {index} has different replication factor: {partition}");
+        ensure!(same, "partition {index} has another number of replicas than the first: {partition}");
         partitions.push(ids);
     }
     Ok(partitions)
@@ -291,17 +287,17 @@ mod tests {
         check("--bootstrap-server a:1 --list", None);
         check("--bootstrap-server a:1 --create --topic t --partitions 1 --config a=b", None);
         check("--bootstrap-server a:1 --describe --under-replicated-partitions", None);
-        check("--bootstrap-server a:1", Some("exactly one action"));
-        check("--bootstrap-server a:1 --list --describe", Some("exactly one action"));
-        check("--list", Some("--bootstrap-server must be specified"));
-        check("--bootstrap-server a:1 --create", Some("Missing required argument \"[topic]\""));
-        check("--bootstrap-server a:1 --alter --topic t", Some("Missing required argument \"[partitions]\""));
-        check("--bootstrap-server a:1 --list --if-not-exists", Some("can't be used with option \"[list]\""));
+        check("--bootstrap-server a:1", Some("one action is needed"));
+        check("--bootstrap-server a:1 --list --describe", Some("one action is needed"));
+        check("--list", Some("--bootstrap-server is missing"));
+        check("--bootstrap-server a:1 --create", Some("--topic is missing"));
+        check("--bootstrap-server a:1 --alter --topic t", Some("--partitions is missing"));
+        check("--bootstrap-server a:1 --list --if-not-exists", Some("does not go together with --list"));
         check(
             "--bootstrap-server a:1 --create --topic t --replica-assignment 0 --partitions 1",
-            Some("can't be used"),
+            Some("does not go together"),
         );
-        check("--bootstrap-server a:1 --list --at-min-isr-partitions", Some("can't be used"));
-        check("--bootstrap-server a:1 --describe --if-exists", Some("--topic or --topic-id is required"));
+        check("--bootstrap-server a:1 --list --at-min-isr-partitions", Some("does not go together"));
+        check("--bootstrap-server a:1 --describe --if-exists", Some("--if-exists needs"));
     }
 }
