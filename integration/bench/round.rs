@@ -99,7 +99,7 @@ pub fn run(kind: Kind, programs: &Programs, plan: &Plan) -> Result<Round> {
     let paced = target.produce(&topic, batches, CONNECTIONS, pace, Until::Elapsed(plan.section))?;
     let paced = measured(&what, paced);
     read(&format!("{what}: broker"), "CPU-s/GB", Less, Some(3.0), paced.spent.broker / paced.gigabytes());
-    read(&format!("{what}: machine"), "CPU-s/GB", Less, None, paced.spent.machine / paced.gigabytes());
+    read(&format!("{what}: with client"), "CPU-s/GB", Less, None, paced.spent.both() / paced.gigabytes());
     read(&format!("{what}: p99"), "ms", Less, None, paced.outcome.latency.quantile_ms(0.99));
 
     let topic = target.topic("flat-out", PARTITIONS)?;
@@ -123,7 +123,13 @@ pub fn run(kind: Kind, programs: &Programs, plan: &Plan) -> Result<Round> {
         Some(3.0),
         consumed.spent.broker / consumed.gigabytes(),
     );
-    read("consume flat out: machine", "CPU-s/GB", Less, None, consumed.spent.machine / consumed.gigabytes());
+    read(
+        "consume flat out: with client",
+        "CPU-s/GB",
+        Less,
+        None,
+        consumed.spent.both() / consumed.gigabytes(),
+    );
     read("consume flat out", "MB/s", More, None, consumed.gigabytes() * 1e3 / consumed.seconds());
 
     let topic = target.topic("small", PARTITIONS)?;

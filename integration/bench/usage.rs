@@ -40,9 +40,14 @@ impl Usage {
 }
 
 impl Spent {
+    /// What broker and client used: on loopback either may do a part of the other's work.
+    pub fn both(&self) -> f64 {
+        self.broker + self.client
+    }
+
     /// What neither broker nor client used, as a share of the machine: the kernel's own threads and strangers.
     pub fn others(&self) -> f64 {
-        (self.machine - self.broker - self.client).max(0.0) / (self.wall.as_secs_f64() * cores())
+        (self.machine - self.both()).max(0.0) / (self.wall.as_secs_f64() * cores())
     }
 }
 
