@@ -6,6 +6,8 @@ use crate::transport::{self, ReadHalf, Security, WriteHalf};
 use crate::versions::Versions;
 use crate::{ClientError, HeaderVersion, Request, Result};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use ottla_protocol::api::{ApiKey, api};
+use ottla_protocol::codec::decode_response;
 use ottla_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader};
 use ottla_protocol::{Decodable, Encodable, ErrorCode, StrBytes};
 use std::collections::VecDeque;
@@ -83,6 +85,7 @@ struct Waiting {
 pub struct Pending<R> {
     connection: Connection,
     what: &'static str,
+    api_key: i16,
     header_version: i16,
     version: i16,
     deadline: tokio::time::Instant,
@@ -180,6 +183,7 @@ impl Connection {
         Ok(Pending {
             connection: self.clone(),
             what: short_name::<Req>(),
+            api_key: Req::KEY,
             header_version: Req::Response::header_version(version),
             version,
             deadline,
@@ -238,9 +242,15 @@ impl<R: Decodable> Pending<R> {
     pub async fn answer(self) -> Result<R> {
         let (connection, what) =
             (self.connection.clone(), format!("the answer to {} v{}", self.what, self.version));
-        let (header_version, version) = (self.header_version, self.version);
-        let frame = self.frame().await?;
-        decode_answer(frame, header_version, version).map_err(|reason| connection.malformed(what, reason))
+        let (api_key, header_version, version) = (self.api_key, self.header_version, self.version);
+        let mut frame = self.frame().await?;
+        let decoded = match is_bounded(api_key, version) {
+            true => ResponseHeader::decode(&mut frame, header_version)
+                .map_err(|error| error.to_string())
+                .and_then(|_| decode_response(api_key, version, frame).map_err(|error| error.to_string())),
+            false => decode_answer(frame, header_version, version),
+        };
+        decoded.map_err(|reason| connection.malformed(what, reason))
     }
 
     /// Waits for the answer's bytes: header and body, without the size.
@@ -295,6 +305,13 @@ pub fn decode_answer<R: Decodable>(
         0 => Ok(response),
         left => Err(format!("{left} bytes are left over")),
     }
+}
+
+/// Whether an answer's counts can be held against its bytes before memory is taken for them. For the other APIs
+/// the limit of a frame has to do.
+fn is_bounded(api_key: i16, version: i16) -> bool {
+    const READ_BY_HAND: [ApiKey; 3] = [ApiKey::Produce, ApiKey::Fetch, ApiKey::ApiVersions];
+    api(api_key).is_some_and(|row| row.serves(version) && !READ_BY_HAND.contains(&row.id))
 }
 
 /// `FetchRequest` -> `Fetch`.
