@@ -143,7 +143,7 @@ mod stories {
     fn arguments_are_those_of_kafka_server_start() {
         let args = |words: &str| parse(&words.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
         let pair = |k: &str, v: &str| (k.to_owned(), v.to_owned());
-        let good: &[(&str, Option<&str>, Vec<(String, String)>)] = &[
+        let good = [
             ("", None, vec![]),
             ("a.properties", Some("a.properties"), vec![]),
             ("a.properties --override k=v", Some("a.properties"), vec![pair("k", "v")]),
@@ -151,7 +151,7 @@ mod stories {
         ];
         for (words, file, overrides) in good {
             let parsed = args(words).expect(words);
-            assert_eq!((parsed.file, &parsed.overrides), (file.map(PathBuf::from), overrides), "{words}");
+            assert_eq!((parsed.file, parsed.overrides), (file.map(PathBuf::from), overrides), "{words}");
         }
         for words in ["--override", "--override k", "--verbose", "a b"] {
             assert!(args(words).is_err(), "{words}");
