@@ -63,8 +63,10 @@ where
         // Whoever chooses where clients come in did not choose what is advertised for elsewhere, nor to do without
         // the controller that the shipped roles include.
         let listens_elsewhere = values.contains_key("listeners");
+        let names_its_controllers = values.contains_key("controller.listener.names");
         if let Some(listeners) = values.get_mut("listeners")
-            && !listeners.contains("CONTROLLER://")
+            && !names_its_controllers
+            && !listeners.to_uppercase().contains("CONTROLLER://")
         {
             listeners.push_str(",CONTROLLER://localhost:9093");
         }
