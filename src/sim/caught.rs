@@ -22,12 +22,12 @@ const REASON: &str = "a partition fails for a reason";
 
 #[test]
 fn acknowledging_before_the_flush() {
-    check(Mutation::AcknowledgeBeforeFlush, 60, &[LOST, SEEN, KEPT]);
+    check(Mutation::AcknowledgeBeforeFlush, 60, &[LOST, SEEN, KEPT, READS, REASON]);
 }
 
 #[test]
 fn skipping_the_flush() {
-    check(Mutation::SkipFlush, 60, &[LOST, SEEN, KEPT, READS]);
+    check(Mutation::SkipFlush, 60, &[LOST, SEEN, KEPT, READS, REASON]);
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn checkpointing_the_log_end() {
 
 #[test]
 fn reading_past_the_high_watermark() {
-    check(Mutation::ReadPastHighWatermark, 60, &[SEEN, "a consumer misses nothing"]);
+    check(Mutation::ReadPastHighWatermark, 150, &[SEEN, "a consumer misses nothing"]);
 }
 
 #[test]
@@ -71,12 +71,12 @@ fn counting_producer_ids_again() {
 
 #[test]
 fn forgetting_sequences() {
-    check(Mutation::ForgetSequences, 60, &[ONCE]);
+    check(Mutation::ForgetSequences, 60, &[ONCE, "everybody is done some day"]);
 }
 
 #[test]
 fn inventing_epochs() {
-    check(Mutation::InventEpochs, 60, &["leader epochs never go back"]);
+    check(Mutation::InventEpochs, 60, &["leader epochs never go back", KEPT]);
 }
 
 #[test]

@@ -77,11 +77,14 @@ impl Run {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Run { seed, steps, .. } = self.run;
+        let Run { seed, steps, mutation } = self.run;
         writeln!(f, "{}: {}", self.invariant, self.what)?;
         writeln!(f, "the last events:\n{}", self.trace)?;
+        if let Some(mutation) = mutation {
+            writeln!(f, "with {mutation:?} put back, as its test in caught.rs does; without it:")?;
+        }
         writeln!(f, "SIM_SEEDS={seed}..{} SIM_STEPS={steps} cargo test -p ottla-sim -- seeds", seed + 1)
     }
 }
 
-const TRACE_LINES: usize = 60;
+const TRACE_LINES: usize = 150;

@@ -35,7 +35,7 @@ pub(crate) enum Trouble {
     StopCleanly,
     FailWrite,
     FailSync,
-    /// Renames, creations, removals, syncs of folders.
+    /// Creations, truncations, renames, removals, syncs of folders.
     FailNames,
     FillDisk,
     /// The kernel writes back by itself: unsynced is not always lost.

@@ -26,6 +26,8 @@ pub(crate) struct Producer {
     identity: Identity,
     next_number: u32,
     next_sequence: i32,
+    /// A batch of this producer id is stored.
+    established: bool,
     batches: VecDeque<Batch>,
     not_before_ms: i64,
 }
@@ -61,6 +63,7 @@ impl Producer {
             identity: Identity::None,
             next_number: 0,
             next_sequence: 0,
+            established: false,
             batches: VecDeque::new(),
             not_before_ms: 0,
         }
@@ -136,6 +139,7 @@ impl Producer {
 
     fn identify(&mut self, around: &mut Around<'_>) -> bool {
         if self.idempotent && self.identity == Identity::None {
+            self.established = false;
             let request = around.send(Request::InitProducerId);
             self.identity = Identity::Asked { request, at_ms: around.now_ms };
         }
@@ -164,6 +168,12 @@ impl Producer {
         for index in 0..self.batches.len() {
             if self.batches[index].sent.is_some() {
                 continue;
+            }
+            // As in Java's accumulator, what is sent again goes alone. And nothing overtakes a first batch that may
+            // yet fail: Kafka takes any sequence from a producer of whom it knows nothing.
+            let waits = self.batches[index].attempted || !self.established;
+            if self.idempotent && index > 0 && waits {
+                break;
             }
             if forgets && self.batches[index].attempted {
                 let renumbered = self.next_sequence;
@@ -199,6 +209,7 @@ impl Producer {
                     (None, _) => Ok(()),
                     (Some(at), Ok(_)) => {
                         self.batches.remove(at);
+                        self.established = true;
                         Ok(())
                     }
                     (Some(at), Err(code)) => self.refused(at, *code, around),
@@ -257,6 +268,7 @@ impl Producer {
             epoch.0 += 1;
         }
         self.next_sequence = 0;
+        self.established = false;
         for batch in &mut self.batches {
             batch.sent = None;
             batch.sequence = self.next_sequence;

@@ -27,6 +27,8 @@ impl fmt::Display for RecordId {
 pub(crate) struct Promise {
     /// `flush.messages=1`: nothing is lost with the power either.
     pub outlives_power: bool,
+    /// No limit of retention is near: everything stays.
+    pub keeps_all: bool,
 }
 
 /// How a process ended, from the least to the worst.

@@ -1,11 +1,15 @@
 //! What a process had written outlives its death, and what was flushed outlives the power. Nobody needs to have been
-//! told: a flush that is reported done is a promise between the disk and everything built on it.
+//! told: a flush that is reported done is a promise between the disk and everything built on it. And nothing leaves at
+//! the front but by retention.
 
 use super::copy::LogCopy;
 use super::ledger::{Ledger, Loss};
 use super::{Verdict, Violation};
 
 pub(crate) fn check(ledger: &Ledger, copy: &LogCopy) -> Verdict {
+    if ledger.promise.keeps_all && copy.offsets.log_start > 0 {
+        return Err(Violation::new(NAME, format!("{:?}, and nothing was to be deleted", copy.offsets)));
+    }
     let Some(before) = ledger.offsets else { return Ok(()) };
     let least = match ledger.loss {
         Loss::Nothing | Loss::Process => before.log_end,

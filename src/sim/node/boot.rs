@@ -1,7 +1,7 @@
 //! A process from its start to its clean stop, in the broker's order: storage, quorum, image, registration, unfencing.
 //! It must never start half: what fails here ends the process.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -50,6 +50,7 @@ impl Node {
             unheard: VecDeque::new(),
             image: Arc::new(Image::empty()),
             partitions: BTreeMap::new(),
+            closed: BTreeSet::new(),
             retired: Vec::new(),
             epoch: BrokerEpoch(-1),
             ids: None,

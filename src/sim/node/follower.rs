@@ -61,6 +61,10 @@ impl Node {
         if self.partitions.contains_key(&key) {
             return self.submit(key, Input::Lead(leadership), said);
         }
+        // What a failed sync was to bring down reads back, and is not there: a second look would believe it.
+        if self.closed.contains(&key) {
+            return;
+        }
         let id = TopicPartition { topic: topic.name.clone(), partition: index };
         match self.open(now_ms, &id, topic.id, config) {
             Ok(log) => {
@@ -68,6 +72,7 @@ impl Node {
                 self.partitions.insert(key, Partition::new(id, lane));
             }
             Err(error) => {
+                self.closed.insert(key);
                 let why = format!("cannot open the log of {id}: {error}");
                 said.push(Said::Offline { key, why });
             }

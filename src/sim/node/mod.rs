@@ -7,7 +7,7 @@ mod partition;
 mod requests;
 mod storage;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use ottla_core::controller::{Command, ProducerIdBlock, Reply};
@@ -77,6 +77,8 @@ pub(crate) struct Node {
     unheard: VecDeque<ControllerOutput<Who>>,
     pub image: Arc<Image>,
     pub partitions: BTreeMap<Key, Partition>,
+    /// Those whose logs could not be opened: not tried again by this process.
+    closed: BTreeSet<Key>,
     retired: Vec<Retired>,
     pub epoch: BrokerEpoch,
     ids: Option<ProducerIdBlock>,

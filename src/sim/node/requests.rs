@@ -1,12 +1,15 @@
 //! What clients ask of the node. Batches are checked here, outside the lanes, as the broker does. It must never answer
 //! before an owner has.
 
+use std::fmt;
+
 use bytes::Bytes;
 use ottla_core::controller::{Command, ProducerIdBlock, Reply};
 use ottla_core::partition::Acks;
 use ottla_log::check::{Origin, Rules, check};
 use ottla_model::TopicId;
 use ottla_node::lane::{Append, Input};
+use ottla_protocol::batch::BatchHeader;
 use ottla_protocol::{ErrorCode, ProducerId};
 
 use super::{Ask, Key, Node, Said, Who};
@@ -19,6 +22,19 @@ pub(crate) struct Produce {
     pub records: Bytes,
     pub acks: Acks,
     pub timeout_ms: i64,
+}
+
+impl fmt::Display for Produce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match BatchHeader::parse(&self.records) {
+            Ok(BatchHeader { producer_id, producer_epoch, base_sequence, record_count, .. }) => write!(
+                f,
+                "partition {}, producer {producer_id} epoch {producer_epoch}, {record_count} from {base_sequence}",
+                self.key.1
+            ),
+            Err(e) => write!(f, "{e}"),
+        }
+    }
 }
 
 /// The reply to anything but a Produce.

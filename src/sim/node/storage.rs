@@ -60,13 +60,17 @@ impl Storage {
     }
 
     pub fn open_log(
-        &self,
+        &mut self,
         id: &TopicPartition,
         topic_id: TopicId,
         config: Arc<TopicConfig>,
         now_ms: i64,
         jitter_seed: u64,
     ) -> Result<Log, LogError> {
+        if !self.disk.exists(&self.held.path().join(id.to_string())) {
+            let source = std::io::Error::other("a checkpoint cannot be written");
+            self.forget(id).map_err(|_| LogError::Io { doing: "forgetting an earlier topic", source })?;
+        }
         let forgets = self.mutation == Some(Mutation::ForgetProducers);
         let (log, _) = Log::open(Opening {
             disk: self.disk.clone(),
@@ -82,6 +86,25 @@ impl Storage {
             jitter_seed,
         })?;
         Ok(log)
+    }
+
+    /// What the checkpoints on disk say of an earlier topic of that name must not be taken for the new one's: its log
+    /// would begin where the other one ended, or be thrown away after the next crash.
+    fn forget(&mut self, id: &TopicPartition) -> Result<(), DirError> {
+        for (which, at_start) in
+            [(RECOVERY_POINT, &mut self.recovery_points), (LOG_START, &mut self.log_starts)]
+        {
+            let slot = &mut self.written[which];
+            let on_disk = slot.get_or_insert_with(|| at_start.clone());
+            at_start.remove(id);
+            if on_disk.contains_key(id) {
+                let rest = on_disk.iter().filter(|(known, _)| *known != id);
+                let rest: Offsets = rest.map(|(known, offset)| (known.clone(), *offset)).collect();
+                self.held.write_checkpoint(CHECKPOINTS[which], &rest)?;
+                *slot = Some(rest);
+            }
+        }
+        Ok(())
     }
 
     /// Makes way for a topic whose name an earlier one had. A crash after the earlier one's deletion was agreed on, and
@@ -146,6 +169,8 @@ impl Storage {
 /// Those that a start or its operator reads, in the order in which a stop writes them.
 pub(crate) const CHECKPOINTS: [Checkpoint; 3] =
     [Checkpoint::RecoveryPoint, Checkpoint::LogStart, Checkpoint::HighWatermark];
+const RECOVERY_POINT: usize = 0;
+const LOG_START: usize = 1;
 /// Where everything is.
 pub(crate) const DATA: &str = "/data";
 /// Longer than any run: what a producer sent is known for as long as it matters.

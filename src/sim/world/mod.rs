@@ -285,7 +285,10 @@ impl World {
         }
         self.serving.insert(ask.request, ask.client);
         match request {
-            Request::Produce(produce) => node.produce(now_ms, ask, produce, said),
+            Request::Produce(produce) => {
+                self.trace.note(now_ms, || format!("client {} asks {}: {produce}", ask.client, ask.request));
+                node.produce(now_ms, ask, produce, said);
+            }
             Request::InitProducerId => node.init_producer_id(now_ms, ask, said),
             Request::CreateTopic(topic) => {
                 self.trace.note(now_ms, || format!("create {topic:?}"));
@@ -380,7 +383,8 @@ impl World {
         for topic in node.image.topics() {
             let configs = node.image.configs(ResourceType::Topic, &topic.name);
             let every = configs.and_then(|c| c.get("flush.messages")).is_some_and(|value| value == "1");
-            self.judge.promise(topic.id, Promise { outlives_power: every });
+            let keeps_all = configs.is_none_or(|c| !c.keys().any(|key| key.starts_with("retention.")));
+            self.judge.promise(topic.id, Promise { outlives_power: every, keeps_all });
         }
         self.judge.published(node)
     }

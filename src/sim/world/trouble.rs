@@ -32,7 +32,13 @@ impl World {
             Trouble::FailWrite => self.memory.fail_nth(Operation::Write, next, Fault::Broken),
             Trouble::FailSync => self.memory.fail_nth(Operation::Sync, next, Fault::Broken),
             Trouble::FailNames => {
-                let names = [Operation::Create, Operation::Rename, Operation::Remove, Operation::SyncDir];
+                let names = [
+                    Operation::Create,
+                    Operation::Truncate,
+                    Operation::Rename,
+                    Operation::Remove,
+                    Operation::SyncDir,
+                ];
                 self.memory.fail_nth(*self.dice.pick(&names), 1 + next / 4, Fault::Broken);
             }
             Trouble::FillDisk => self.fill(),
