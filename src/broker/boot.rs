@@ -100,6 +100,7 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
         partitions: partitions.clone(),
         flushers: flushers.clone(),
         image: image.clone(),
+        closed: Default::default(),
     };
     let follower_thread = std::thread::Builder::new()
         .name("follower".into())

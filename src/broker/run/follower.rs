@@ -2,7 +2,7 @@
 //! image says, then shows the image to everybody, then lets the answers pass that were waiting for it. So whoever
 //! hears that a topic is there finds it there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
@@ -11,9 +11,10 @@ use ottla_core::partition::Leadership;
 use ottla_model::config::{BrokerConfig, TopicConfig};
 use ottla_model::image::{Image, Partition as Assigned, Topic};
 use ottla_model::record::ResourceType;
-use ottla_model::{NodeId, TopicPartition};
+use ottla_model::{NodeId, TopicId, TopicPartition};
 use ottla_node::controller::Output;
 use ottla_node::lane::{Input, Lane};
+use parking_lot::Mutex;
 use tracing::{error, info};
 use uuid::Uuid;
 
@@ -31,6 +32,9 @@ pub(crate) struct Follower {
     pub partitions: Arc<Partitions>,
     pub flushers: Flushers,
     pub image: Arc<ArcSwap<Image>>,
+    /// Partitions whose logs could not be opened. What a failed sync was to bring down reads back, and is not there:
+    /// a second look by this process would believe it.
+    pub closed: Mutex<BTreeSet<(TopicId, i32)>>,
 }
 
 /// Work that one partition needs.
@@ -90,7 +94,7 @@ impl Follower {
         config: &Arc<TopicConfig>,
         to_open: &mut Vec<ToOpen>,
     ) {
-        if assigned.leader != Some(self.me) {
+        if assigned.leader != Some(self.me) || self.closed.lock().contains(&(topic.id, index)) {
             return;
         }
         if let Some(here) = self.partitions.get(topic.id, index) {
@@ -131,7 +135,10 @@ impl Follower {
                 let partition = Partition::new(id, work.topic.id, lane, self.flushers.clone());
                 self.partitions.insert(Arc::new(partition));
             }
-            Err(error) => error!(partition = %id, %error, "cannot open the log; the partition is offline"),
+            Err(error) => {
+                error!(partition = %id, %error, "cannot open the log; the partition is offline");
+                self.closed.lock().insert((work.topic.id, work.index));
+            }
         }
     }
 

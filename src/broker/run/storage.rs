@@ -35,9 +35,9 @@ struct Dir {
     id: DirectoryId,
     clean: bool,
     /// What the checkpoints said when the broker started.
-    recovery_points: Offsets,
-    log_starts: Offsets,
-    /// What they say now, so that nothing is written twice.
+    recovery_points: Mutex<Offsets>,
+    log_starts: Mutex<Offsets>,
+    /// What they say now, so that nothing is written twice. Held while a file is written: one writer at a time.
     written: Mutex<[Option<Offsets>; 4]>,
 }
 
@@ -91,7 +91,14 @@ impl Storage {
     ) -> Result<Log, LogError> {
         let folder = id.to_string();
         let here = self.dirs.iter().find(|dir| self.disk.exists(&dir.held.path().join(&folder)));
+        let new = here.is_none();
         let dir = here.unwrap_or_else(|| self.emptiest());
+        if new {
+            dir.forget(id).map_err(|error| LogError::Io {
+                doing: "forgetting an earlier topic of that name",
+                source: std::io::Error::other(error),
+            })?;
+        }
         let opening = Opening {
             disk: self.disk.clone(),
             dir: dir.held.path().join(&folder),
@@ -99,8 +106,8 @@ impl Storage {
             topic_id: Some(topic_id),
             config,
             clean_shutdown: dir.clean,
-            recovery_point: dir.recovery_points.get(id).copied().unwrap_or(0),
-            log_start: dir.log_starts.get(id).copied().unwrap_or(0),
+            recovery_point: dir.recovery_points.lock().get(id).copied().unwrap_or(0),
+            log_start: dir.log_starts.lock().get(id).copied().unwrap_or(0),
             now_ms: now_ms(),
             producer_id_expiration_ms: self.producer_id_expiration_ms,
             jitter_seed: rand::random(),
@@ -200,7 +207,26 @@ impl Dir {
         let recovery_points = read(Checkpoint::RecoveryPoint);
         let log_starts = read(Checkpoint::LogStart);
         let clean = held.take_clean()?.is_some();
-        Ok(Dir { id, clean, recovery_points, log_starts, written: Mutex::default(), held })
+        let written = Mutex::new([Some(recovery_points.clone()), Some(log_starts.clone()), None, None]);
+        let (recovery_points, log_starts) = (Mutex::new(recovery_points), Mutex::new(log_starts));
+        Ok(Dir { id, clean, recovery_points, log_starts, written, held })
+    }
+
+    // What the checkpoints say of an earlier topic of that name must not be taken for the new one's: its log would
+    // begin where the other one ended, or be thrown away after the next crash.
+    fn forget(&self, id: &TopicPartition) -> Result<(), DirError> {
+        let read =
+            [(Checkpoint::RecoveryPoint, &self.recovery_points), (Checkpoint::LogStart, &self.log_starts)];
+        for (which, at_start) in read {
+            at_start.lock().remove(id);
+            let mut written = self.written.lock();
+            if let Some(on_disk) = &mut written[slot_of(which)]
+                && on_disk.remove(id).is_some()
+            {
+                self.held.write_checkpoint(which, on_disk)?;
+            }
+        }
+        Ok(())
     }
 
     // False when the file could not be written.
