@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from harness.clients import consume, create_topic, produce, producer, records, values
+from harness.clients import admin, consume, create_topic, produce, producer, records, values
 from harness.wait import wait_for
 
 
@@ -113,3 +113,19 @@ def test_a_clean_restart_keeps_everything_and_goes_on(mortal, tools, name):
     mortal.restart()
     assert deleted not in tools("kafka-topics", "--list", broker=mortal).lines
     assert len(consume(mortal, name)) == 200
+
+
+def test_a_topic_made_anew_has_nothing_of_its_namesake(mortal, name):
+    """Checkpoints name partitions, not topic ids: what they say of the old one is not the new one's."""
+    create_topic(mortal, name)
+    produce(mortal, name, records(*[b"old-%d" % n for n in range(50)]))
+    mortal.restart()
+    client = admin(mortal)
+    client.delete_topics([name], operation_timeout=30)[name].result(30)
+    wait_for(lambda: name not in client.list_topics(timeout=10).topics, "the old one is gone")
+    create_topic(mortal, name)
+    produce(mortal, name, records(b"new"))
+    mortal.kill9()
+    mortal.start()
+    got = consume(mortal, name)
+    assert [(message.offset(), message.value()) for message in got] == [(0, b"new")]
