@@ -87,4 +87,4 @@ impl fmt::Display for Failure {
     }
 }
 
-const TRACE_LINES: usize = 150;
+const TRACE_LINES: usize = 80;

@@ -91,11 +91,10 @@ impl Ledger {
 
     /// The log was examined: what it does not have any more, and did not have to have, is forgotten.
     pub fn settle(&mut self, copy: &LogCopy) {
-        let lost = self.facts.split_off(&copy.offsets.log_end);
+        let end = copy.offsets.log_end;
+        self.facts.split_off(&end);
+        self.places.retain(|_, at| *at < end);
         self.lossy |= self.loss == Loss::Power && !self.promise.outlives_power;
-        for fact in lost.values() {
-            self.places.remove(&fact.record);
-        }
         self.loss = Loss::Nothing;
         // A new process may begin with another high watermark and recovery point.
         self.offsets = None;
