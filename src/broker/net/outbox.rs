@@ -38,6 +38,8 @@ pub(crate) struct Outbox {
     /// What comes after them.
     parts: VecDeque<Part>,
     parts_bytes: usize,
+    /// Where files pass through, kept from one answer to the next.
+    stage: Vec<u8>,
 }
 
 impl Outbox {
@@ -51,8 +53,9 @@ impl Outbox {
 
     /// Frees what an idle connection does not need.
     pub fn rest(&mut self) {
-        if self.text.capacity() > 0 && self.is_empty() {
+        if self.is_empty() {
             self.text = BytesMut::new();
+            self.stage = Vec::new();
         }
     }
 
@@ -85,60 +88,85 @@ impl Outbox {
 
     /// Sends everything. A file that has become shorter than promised fails the connection.
     pub async fn send(&mut self, stream: &TcpStream) -> io::Result<()> {
-        let mut stream = Sink(stream);
+        if self.parts.is_empty() {
+            write_all(stream, &self.text).await?;
+            self.text.clear();
+            return Ok(());
+        }
+        self.stage.resize(CHUNK_BYTES, 0);
+        let mut stage = Stage { stream, buffer: &mut self.stage, filled: 0 };
+        stage.bytes(&self.text).await?;
+        self.text.clear();
         while let Some(part) = self.parts.pop_front() {
             self.parts_bytes -= part.len();
             match part {
-                Part::Bytes(bytes) => self.text.extend_from_slice(&bytes),
-                Part::File(range) => self.copy_file(&mut stream, range).await?,
-            }
-            if self.text.len() >= CHUNK_BYTES {
-                stream.write_all(&self.text).await?;
-                self.text.clear();
+                Part::Bytes(bytes) => stage.bytes(&bytes).await?,
+                Part::File(range) => stage.file(range).await?,
             }
         }
-        stream.write_all(&self.text).await?;
-        self.text.clear();
+        stage.flush().await
+    }
+}
+
+/// A buffer between the parts of an answer and the socket, so that few large writes carry them.
+struct Stage<'a> {
+    stream: &'a TcpStream,
+    buffer: &'a mut [u8],
+    filled: usize,
+}
+
+impl Stage<'_> {
+    async fn bytes(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(self.room().await?));
+            self.buffer[self.filled..self.filled + now.len()].copy_from_slice(now);
+            self.filled += now.len();
+            bytes = later;
+        }
         Ok(())
     }
 
-    async fn copy_file(&mut self, stream: &mut Sink<'_>, mut range: FileRange) -> io::Result<()> {
+    async fn file(&mut self, mut range: FileRange) -> io::Result<()> {
         while range.len > 0 {
-            let room = CHUNK_BYTES.saturating_sub(self.text.len()).max(4096);
-            let take = room.min(range.len);
-            let at = self.text.len();
-            self.text.resize(at + take, 0);
-            let got = range.file.read_at(&mut self.text[at..], range.position)?;
+            let take = range.len.min(self.room().await?);
+            let got =
+                range.file.read_at(&mut self.buffer[self.filled..self.filled + take], range.position)?;
             if got == 0 {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,
                     "a log file was cut while it was sent",
                 ));
             }
-            self.text.truncate(at + got);
+            self.filled += got;
             range.position += got as u64;
             range.len -= got;
-            if self.text.len() >= CHUNK_BYTES {
-                stream.write_all(&self.text).await?;
-                self.text.clear();
-            }
         }
+        Ok(())
+    }
+
+    // At least one byte of room, after a write if there was none.
+    async fn room(&mut self) -> io::Result<usize> {
+        if self.filled == self.buffer.len() {
+            self.flush().await?;
+        }
+        Ok(self.buffer.len() - self.filled)
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        write_all(self.stream, &self.buffer[..self.filled]).await?;
+        self.filled = 0;
         Ok(())
     }
 }
 
-/// Writing through a shared stream; the connection is its only writer.
-struct Sink<'a>(&'a TcpStream);
-
-impl Sink<'_> {
-    async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match self.0.try_write(bytes) {
-                Ok(written) => bytes = &bytes[written..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.0.writable().await?,
-                Err(error) => return Err(error),
-            }
+// The connection is the stream's only writer.
+async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match stream.try_write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
+            Err(error) => return Err(error),
         }
-        Ok(())
     }
+    Ok(())
 }
