@@ -17,7 +17,7 @@ use ottla_model::image::{Endpoint, FeatureRange, Image};
 use ottla_model::{BrokerEpoch, CLUSTER_METADATA_TOPIC, METADATA_TOPIC_ID, TopicPartition};
 use ottla_node::controller::{Controller as Machine, Settings};
 use ottla_node::quorum::{Quorum, QuorumError, Store, Voters};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use crate::broker::{Broker, now_ms, sessions};
@@ -163,7 +163,7 @@ fn quorum_of_one(disk: Arc<dyn Disk>, config: &BrokerConfig) -> Result<Machine<T
     topic.cleanup_policy.delete = false;
     let topic = Arc::new(topic);
     // Read whole at each start, so the whole of it is checked; it is small.
-    let (log, _) = Log::open(Opening {
+    let (log, recovery) = Log::open(Opening {
         disk: disk.clone(),
         dir: config.metadata_log_dir.join(id.to_string()),
         partition: id,
@@ -176,6 +176,14 @@ fn quorum_of_one(disk: Arc<dyn Disk>, config: &BrokerConfig) -> Result<Machine<T
         producer_id_expiration_ms: i64::MAX,
         jitter_seed: 0,
     })?;
+    if recovery.truncated_bytes > 0 || !recovery.dropped_segments.is_empty() {
+        warn!(
+            truncated_bytes = recovery.truncated_bytes,
+            dropped_segments = ?recovery.dropped_segments,
+            log_end_offset = log.log_end_offset(),
+            "the metadata log was damaged behind this offset and is cut there"
+        );
+    }
     let voters = Voters::only(config.node_id);
     let store = Store::open(disk, log, topic, voters.clone())?;
     let settings = Settings {
