@@ -105,8 +105,11 @@ impl Loading<'_> {
                 self.recovery.rebuilt_indexes.push(*base);
                 self.replay_producers(*base)?;
                 let (active, next, _) = self.walk(*base, Offset::MAX)?;
+                let segment = active.segment.clone();
                 self.current = Some((active, next));
                 self.seal_current()?;
+                // The next opening will believe it.
+                segment.sync_indexes()?;
                 continue;
             }
             let mut segment = self.existing(*base, files)?;

@@ -280,17 +280,7 @@ impl Log {
         if self.epochs.stale() {
             self.epochs.write(self.disk.as_ref()).map_err(io("writing the leader epochs"))?;
         }
-        let segment = &self.active.segment;
-        for index in [segment.offset_index.file(), segment.time_index.file()] {
-            index.and_then(|file| file.sync()).map_err(io("syncing an index"))?;
-        }
-        if !segment.txn_index.is_empty() {
-            segment
-                .txn_index
-                .file()
-                .and_then(|file| file.sync())
-                .map_err(io("syncing a transaction index"))?;
-        }
+        self.active.segment.sync_indexes()?;
         let ticket = self.flush_begin()?;
         let up_to = ticket.up_to;
         ticket.run().map_err(io("syncing a log"))?;

@@ -37,6 +37,12 @@ impl Log {
         }
         self.active.push_time();
         self.active.write_indexes().map_err(io_error("writing an index"))?;
+        // Wholly below the recovery point a segment is believed, its indexes too. Where each batch is flushed, this is
+        // two more syncs for a whole segment.
+        let believed = self.recovery_point >= self.log_end;
+        if believed {
+            self.active.segment.sync_indexes()?;
+        }
         let segment = match Segment::create(&self.disk, &self.dir, base) {
             Ok(segment) => segment,
             Err(e) => {
@@ -52,7 +58,9 @@ impl Log {
         let active = Active::new(segment, now_ms, jitter_ms(self.jitter_seed, base, &self.config));
         let old = std::mem::replace(&mut self.active, active);
         old.segment.seal(old.size, Some(old.largest));
-        self.unflushed.sealed(self.log_end, old.segment);
+        if !believed {
+            self.unflushed.sealed(self.log_end, old.segment);
+        }
         self.segments.push(self.active.segment.clone());
         self.publish_segments();
         self.publish();

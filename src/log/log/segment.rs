@@ -384,6 +384,16 @@ impl Segment {
         }
     }
 
+    pub fn sync_indexes(&self) -> Result<(), LogError> {
+        for file in [self.offset_index.file(), self.time_index.file()] {
+            file.and_then(|file| file.sync()).map_err(io("syncing an index"))?;
+        }
+        if !self.txn_index.is_empty() {
+            self.txn_index.file().and_then(|file| file.sync()).map_err(io("syncing a transaction index"))?;
+        }
+        Ok(())
+    }
+
     /// Its files: the log, the indexes, and the transaction index if there is one.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         let txn = Some(self.txn_index.path()).filter(|_| !self.txn_index.is_empty());

@@ -89,7 +89,7 @@ fn a_truncation_takes_back_what_a_flush_was_to_cover() {
 
 #[test]
 fn flushes_are_due_by_number_by_time_and_after_a_roll() {
-    let config = TopicConfig { flush_messages: 3, flush_ms: 1000, segment_bytes: 400, ..config() };
+    let config = TopicConfig { flush_messages: 3, flush_ms: 1000, ..config() };
     let mut world = World::memory(config);
     assert!(!world.log.flush_due(START_MS + 5000), "nothing to flush");
     world.put(&["a", "b"]);
@@ -103,13 +103,31 @@ fn flushes_are_due_by_number_by_time_and_after_a_roll() {
     assert_eq!(world.log.last_flush_ms(), START_MS + 1500);
     world.put(&["e"]);
     assert!(!world.log.flush_due(START_MS + 2000));
+    let mut world = World::memory(TopicConfig { segment_bytes: 400, ..super::config() });
     while world.log.segment_count() == 1 {
+        assert!(!world.log.flush_due(START_MS));
         world.put(&["f"]);
-        let rolled = world.log.segment_count() == 2;
-        assert_eq!(world.log.flush_due(START_MS), rolled || world.log.unflushed_messages() >= 3);
-        if !rolled {
-            world.flush();
-        }
+    }
+    assert!(world.log.flush_due(START_MS));
+    world.flush();
+    assert!(!world.log.flush_due(START_MS));
+}
+
+#[test]
+fn a_segment_that_was_flushed_whole_is_sealed_with_its_indexes() {
+    let mut world = World::memory(TopicConfig { segment_bytes: 200, ..config() });
+    for (timestamp, value) in [(START_MS - 2, "a"), (START_MS - 1, "b")] {
+        let batch = world.checked(plain(timestamp, &[value]), Origin::Client);
+        world.append(&batch).unwrap();
+    }
+    world.flush();
+    world.put(&["c"]);
+    assert_eq!((world.log.segment_count(), world.log.recovery_point()), (2, 2));
+    for seed in 0..30 {
+        let fork = world.memory.as_ref().unwrap().fork(seed);
+        fork.crash();
+        assert_eq!(fork.read_to_vec(&world.path(0, ".timeindex")).unwrap(), world.bytes(0, ".timeindex"));
+        assert_eq!(fork.read_to_vec(&world.path(0, ".index")).unwrap(), world.bytes(0, ".index"));
     }
 }
 
