@@ -114,10 +114,13 @@ fn pairs(path: &Path, text: &str) -> Result<BTreeMap<String, String>, ConfigErro
     Ok(pairs.into_iter().collect())
 }
 
-// `broker.id` and `node.id` are one thing; whichever is missing takes the other's value (KIP-1232).
+// `broker.id` and `node.id` are one thing; whichever is missing takes the other's value (KIP-1232). A wrong one is not
+// passed on, so that the error names the key that was set.
 fn with_synonyms(mut values: BTreeMap<String, String>) -> BTreeMap<String, String> {
     for (from, to) in [("node.id", "broker.id"), ("broker.id", "node.id")] {
-        if let (Some(id), None) = (values.get(from).cloned(), values.get(to)) {
+        if let (Some(id), None) = (values.get(from).cloned(), values.get(to))
+            && id.trim().parse::<i32>().is_ok()
+        {
             values.insert(to.to_owned(), id);
         }
     }
