@@ -1,7 +1,7 @@
 //! The node's one log directory, used as the broker's shell uses it: formatted once, swept, checkpointed while it runs,
 //! marked clean when it stops. It must never know who leads what.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,6 +30,8 @@ pub(crate) struct Storage {
     log_starts: Offsets,
     written: [Option<Offsets>; 3],
     leaving: Vec<(PathBuf, i64)>,
+    /// Logs that are here and could not be opened.
+    unopened: BTreeSet<TopicPartition>,
     mutation: Option<Mutation>,
 }
 
@@ -55,8 +57,19 @@ impl Storage {
         let recovery_points = held.checkpoint(Checkpoint::RecoveryPoint).unwrap_or_default();
         let log_starts = held.checkpoint(Checkpoint::LogStart).unwrap_or_default();
         let clean = held.take_clean()?.is_some() || mutation == Some(Mutation::TrustEveryStop);
-        let (written, leaving) = (Default::default(), Vec::new());
-        Ok(Storage { disk, held, id, clean, recovery_points, log_starts, written, leaving, mutation })
+        let (written, leaving, unopened) = Default::default();
+        Ok(Storage {
+            disk,
+            held,
+            id,
+            clean,
+            recovery_points,
+            log_starts,
+            written,
+            leaving,
+            unopened,
+            mutation,
+        })
     }
 
     pub fn open_log(
@@ -86,6 +99,11 @@ impl Storage {
             jitter_seed,
         })?;
         Ok(log)
+    }
+
+    /// What is known of it stays known, and nothing here is clean.
+    pub fn could_not_open(&mut self, id: &TopicPartition) {
+        self.unopened.insert(id.clone());
     }
 
     /// What the checkpoints on disk say of an earlier topic of that name must not be taken for the new one's: its log
@@ -141,7 +159,14 @@ impl Storage {
             Checkpoint::LogStart => log.log_start_offset(),
             Checkpoint::HighWatermark | Checkpoint::Cleaner => log.high_watermark(),
         };
-        let offsets: Offsets = logs.map(|log| (log.partition().clone(), at(log))).collect();
+        let known = match which {
+            Checkpoint::RecoveryPoint => &self.recovery_points,
+            Checkpoint::LogStart => &self.log_starts,
+            Checkpoint::HighWatermark | Checkpoint::Cleaner => &Offsets::new(),
+        };
+        let unopened = known.iter().filter(|(id, _)| self.unopened.contains(id));
+        let mut offsets: Offsets = unopened.map(|(id, offset)| (id.clone(), *offset)).collect();
+        offsets.extend(logs.map(|log| (log.partition().clone(), at(log))));
         let slot = &mut self.written[CHECKPOINTS.iter().position(|known| *known == which).unwrap_or(0)];
         if slot.as_ref() == Some(&offsets) || (slot.is_none() && offsets.is_empty()) {
             return true;
@@ -155,7 +180,7 @@ impl Storage {
 
     /// The end of a clean stop.
     pub fn close(&mut self, closed: &[Log], all_closed: bool, epoch: BrokerEpoch) {
-        let mut whole = all_closed;
+        let mut whole = all_closed && self.unopened.is_empty();
         for which in CHECKPOINTS {
             whole &= self.checkpoint(which, closed.iter());
         }
