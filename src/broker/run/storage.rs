@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ottla_log::Disk;
 use ottla_log::dirs::{Checkpoint, DirError, Expected, LogDir, MetaProperties};
@@ -34,6 +35,8 @@ struct Dir {
     held: LogDir,
     id: DirectoryId,
     clean: bool,
+    /// A log in it could not be opened: the next start must look at it again, so no shutdown is clean.
+    damaged: AtomicBool,
     /// What the checkpoints said when the broker started.
     recovery_points: Mutex<Offsets>,
     log_starts: Mutex<Offsets>,
@@ -112,7 +115,11 @@ impl Storage {
             producer_id_expiration_ms: self.producer_id_expiration_ms,
             jitter_seed: rand::random(),
         };
-        let (log, recovery) = Log::open(opening)?;
+        let opened = Log::open(opening);
+        if opened.is_err() {
+            dir.damaged.store(true, Ordering::Relaxed);
+        }
+        let (log, recovery) = opened?;
         if recovery.truncated_bytes > 0 || !recovery.dropped_segments.is_empty() {
             warn!(
                 partition = %id,
@@ -174,7 +181,8 @@ impl Storage {
     pub fn close(&self, closed: &[Log], failed: &[PathBuf], epoch: BrokerEpoch) {
         for (index, dir) in self.dirs.iter().enumerate() {
             let mine: Vec<&Log> = closed.iter().filter(|log| self.holder(log.dir()) == Some(index)).collect();
-            let mut whole = !failed.iter().any(|folder| self.holder(folder) == Some(index));
+            let mut whole = !dir.damaged.load(Ordering::Relaxed)
+                && !failed.iter().any(|folder| self.holder(folder) == Some(index));
             for which in [Checkpoint::RecoveryPoint, Checkpoint::LogStart, Checkpoint::HighWatermark] {
                 let offsets = mine.iter().map(|log| (log.partition().clone(), at(which, log))).collect();
                 whole &= dir.write(which, offsets);
@@ -209,7 +217,8 @@ impl Dir {
         let clean = held.take_clean()?.is_some();
         let written = Mutex::new([Some(recovery_points.clone()), Some(log_starts.clone()), None, None]);
         let (recovery_points, log_starts) = (Mutex::new(recovery_points), Mutex::new(log_starts));
-        Ok(Dir { id, clean, recovery_points, log_starts, written, held })
+        let damaged = AtomicBool::new(false);
+        Ok(Dir { id, clean, damaged, recovery_points, log_starts, written, held })
     }
 
     // What the checkpoints say of an earlier topic of that name must not be taken for the new one's: its log would
