@@ -3,5 +3,6 @@
 //! bans those, and hash maps, whose order would make two runs of one seed differ.
 
 pub mod controller;
+pub mod group;
 pub mod partition;
 pub mod session;

@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod feature;
+pub mod group;
 pub mod ids;
 pub mod image;
 pub mod record;

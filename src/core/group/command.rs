@@ -1,0 +1,196 @@
+//! What is asked of a shard of the group coordinator, in the domain's words. Knows no API versions: where a version
+//! made a difference, the difference has a field here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ottla_model::group::{GroupId, InstanceId, MemberId};
+use ottla_model::{TopicId, TopicName};
+use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId};
+
+use super::reply::*;
+
+#[derive(Clone, Debug)]
+pub enum Command {
+    Join(Join),
+    Sync(Sync),
+    Heartbeat(Heartbeat),
+    Leave(Leave),
+    CommitOffsets(CommitOffsets),
+    FetchOffsets(FetchOffsets),
+    DeleteOffsets(DeleteOffsets),
+    ListGroups(ListGroups),
+    DescribeGroups {
+        groups: Vec<GroupId>,
+    },
+    DeleteGroups {
+        groups: Vec<GroupId>,
+    },
+    /// The offsets that were committed in these topics go.
+    TopicsDeleted {
+        topics: Vec<(TopicName, TopicId)>,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub struct Join {
+    pub group: GroupId,
+    /// Empty for who has none yet.
+    pub member_id: MemberId,
+    pub instance_id: Option<InstanceId>,
+    pub client_id: Arc<str>,
+    /// As Java writes an address: `/127.0.0.1`.
+    pub client_host: Arc<str>,
+    pub session_timeout_ms: i32,
+    /// Negative where the version has none: the session timeout counts.
+    pub rebalance_timeout_ms: i32,
+    pub protocol_type: Arc<str>,
+    /// In order of preference.
+    pub protocols: Vec<Protocol>,
+    /// From version 4 on a new dynamic member has to come back with the id it is given (KIP-394).
+    pub member_id_required: bool,
+    /// From version 9 on a leader can be told that nothing has to be assigned (KIP-814).
+    pub can_skip_assignment: bool,
+    pub reason: Option<String>,
+}
+
+/// An assignor, with what the member tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protocol {
+    pub name: Arc<str>,
+    pub metadata: Bytes,
+}
+
+#[derive(Clone, Debug)]
+pub struct Sync {
+    pub group: GroupId,
+    pub generation: i32,
+    pub member_id: MemberId,
+    pub instance_id: Option<InstanceId>,
+    /// Absent before version 5 (KIP-559); that it must be there from then on is for the API to check.
+    pub protocol_type: Option<Arc<str>>,
+    pub protocol: Option<Arc<str>>,
+    /// Only the leader's count.
+    pub assignments: Vec<(MemberId, Bytes)>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Heartbeat {
+    pub group: GroupId,
+    pub generation: i32,
+    pub member_id: MemberId,
+    pub instance_id: Option<InstanceId>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Leave {
+    pub group: GroupId,
+    /// One before version 3.
+    pub members: Vec<Leaver>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Leaver {
+    /// Empty where a static member is removed by its instance id.
+    pub member_id: MemberId,
+    pub instance_id: Option<InstanceId>,
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct CommitOffsets {
+    pub group: GroupId,
+    /// Empty where the group is not managed.
+    pub member_id: MemberId,
+    /// Negative where the group is not managed.
+    pub generation: i32,
+    pub instance_id: Option<InstanceId>,
+    /// The client's own, from versions 2 to 4, unless it sent -1.
+    pub retention_ms: Option<i64>,
+    /// The transaction that the offsets are part of (TxnOffsetCommit, KIP-98): they count once it is committed.
+    pub transaction: Option<Producer>,
+    /// Whether the client expects GROUP_ID_NOT_FOUND (OffsetCommit 9, TxnOffsetCommit 6), not ILLEGAL_GENERATION.
+    pub knows_group_id_not_found: bool,
+    /// Those of topics that exist; the API answers for the others.
+    pub topics: Vec<CommitTopic>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Producer {
+    pub id: ProducerId,
+    pub epoch: ProducerEpoch,
+}
+
+#[derive(Clone, Debug)]
+pub struct CommitTopic {
+    pub topic: TopicName,
+    pub id: Option<TopicId>,
+    pub partitions: Vec<CommitPartition>,
+}
+
+#[derive(Clone, Debug)]
+pub struct CommitPartition {
+    pub partition: i32,
+    pub offset: Offset,
+    pub leader_epoch: LeaderEpoch,
+    pub metadata: Option<Arc<str>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct FetchOffsets {
+    pub group: GroupId,
+    /// All topics of the group if absent.
+    pub topics: Option<Vec<FetchTopic>>,
+    /// Offsets of an open transaction are an error, not passed over (KIP-447).
+    pub require_stable: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct FetchTopic {
+    pub topic: TopicName,
+    /// What was committed under another id counts as nothing.
+    pub id: Option<TopicId>,
+    pub partitions: Vec<i32>,
+}
+
+#[derive(Clone, Debug)]
+pub struct DeleteOffsets {
+    pub group: GroupId,
+    pub topics: Vec<(TopicName, Vec<i32>)>,
+}
+
+/// An empty filter lets everything pass. Case does not matter.
+#[derive(Clone, Debug, Default)]
+pub struct ListGroups {
+    pub states: Vec<String>,
+    pub types: Vec<String>,
+}
+
+impl Command {
+    /// The reply that says `error` to all of the command: what a shard answers that cannot even look at it.
+    pub fn refused(&self, error: ErrorCode) -> Reply {
+        match self {
+            Command::Join(join) => Reply::Joined(Joined::refused(join.member_id.clone(), error)),
+            Command::Sync(_) => Reply::Synced(Synced::refused(error)),
+            Command::Heartbeat(_) => Reply::Heartbeat(error),
+            Command::Leave(_) => Reply::Left(Left { error, members: Vec::new() }),
+            Command::CommitOffsets(commit) => {
+                Reply::OffsetsCommitted(OffsetsCommitted::all(commit, |_| error))
+            }
+            Command::FetchOffsets(fetch) => Reply::OffsetsFetched(OffsetsFetched {
+                group: fetch.group.clone(),
+                error,
+                topics: Vec::new(),
+            }),
+            Command::DeleteOffsets(_) => Reply::OffsetsDeleted(OffsetsDeleted { error, topics: Vec::new() }),
+            Command::ListGroups(_) => Reply::GroupsListed(Err(error)),
+            Command::DescribeGroups { groups } => {
+                Reply::GroupsDescribed(groups.iter().map(|group| (group.clone(), Err(error))).collect())
+            }
+            Command::DeleteGroups { groups } => {
+                Reply::GroupsDeleted(groups.iter().map(|group| (group.clone(), error)).collect())
+            }
+            Command::TopicsDeleted { .. } => Reply::TopicsDeleted(error),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The records against bytes laid out by hand from Kafka's schemas.
