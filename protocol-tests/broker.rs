@@ -49,8 +49,18 @@ pub async fn broker() -> &'static Broker {
 fn start_or_find() -> Result<Broker> {
     match std::env::var("PROTOCOL_TESTS_ADDRESS") {
         Ok(address) => Ok(Broker { address, pid: None, output: None, _keeper: None }),
-        Err(_) => start(),
+        Err(_) => start(&[]),
     }
+}
+
+/// A broker of ours with settings of its own; None where an address was given, which cannot be set up.
+pub async fn broker_with(settings: &[(&str, &str)]) -> Result<Option<Broker>> {
+    if std::env::var_os("PROTOCOL_TESTS_ADDRESS").is_some() {
+        return Ok(None);
+    }
+    let broker = start(settings)?;
+    broker.wait_until_ready().await?;
+    Ok(Some(broker))
 }
 
 /// A broker that no other test talks to, so that its memory is this test's doing. One that was found at an
@@ -61,22 +71,24 @@ pub async fn broker_alone() -> Result<Broker> {
     Ok(broker)
 }
 
-fn start() -> Result<Broker> {
+fn start(settings: &[(&str, &str)]) -> Result<Broker> {
     let program = program()?;
     let data = tempfile::Builder::new().prefix("protocol-tests-").tempdir()?.keep();
     let (port, controller_port) = (free_port()?, free_port()?);
     let address = format!("127.0.0.1:{port}");
     // A file, so that everything else has Kafka's own default.
-    let file = format!(
+    let mut file = format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
          listeners=PLAINTEXT://{address},CONTROLLER://127.0.0.1:{controller_port}\n\
          advertised.listeners=PLAINTEXT://{address}\n\
          controller.listener.names=CONTROLLER\n\
          controller.quorum.voters=1@127.0.0.1:{controller_port}\n\
+         offsets.topic.replication.factor=1\n\
          log.dirs={}\n",
         data.join("logs").display()
     );
+    file.extend(settings.iter().map(|(key, value)| format!("{key}={value}\n")));
     std::fs::write(data.join("server.properties"), file)?;
     // The shell ends the broker and removes its data once this process is gone, however it went.
     let keeper = r#""$1" server "$2/server.properties" >"$2/broker.log" 2>&1 &

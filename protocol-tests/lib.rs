@@ -11,7 +11,7 @@ pub mod requests;
 pub mod template;
 
 pub use batches::{Batch, batch};
-pub use broker::{Broker, Topic, broker, broker_alone};
+pub use broker::{Broker, Topic, broker, broker_alone, broker_with};
 pub use template::Template;
 
 use anyhow::{Result, bail};

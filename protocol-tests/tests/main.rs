@@ -11,6 +11,7 @@ mod golden;
 mod hostile_batches;
 mod hostile_frames;
 mod idempotence;
+mod limits;
 mod list_offsets;
 mod long_poll;
 mod ordering;

@@ -22,10 +22,12 @@ use uuid::Uuid;
 
 use crate::broker::{Broker, now_ms, sessions};
 use crate::net::listener::{self, Bound};
+use crate::net::memory::RequestMemory;
 use crate::run::controller::{self, Controller, Token};
 use crate::run::flusher::Flushers;
 use crate::run::follower::Follower;
 use crate::run::housekeeping::keep_house;
+use crate::run::partition::Partition;
 use crate::run::partitions::Partitions;
 use crate::run::storage::Storage;
 use crate::stop::Stopping;
@@ -84,15 +86,15 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
 
     let (said, hears) = channel();
     let (fails, failure) = tokio::sync::oneshot::channel();
-    let ended = move |outcome: Result<(), ottla_node::controller::ControllerError>| {
+    let ended = move |outcome: Result<(), String>| {
         if let Err(failed) = outcome {
-            error!(error = %failed, "the controller cannot go on");
+            error!(error = failed, "the controller cannot go on");
             // The broker may be stopping already.
-            let _ = fails.send(BootError::Controller(failed.to_string()));
+            let _ = fails.send(BootError::Controller(failed));
         }
     };
     let (controller, controller_thread) =
-        controller::start(machine, false, said, ended).map_err(BootError::Thread)?;
+        controller::start(machine, false, said.clone(), ended).map_err(BootError::Thread)?;
     let follower = Follower {
         me: config.node_id,
         config: config.clone(),
@@ -100,7 +102,7 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
         partitions: partitions.clone(),
         flushers: flushers.clone(),
         image: image.clone(),
-        closed: Default::default(),
+        failures: said,
     };
     let follower_thread = std::thread::Builder::new()
         .name("follower".into())
@@ -108,6 +110,8 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
         .map_err(BootError::Thread)?;
 
     let epoch = join(&config, &controller, &image, &storage, &bound).await?;
+    storage.set_strays_aside(config.node_id, &image.load());
+    let queued_max_request_bytes = config.queued_max_request_bytes;
     let broker = Arc::new(Broker {
         me: config.node_id,
         cluster_id: storage.cluster_id.clone(),
@@ -117,6 +121,7 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
         controller,
         producer_ids: Default::default(),
         census: Default::default(),
+        request_memory: RequestMemory::new(queued_max_request_bytes),
         stopping: Stopping::new(),
         image,
     });
@@ -294,9 +299,7 @@ fn close_all(broker: &Broker) -> (Vec<Log>, Vec<PathBuf>) {
     let results = std::thread::scope(|scope| {
         let started: Vec<_> = all
             .chunks(share)
-            .map(|chunk| {
-                scope.spawn(|| chunk.iter().filter_map(|p| p.close()).map(close).collect::<Vec<_>>())
-            })
+            .map(|chunk| scope.spawn(|| chunk.iter().filter_map(close).collect::<Vec<_>>()))
             .collect();
         started.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect::<Vec<_>>()
     });
@@ -311,12 +314,16 @@ fn close_all(broker: &Broker) -> (Vec<Log>, Vec<PathBuf>) {
     (closed, failed)
 }
 
-fn close(mut log: Log) -> Result<Log, PathBuf> {
-    match log.close() {
+// None for a partition that was closed before; the folder of one that is not well.
+fn close(partition: &Arc<Partition>) -> Option<Result<Log, PathBuf>> {
+    let Some(mut log) = partition.close() else {
+        return partition.has_failed().then(|| Err(partition.folder.clone()));
+    };
+    Some(match log.close() {
         Ok(()) => Ok(log),
         Err(error) => {
             error!(partition = %log.partition(), %error, "cannot close the log; the next start recovers it");
             Err(log.dir().to_owned())
         }
-    }
+    })
 }

@@ -12,6 +12,7 @@ use ottla_model::image::Image;
 use parking_lot::Mutex;
 
 use crate::net::listener::Census;
+use crate::net::memory::RequestMemory;
 use crate::run::controller::Controller;
 use crate::run::partitions::Partitions;
 use crate::run::producer_ids::ProducerIds;
@@ -27,6 +28,7 @@ pub(crate) struct Broker {
     pub controller: Controller,
     pub producer_ids: ProducerIds,
     pub census: Census,
+    pub request_memory: RequestMemory,
     pub stopping: Stopping,
     pub image: Arc<ArcSwap<Image>>,
 }

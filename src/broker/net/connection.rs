@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::{debug, info};
 
+use super::memory::Grant;
 use super::outbox::Outbox;
 use crate::api::{Answer, Body, Caller, dispatch};
 use crate::broker::Broker;
@@ -24,6 +25,8 @@ use crate::stop::Watch;
 
 /// Requests of one connection that may be under way at once.
 const IN_FLIGHT_MAX: usize = 64;
+/// The first two bytes of a Produce.
+const PRODUCE_KEY: [u8; 2] = [0, 0];
 /// Read ahead at most this much while nothing is known of the frame.
 const READ_BYTES: usize = 64 << 10;
 /// Memory taken for a frame before its bytes are there; beyond it the buffer doubles as they come.
@@ -72,6 +75,8 @@ struct Pending {
     correlation_id: i32,
     overtakers: Overtakers,
     state: State,
+    /// Records stay slices of the frame until they are in the log.
+    _held: Option<Grant>,
 }
 
 enum State {
@@ -87,6 +92,8 @@ pub(crate) struct Connection {
     inbox: BytesMut,
     outbox: Outbox,
     pending: VecDeque<Pending>,
+    /// Room for the frame that is being read.
+    granted: Option<Grant>,
     stopping: Watch,
     idle: Option<Idle>,
 }
@@ -135,6 +142,7 @@ impl Connection {
             inbox: BytesMut::new(),
             outbox: Outbox::default(),
             pending: VecDeque::new(),
+            granted: None,
         }
     }
 
@@ -172,17 +180,29 @@ impl Connection {
     // Starts the next request if it is here and may. False when there is nothing to do but wait.
     fn start_next(&mut self) -> Result<bool, End> {
         let Some(frame_bytes) = self.frame_bytes()? else { return Ok(false) };
-        if self.inbox.len() < 4 + frame_bytes || self.pending.len() >= IN_FLIGHT_MAX {
+        if !self.has_room(frame_bytes)
+            || self.inbox.len() < 4 + frame_bytes
+            || self.pending.len() >= IN_FLIGHT_MAX
+        {
             return Ok(false);
         }
-        let is_produce = self.inbox[4..6] == [0, 0];
+        let is_produce = self.inbox[4..6] == PRODUCE_KEY;
         if !self.pending.iter().all(|p| p.may_be_overtaken(is_produce)) {
             return Ok(false);
         }
         let mut frame = self.inbox.split_to(4 + frame_bytes).freeze();
         frame = frame.slice(4..);
-        self.start(frame)?;
+        let held = self.granted.take().filter(|_| is_produce);
+        self.start(frame, held)?;
         Ok(true)
+    }
+
+    // Whether the frame at hand may be in memory; asks for it once.
+    fn has_room(&mut self, frame_bytes: usize) -> bool {
+        if self.granted.is_none() {
+            self.granted = self.broker.request_memory.take(frame_bytes);
+        }
+        self.granted.is_some()
     }
 
     // The size of the frame at hand, once its four bytes are there.
@@ -199,7 +219,7 @@ impl Connection {
         Ok(Some(declared as usize))
     }
 
-    fn start(&mut self, mut frame: Bytes) -> Result<(), End> {
+    fn start(&mut self, mut frame: Bytes, held: Option<Grant>) -> Result<(), End> {
         let header = read_request_header(&mut frame).map_err(|e| End::Refused(e.to_string()))?;
         let Some(row) = api(header.api_key).filter(|row| row.listeners.broker) else {
             return Err(End::Refused(format!("a request of unknown api key {}", header.api_key)));
@@ -212,7 +232,7 @@ impl Connection {
             Body::Close(why) => return Err(End::Refused(why)),
         };
         let correlation_id = header.correlation_id;
-        self.pending.push_back(Pending { api: row, version, correlation_id, overtakers, state });
+        self.pending.push_back(Pending { api: row, version, correlation_id, overtakers, state, _held: held });
         Ok(())
     }
 
@@ -249,6 +269,8 @@ impl Connection {
             self.outbox.rest();
         }
         let nothing_pending = self.pending.is_empty();
+        let memory = &self.broker.request_memory;
+        let needs_room = self.granted.is_none() && self.frame_bytes().is_ok_and(|size| size.is_some());
         let pending = &mut self.pending;
         let answered = poll_fn(|context| {
             let mut any = Poll::Pending;
@@ -279,15 +301,16 @@ impl Connection {
                     Err(error) => Err(error.into()),
                 }
             }
+            () = memory.freed(), if needs_room => Ok(()),
             () = over(&mut self.idle), if nothing_pending => Err(End::Idle),
             () = self.stopping.cancelled() => Err(End::Stopping),
         }
     }
 
-    // Read on unless a whole request waits for its turn already.
+    // Read on unless a whole request waits for its turn already, or there is no room for the one that has begun.
     fn wants_bytes(&self) -> bool {
         match self.frame_bytes() {
-            Ok(Some(bytes)) => self.inbox.len() < 4 + bytes,
+            Ok(Some(bytes)) => self.granted.is_some() && self.inbox.len() < 4 + bytes,
             _ => true,
         }
     }

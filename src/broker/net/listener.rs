@@ -1,10 +1,11 @@
-//! Listening sockets and the limits on who may connect (`max.connections*`).
+//! Listening sockets and the limits on who may connect (`max.connections*`, `max.connection.creation.rate`).
 //! It must never know what is said on a connection.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
+use std::time::Instant;
 
 use ottla_model::config::Listener;
 use parking_lot::Mutex;
@@ -13,6 +14,7 @@ use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use super::connection::Connection;
+use super::pace::Pace;
 use crate::broker::Broker;
 
 /// A socket that is bound, so that a port in use is found before anything else begins.
@@ -62,10 +64,18 @@ fn bind_to(address: SocketAddr, backlog: i32) -> io::Result<std::net::TcpListene
 }
 
 /// Connections by address, over all listeners.
-#[derive(Default)]
 pub(crate) struct Census {
     counts: Mutex<Counts>,
     room: tokio::sync::Notify,
+    pace: Mutex<Pace>,
+    began: Instant,
+}
+
+impl Default for Census {
+    fn default() -> Census {
+        let (counts, room, pace) = Default::default();
+        Census { counts, room, pace, began: Instant::now() }
+    }
 }
 
 #[derive(Default)]
@@ -116,7 +126,7 @@ pub(crate) async fn accept(broker: Arc<Broker>, bound: Bound) -> io::Result<()> 
     loop {
         let stopping = broker.stopping.clone();
         let accepted = tokio::select! {
-            accepted = accept_with_room(&broker, &socket) => accepted,
+            accepted = accept_in_pace(&broker, &socket) => accepted,
             () = stopping.cancelled() => return Ok(()),
         };
         let (stream, peer) = match accepted {
@@ -139,6 +149,20 @@ pub(crate) async fn accept(broker: Arc<Broker>, bound: Bound) -> io::Result<()> 
             drop(place);
         });
     }
+}
+
+// A connection that comes too soon waits here, and those behind it in the kernel's queue.
+async fn accept_in_pace(
+    broker: &Broker,
+    socket: &TcpListener,
+) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
+    let accepted = accept_with_room(broker, socket).await?;
+    let now = broker.census.began.elapsed();
+    let wait = broker.census.pace.lock().admit(now, broker.config.max_connection_creation_rate);
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
+    }
+    Ok(accepted)
 }
 
 // With `max.connections` reached nobody is accepted until somebody has gone; the kernel's queue holds the others.

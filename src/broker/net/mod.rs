@@ -2,6 +2,8 @@
 
 pub(crate) mod connection;
 pub(crate) mod listener;
+pub(crate) mod memory;
 mod outbox;
+mod pace;
 
 pub(crate) use outbox::Part;

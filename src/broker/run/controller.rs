@@ -1,14 +1,16 @@
 //! The thread of the metadata quorum and its controller. It has the metadata log's disk to itself, so that a
 //! stalled data disk cannot lose an election, and hands everything it says to the follower thread, in order.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use ottla_core::controller::{Command, Reply};
-use ottla_node::controller::{Controller as Machine, ControllerError, Input, Output};
+use ottla_node::controller::{Controller as Machine, ControllerError, Input};
 use ottla_node::quorum::TICK_MS;
 use tokio::sync::oneshot;
 
+use super::follower::Heard;
 use crate::broker::now_ms;
 
 /// Where an answer goes.
@@ -46,13 +48,17 @@ impl Controller {
 pub(crate) fn start(
     mut machine: Machine<Token>,
     ticks: bool,
-    said: Sender<Output<Token>>,
-    ends: impl FnOnce(Result<(), ControllerError>) + Send + 'static,
+    said: Sender<Heard>,
+    ends: impl FnOnce(Result<(), String>) + Send + 'static,
 ) -> std::io::Result<(Controller, std::thread::JoinHandle<()>)> {
     let (commands, inbox) = channel();
-    let thread = std::thread::Builder::new()
-        .name("controller".into())
-        .spawn(move || ends(serve(&mut machine, &inbox, ticks, &said)))?;
+    let thread = std::thread::Builder::new().name("controller".into()).spawn(move || {
+        // raft-rs panics where its log cannot be read: then, too, the process must hear that nobody decides any more.
+        let served = catch_unwind(AssertUnwindSafe(|| serve(&mut machine, &inbox, ticks, &said)));
+        ends(served.map_or_else(|_| Err("it panicked".into()), |ended| ended.map_err(|e| e.to_string())));
+        // The follower may have ended already.
+        let _ = said.send(Heard::Ended);
+    })?;
     Ok((Controller { commands }, thread))
 }
 
@@ -60,7 +66,7 @@ fn serve(
     machine: &mut Machine<Token>,
     inbox: &Receiver<Message>,
     ticks: bool,
-    said: &Sender<Output<Token>>,
+    said: &Sender<Heard>,
 ) -> Result<(), ControllerError> {
     let tick = Duration::from_millis(TICK_MS as u64);
     let mut next_tick = Instant::now() + tick;
@@ -69,7 +75,7 @@ fn serve(
     loop {
         for output in out.drain(..) {
             // Nobody follows any more: the broker is stopping, and has said so to whoever asked.
-            let _ = said.send(output);
+            let _ = said.send(Heard::Said(output));
         }
         // A sole voter has nobody to send heartbeats to, and lets the machine sleep.
         let message = if ticks {

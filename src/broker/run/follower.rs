@@ -2,9 +2,9 @@
 //! image says, then shows the image to everybody, then lets the answers pass that were waiting for it. So whoever
 //! hears that a topic is there finds it there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender};
 
 use arc_swap::ArcSwap;
 use ottla_core::partition::Leadership;
@@ -14,15 +14,24 @@ use ottla_model::record::ResourceType;
 use ottla_model::{NodeId, TopicId, TopicPartition};
 use ottla_node::controller::Output;
 use ottla_node::lane::{Input, Lane};
-use parking_lot::Mutex;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::controller::Token;
 use super::flusher::Flushers;
 use super::partition::Partition;
 use super::partitions::Partitions;
-use super::storage::Storage;
+use super::storage::{Left, Storage};
+
+/// What the thread is told.
+pub(crate) enum Heard {
+    /// By the controller.
+    Said(Output<Token>),
+    /// By a partition whose owner has panicked.
+    Failed(TopicId, i32),
+    /// The controller's thread has ended, and nothing more is followed.
+    Ended,
+}
 
 /// What the thread works on.
 pub(crate) struct Follower {
@@ -32,9 +41,8 @@ pub(crate) struct Follower {
     pub partitions: Arc<Partitions>,
     pub flushers: Flushers,
     pub image: Arc<ArcSwap<Image>>,
-    /// Partitions whose logs could not be opened. What a failed sync was to bring down reads back, and is not there:
-    /// a second look by this process would believe it.
-    pub closed: Mutex<BTreeSet<(TopicId, i32)>>,
+    /// For partitions to tell of their failure.
+    pub failures: Sender<Heard>,
 }
 
 /// Work that one partition needs.
@@ -43,20 +51,42 @@ struct ToOpen {
     index: i32,
     assigned: Arc<Assigned>,
     config: Arc<TopicConfig>,
+    left: Left,
 }
 
 impl Follower {
     /// Follows until the controller's thread has ended.
-    pub fn serve(self, said: &Receiver<Output<Token>>) {
-        while let Ok(output) = said.recv() {
-            match output {
-                Output::Published(image) => self.apply(image),
-                Output::Reply { token, reply } => {
+    pub fn serve(self, heard: &Receiver<Heard>) {
+        while let Ok(heard) = heard.recv() {
+            match heard {
+                Heard::Said(Output::Published(image)) => self.apply(image),
+                Heard::Said(Output::Reply { token, reply }) => {
                     // Whoever asked may have stopped waiting.
                     let _ = token.send(reply);
                 }
+                Heard::Failed(topic, index) => self.recover(topic, index),
+                Heard::Ended => return,
             }
         }
+    }
+
+    // Opens a log anew whose owner has panicked, unless it has gone or been replaced meanwhile.
+    fn recover(&self, topic: TopicId, index: i32) {
+        let image = self.image.load();
+        let failed = self.partitions.get(topic, index).filter(|p| p.has_failed());
+        let Some((topic, failed)) = image.topic_by_id(topic).cloned().zip(failed) else { return };
+        let Some(assigned) = topic.partitions.get(&index).filter(|p| p.leader == Some(self.me)).cloned()
+        else {
+            return;
+        };
+        // Whoever waits for it looks again, and finds the new one or none.
+        failed.close();
+        let config = failed.config.load_full();
+        self.open(&ToOpen { topic, index, assigned, config, left: Left::ByFailure });
+        if let Some(here) = self.partitions.get(failed.topic_id, index).filter(|p| !p.has_failed()) {
+            warn!(partition = %here.id, log_end_offset = here.reader.offsets().log_end, "recovered");
+        }
+        failed.wake();
     }
 
     fn apply(&self, image: Arc<Image>) {
@@ -94,14 +124,15 @@ impl Follower {
         config: &Arc<TopicConfig>,
         to_open: &mut Vec<ToOpen>,
     ) {
-        if assigned.leader != Some(self.me) || self.closed.lock().contains(&(topic.id, index)) {
+        // What a failed sync was to bring down reads back, and is not there: a second look would believe it.
+        if assigned.leader != Some(self.me) || self.partitions.is_offline(topic.id, index) {
             return;
         }
         if let Some(here) = self.partitions.get(topic.id, index) {
             here.submit_from_thread(Input::Lead(leadership(assigned)));
         } else {
             let (topic, assigned, config) = (topic.clone(), assigned.clone(), config.clone());
-            to_open.push(ToOpen { topic, index, assigned, config });
+            to_open.push(ToOpen { topic, index, assigned, config, left: Left::ByProcess });
         }
     }
 
@@ -129,15 +160,16 @@ impl Follower {
 
     fn open(&self, work: &ToOpen) {
         let id = TopicPartition { topic: work.topic.name.clone(), partition: work.index };
-        match self.storage.open_log(&id, work.topic.id, work.config.clone()) {
+        match self.storage.open_log(&id, work.topic.id, work.config.clone(), work.left) {
             Ok(log) => {
                 let lane = Lane::new(self.me, log, leadership(&work.assigned), work.config.clone());
-                let partition = Partition::new(id, work.topic.id, lane, self.flushers.clone());
+                let (flushers, failures) = (self.flushers.clone(), self.failures.clone());
+                let partition = Partition::new(id, work.topic.id, lane, flushers, failures);
                 self.partitions.insert(Arc::new(partition));
             }
             Err(error) => {
                 error!(partition = %id, %error, "cannot open the log; the partition is offline");
-                self.closed.lock().insert((work.topic.id, work.index));
+                self.partitions.set_offline(work.topic.id, work.index);
             }
         }
     }

@@ -3,8 +3,10 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -18,6 +20,7 @@ use tokio::sync::Notify;
 use tracing::error;
 
 use super::flusher::Flushers;
+use super::follower::Heard;
 use super::produce::Slot;
 use crate::broker::now_ms;
 
@@ -30,6 +33,7 @@ const SLOW_FOR_MS: i64 = 1_000;
 pub(crate) struct Partition {
     pub id: TopicPartition,
     pub topic_id: TopicId,
+    pub folder: PathBuf,
     pub reader: Arc<LogReader>,
     /// What producers' batches are checked against.
     pub config: ArcSwap<TopicConfig>,
@@ -40,13 +44,22 @@ pub(crate) struct Partition {
     waiting: Mutex<Vec<Arc<Notify>>>,
     slow_until_ms: AtomicI64,
     flushers: Flushers,
+    failed: AtomicBool,
+    failures: Sender<Heard>,
 }
 
 impl Partition {
-    pub fn new(id: TopicPartition, topic_id: TopicId, lane: Lane<Slot>, flushers: Flushers) -> Partition {
+    pub fn new(
+        id: TopicPartition,
+        topic_id: TopicId,
+        lane: Lane<Slot>,
+        flushers: Flushers,
+        failures: Sender<Heard>,
+    ) -> Partition {
         Partition {
             id,
             topic_id,
+            folder: lane.log().dir().to_owned(),
             reader: lane.reader(),
             config: ArcSwap::new(lane.config().clone()),
             leader_epoch: AtomicI32::new(lane.leader_epoch().0),
@@ -55,7 +68,14 @@ impl Partition {
             waiting: Mutex::default(),
             slow_until_ms: AtomicI64::new(0),
             flushers,
+            failed: AtomicBool::new(false),
+            failures,
         }
+    }
+
+    /// Its owner has panicked: what it knew of the log is not to be trusted.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
     }
 
     pub fn leader_epoch(&self) -> LeaderEpoch {
@@ -119,9 +139,12 @@ impl Partition {
             }));
             if turned.is_err() {
                 // The lane's state may be half-changed: nobody may use it again. The log is whole up to its last
-                // append, and is opened anew with the next start.
-                error!(partition = %self.id, "the partition's owner failed; it is offline");
+                // append, and the follower opens it anew, as after a crash.
+                error!(partition = %self.id, "the partition's owner failed; recovering its log");
+                self.failed.store(true, Ordering::Release);
                 *lane = None;
+                // Nobody follows any more when the broker stops.
+                let _ = self.failures.send(Heard::Failed(self.topic_id, self.id.partition));
             }
             drop(lane);
             if began.elapsed() > SLOW_TURN {
@@ -165,7 +188,8 @@ impl Partition {
         self.queue.lock().push_back(input);
     }
 
-    fn wake(&self) {
+    /// Lets every fetch that waits here look again.
+    pub fn wake(&self) {
         for waiting in std::mem::take(&mut *self.waiting.lock()) {
             waiting.notify_one();
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dashmap::DashMap;
+use dashmap::{DashMap, DashSet};
 use ottla_model::TopicId;
 use ottla_model::image::Image;
 use ottla_protocol::ErrorCode;
@@ -13,6 +13,8 @@ use super::partition::Partition;
 #[derive(Default)]
 pub(crate) struct Partitions {
     by_id: DashMap<(TopicId, i32), Arc<Partition>>,
+    /// Led here, and their logs could not be opened.
+    offline: DashSet<(TopicId, i32)>,
 }
 
 impl Partitions {
@@ -25,6 +27,9 @@ impl Partitions {
         if let Some(found) = self.by_id.get(&(topic, index)) {
             return Ok(found.value().clone());
         }
+        if self.is_offline(topic, index) {
+            return Err(ErrorCode::KafkaStorageError);
+        }
         let known = image.topic_by_id(topic).is_some_and(|t| t.partitions.contains_key(&index));
         Err(if known { ErrorCode::NotLeaderOrFollower } else { ErrorCode::UnknownTopicOrPartition })
     }
@@ -33,7 +38,18 @@ impl Partitions {
         self.by_id.insert((partition.topic_id, partition.id.partition), partition);
     }
 
+    /// Its log cannot be opened, and is not tried again by this process.
+    pub fn set_offline(&self, topic: TopicId, index: i32) {
+        self.offline.insert((topic, index));
+        self.by_id.remove(&(topic, index));
+    }
+
+    pub fn is_offline(&self, topic: TopicId, index: i32) -> bool {
+        self.offline.contains(&(topic, index))
+    }
+
     pub fn remove(&self, topic: TopicId, index: i32) -> Option<Arc<Partition>> {
+        self.offline.remove(&(topic, index));
         self.by_id.remove(&(topic, index)).map(|(_, partition)| partition)
     }
 

@@ -10,7 +10,11 @@ use ottla_log::Disk;
 use ottla_log::dirs::{Checkpoint, DirError, Expected, LogDir, MetaProperties};
 use ottla_log::log::{Log, LogError, Opening};
 use ottla_model::config::{BrokerConfig, TopicConfig};
-use ottla_model::{BrokerEpoch, DirectoryId, TopicId, TopicPartition, fresh_id};
+use ottla_model::image::Image;
+use ottla_model::{
+    BrokerEpoch, DirectoryId, FolderSuffix, NodeId, PartitionFolder, TopicId, TopicPartition, fresh_id,
+    uuid_to_base64,
+};
 use ottla_protocol::Offset;
 use parking_lot::Mutex;
 use tracing::{error, warn};
@@ -29,6 +33,15 @@ pub(crate) struct Storage {
     dirs: Vec<Dir>,
     producer_id_expiration_ms: i64,
     leaving: Mutex<Vec<(PathBuf, i64)>>,
+}
+
+/// How a log was left by whoever had it last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// By the process before this one, cleanly or not.
+    ByProcess,
+    /// By an owner in this process that has panicked.
+    ByFailure,
 }
 
 struct Dir {
@@ -91,6 +104,27 @@ impl Storage {
         id: &TopicPartition,
         topic_id: TopicId,
         config: Arc<TopicConfig>,
+        left: Left,
+    ) -> Result<Log, LogError> {
+        let opened = self.open_folder(id, topic_id, config.clone(), left);
+        let Err(LogError::TopicId { path, found, .. }) = &opened else { return opened };
+        warn!(folder = %path.display(), topic_id = %uuid_to_base64(*found), "a deleted topic of that name is set aside");
+        if let Some(dir) =
+            self.dirs.iter().find(|dir| self.disk.exists(&dir.held.path().join(id.to_string())))
+        {
+            let aside = set_aside(&*self.disk, dir.held.path(), id);
+            aside
+                .map_err(|source| LogError::Io { doing: "setting a deleted topic's folder aside", source })?;
+        }
+        self.open_folder(id, topic_id, config, left)
+    }
+
+    fn open_folder(
+        &self,
+        id: &TopicPartition,
+        topic_id: TopicId,
+        config: Arc<TopicConfig>,
+        left: Left,
     ) -> Result<Log, LogError> {
         let folder = id.to_string();
         let here = self.dirs.iter().find(|dir| self.disk.exists(&dir.held.path().join(&folder)));
@@ -108,7 +142,7 @@ impl Storage {
             partition: id.clone(),
             topic_id: Some(topic_id),
             config,
-            clean_shutdown: dir.clean,
+            clean_shutdown: dir.clean && left == Left::ByProcess,
             recovery_point: dir.recovery_points.lock().get(id).copied().unwrap_or(0),
             log_start: dir.log_starts.lock().get(id).copied().unwrap_or(0),
             now_ms: now_ms(),
@@ -116,7 +150,7 @@ impl Storage {
             jitter_seed: rand::random(),
         };
         let opened = Log::open(opening);
-        if opened.is_err() {
+        if opened.as_ref().is_err_and(|error| !matches!(error, LogError::TopicId { .. })) {
             dir.damaged.store(true, Ordering::Relaxed);
         }
         let (log, recovery) = opened?;
@@ -130,6 +164,24 @@ impl Storage {
             );
         }
         Ok(log)
+    }
+
+    /// Renames the folders of partitions that the metadata does not give to this broker, once it is read whole: a crash
+    /// came between a deletion and its rename. As in Kafka they are kept, for somebody to look at.
+    pub fn set_strays_aside(&self, me: NodeId, image: &Image) {
+        let assigned = |id: &TopicPartition| {
+            let topic = image.topic(&id.topic);
+            topic.and_then(|t| t.partitions.get(&id.partition)).is_some_and(|p| p.replicas.contains(&me))
+        };
+        for dir in &self.dirs {
+            let Ok(folders) = dir.held.folders() else { continue };
+            for stray in folders.live.iter().filter(|folder| !assigned(&folder.partition)) {
+                match set_aside(&*self.disk, dir.held.path(), &stray.partition) {
+                    Ok(to) => warn!(folder = %to.display(), "set aside: no topic of this broker's any more"),
+                    Err(error) => error!(folder = %stray.path.display(), %error, "cannot set a stray aside"),
+                }
+            }
+        }
     }
 
     fn emptiest(&self) -> &Dir {
@@ -275,6 +327,13 @@ fn at(which: Checkpoint, log: &Log) -> Offset {
         // Nothing is compacted yet.
         Checkpoint::Cleaner => 0,
     }
+}
+
+fn set_aside(disk: &dyn Disk, dir: &Path, id: &TopicPartition) -> std::io::Result<PathBuf> {
+    let to = dir.join(PartitionFolder::marked(id, FolderSuffix::Stray, Uuid::new_v4()));
+    disk.rename(&dir.join(id.to_string()), &to)?;
+    disk.sync_dir(dir)?;
+    Ok(to)
 }
 
 /// The log directories and the metadata log's, each once.

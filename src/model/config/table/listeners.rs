@@ -34,7 +34,7 @@ broker_keys! {
         "Connections that one address may hold at once.";
     "max.connections.per.ip.overrides": String = "", ANY, Medium, ClusterWide, Honoured,
         "Other limits for given addresses, as host:count.";
-    "max.connection.creation.rate": Int = "2147483647", at_least(0), Medium, ClusterWide, Accepted,
+    "max.connection.creation.rate": Int = "2147483647", at_least(0), Medium, ClusterWide, Honoured,
         "New connections that the broker accepts in a second.";
     "connections.max.idle.ms": Long = "600000", ANY, Medium, ReadOnly, Honoured,
         "A connection without traffic for this long is closed.";
@@ -42,7 +42,7 @@ broker_keys! {
         "Pause before a failed login is answered, to slow guessing.";
     "queued.max.requests": Int = "500", at_least(1), High, ReadOnly, Accepted,
         "Requests that may wait before the network stops reading.";
-    "queued.max.request.bytes": Long = "-1", ANY, Medium, ReadOnly, Accepted,
+    "queued.max.request.bytes": Long = "-1", ANY, Medium, ReadOnly, Honoured,
         "Bytes of waiting requests before the network stops reading; -1 is no limit.";
     "num.network.threads": Int = "3", at_least(1), High, ClusterWide, Accepted,
         "Threads per listener that read requests and write answers.";

@@ -1,0 +1,68 @@
+//! How fast connections may come in (`max.connection.creation.rate`, KIP-612). Pure: the time is an argument.
+//! It must never know who connects.
+
+use std::time::Duration;
+
+/// Kafka measures over this many seconds (`quota.window.num` samples of `quota.window.size.seconds`, less the one
+/// that is being filled): so much may come at once after a silence.
+const BURST_SECONDS: f64 = 10.0;
+
+/// Connections that may still come in now. A debt is paid by waiting.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    /// Used up, decaying with time.
+    used: f64,
+    /// When that was, since some fixed moment.
+    at: Duration,
+}
+
+impl Pace {
+    /// Counts one connection, and says how long to wait before it is served.
+    pub fn admit(&mut self, now: Duration, per_second: i32) -> Duration {
+        if per_second == i32::MAX {
+            return Duration::ZERO;
+        }
+        // A rate of zero lets nobody in, which one connection every eleven days is near enough to.
+        let rate = f64::from(per_second).max(1e-6);
+        let decayed = self.used - now.saturating_sub(self.at).as_secs_f64() * rate;
+        self.used = decayed.max(0.0) + 1.0;
+        self.at = now;
+        let ahead = self.used - (rate * BURST_SECONDS).max(1.0);
+        Duration::from_secs_f64((ahead / rate).max(0.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait_of_each(per_second: i32, at_seconds: &[u64]) -> Vec<Duration> {
+        let mut pace = Pace::default();
+        at_seconds.iter().map(|s| pace.admit(Duration::from_secs(*s), per_second)).collect()
+    }
+
+    #[test]
+    fn without_a_limit_nobody_waits() {
+        assert!(wait_of_each(i32::MAX, &[0; 1000]).iter().all(Duration::is_zero));
+    }
+
+    #[test]
+    fn a_burst_of_a_window_is_free_and_what_follows_comes_at_the_rate() {
+        let waits = wait_of_each(2, &[0; 24]);
+        assert!(waits[..20].iter().all(Duration::is_zero));
+        assert_eq!(waits[20..], [500, 1000, 1500, 2000].map(Duration::from_millis));
+    }
+
+    #[test]
+    fn silence_pays_the_debt() {
+        let mut at = vec![0; 20];
+        at.extend([1, 1, 1, 100]);
+        let waits = wait_of_each(2, &at);
+        assert_eq!(waits[20..], [0, 0, 500, 0].map(Duration::from_millis));
+    }
+
+    #[test]
+    fn a_rate_of_zero_lets_nobody_in() {
+        assert!(wait_of_each(0, &[0, 0])[1] > Duration::from_secs(86_400));
+    }
+}
