@@ -1,0 +1,204 @@
+//! The phases of a classic rebalance: members are called to join, the generation is made, the leader assigns.
+//! Knows nothing of requests: `join`, `sync` and `membership` call it when one changes something.
+
+use bytes::Bytes;
+use ottla_model::group::{GroupRecord, MemberId};
+use ottla_protocol::ErrorCode;
+
+use super::classic::{InitialDelay, Phase};
+use super::reply::{Reply, State, Synced};
+use super::turn::Turn;
+use super::write::Then;
+
+impl<T> Turn<'_, T> {
+    /// Begins a rebalance, or sees whether the one under way has everybody by now.
+    pub fn rebalance(&mut self, reason: &str) {
+        if self.group.is(State::PreparingRebalance) {
+            self.complete_join_if_ready();
+        } else {
+            self.prepare(reason);
+        }
+    }
+
+    /// Calls all members to join.
+    pub fn prepare(&mut self, reason: &str) {
+        if self.group.is(State::CompletingRebalance) {
+            self.reset_assignments(ErrorCode::RebalanceInProgress);
+        }
+        self.cancel_sync();
+        self.note(|group| format!("rebalance after generation {}: {reason}", group.generation));
+        let initial = self.group.is(State::Empty).then(|| self.initial_delay());
+        let is_initial = initial.is_some();
+        self.group.enter(Phase::Preparing { initial }, self.now_ms);
+        if is_initial {
+            self.arm_join(self.settings.initial_rebalance_delay_ms);
+        } else if self.group.all_joined() {
+            self.complete_join();
+        } else {
+            self.arm_join(self.group.rebalance_timeout_ms());
+        }
+    }
+
+    fn initial_delay(&self) -> InitialDelay {
+        let delay_ms = self.settings.initial_rebalance_delay_ms;
+        let remaining_ms = self.group.rebalance_timeout_ms().saturating_sub(delay_ms).max(0);
+        InitialDelay { delay_ms, remaining_ms, more_came: false }
+    }
+
+    /// The first rebalance of a group takes its time, however many have joined.
+    pub fn complete_join_if_ready(&mut self) {
+        if matches!(self.group.phase, Phase::Preparing { initial: None }) && self.group.all_joined() {
+            self.complete_join();
+        }
+    }
+
+    /// Everybody who was there has gone or joined; not so if it is the first rebalance that is cut short.
+    pub fn complete_join_if_all(&mut self) {
+        if self.group.is(State::PreparingRebalance) && self.group.all_joined() {
+            self.complete_join();
+        }
+    }
+
+    /// The time to join is over, or to wait for more.
+    pub fn join_is_due(&mut self) {
+        let Phase::Preparing { initial } = &mut self.group.phase else { return };
+        if let Some(wait) = initial
+            && wait.more_came
+            && wait.remaining_ms > 0
+        {
+            let delay_ms = self.settings.initial_rebalance_delay_ms.min(wait.remaining_ms);
+            wait.more_came = false;
+            wait.remaining_ms = (wait.remaining_ms - wait.delay_ms).max(0);
+            wait.delay_ms = delay_ms;
+            self.arm_join(delay_ms);
+            return;
+        }
+        self.complete_join();
+    }
+
+    /// Makes the next generation of who has joined. Static members that have not stay in it (KIP-345).
+    fn complete_join(&mut self) {
+        self.cancel_join();
+        let late = |(id, member): (&MemberId, &super::member::Member<T>)| {
+            (member.awaiting_join.is_none() && !member.is_static()).then(|| id.clone())
+        };
+        let late: Vec<MemberId> = self.group.members().iter().filter_map(late).collect();
+        for member_id in &late {
+            self.remove(member_id);
+        }
+        if !late.is_empty() {
+            self.note(|_| format!("{} members did not join in time", late.len()));
+        }
+        if !self.group.members().is_empty() && !self.group.elect_leader() {
+            // Only static members are left, and none came: until their sessions end there is nobody to lead.
+            if let Phase::Preparing { initial: Some(wait) } = &mut self.group.phase {
+                wait.remaining_ms = 0;
+            }
+            self.arm_join(self.group.rebalance_timeout_ms());
+            return;
+        }
+        self.group.next_generation(self.now_ms);
+        if self.group.is(State::Empty) {
+            self.note(|group| format!("empty in generation {}", group.generation));
+            let record = self.record(|_, _| Bytes::new());
+            self.write(vec![record], Then::Nothing);
+        } else {
+            self.tell_the_joined();
+            self.arm_sync();
+        }
+    }
+
+    fn tell_the_joined(&mut self) {
+        let members: Vec<MemberId> = self.group.members().keys().cloned().collect();
+        self.note(|group| {
+            let protocol = group.protocol.as_deref().unwrap_or_default();
+            format!("generation {} of {} members, {protocol}", group.generation, members.len())
+        });
+        for member_id in members {
+            if let Some(token) = self.group.unpark_join(&member_id) {
+                let joined = self.joined(&member_id);
+                self.reply(token, Reply::Joined(joined));
+            }
+            self.arm_session(&member_id);
+            if let Some(member) = self.group.member_mut(&member_id) {
+                member.is_new = false;
+            }
+            self.group.unsynced.insert(member_id);
+        }
+    }
+
+    /// Not everybody has synced in time: who has not goes, and the others join again.
+    pub fn sync_is_due(&mut self) {
+        if !matches!(self.group.phase, Phase::Completing | Phase::Stable) || self.group.unsynced.is_empty() {
+            return;
+        }
+        let silent: Vec<MemberId> = self.group.unsynced.iter().cloned().collect();
+        for member_id in &silent {
+            self.remove(member_id);
+        }
+        self.prepare(&format!("{} members did not sync in time", silent.len()));
+    }
+
+    /// A member, or one that is pending, was not heard of.
+    pub fn session_is_due(&mut self, member_id: &MemberId) {
+        if self.group.pending.contains(member_id) {
+            self.remove(member_id);
+            self.complete_join_if_all();
+            return;
+        }
+        let Some(member) = self.group.member(member_id) else { return };
+        if member.is_excused() {
+            return; // It is armed again with the answer that it waits for.
+        }
+        self.note(|_| format!("member {member_id} was not heard of in time"));
+        self.remove(member_id);
+        if self.group.is(State::PreparingRebalance) {
+            self.complete_join_if_all();
+        } else {
+            self.rebalance("a member's session ended");
+        }
+    }
+
+    /// The leader's assignment is written: everybody gets theirs.
+    pub fn assign(&mut self, assignments: impl Fn(&MemberId) -> Bytes) {
+        let members: Vec<MemberId> = self.group.members().keys().cloned().collect();
+        for member_id in &members {
+            let assignment = assignments(member_id);
+            if let Some(member) = self.group.member_mut(member_id) {
+                member.assignment = assignment;
+            }
+        }
+        self.group.enter(Phase::Stable, self.now_ms);
+        self.tell_the_synced(members, |turn, id| match turn.group.member(id) {
+            Some(member) => turn.synced(member),
+            None => Synced::refused(ErrorCode::UnknownMemberId),
+        });
+    }
+
+    /// Nobody has an assignment, and who waits for one is told why.
+    pub fn reset_assignments(&mut self, error: ErrorCode) {
+        let members: Vec<MemberId> = self.group.members().keys().cloned().collect();
+        for member_id in &members {
+            if let Some(member) = self.group.member_mut(member_id) {
+                member.assignment = Bytes::new();
+            }
+        }
+        self.tell_the_synced(members, |_, _| Synced::refused(error));
+    }
+
+    fn tell_the_synced(&mut self, members: Vec<MemberId>, reply: impl Fn(&Self, &MemberId) -> Synced) {
+        for member_id in members {
+            let Some(member) = self.group.member_mut(&member_id) else { continue };
+            let Some(token) = member.awaiting_sync.take() else { continue };
+            let synced = reply(self, &member_id);
+            self.reply(token, Reply::Synced(synced));
+            // Its session may have run out while it waited.
+            self.arm_session(&member_id);
+        }
+    }
+
+    /// This generation as it is logged.
+    pub fn record(&self, assignment: impl Fn(&MemberId, &super::member::Member<T>) -> Bytes) -> GroupRecord {
+        GroupRecord::GroupMetadata { group: self.id.clone(), value: Some(self.group.metadata(assignment)) }
+    }
+}

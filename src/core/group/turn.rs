@@ -1,0 +1,150 @@
+//! One group at work: the group and all that it may touch while it handles an input. What is shared by the phases
+//! lives here: answers to parked requests, session alarms, members that go.
+
+use std::sync::Arc;
+
+use ottla_model::group::{GroupId, GroupRecord, MemberId};
+use ottla_protocol::ErrorCode;
+
+use super::classic::Group;
+use super::command::Command;
+use super::member::Member;
+use super::reply::{Joined, Reply, Synced};
+use super::settings::Settings;
+use super::timers::{Alarm, Timers};
+use super::write::{Then, Wish};
+use super::{Effect, Note};
+
+pub(super) struct Turn<'a, T> {
+    pub id: &'a GroupId,
+    pub group: &'a mut Group<T>,
+    pub timers: &'a mut Timers,
+    pub settings: &'a Settings,
+    pub now_ms: i64,
+    pub out: &'a mut Vec<Effect<T>>,
+    /// What has to be written before anything else happens.
+    pub wish: Option<Wish<T>>,
+}
+
+impl<T> Turn<'_, T> {
+    pub fn reply(&mut self, token: T, reply: Reply) {
+        self.out.push(Effect::Reply { token, reply });
+    }
+
+    pub fn note(&mut self, text: impl FnOnce(&Group<T>) -> String) {
+        let text = text(self.group);
+        self.out.push(Effect::Note(Note(format!("group {}: {text}", self.id))));
+    }
+
+    pub fn write(&mut self, records: Vec<GroupRecord>, then: Then) {
+        assert!(self.wish.is_none(), "a group writes once in a step");
+        self.wish = Some(Wish { records, transaction: None, then, answer: None });
+    }
+
+    /// Says `reply` at once, or when what this turn writes is written; `command` is refused if it cannot be.
+    pub fn reply_when_written(&mut self, token: T, command: Command, reply: Reply) {
+        match &mut self.wish {
+            Some(wish) => wish.answer_with(token, command, reply),
+            None => self.reply(token, reply),
+        }
+    }
+
+    /// The current generation, for a member that need not wait for the next.
+    pub fn joined(&self, member_id: &MemberId) -> Joined {
+        let group = &self.group;
+        Joined {
+            error: ErrorCode::None,
+            generation: group.generation,
+            protocol_type: group.protocol_type.clone(),
+            protocol: group.protocol.clone(),
+            leader: group.leader.clone().unwrap_or_default(),
+            skip_assignment: false,
+            member_id: member_id.clone(),
+            members: if group.is_leader(member_id) { group.roster() } else { Vec::new() },
+        }
+    }
+
+    /// What a member has to do in the current generation.
+    pub fn synced(&self, member: &Member<T>) -> Synced {
+        Synced {
+            error: ErrorCode::None,
+            protocol_type: self.group.protocol_type.clone(),
+            protocol: self.group.protocol.clone(),
+            assignment: member.assignment.clone(),
+        }
+    }
+
+    pub fn park_join(&mut self, member_id: &MemberId, token: T) {
+        // The client has given up on its earlier request, or it would not have sent another.
+        if let Some(before) = self.group.park_join(member_id, token) {
+            let joined = Joined::refused(member_id.clone(), ErrorCode::RebalanceInProgress);
+            self.reply(before, Reply::Joined(joined));
+        }
+    }
+
+    pub fn arm_session(&mut self, member_id: &MemberId) {
+        let Some(member) = self.group.member(member_id) else { return };
+        self.arm_session_for(member_id, member.terms.session_timeout_ms);
+    }
+
+    pub fn arm_session_for(&mut self, member_id: &MemberId, timeout_ms: i32) {
+        self.timers.set(self.session(member_id), self.now_ms + i64::from(timeout_ms));
+    }
+
+    pub fn cancel_session(&mut self, member_id: &MemberId) {
+        self.timers.cancel(self.session(member_id));
+    }
+
+    fn session(&self, member_id: &MemberId) -> Alarm {
+        Alarm::Session { group: self.id.clone(), member: member_id.clone() }
+    }
+
+    pub fn arm_join(&mut self, timeout_ms: i32) {
+        self.timers.set(Alarm::Join { group: self.id.clone() }, self.now_ms + i64::from(timeout_ms));
+    }
+
+    pub fn cancel_join(&mut self) {
+        self.timers.cancel(Alarm::Join { group: self.id.clone() });
+    }
+
+    pub fn arm_sync(&mut self) {
+        let due_ms = self.now_ms + i64::from(self.group.rebalance_timeout_ms());
+        self.timers.set(Alarm::Sync { group: self.id.clone() }, due_ms);
+    }
+
+    pub fn cancel_sync(&mut self) {
+        self.group.unsynced.clear();
+        self.timers.cancel(Alarm::Sync { group: self.id.clone() });
+    }
+
+    /// Takes a member out, or one that is pending. If it waits, it is told that it is not known, and will join anew.
+    pub fn remove(&mut self, member_id: &MemberId) {
+        self.cancel_session(member_id);
+        let Some(member) = self.group.remove(member_id) else { return };
+        self.dismiss(member, Arc::from(""), ErrorCode::UnknownMemberId);
+    }
+
+    /// Answers what a member that is no more has waited for.
+    pub fn dismiss(&mut self, member: Member<T>, member_id: MemberId, error: ErrorCode) {
+        if let Some(token) = member.awaiting_join {
+            self.reply(token, Reply::Joined(Joined::refused(member_id, error)));
+        }
+        if let Some(token) = member.awaiting_sync {
+            self.reply(token, Reply::Synced(Synced::refused(error)));
+        }
+    }
+
+    /// Puts everything back to nothing: the group is not to exist.
+    pub fn disband(&mut self, error: ErrorCode) {
+        self.cancel_join();
+        self.cancel_sync();
+        let pending: Vec<MemberId> = self.group.pending.iter().cloned().collect();
+        let members: Vec<MemberId> = self.group.members().keys().cloned().collect();
+        for member_id in pending.iter().chain(&members) {
+            self.cancel_session(member_id);
+            if let Some(member) = self.group.remove(member_id) {
+                self.dismiss(member, Arc::from(""), error);
+            }
+        }
+    }
+}
