@@ -181,9 +181,18 @@ impl Broker {
 
     /// Bytes of memory that the process occupies; `None` for a broker that is not ours.
     pub fn resident_bytes(&self) -> Result<Option<u64>> {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most that it has occupied so far.
+    pub fn peak_bytes(&self) -> Result<Option<u64>> {
+        self.status_bytes("VmHWM:")
+    }
+
+    fn status_bytes(&self, key: &str) -> Result<Option<u64>> {
         let Some(pid) = self.pid else { return Ok(None) };
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).with_context(|| key.to_string())?;
         let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
         Ok(Some(kilobytes * 1024))
     }

@@ -101,13 +101,21 @@ pub fn check(records: Bytes, rules: &Rules<'_>) -> Result<Vec<CheckedBatch>, Rej
     }
 }
 
-/// How much one batch may hold once decompressed. Kafka sets no bound and streams; we decompress to memory, so a
-/// small bomb must not take much of it. 64 times what the topic lets a batch be, and never less than 64 MiB, is far
-/// from what honest records compress to; beyond it the client is told that the batch is too large, and a producer
-/// that can splits it.
+/// How much one batch may hold once decompressed. Kafka sets no bound. The walk keeps none of it in memory, so what
+/// this bounds is time, and the memory of consumers, who read a batch whole. 256 MiB is eight times what a Java
+/// producer buffers in all; a topic of larger batches gets 64 times what it lets a batch be. Beyond it the client is
+/// told that the batch is too large, and a producer that can splits it.
 pub fn decompressed_bytes_max(topic: &TopicConfig) -> DecompressLimit {
-    let scaled = usize::try_from(topic.max_message_bytes).unwrap_or(0).saturating_mul(64);
-    DecompressLimit(scaled.clamp(64 << 20, 1 << 30))
+    DecompressLimit(scaled(topic).clamp(256 << 20, 1 << 30))
+}
+
+/// Changing the codec does hold the records in memory.
+fn recompressed_bytes_max(topic: &TopicConfig) -> DecompressLimit {
+    DecompressLimit(scaled(topic).clamp(32 << 20, 1 << 30))
+}
+
+fn scaled(topic: &TopicConfig) -> usize {
+    usize::try_from(topic.max_message_bytes).unwrap_or(0).saturating_mul(64)
 }
 
 fn check_batch(header: BatchHeader, batch: Bytes, rules: &Rules<'_>) -> Result<CheckedBatch, Rejected> {
@@ -146,7 +154,7 @@ fn in_topics_codec(
         return Ok((header, batch));
     }
     let wrong = |e| records::unreadable(e, rules.partition);
-    let batch = recompress(&batch, to, level, decompressed_bytes_max(topic)).map_err(wrong)?;
+    let batch = recompress(&batch, to, level, recompressed_bytes_max(topic)).map_err(wrong)?;
     let header = BatchHeader::parse(&batch).map_err(envelope::damaged)?;
     envelope::check_size(&header, rules)?;
     Ok((header, batch))

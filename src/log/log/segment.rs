@@ -368,7 +368,7 @@ impl Segment {
     ) -> Result<Option<TimestampedOffset>, LogError> {
         let BatchHeader { base_offset, partition_leader_epoch, .. } = found.header;
         let mut hit = None;
-        let walked = batch::walk(bytes, DECOMPRESSED_MAX, |record| {
+        let walked = batch::walk(bytes, DECOMPRESSED_MAX, |record: batch::RecordMeta| {
             let (offset, timestamp) = (base_offset + i64::from(record.offset_delta), record.timestamp);
             if hit.is_none() && wanted(offset, timestamp) {
                 let leader_epoch = LeaderEpoch(partition_leader_epoch);

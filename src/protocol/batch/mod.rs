@@ -10,14 +10,16 @@ mod records;
 mod split;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 pub use crate::compression::{Compression, DecompressLimit};
 pub use builder::{BatchBuilder, recompress};
 pub use crc::{crc_of, crc_of_parts, verify_crc};
 pub use error::{BatchError, RecordProblem};
 pub use header::{BatchHeader, TimestampType, decrement_sequence, increment_sequence};
-pub use records::{Record, RecordMeta, Records, records, walk};
+pub use records::{Record, Records, records};
 pub use split::{Batches, batches};
+pub use walk::{RecordMeta, Visit, walk};
 
 /// Bytes before the first record.
 pub const HEADER_BYTES: usize = 61;

@@ -1,6 +1,4 @@
-//! The records inside a batch: an iterator over owned slices, and a walk that only looks.
-
-use std::borrow::Cow;
+//! The records inside a batch as an iterator over owned slices, and how one record is read.
 
 use bytes::Bytes;
 
@@ -24,21 +22,6 @@ pub struct Record {
     pub headers: Vec<(Bytes, Option<Bytes>)>,
 }
 
-/// What [`walk`] tells of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RecordMeta {
-    /// Position among the batch's records, from 0; what Kafka calls batch index in a record error.
-    pub index: usize,
-    pub offset_delta: i32,
-    pub timestamp_delta: i64,
-    /// Like [`Record::timestamp`].
-    pub timestamp: i64,
-    pub key_is_null: bool,
-    pub value_is_null: bool,
-    /// The whole record, its own length included.
-    pub size_in_bytes: usize,
-}
-
 /// The records of the batch at the start of `batch`; what follows the batch is ignored. The checksum is not verified
 /// here. Decompresses at once, decodes record by record.
 pub fn records(batch: &Bytes, limit: DecompressLimit) -> Result<Records, BatchError> {
@@ -50,34 +33,6 @@ pub fn records(batch: &Bytes, limit: DecompressLimit) -> Result<Records, BatchEr
     };
     let progress = Progress::new(&header, body.len())?;
     Ok(Records { header, body, progress })
-}
-
-/// Validates every record of the batch at the start of `batch`, headers included, without allocating per record, and
-/// shows each to `visit`. Returns how many bytes the records take uncompressed.
-pub fn walk(
-    batch: &[u8],
-    limit: DecompressLimit,
-    mut visit: impl FnMut(RecordMeta),
-) -> Result<usize, BatchError> {
-    let (header, body) = open(batch)?;
-    let body = match header.compression() {
-        Compression::None => Cow::Borrowed(body),
-        codec if body.is_empty() => Cow::Borrowed(compressed_nothing(codec, &header)?),
-        codec => Cow::Owned(decompress(codec, body, limit)?),
-    };
-    let mut progress = Progress::new(&header, body.len())?;
-    while let Some(raw) = progress.next(&header, &body, |_, _| ())? {
-        visit(RecordMeta {
-            index: progress.index - 1,
-            offset_delta: raw.offset_delta,
-            timestamp_delta: raw.timestamp_delta,
-            timestamp: raw.timestamp(&header),
-            key_is_null: raw.key.is_none(),
-            value_is_null: raw.value.is_none(),
-            size_in_bytes: raw.size_in_bytes,
-        });
-    }
-    Ok(body.len())
 }
 
 /// See [`records`]. After an error there is nothing more.
@@ -104,7 +59,7 @@ impl Iterator for Records {
         let raw = progress.next(header, body, |key, value| headers.push((share(key), value.map(share))));
         Some(raw.transpose()?.map(|raw| Record {
             offset: header.base_offset.wrapping_add(raw.offset_delta.into()),
-            timestamp: raw.timestamp(header),
+            timestamp: timestamp_of(header, raw.timestamp_delta),
             sequence: raw.sequence(header),
             key: raw.key.map(share),
             value: raw.value.map(share),
@@ -125,7 +80,10 @@ pub(super) fn open(batch: &[u8]) -> Result<(BatchHeader, &[u8]), BatchError> {
 }
 
 /// A batch that compaction has emptied may still name its codec.
-fn compressed_nothing(codec: Compression, header: &BatchHeader) -> Result<&'static [u8], BatchError> {
+pub(super) fn compressed_nothing(
+    codec: Compression,
+    header: &BatchHeader,
+) -> Result<&'static [u8], BatchError> {
     match header.record_count {
         0 => Ok(&[]),
         _ => Err(CompressionError::corrupt(codec, "no bytes at all").into()),
@@ -134,27 +92,30 @@ fn compressed_nothing(codec: Compression, header: &BatchHeader) -> Result<&'stat
 
 /// How far a batch has been read.
 #[derive(Clone, Debug)]
-struct Progress {
+pub(super) struct Progress {
     at: usize,
-    index: usize,
-    left: usize,
+    pub index: usize,
+    pub left: usize,
     previous_delta: Option<i32>,
 }
 
 impl Progress {
-    fn new(header: &BatchHeader, bytes: usize) -> Result<Progress, BatchError> {
+    pub fn new(header: &BatchHeader, bytes: usize) -> Result<Progress, BatchError> {
         let count = header.record_count;
         match usize::try_from(count) {
             Ok(0) if bytes > 0 => Err(BatchError::Leftover(bytes)),
-            Ok(left) if left <= bytes / RECORD_BYTES_MIN => {
-                Ok(Progress { at: 0, index: 0, left, previous_delta: None })
-            }
+            Ok(left) if left <= bytes / RECORD_BYTES_MIN => Ok(Progress::unbounded(left)),
             _ => Err(BatchError::RecordCount { count, bytes }),
         }
     }
 
+    /// For who cannot say yet how many bytes there are.
+    pub fn unbounded(left: usize) -> Progress {
+        Progress { at: 0, index: 0, left, previous_delta: None }
+    }
+
     #[inline]
-    fn next<'a>(
+    pub fn next<'a>(
         &mut self,
         header: &BatchHeader,
         body: &'a [u8],
@@ -181,7 +142,7 @@ impl Progress {
     /// Deltas ascend from at least 0 to at most the last one of the header; compaction leaves gaps. Where the count
     /// equals the range, as in every batch from a client, this makes them 0, 1, 2 and so on.
     #[inline]
-    fn check_delta(&mut self, delta: i32, last: i32) -> Result<(), RecordProblem> {
+    pub fn check_delta(&mut self, delta: i32, last: i32) -> Result<(), RecordProblem> {
         let previous = self.previous_delta.replace(delta);
         if delta <= previous.unwrap_or(-1) || delta > last {
             return Err(RecordProblem::OffsetDelta { delta, previous, last });
@@ -191,17 +152,17 @@ impl Progress {
 }
 
 /// A record as it lies in the batch.
-struct RawRecord<'a> {
-    offset_delta: i32,
-    timestamp_delta: i64,
-    key: Option<&'a [u8]>,
-    value: Option<&'a [u8]>,
-    size_in_bytes: usize,
+pub(super) struct RawRecord<'a> {
+    pub offset_delta: i32,
+    pub timestamp_delta: i64,
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    pub size_in_bytes: usize,
 }
 
 impl<'a> RawRecord<'a> {
     #[inline]
-    fn read(
+    pub fn read(
         rest: &'a [u8],
         on_header: impl FnMut(&'a [u8], Option<&'a [u8]>),
     ) -> Result<RawRecord<'a>, RecordProblem> {
@@ -224,18 +185,18 @@ impl<'a> RawRecord<'a> {
         }
     }
 
-    fn timestamp(&self, header: &BatchHeader) -> i64 {
-        match header.timestamp_type() {
-            TimestampType::CreateTime => header.base_timestamp.wrapping_add(self.timestamp_delta),
-            TimestampType::LogAppendTime => header.max_timestamp,
-        }
-    }
-
     fn sequence(&self, header: &BatchHeader) -> i32 {
         match header.base_sequence {
             base if base >= 0 => super::increment_sequence(base, self.offset_delta),
             _ => NO_SEQUENCE,
         }
+    }
+}
+
+pub(super) fn timestamp_of(header: &BatchHeader, delta: i64) -> i64 {
+    match header.timestamp_type() {
+        TimestampType::CreateTime => header.base_timestamp.wrapping_add(delta),
+        TimestampType::LogAppendTime => header.max_timestamp,
     }
 }
 
@@ -273,6 +234,6 @@ fn structure(_: ReadError) -> RecordProblem {
 }
 
 /// Length, attributes, two deltas, two lengths and a header count of one byte each.
-const RECORD_BYTES_MIN: usize = 7;
+pub(super) const RECORD_BYTES_MIN: usize = 7;
 /// Two lengths of one byte each.
-const HEADER_BYTES_MIN: usize = 2;
+pub(super) const HEADER_BYTES_MIN: usize = 2;

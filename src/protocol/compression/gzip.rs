@@ -6,7 +6,7 @@ use flate2::Compression as Level;
 use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
-use super::{Compression, CompressionError, make_room};
+use super::{Compression, CompressionError, make_room, read_in_pieces};
 
 pub fn compress(level: Option<i32>, bytes: &[u8]) -> Vec<u8> {
     let level = match level {
@@ -40,6 +40,13 @@ pub fn decompress(bytes: &[u8], limit: usize) -> Result<Vec<u8>, CompressionErro
     }
 }
 
+pub fn pieces<E: From<CompressionError>>(
+    bytes: &[u8],
+    each: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    read_in_pieces(Compression::Gzip, MultiGzDecoder::new(bytes), PIECE_BYTES, each)
+}
+
 fn fill(from: &mut impl Read, to: &mut [u8]) -> Result<usize, CompressionError> {
     let mut filled = 0;
     while filled < to.len() {
@@ -61,3 +68,4 @@ fn claimed_bytes(bytes: &[u8]) -> usize {
 /// Deflate cannot do better than this.
 const DEFLATE_RATIO_MAX: usize = 1032;
 const GRANT_BYTES_MIN: usize = 4096;
+const PIECE_BYTES: usize = 32 * 1024;

@@ -29,33 +29,67 @@ pub fn compress(bytes: &[u8]) -> Vec<u8> {
 }
 
 pub fn decompress(bytes: &[u8], limit: usize) -> Result<Vec<u8>, CompressionError> {
+    let mut out = Vec::new();
+    each_block(bytes, |block, block_bytes_max| match block {
+        Block::Stored(bytes) if bytes.len() > limit - out.len() => Err(CompressionError::TooLarge { limit }),
+        Block::Stored(bytes) => {
+            out.extend_from_slice(bytes);
+            Ok(())
+        }
+        Block::Compressed(bytes) => append_block(bytes, &mut out, block_bytes_max, limit),
+    })?;
+    Ok(out)
+}
+
+pub fn pieces<E: From<CompressionError>>(
+    bytes: &[u8],
+    mut each: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut buffer = Vec::new();
+    each_block(bytes, |block, block_bytes_max| match block {
+        Block::Stored(bytes) => each(bytes),
+        Block::Compressed(bytes) => {
+            let room = block_bytes_max.min(bytes.len().saturating_mul(RATIO_MAX));
+            if buffer.len() < room {
+                buffer = vec![0; room];
+            }
+            let size =
+                decompress_into(bytes, &mut buffer[..room]).map_err(|error| corrupt(&error.to_string()))?;
+            each(&buffer[..size])
+        }
+    })
+}
+
+enum Block<'a> {
+    Stored(&'a [u8]),
+    Compressed(&'a [u8]),
+}
+
+/// Shows each block of the frame, with what it may hold at most.
+fn each_block<E: From<CompressionError>>(
+    bytes: &[u8],
+    mut each: impl FnMut(Block<'_>, usize) -> Result<(), E>,
+) -> Result<(), E> {
     let mut rest = bytes;
     let frame = Frame::read(&mut rest)?;
-    let mut out = Vec::new();
     loop {
         let word = u32::from_le_bytes(take_chunk(&mut rest)?);
         let size = (word & !STORED) as usize;
         if size == 0 {
             // A checksum of the content may follow. It is not verified, as in Kafka: the batch has its own.
-            return Ok(out);
+            return Ok(());
         }
         if size > frame.block_bytes_max {
-            return Err(corrupt("a block above the frame's maximum"));
+            return Err(corrupt("a block above the frame's maximum").into());
         }
         let block = take(&mut rest, size)?;
         if frame.has_block_checksums
             && XxHash32::oneshot(0, block) != u32::from_le_bytes(take_chunk(&mut rest)?)
         {
-            return Err(corrupt("a block with a wrong checksum"));
+            return Err(corrupt("a block with a wrong checksum").into());
         }
-        if word & STORED != 0 {
-            if size > limit - out.len() {
-                return Err(CompressionError::TooLarge { limit });
-            }
-            out.extend_from_slice(block);
-        } else {
-            append_block(block, &mut out, frame.block_bytes_max, limit)?;
-        }
+        let block = if word & STORED != 0 { Block::Stored(block) } else { Block::Compressed(block) };
+        each(block, frame.block_bytes_max)?;
     }
 }
 

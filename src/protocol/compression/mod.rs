@@ -1,5 +1,5 @@
 //! Kafka's four codecs in Kafka's framings. Decompression stops at a limit; it must never take more memory than
-//! that, whatever the bytes claim.
+//! that, whatever the bytes claim, and piece by piece it takes no more than one piece.
 
 mod gzip;
 mod lz4;
@@ -96,6 +96,50 @@ pub fn decompress(
         Compression::Snappy => snappy::decompress(bytes, limit.0),
         Compression::Lz4 => lz4::decompress(bytes, limit.0),
         Compression::Zstd => zstd::decompress(bytes, limit.0),
+    }
+}
+
+/// Decompresses `bytes` piece by piece, shows each piece to `each` and forgets it. Returns how many bytes that were.
+/// A piece is as the codec has it: 32 KiB of gzip, a chunk of snappy (a bare block whole), a block of LZ4 (4 MiB at
+/// most), 64 KiB of zstd beside the frame's window.
+pub fn decompress_in_pieces<E: From<CompressionError>>(
+    codec: Compression,
+    bytes: &[u8],
+    limit: DecompressLimit,
+    mut each: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<usize, E> {
+    let mut total = 0usize;
+    let mut counted = |piece: &[u8]| {
+        total += piece.len();
+        match total > limit.0 {
+            true => Err(CompressionError::TooLarge { limit: limit.0 }.into()),
+            false => each(piece),
+        }
+    };
+    match codec {
+        Compression::None => counted(bytes)?,
+        Compression::Gzip => gzip::pieces(bytes, counted)?,
+        Compression::Snappy => snappy::pieces(bytes, limit.0, counted)?,
+        Compression::Lz4 => lz4::pieces(bytes, counted)?,
+        Compression::Zstd => zstd::pieces(bytes, limit.0, counted)?,
+    }
+    Ok(total)
+}
+
+/// Shows what `from` yields through one buffer.
+fn read_in_pieces<E: From<CompressionError>>(
+    codec: Compression,
+    mut from: impl std::io::Read,
+    buffer_bytes: usize,
+    mut each: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut buffer = vec![0; buffer_bytes];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => each(&buffer[..count])?,
+            Err(error) => return Err(CompressionError::corrupt(codec, error.to_string()).into()),
+        }
     }
 }
 

@@ -23,10 +23,34 @@ pub fn compress(bytes: &[u8]) -> Vec<u8> {
 
 pub fn decompress(bytes: &[u8], limit: usize) -> Result<Vec<u8>, CompressionError> {
     let mut out = Vec::new();
-    let Some(mut rest) = after_header(bytes)? else {
-        append_block(bytes, &mut out, limit)?;
-        return Ok(out);
-    };
+    each_block(bytes, |block| {
+        let size = block_bytes(block, out.len(), limit)?;
+        decompress_block(block, make_room(&mut out, size))
+    })?;
+    Ok(out)
+}
+
+pub fn pieces<E: From<CompressionError>>(
+    bytes: &[u8],
+    limit: usize,
+    mut each: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut buffer = Vec::new();
+    each_block(bytes, |block| {
+        let size = block_bytes(block, 0, limit)?;
+        if buffer.len() < size {
+            buffer = vec![0; size];
+        }
+        decompress_block(block, &mut buffer[..size])?;
+        each(&buffer[..size])
+    })
+}
+
+fn each_block<E: From<CompressionError>>(
+    bytes: &[u8],
+    mut each: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let Some(mut rest) = after_header(bytes)? else { return each(bytes) };
     while !rest.is_empty() {
         // Streams may follow one another, each with its header.
         if let Some(next) = after_header(rest)? {
@@ -36,10 +60,10 @@ pub fn decompress(bytes: &[u8], limit: usize) -> Result<Vec<u8>, CompressionErro
         let (size, tail) = rest.split_first_chunk().ok_or_else(|| corrupt("a chunk without its size"))?;
         let size = u32::from_be_bytes(*size) as usize;
         let (chunk, tail) = tail.split_at_checked(size).ok_or_else(|| corrupt("a chunk past the end"))?;
-        append_block(chunk, &mut out, limit)?;
+        each(chunk)?;
         rest = tail;
     }
-    Ok(out)
+    Ok(())
 }
 
 /// What follows the framing header, if there is one.
@@ -55,17 +79,20 @@ fn after_header(bytes: &[u8]) -> Result<Option<&[u8]>, CompressionError> {
     }
 }
 
-fn append_block(block: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), CompressionError> {
+/// What the block says it holds, if that is allowed and possible.
+fn block_bytes(block: &[u8], filled: usize, limit: usize) -> Result<usize, CompressionError> {
     let size = decompress_len(block).map_err(|error| corrupt(&error.to_string()))?;
-    if size > limit - out.len() {
+    if size > limit - filled {
         return Err(CompressionError::TooLarge { limit });
     }
     if size > block.len().saturating_mul(RATIO_MAX) {
         return Err(corrupt("a block that claims more than snappy can hold"));
     }
-    let room = make_room(out, size);
-    Decoder::new().decompress(block, room).map_err(|error| corrupt(&error.to_string()))?;
-    Ok(())
+    Ok(size)
+}
+
+fn decompress_block(block: &[u8], room: &mut [u8]) -> Result<(), CompressionError> {
+    Decoder::new().decompress(block, room).map(|_| ()).map_err(|error| corrupt(&error.to_string()))
 }
 
 fn corrupt(what: &str) -> CompressionError {

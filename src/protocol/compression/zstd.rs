@@ -1,11 +1,11 @@
 //! Zstandard, RFC 8878. Frames are decompressed in one go into memory sized by walking their block headers: no
-//! window buffer, and faster than streaming.
+//! window buffer, and faster than streaming. What is too much for that is streamed, which takes a window.
 
 use std::cell::RefCell;
 
 use zstd::zstd_safe::{DCtx, get_error_name};
 
-use super::{Compression, CompressionError};
+use super::{Compression, CompressionError, read_in_pieces};
 
 pub fn compress(level: Option<i32>, bytes: &[u8]) -> Vec<u8> {
     let level = level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
@@ -13,7 +13,7 @@ pub fn compress(level: Option<i32>, bytes: &[u8]) -> Vec<u8> {
 }
 
 pub fn decompress(bytes: &[u8], limit: usize) -> Result<Vec<u8>, CompressionError> {
-    let bound = decompressed_bytes_max(bytes)?;
+    let bound = survey(bytes)?.bound;
     if let Bound::Exactly(size) = bound
         && size > limit as u64
     {
@@ -35,9 +35,32 @@ pub fn decompress(bytes: &[u8], limit: usize) -> Result<Vec<u8>, CompressionErro
     }
 }
 
+/// A frame may ask for a window of up to 128 MiB, and a decoder that streams must keep one. Beyond the 8 MiB that every
+/// decoder has to offer, the content is taken in one go instead and must be no larger than is fair to keep for what
+/// was received. Levels up to 19 never ask for more, and at higher ones only content that large is refused.
+pub fn pieces<E: From<CompressionError>>(
+    bytes: &[u8],
+    limit: usize,
+    mut each: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    if survey(bytes)?.window_bytes > STREAMED_WINDOW_BYTES_MAX {
+        let whole_max = WHOLE_BYTES_MAX.max(bytes.len().saturating_mul(WHOLE_RATIO_MAX));
+        return each(&decompress(bytes, limit.min(whole_max))?);
+    }
+    let decoder = ::zstd::stream::read::Decoder::with_buffer(bytes).map_err(|e| corrupt(&e.to_string()))?;
+    read_in_pieces(Compression::Zstd, decoder, PIECE_BYTES, each)
+}
+
 thread_local! {
     // 160 KiB that would cost more to set up than a small batch takes to decompress. Nothing carries over in it.
     static CONTEXT: RefCell<DCtx<'static>> = RefCell::new(DCtx::create());
+}
+
+/// What the frames' headers say.
+struct Survey {
+    bound: Bound,
+    /// The largest.
+    window_bytes: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -48,9 +71,10 @@ enum Bound {
 }
 
 /// Adds up the frames without decompressing anything.
-fn decompressed_bytes_max(mut rest: &[u8]) -> Result<Bound, CompressionError> {
+fn survey(mut rest: &[u8]) -> Result<Survey, CompressionError> {
     let mut exact = true;
     let mut total = 0u64;
+    let mut window_bytes = 0;
     while !rest.is_empty() {
         let magic = u32::from_le_bytes(take_chunk(&mut rest)?);
         if magic & SKIPPABLE_MASK == SKIPPABLE {
@@ -62,17 +86,20 @@ fn decompressed_bytes_max(mut rest: &[u8]) -> Result<Bound, CompressionError> {
             return Err(corrupt("no zstd frame"));
         }
         let frame = Frame::read(&mut rest)?;
+        window_bytes = window_bytes.max(frame.window_bytes);
         let blocks = frame.walk_blocks(&mut rest)?;
         // Blocks that cannot hold what the frame claims make it corrupt, which decompressing finds out.
         exact &= frame.content_bytes.is_some_and(|size| size <= blocks);
         total = total.saturating_add(frame.content_bytes.map_or(blocks, |size| size.min(blocks)));
     }
-    Ok(if exact { Bound::Exactly(total) } else { Bound::AtMost(total) })
+    let bound = if exact { Bound::Exactly(total) } else { Bound::AtMost(total) };
+    Ok(Survey { bound, window_bytes })
 }
 
 /// What a frame's header says.
 struct Frame {
     content_bytes: Option<u64>,
+    window_bytes: u64,
     block_bytes_max: u64,
     has_checksum: bool,
 }
@@ -96,6 +123,7 @@ impl Frame {
         let window = window.or(content_bytes).unwrap_or(BLOCK_BYTES_MAX);
         Ok(Frame {
             content_bytes,
+            window_bytes: window,
             block_bytes_max: window.min(BLOCK_BYTES_MAX),
             has_checksum: flags & 0x04 != 0,
         })
@@ -165,6 +193,11 @@ const RAW: u32 = 0;
 const RUN_LENGTH: u32 = 1;
 const COMPRESSED: u32 = 2;
 const BLOCK_BYTES_MAX: u64 = 128 * 1024;
+const PIECE_BYTES: usize = 64 * 1024;
+/// What RFC 8878 recommends that decoders support at least.
+const STREAMED_WINDOW_BYTES_MAX: u64 = 8 << 20;
+const WHOLE_BYTES_MAX: usize = 32 << 20;
+const WHOLE_RATIO_MAX: usize = 8;
 const WINDOW_BYTES_MAX: u64 = 1 << 27;
 /// zstd's error 70, as its functions return it.
 const OUTPUT_TOO_SMALL: usize = 70usize.wrapping_neg();

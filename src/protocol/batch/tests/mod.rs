@@ -5,6 +5,7 @@ mod headers;
 mod hostile;
 mod kafka;
 mod round_trip;
+mod walking;
 
 use bytes::Bytes;
 
