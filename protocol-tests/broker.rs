@@ -1,10 +1,12 @@
 //! The one broker that the tests share: found at an address, or built and started. It must never know what
 //! is being tested.
 
-use anyhow::{Context, Result, bail};
+use crate::requests::{commit, text};
+use anyhow::{Context, Result, bail, ensure};
 use ottla_client::admin::NewTopic;
 use ottla_client::consume::Isolation;
 use ottla_client::{Cluster, ClusterOptions, Connection, Options, RawConnection};
+use ottla_protocol::messages::{DescribeGroupsRequest, FindCoordinatorRequest, GroupId};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -177,6 +179,30 @@ impl Broker {
         let partitions: Vec<i32> = (0..partitions).collect();
         cluster.list_offsets(&topic.name, &partitions, -1, Isolation::ReadUncommitted).await?;
         Ok(Topic { name: topic.name, id: created.topic_id })
+    }
+
+    /// A group that no other test uses, whose coordinator is there and ready.
+    pub async fn group(&self) -> Result<String> {
+        let name = unique_name("group");
+        let connection = self.connect().await?;
+        let find = FindCoordinatorRequest::default().with_coordinator_keys(vec![text(&name)]);
+        let described = DescribeGroupsRequest::default().with_groups(vec![GroupId(text(&name))]);
+        crate::eventually("a coordinator", async || {
+            let found = connection.send(&find, 4).await?;
+            let told = connection.send(&described, 4).await?;
+            let ready = found.coordinators[0].error_code == 0 && told.groups[0].error_code == 0;
+            Ok(ready.then_some(()))
+        })
+        .await?;
+        Ok(name)
+    }
+
+    /// The same, and it has committed an offset in a topic of its own.
+    pub async fn group_with_an_offset(&self) -> Result<String> {
+        let (group, topic) = (self.group().await?, self.topic(1, &[]).await?);
+        let answer = self.connect().await?.send(&commit(&group, &topic, 7, Some("")), 9).await?;
+        ensure!(answer.topics[0].partitions[0].error_code == 0, "the commit is taken");
+        Ok(group)
     }
 
     /// Bytes of memory that the process occupies; `None` for a broker that is not ours.

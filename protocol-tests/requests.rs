@@ -6,9 +6,13 @@ use ottla_protocol::StrBytes;
 use ottla_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use ottla_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use ottla_protocol::messages::metadata_request::MetadataRequestTopic;
+use ottla_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
 use ottla_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use ottla_protocol::messages::{
-    FetchRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest, TopicName,
+    FetchRequest, GroupId, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, ProduceRequest,
+    TopicName,
 };
 
 /// A string as messages carry it.
@@ -75,4 +79,19 @@ pub fn metadata(topics: &[&str]) -> MetadataRequest {
     MetadataRequest::default()
         .with_topics(Some(topics.iter().map(topic).collect()))
         .with_allow_auto_topic_creation(false)
+}
+
+/// OffsetCommit of partition 0 by a group that manages itself, as `assign` consumers do.
+pub fn commit(group: &str, topic: &Topic, offset: i64, metadata: Option<&str>) -> OffsetCommitRequest {
+    let partition = OffsetCommitRequestPartition::default()
+        .with_committed_offset(offset)
+        .with_committed_leader_epoch(-1)
+        .with_committed_metadata(metadata.map(text));
+    let topic = OffsetCommitRequestTopic::default()
+        .with_name(topic_name(&topic.name))
+        .with_partitions(vec![partition]);
+    OffsetCommitRequest::default()
+        .with_group_id(GroupId(text(group)))
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![topic])
 }

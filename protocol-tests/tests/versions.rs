@@ -7,6 +7,17 @@ use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_topic_partitions_request::TopicRequest;
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use kafka_protocol::messages::leave_group_request::MemberIdentity;
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::offset_delete_request::{
+    OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+};
+use kafka_protocol::messages::offset_fetch_request::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+};
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Encodable, HeaderVersion, Message, Request};
 use ottla_client::connection::{decode_answer, request_frame};
@@ -17,10 +28,22 @@ use protocol_tests::{Broker, Topic, batch, broker, name_of};
 /// Versions that the message crate does not know and that `golden` asks byte for byte: ApiVersions 5.
 const ASKED_ELSEWHERE: [(i16, i16); 1] = [(18, 5)];
 
+const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+const UNKNOWN_MEMBER_ID: i16 = 25;
+const GROUP_ID_NOT_FOUND: i16 = 69;
+const MEMBER_ID_REQUIRED: i16 = 79;
+
+/// An error that the request is bound to meet is as good as none.
+fn expected(code: i16, error: i16) -> i16 {
+    if code == error { 0 } else { code }
+}
+
 /// What the requests are about.
 struct About<'a> {
     broker: &'a Broker,
     topic: Topic,
+    /// One that has committed an offset.
+    group: String,
     version: i16,
 }
 
@@ -71,11 +94,94 @@ matrix! {
                 _ => request.with_coordinator_keys(vec![text("group")]),
             }
         },
-        // A broker may have no coordinator (yet).
+        // A broker may still be creating what the coordinator needs.
         codes |answer| {
             let each = answer.coordinators.iter().map(|coordinator| coordinator.error_code);
-            each.chain([answer.error_code]).map(|code| if code == 15 { 0 } else { code }).collect()
+            each.chain([answer.error_code]).map(|code| expected(code, COORDINATOR_NOT_AVAILABLE)).collect()
         };
+    OffsetCommitRequest:
+        |about| {
+            let at = OffsetCommitRequestPartition::default().with_committed_offset(7);
+            let at = at.with_committed_leader_epoch(-1).with_committed_metadata(None);
+            let topic = OffsetCommitRequestTopic::default().with_name(topic_name(&about.topic.name));
+            let request = OffsetCommitRequest::default().with_group_id(GroupId(text(&about.group)));
+            request.with_generation_id_or_member_epoch(-1).with_topics(vec![topic.with_partitions(vec![at])])
+        },
+        codes |answer| answer.topics.iter().flat_map(|topic| &topic.partitions).map(|at| at.error_code).collect();
+    OffsetFetchRequest:
+        |about| {
+            let (group, name) = (GroupId(text(&about.group)), topic_name(&about.topic.name));
+            if about.version < 8 {
+                let topic = OffsetFetchRequestTopic::default().with_name(name).with_partition_indexes(vec![0]);
+                return OffsetFetchRequest::default().with_group_id(group).with_topics(Some(vec![topic]));
+            }
+            let topic = OffsetFetchRequestTopics::default().with_name(name).with_partition_indexes(vec![0]);
+            let group = OffsetFetchRequestGroup::default().with_group_id(group).with_topics(Some(vec![topic]));
+            OffsetFetchRequest::default().with_groups(vec![group])
+        },
+        codes |answer| {
+            let groups = answer.groups.iter().flat_map(|group| {
+                let partitions = group.topics.iter().flat_map(|topic| &topic.partitions);
+                partitions.map(|at| at.error_code).chain([group.error_code])
+            });
+            let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions).map(|at| at.error_code);
+            partitions.chain(groups).chain([answer.error_code]).collect()
+        };
+    JoinGroupRequest:
+        |about| {
+            let protocol = JoinGroupRequestProtocol::default().with_name(text("range"));
+            JoinGroupRequest::default()
+                .with_group_id(GroupId(text(&format!("{}-{}", about.group, about.version))))
+                .with_session_timeout_ms(10_000)
+                .with_rebalance_timeout_ms(if about.version >= 1 { 10_000 } else { -1 })
+                .with_protocol_type(text("consumer"))
+                .with_protocols(vec![protocol.with_metadata(Bytes::from_static(&[0; 10]))])
+        },
+        codes |answer| vec![expected(answer.error_code, MEMBER_ID_REQUIRED)];
+    HeartbeatRequest:
+        |about| HeartbeatRequest::default().with_group_id(GroupId(text(&about.group))).with_member_id(text("nobody")),
+        codes |answer| vec![expected(answer.error_code, UNKNOWN_MEMBER_ID)];
+    LeaveGroupRequest:
+        |about| {
+            let request = LeaveGroupRequest::default().with_group_id(GroupId(text(&about.group)));
+            match about.version {
+                ..3 => request.with_member_id(text("nobody")),
+                _ => request.with_members(vec![MemberIdentity::default().with_member_id(text("nobody"))]),
+            }
+        },
+        codes |answer| {
+            let members = answer.members.iter().map(|member| member.error_code);
+            members.chain([answer.error_code]).map(|code| expected(code, UNKNOWN_MEMBER_ID)).collect()
+        };
+    SyncGroupRequest:
+        |about| {
+            let request = SyncGroupRequest::default().with_group_id(GroupId(text(&about.group)));
+            let request = request.with_member_id(text("nobody"));
+            match about.version {
+                ..5 => request,
+                _ => request.with_protocol_type(Some(text("consumer"))).with_protocol_name(Some(text("range"))),
+            }
+        },
+        codes |answer| vec![expected(answer.error_code, UNKNOWN_MEMBER_ID)];
+    DescribeGroupsRequest:
+        |about| DescribeGroupsRequest::default().with_groups(vec![GroupId(text(&about.group))]),
+        codes |answer| answer.groups.iter().map(|group| group.error_code).collect();
+    ListGroupsRequest:
+        |_| ListGroupsRequest::default(),
+        codes |answer| vec![answer.error_code];
+    DeleteGroupsRequest:
+        |_| DeleteGroupsRequest::default().with_groups_names(vec![GroupId(text("no such group"))]),
+        codes |answer| {
+            answer.results.iter().map(|result| expected(result.error_code, GROUP_ID_NOT_FOUND)).collect()
+        };
+    OffsetDeleteRequest:
+        |about| {
+            let at = OffsetDeleteRequestPartition::default();
+            let topic = OffsetDeleteRequestTopic::default().with_name(topic_name(&about.topic.name));
+            let request = OffsetDeleteRequest::default().with_group_id(GroupId(text(&about.group)));
+            request.with_topics(vec![topic.with_partitions(vec![at])])
+        },
+        codes |answer| vec![answer.error_code];
     ApiVersionsRequest:
         |_| ApiVersionsRequest::default().with_client_software_name(text("a")).with_client_software_version(text("1")),
         codes |answer| vec![answer.error_code];
@@ -162,6 +268,7 @@ fn encoded(message: &impl Encodable, version: i16) -> Result<Bytes> {
 async fn every_advertised_version_of_every_api_is_served() -> Result<()> {
     let broker = broker().await;
     let versions = broker.connect().await?.versions().await?;
+    let group = broker.group_with_an_offset().await?;
     let mut asked = 0;
     for (key, range) in versions.iter() {
         for version in range.min..=range.max {
@@ -169,7 +276,7 @@ async fn every_advertised_version_of_every_api_is_served() -> Result<()> {
             if (key == ProduceRequest::KEY && version < 3) || ASKED_ELSEWHERE.contains(&(key, version)) {
                 continue;
             }
-            let about = About { broker, topic: broker.topic(1, &[]).await?, version };
+            let about = About { broker, topic: broker.topic(1, &[]).await?, group: group.clone(), version };
             if ask(&about, key).await? {
                 asked += 1;
             } else {

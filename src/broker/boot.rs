@@ -26,6 +26,7 @@ use crate::net::memory::RequestMemory;
 use crate::run::controller::{self, Controller, Token};
 use crate::run::flusher::Flushers;
 use crate::run::follower::Follower;
+use crate::run::groups::{self, GroupCoordinator};
 use crate::run::housekeeping::keep_house;
 use crate::run::partition::Partition;
 use crate::run::partitions::Partitions;
@@ -95,6 +96,7 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
     };
     let (controller, controller_thread) =
         controller::start(machine, false, said.clone(), ended).map_err(BootError::Thread)?;
+    let groups = Arc::new(GroupCoordinator::new(&config));
     let follower = Follower {
         me: config.node_id,
         config: config.clone(),
@@ -103,6 +105,7 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
         flushers: flushers.clone(),
         image: image.clone(),
         failures: said,
+        groups: groups.clone(),
     };
     let follower_thread = std::thread::Builder::new()
         .name("follower".into())
@@ -119,12 +122,14 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
         config,
         partitions,
         controller,
+        groups,
         producer_ids: Default::default(),
         census: Default::default(),
         request_memory: RequestMemory::new(queued_max_request_bytes),
         stopping: Stopping::new(),
         image,
     });
+    groups::wake_all(&broker);
     for socket in bound {
         tokio::spawn(serve(broker.clone(), socket));
     }

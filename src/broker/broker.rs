@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use crate::net::listener::Census;
 use crate::net::memory::RequestMemory;
 use crate::run::controller::Controller;
+use crate::run::groups::GroupCoordinator;
 use crate::run::partitions::Partitions;
 use crate::run::producer_ids::ProducerIds;
 use crate::stop::Stopping;
@@ -26,6 +27,7 @@ pub(crate) struct Broker {
     pub partitions: Arc<Partitions>,
     pub sessions: Mutex<Sessions>,
     pub controller: Controller,
+    pub groups: Arc<GroupCoordinator>,
     pub producer_ids: ProducerIds,
     pub census: Census,
     pub request_memory: RequestMemory,

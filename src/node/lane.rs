@@ -33,12 +33,22 @@ pub enum Input<T> {
     Tick,
 }
 
+/// When an append is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// Once it is as safe as its `acks` ask for.
+    WhenSafe,
+    /// Once it has its offsets: a coordinator goes on, and waits for the high watermark by itself.
+    WhenAppended,
+}
+
 /// A producer's batch for this partition.
 #[derive(Debug)]
 pub struct Append<T> {
     pub token: T,
     pub batch: CheckedBatch,
     pub acks: Acks,
+    pub answered: Answered,
     /// The config that the batch was checked against; the lane refuses one that was checked against another.
     pub checked_against: Arc<TopicConfig>,
     /// When the producer stops waiting for replication.
@@ -176,7 +186,7 @@ impl<T> Lane<T> {
             match self.admit(&append) {
                 Ok(()) => {
                     batches.push(append.batch);
-                    waiting.push((append.token, append.acks, append.deadline_ms));
+                    waiting.push((append.token, append.answered, append.acks, append.deadline_ms));
                 }
                 Err(refused) => out.push(Output::Reply { token: append.token, outcome: Err(refused) }),
             }
@@ -188,9 +198,12 @@ impl<T> Lane<T> {
         let appended = began.map_err(AppendError::from);
         match appended.and_then(|()| self.log.append(&batches, self.leader.epoch(), now_ms)) {
             Ok(outcomes) => {
-                for ((token, acks, deadline_ms), outcome) in waiting.into_iter().zip(outcomes) {
+                for ((token, answered, acks, deadline_ms), outcome) in waiting.into_iter().zip(outcomes) {
                     match outcome {
-                        Ok(appended) => self.hold(token, appended, acks, deadline_ms),
+                        Ok(appended) if answered == Answered::WhenSafe => {
+                            self.hold(token, appended, acks, deadline_ms);
+                        }
+                        Ok(appended) => out.push(Output::Reply { token, outcome: Ok(appended) }),
                         Err(refused) => out.push(Output::Reply { token, outcome: Err(refused) }),
                     }
                 }

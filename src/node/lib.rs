@@ -3,5 +3,6 @@
 //! Nothing in here may know of Tokio, sockets, threads or clocks.
 
 pub mod controller;
+pub mod coordinator;
 pub mod lane;
 pub mod quorum;

@@ -1,36 +1,107 @@
-//! FindCoordinator v0-6 (KIP-699 many keys from v4). There are no coordinators yet, and every key is answered so:
-//! COORDINATOR_NOT_AVAILABLE. It is here before they are because librdkafka takes a broker without this API for one
-//! from before Kafka 0.9, to which it does not send LZ4.
+//! FindCoordinator v0-6 (KIP-699 many keys from v4). Groups are found by the partition of `__consumer_offsets` that
+//! they fall to, which is created when it is first asked for. There are no transaction and share coordinators yet, and
+//! their keys are answered with COORDINATOR_NOT_AVAILABLE.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ottla_model::GROUP_METADATA_TOPIC;
+use ottla_model::image::Image;
 use ottla_protocol::api::ApiKey;
 use ottla_protocol::messages::find_coordinator_response::Coordinator;
 use ottla_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use ottla_protocol::{ErrorCode, StrBytes, codec};
 
-use super::{Begun, now, text};
+use super::topics::see;
+use super::{Begun, Caller, later, now, text};
 use crate::broker::Broker;
+use crate::run::create::create_offsets_topic;
+use crate::run::groups::{offsets_topic, shard_of};
 
-const WHY: &str = "This broker has no group and transaction coordinators yet.";
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+const SHARE: i8 = 2;
 
-pub(super) fn begin(_: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
+/// Where a key's coordinator is.
+struct Found {
+    node: i32,
+    host: StrBytes,
+    port: i32,
+}
+
+type Outcome = Result<Found, (ErrorCode, String)>;
+
+pub(super) fn begin(broker: &Arc<Broker>, caller: &Caller, version: i16, body: Bytes) -> Begun {
     let request: FindCoordinatorRequest = codec::decode(ApiKey::FindCoordinator.code(), version, body)?;
-    let code = ErrorCode::CoordinatorNotAvailable.code();
+    let image = broker.image.load();
+    if request.key_type != GROUP || offsets_topic(&image).is_some() {
+        return Ok(now(&answer(&request, &image, &caller.listener, version), version));
+    }
+    drop(image);
+    let (broker, listener) = (broker.clone(), caller.listener.clone());
+    Ok(later(version, async move {
+        create_offsets_topic(&broker).await;
+        answer(&request, &broker.image.load(), &listener, version)
+    }))
+}
+
+fn answer(
+    request: &FindCoordinatorRequest,
+    image: &Image,
+    listener: &str,
+    version: i16,
+) -> FindCoordinatorResponse {
     let response = FindCoordinatorResponse::default();
     if version >= 4 {
-        let coordinators = request.coordinator_keys.into_iter().map(|key| {
-            Coordinator::default()
-                .with_key(key)
-                .with_node_id((-1).into())
-                .with_host(StrBytes::new())
-                .with_port(-1)
-                .with_error_code(code)
-                .with_error_message(Some(text(WHY)))
+        let each = request.coordinator_keys.iter().map(|key| {
+            let coordinator = Coordinator::default().with_key(key.clone());
+            match find(image, request.key_type, key, listener) {
+                Ok(found) => {
+                    coordinator.with_node_id(found.node.into()).with_host(found.host).with_port(found.port)
+                }
+                Err((code, why)) => coordinator
+                    .with_node_id((-1).into())
+                    .with_port(-1)
+                    .with_error_code(code.code())
+                    .with_error_message(Some(StrBytes::from_string(why))),
+            }
         });
-        return Ok(now(&response.with_coordinators(coordinators.collect()), version));
+        return response.with_coordinators(each.collect());
     }
-    let response = response.with_error_code(code).with_node_id((-1).into()).with_port(-1);
-    Ok(now(&if version >= 1 { response.with_error_message(Some(text(WHY))) } else { response }, version))
+    let (response, message) = match find(image, request.key_type, &request.key, listener) {
+        Ok(found) => {
+            let said = (version >= 1).then(|| text(ErrorCode::None.name()));
+            (response.with_node_id(found.node.into()).with_host(found.host).with_port(found.port), said)
+        }
+        Err((code, why)) => {
+            let said = (version >= 1).then(|| StrBytes::from_string(why));
+            (response.with_error_code(code.code()).with_node_id((-1).into()).with_port(-1), said)
+        }
+    };
+    response.with_error_message(message)
+}
+
+fn find(image: &Image, key_type: i8, key: &str, listener: &str) -> Outcome {
+    let unavailable = |why: &str| Err((ErrorCode::CoordinatorNotAvailable, why.to_owned()));
+    match key_type {
+        GROUP => {}
+        TRANSACTION | SHARE => return unavailable("This broker has no such coordinators yet."),
+        other => {
+            return Err((ErrorCode::InvalidRequest, format!("There are no coordinators of type {other}.")));
+        }
+    }
+    let Some(topic) = offsets_topic(image) else {
+        return unavailable(&format!("There is no topic {GROUP_METADATA_TOPIC} yet."));
+    };
+    let shard = shard_of(key, topic.partitions.len());
+    let leader = topic.partitions.get(&shard).and_then(|partition| {
+        let seen = see(image, partition, listener);
+        image.broker(ottla_model::NodeId(seen.leader))
+    });
+    match leader.and_then(|broker| Some((broker.id, broker.endpoint(listener)?))) {
+        Some((id, endpoint)) => {
+            Ok(Found { node: id.0, host: text(&endpoint.host), port: i32::from(endpoint.port) })
+        }
+        None => unavailable(&format!("{GROUP_METADATA_TOPIC}-{shard} has no leader.")),
+    }
 }

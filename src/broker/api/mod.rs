@@ -3,16 +3,27 @@
 
 mod api_versions;
 mod create_topics;
+mod delete_groups;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
 mod describe_topic_partitions;
 mod fetch;
 mod find_coordinator;
+mod groups;
+mod heartbeat;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_groups;
 mod list_offsets;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod produce;
+mod sync_group;
 mod topics;
 
 use std::future::Future;
@@ -71,7 +82,17 @@ pub(crate) fn dispatch(
         ApiKey::Fetch => fetch::begin(broker, version, body),
         ApiKey::ListOffsets => list_offsets::begin(broker, version, body),
         ApiKey::Metadata => metadata::begin(broker, caller, version, body),
-        ApiKey::FindCoordinator => find_coordinator::begin(broker, version, body),
+        ApiKey::OffsetCommit => offset_commit::begin(broker, version, body),
+        ApiKey::OffsetFetch => offset_fetch::begin(broker, version, body),
+        ApiKey::FindCoordinator => find_coordinator::begin(broker, caller, version, body),
+        ApiKey::JoinGroup => join_group::begin(broker, caller, version, body),
+        ApiKey::Heartbeat => heartbeat::begin(broker, version, body),
+        ApiKey::LeaveGroup => leave_group::begin(broker, version, body),
+        ApiKey::SyncGroup => sync_group::begin(broker, version, body),
+        ApiKey::DescribeGroups => describe_groups::begin(broker, version, body),
+        ApiKey::ListGroups => list_groups::begin(broker, version, body),
+        ApiKey::DeleteGroups => delete_groups::begin(broker, version, body),
+        ApiKey::OffsetDelete => offset_delete::begin(broker, version, body),
         ApiKey::ApiVersions => api_versions::begin(broker, version, body),
         ApiKey::CreateTopics => create_topics::begin(broker, version, body),
         ApiKey::DeleteTopics => delete_topics::begin(broker, version, body),

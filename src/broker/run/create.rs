@@ -1,11 +1,14 @@
-//! Creating topics on behalf of a client that merely named them (`auto.create.topics.enable`).
+//! Creating topics on behalf of a client that merely named them (`auto.create.topics.enable`), and the ones that the
+//! broker needs for itself.
 
 use std::sync::Arc;
 
 use ottla_core::controller::{Command, NewTopic, Reply};
-use ottla_model::{TopicName, check_topic_name};
+use ottla_model::{GROUP_METADATA_TOPIC, TopicName, check_topic_name};
 use ottla_protocol::ErrorCode;
+use tracing::warn;
 
+use super::groups::wake_all;
 use crate::broker::Broker;
 
 /// Creates what is missing with the broker's defaults. When this returns they have leaders, so that the first
@@ -37,4 +40,32 @@ pub(crate) async fn auto_create(broker: &Arc<Broker>, names: Vec<TopicName>) -> 
         _ => outcomes.extend(good.into_iter().map(|name| (name, ErrorCode::LeaderNotAvailable))),
     }
     outcomes
+}
+
+/// Creates `__consumer_offsets` by the `offsets.topic.*` settings. When this returns it has leaders, or there is a line
+/// in the log that says why not: too few brokers for its replication factor, most likely.
+pub(crate) async fn create_offsets_topic(broker: &Arc<Broker>) {
+    let small = |name| i32::try_from(broker.config.whole(name)).unwrap_or(i32::MAX);
+    let setting = |name: &str, value: String| (name.to_owned(), Some(value));
+    let topic = NewTopic {
+        name: GROUP_METADATA_TOPIC.into(),
+        partitions: small("offsets.topic.num.partitions"),
+        replication_factor: i16::try_from(small("offsets.topic.replication.factor")).unwrap_or(i16::MAX),
+        assignments: Vec::new(),
+        configs: vec![
+            setting("cleanup.policy", "compact".into()),
+            setting("compression.type", "producer".into()),
+            setting("segment.bytes", small("offsets.topic.segment.bytes").to_string()),
+        ],
+    };
+    let command = Command::CreateTopics { topics: vec![topic], validate_only: false };
+    let Reply::TopicsCreated(created) = broker.controller.ask(command).await else { return };
+    for (name, outcome) in created {
+        match outcome {
+            Err(refusal) if refusal.code != ErrorCode::TopicAlreadyExists => {
+                warn!(topic = %name, why = refusal.message, "cannot create the topic");
+            }
+            _ => wake_all(broker),
+        }
+    }
 }

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::controller::Token;
 use super::flusher::Flushers;
+use super::groups::GroupCoordinator;
 use super::partition::Partition;
 use super::partitions::Partitions;
 use super::storage::{Left, Storage};
@@ -41,6 +42,7 @@ pub(crate) struct Follower {
     pub partitions: Arc<Partitions>,
     pub flushers: Flushers,
     pub image: Arc<ArcSwap<Image>>,
+    pub groups: Arc<GroupCoordinator>,
     /// For partitions to tell of their failure.
     pub failures: Sender<Heard>,
 }
@@ -93,6 +95,10 @@ impl Follower {
         let delta = Image::diff(&self.image.load(), &image);
         for topic in &delta.topics_deleted {
             self.delete(topic);
+        }
+        if !delta.topics_deleted.is_empty() {
+            let gone = delta.topics_deleted.iter().map(|topic| (topic.name.clone(), topic.id));
+            self.groups.topics_deleted(&gone.collect::<Vec<_>>());
         }
         let mut to_open = Vec::new();
         for topic in &delta.topics_created {

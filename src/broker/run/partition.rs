@@ -21,7 +21,7 @@ use tracing::error;
 
 use super::flusher::Flushers;
 use super::follower::Heard;
-use super::produce::Slot;
+use super::waiter::Waiter;
 use crate::broker::now_ms;
 
 /// A turn longer than this means a stalled disk: the next turns go to a thread that may block.
@@ -38,9 +38,9 @@ pub(crate) struct Partition {
     /// What producers' batches are checked against.
     pub config: ArcSwap<TopicConfig>,
     leader_epoch: AtomicI32,
-    queue: Mutex<VecDeque<Input<Slot>>>,
+    queue: Mutex<VecDeque<Input<Waiter>>>,
     /// None once the partition is closed or deleted, or its lane has failed.
-    lane: Mutex<Option<Lane<Slot>>>,
+    lane: Mutex<Option<Lane<Waiter>>>,
     waiting: Mutex<Vec<Arc<Notify>>>,
     slow_until_ms: AtomicI64,
     flushers: Flushers,
@@ -52,7 +52,7 @@ impl Partition {
     pub fn new(
         id: TopicPartition,
         topic_id: TopicId,
-        lane: Lane<Slot>,
+        lane: Lane<Waiter>,
         flushers: Flushers,
         failures: Sender<Heard>,
     ) -> Partition {
@@ -83,7 +83,7 @@ impl Partition {
     }
 
     /// Gives the lane an input. When this returns it is carried out, or somebody else is about to.
-    pub fn submit(self: &Arc<Self>, input: Input<Slot>) {
+    pub fn submit(self: &Arc<Self>, input: Input<Waiter>) {
         self.enqueue(input);
         if self.slow_until_ms.load(Ordering::Relaxed) > now_ms() {
             let this = self.clone();
@@ -154,7 +154,7 @@ impl Partition {
         }
     }
 
-    fn carry_out(self: &Arc<Self>, out: Vec<Output<Slot>>) {
+    fn carry_out(self: &Arc<Self>, out: Vec<Output<Waiter>>) {
         for output in out {
             match output {
                 Output::Reply { token, outcome } => token.fill(outcome),
@@ -174,12 +174,12 @@ impl Partition {
     }
 
     // Outside the runtime there is nothing to hand a slow turn to, and no need.
-    pub fn submit_from_thread(self: &Arc<Self>, input: Input<Slot>) {
+    pub fn submit_from_thread(self: &Arc<Self>, input: Input<Waiter>) {
         self.enqueue(input);
         self.drive();
     }
 
-    fn enqueue(&self, input: Input<Slot>) {
+    fn enqueue(&self, input: Input<Waiter>) {
         match &input {
             Input::Lead(leadership) => self.leader_epoch.store(leadership.epoch.0, Ordering::Release),
             Input::Configure(config) => self.config.store(config.clone()),

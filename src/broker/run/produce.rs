@@ -10,11 +10,12 @@ use bytes::Bytes;
 use ottla_core::partition::Acks;
 use ottla_log::check::{Origin, Rejected, Rules, check};
 use ottla_log::log::{Appended, Refused};
-use ottla_node::lane::{Append, Input};
+use ottla_node::lane::{Answered, Append, Input};
 use ottla_protocol::{ErrorCode, Offset};
 use parking_lot::Mutex;
 
 use super::partition::Partition;
+use super::waiter::Waiter;
 use crate::broker::now_ms;
 
 /// One partition's share of a Produce.
@@ -180,12 +181,14 @@ fn submit(
     if batch.header.is_transactional() {
         return Err(reject(ErrorCode::InvalidTxnState));
     }
-    let token = Slot { gathering: gathering.clone(), index, partition: partition.clone(), filled: false };
+    let slot = Slot { gathering: gathering.clone(), index, partition: partition.clone(), filled: false };
+    let token = Waiter::Producer(slot);
     let deadline_ms = now + i64::from(terms.timeout_ms.max(0));
     partition.submit(Input::Append(Append {
         token,
         batch,
         acks: terms.acks,
+        answered: Answered::WhenSafe,
         checked_against: config,
         deadline_ms,
     }));

@@ -78,7 +78,14 @@ impl Stage {
         let mut batches = check_batch(builder.build(0, LeaderEpoch::NONE), &rules).expect("a valid batch");
         let batch = batches.remove(0);
         let checked_against = self.config.clone();
-        Input::Append(Append { token, batch, acks: Acks::All, checked_against, deadline_ms: 1_000 })
+        Input::Append(Append {
+            token,
+            batch,
+            acks: Acks::All,
+            answered: Answered::WhenSafe,
+            checked_against,
+            deadline_ms: 1_000,
+        })
     }
 
     /// Who is told what: a token and an offset, or an error.

@@ -56,7 +56,14 @@ impl Bench {
             produce_version: 13,
         };
         let batch = check(batch, &rules).expect("a good batch").remove(0);
-        Input::Append(Append { token, batch, acks, checked_against: self.config.clone(), deadline_ms })
+        Input::Append(Append {
+            token,
+            batch,
+            acks,
+            answered: Answered::WhenSafe,
+            checked_against: self.config.clone(),
+            deadline_ms,
+        })
     }
 
     /// Steps once; the answers are offsets or error codes by token.

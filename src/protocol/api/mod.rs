@@ -203,10 +203,42 @@ apis! {
         on [broker], layout Some(&shape::METADATA),
         rights [Describe on Topic, Create on Cluster ("auto-creation, or"), Create on Topic ("auto-creation")],
         "tells brokers, topics, partitions and their leaders; may create topics";
+    OffsetCommit = 8, versions (2-9), flexible 8,
+        on [broker], layout Some(&shape::OFFSET_COMMIT),
+        rights [Read on Group, Read on Topic],
+        "commits the offsets that a group has consumed up to";
+    OffsetFetch = 9, versions (1-9), flexible 6,
+        on [broker], layout Some(&shape::OFFSET_FETCH),
+        rights [Describe on Group, Describe on Topic],
+        "tells committed offsets, of several groups at once from version 8 on";
     FindCoordinator = 10, versions (0-6), flexible 3,
         on [broker], layout Some(&shape::FIND_COORDINATOR),
         rights [Describe on Group, Describe on TransactionalId],
         "finds the broker that coordinates a group or transaction";
+    JoinGroup = 11, versions (0-9), flexible 6,
+        on [broker], layout Some(&shape::JOIN_GROUP),
+        rights [Read on Group],
+        "joins a classic group, and waits for the others";
+    Heartbeat = 12, versions (0-4), flexible 4,
+        on [broker], layout Some(&shape::HEARTBEAT),
+        rights [Read on Group],
+        "shows a classic group that a member is alive, and the member that all is well";
+    LeaveGroup = 13, versions (0-5), flexible 4,
+        on [broker], layout Some(&shape::LEAVE_GROUP),
+        rights [Read on Group],
+        "takes members out of a classic group";
+    SyncGroup = 14, versions (0-5), flexible 4,
+        on [broker], layout Some(&shape::SYNC_GROUP),
+        rights [Read on Group],
+        "brings the leader's assignment to every member of a classic group";
+    DescribeGroups = 15, versions (0-6), flexible 5,
+        on [broker], layout Some(&shape::DESCRIBE_GROUPS),
+        rights [Describe on Group],
+        "tells the state and the members of classic groups";
+    ListGroups = 16, versions (0-5), flexible 3,
+        on [broker], layout Some(&shape::LIST_GROUPS),
+        rights [Describe on Cluster ("all groups, or"), Describe on Group],
+        "lists the groups that this broker coordinates";
     ApiVersions = 18, versions (0-5), flexible 3,
         on [broker controller], layout BY_HAND,
         rights [],
@@ -231,6 +263,14 @@ apis! {
         on [broker controller], layout Some(&shape::DESCRIBE_CONFIGS),
         rights [DescribeConfigs on Cluster ("brokers"), DescribeConfigs on Topic, DescribeConfigs on Group],
         "lists the configs of topics, brokers and groups with where each value comes from";
+    DeleteGroups = 42, versions (0-2), flexible 2,
+        on [broker], layout Some(&shape::DELETE_GROUPS),
+        rights [Delete on Group],
+        "deletes groups without members, and what they have committed";
+    OffsetDelete = 47, versions (0-0), flexible 1,
+        on [broker], layout Some(&shape::OFFSET_DELETE),
+        rights [Delete on Group, Read on Topic],
+        "deletes a group's committed offsets of topics that it does not consume";
     DescribeCluster = 60, versions (0-2), flexible 0,
         on [broker controller], layout Some(&shape::DESCRIBE_CLUSTER),
         rights [Describe on Cluster ("authorized operations"), Alter on Cluster ("at a controller")],

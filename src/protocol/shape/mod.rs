@@ -4,10 +4,12 @@
 //! The layouts are in [`apis`]; a test makes messages from them and has `kafka-protocol` read and write each.
 
 mod apis;
+mod groups;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use apis::*;
+pub(crate) use groups::*;
 
 use bytes::Bytes;
 
@@ -79,6 +81,11 @@ const fn uuid(name: &'static str) -> Field {
 
 const fn string(name: &'static str) -> Field {
     field(name, Kind::One(Value::Text))
+}
+
+/// On the wire it is an array of single bytes.
+const fn bytes(name: &'static str) -> Field {
+    field(name, Kind::Array(Value::Fixed(1)))
 }
 
 const fn structure(name: &'static str, fields: Layout) -> Field {

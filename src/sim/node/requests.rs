@@ -8,7 +8,7 @@ use ottla_core::controller::{Command, ProducerIdBlock, Reply};
 use ottla_core::partition::Acks;
 use ottla_log::check::{Origin, Rules, check};
 use ottla_model::TopicId;
-use ottla_node::lane::{Append, Input};
+use ottla_node::lane::{Answered, Append, Input};
 use ottla_protocol::batch::BatchHeader;
 use ottla_protocol::{ErrorCode, ProducerId};
 
@@ -65,7 +65,14 @@ impl Node {
         let batch = batches.pop().ok_or(ErrorCode::InvalidRecord)?;
         let checked_against = partition.config.clone();
         let deadline_ms = now_ms + produce.timeout_ms;
-        Ok(Append { token: ask, batch, acks: produce.acks, checked_against, deadline_ms })
+        Ok(Append {
+            token: ask,
+            batch,
+            acks: produce.acks,
+            answered: Answered::WhenSafe,
+            checked_against,
+            deadline_ms,
+        })
     }
 
     fn missing(&self, (topic, index): Key) -> ErrorCode {

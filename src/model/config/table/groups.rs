@@ -1,28 +1,28 @@
 //! Groups of consumers, shares and streams, and the logs that remember them.
 //! It must never hold anything but rows.
 
-use super::super::key::Support::Accepted;
+use super::super::key::Support::{Accepted, Honoured};
 use super::super::key::{ConfigKey, Importance, Kind, Valid};
 use super::{ANY, LIST, NON_EMPTY_LIST, at_least, between, broker_keys, some_of};
 
 broker_keys! {
-    "offsets.topic.num.partitions": Int = "50", at_least(1), High, ReadOnly, Accepted,
+    "offsets.topic.num.partitions": Int = "50", at_least(1), High, ReadOnly, Honoured,
         "Partitions of the offsets topic.";
-    "offsets.topic.replication.factor": Short = "3", at_least(1), High, ReadOnly, Accepted,
+    "offsets.topic.replication.factor": Short = "3", at_least(1), High, ReadOnly, Honoured,
         "Replicas of the offsets topic.";
-    "offsets.topic.segment.bytes": Int = "104857600", at_least(1), High, ReadOnly, Accepted,
+    "offsets.topic.segment.bytes": Int = "104857600", at_least(1), High, ReadOnly, Honoured,
         "Segment size of the offsets topic.";
-    "offsets.topic.compression.codec": Int = "0", ANY, High, ReadOnly, Accepted,
+    "offsets.topic.compression.codec": Int = "0", ANY, High, ReadOnly, Honoured,
         "Codec number of the offsets topic's batches; 0 is none.";
-    "offsets.retention.minutes": Int = "10080", at_least(1), High, ReadOnly, Accepted,
+    "offsets.retention.minutes": Int = "10080", at_least(1), High, ReadOnly, Honoured,
         "How long the offsets of an empty group are kept.";
-    "offsets.retention.check.interval.ms": Long = "600000", at_least(1), High, ReadOnly, Accepted,
+    "offsets.retention.check.interval.ms": Long = "600000", at_least(1), High, ReadOnly, Honoured,
         "How often expired offsets are looked for.";
-    "offsets.commit.timeout.ms": Int = "5000", at_least(1), High, ReadOnly, Accepted,
+    "offsets.commit.timeout.ms": Int = "5000", at_least(1), High, ReadOnly, Honoured,
         "How long a commit waits for its replicas.";
-    "offsets.load.buffer.size": Int = "5242880", at_least(1), High, ReadOnly, Accepted,
+    "offsets.load.buffer.size": Int = "5242880", at_least(1), High, ReadOnly, Honoured,
         "Bytes read at a time when the offsets topic is loaded.";
-    "offset.metadata.max.bytes": Int = "4096", ANY, High, ReadOnly, Accepted,
+    "offset.metadata.max.bytes": Int = "4096", ANY, High, ReadOnly, Honoured,
         "Longest note that a client may attach to an offset.";
     "group.coordinator.rebalance.protocols": List = "classic,consumer,streams",
         some_of(&["consumer", "classic", "share", "streams"]), Medium, ReadOnly, Accepted,
@@ -36,13 +36,13 @@ broker_keys! {
     "group.coordinator.cached.buffer.max.bytes": Int = "1048588", at_least(524288), Medium, ClusterWide,
         Accepted,
         "Largest write buffer that the group coordinator keeps for reuse.";
-    "group.initial.rebalance.delay.ms": Int = "3000", ANY, Medium, ReadOnly, Accepted,
+    "group.initial.rebalance.delay.ms": Int = "3000", ANY, Medium, ReadOnly, Honoured,
         "How long a new classic group waits for more members.";
-    "group.min.session.timeout.ms": Int = "6000", ANY, Medium, ReadOnly, Accepted,
+    "group.min.session.timeout.ms": Int = "6000", ANY, Medium, ReadOnly, Honoured,
         "Shortest session a classic member may ask for.";
-    "group.max.session.timeout.ms": Int = "1800000", ANY, Medium, ReadOnly, Accepted,
+    "group.max.session.timeout.ms": Int = "1800000", ANY, Medium, ReadOnly, Honoured,
         "Longest session a classic member may ask for.";
-    "group.max.size": Int = "2147483647", at_least(1), Medium, ReadOnly, Accepted,
+    "group.max.size": Int = "2147483647", at_least(1), Medium, ReadOnly, Honoured,
         "Most members of a classic group.";
     "group.consumer.session.timeout.ms": Int = "45000", at_least(1), Medium, ReadOnly, Accepted,
         "Silence after which a consumer group drops a member.";

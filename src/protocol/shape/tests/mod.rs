@@ -40,7 +40,17 @@ macro_rules! by_type {
         by_type!(@match ($row.id, $direction), $call $arguments,
             ListOffsets ListOffsetsRequest ListOffsetsResponse
             Metadata MetadataRequest MetadataResponse
+            OffsetCommit OffsetCommitRequest OffsetCommitResponse
+            OffsetFetch OffsetFetchRequest OffsetFetchResponse
             FindCoordinator FindCoordinatorRequest FindCoordinatorResponse
+            JoinGroup JoinGroupRequest JoinGroupResponse
+            Heartbeat HeartbeatRequest HeartbeatResponse
+            LeaveGroup LeaveGroupRequest LeaveGroupResponse
+            SyncGroup SyncGroupRequest SyncGroupResponse
+            DescribeGroups DescribeGroupsRequest DescribeGroupsResponse
+            ListGroups ListGroupsRequest ListGroupsResponse
+            DeleteGroups DeleteGroupsRequest DeleteGroupsResponse
+            OffsetDelete OffsetDeleteRequest OffsetDeleteResponse
             CreateTopics CreateTopicsRequest CreateTopicsResponse
             DeleteTopics DeleteTopicsRequest DeleteTopicsResponse
             InitProducerId InitProducerIdRequest InitProducerIdResponse

@@ -1,0 +1,69 @@
+//! DescribeGroups v0-6 (KIP-345 instance ids from v4, KIP-1043 errors for groups that do not exist from v6).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ottla_core::group::{Command, DescribedGroup as Described, DescribedMember, Reply};
+use ottla_model::group::GroupId;
+use ottla_protocol::api::ApiKey;
+use ottla_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
+use ottla_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
+use ottla_protocol::{ErrorCode, StrBytes, codec};
+
+use super::groups::{group_of, shared, text_of, text_option, unexpected};
+use super::{Begun, NO_OPERATIONS, later, text};
+use crate::broker::Broker;
+use crate::run::groups::ask;
+
+pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
+    let request: DescribeGroupsRequest = codec::decode(ApiKey::DescribeGroups.code(), version, body)?;
+    let broker = broker.clone();
+    Ok(later(version, async move {
+        let mut groups = Vec::with_capacity(request.groups.len());
+        for group in &request.groups {
+            let group = shared(&group.0);
+            let command = Command::DescribeGroups { groups: vec![group.clone()] };
+            match ask(&broker, &group, command).await {
+                Reply::GroupsDescribed(described) => {
+                    groups.extend(described.into_iter().map(|(id, found)| one(&id, found, version)));
+                }
+                other => unexpected(&other),
+            }
+        }
+        DescribeGroupsResponse::default().with_groups(groups)
+    }))
+}
+
+fn one(id: &GroupId, found: Result<Described, ErrorCode>, version: i16) -> DescribedGroup {
+    let group =
+        DescribedGroup::default().with_group_id(group_of(id)).with_authorized_operations(NO_OPERATIONS);
+    match found {
+        Ok(found) => {
+            let member = |m: &DescribedMember| member(m, version);
+            group
+                .with_group_state(text(found.state.name()))
+                .with_protocol_type(text_of(&found.protocol_type))
+                .with_protocol_data(text_of(&found.protocol))
+                .with_members(found.members.iter().map(member).collect())
+        }
+        Err(ErrorCode::GroupIdNotFound) => {
+            let group = group.with_group_state(text("Dead"));
+            if version < 6 {
+                return group;
+            }
+            let why = StrBytes::from_string(format!("Group {id} not found."));
+            group.with_error_code(ErrorCode::GroupIdNotFound.code()).with_error_message(Some(why))
+        }
+        Err(code) => group.with_error_code(code.code()),
+    }
+}
+
+fn member(member: &DescribedMember, version: i16) -> DescribedGroupMember {
+    let described = DescribedGroupMember::default()
+        .with_member_id(text_of(&member.member_id))
+        .with_client_id(text_of(&member.client_id))
+        .with_client_host(text_of(&member.client_host))
+        .with_member_metadata(member.metadata.clone())
+        .with_member_assignment(member.assignment.clone());
+    if version >= 4 { described.with_group_instance_id(text_option(&member.instance_id)) } else { described }
+}

@@ -1,0 +1,55 @@
+//! LeaveGroup v0-5 (KIP-345 several members at once from v3, KIP-800 reasons from v5).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ottla_core::group::{Command, Leave, Leaver, Left, LeftMember, Reply};
+use ottla_protocol::api::ApiKey;
+use ottla_protocol::messages::leave_group_response::MemberResponse;
+use ottla_protocol::messages::{LeaveGroupRequest, LeaveGroupResponse};
+use ottla_protocol::{ErrorCode, codec};
+
+use super::groups::{shared, shared_option, text_of, text_option, unexpected};
+use super::{Begun, later};
+use crate::broker::Broker;
+use crate::run::groups::ask;
+
+pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
+    let request: LeaveGroupRequest = codec::decode(ApiKey::LeaveGroup.code(), version, body)?;
+    let members = if version >= 3 {
+        let leaver = |m: &ottla_protocol::messages::leave_group_request::MemberIdentity| Leaver {
+            member_id: shared(&m.member_id),
+            instance_id: shared_option(&m.group_instance_id),
+            reason: m.reason.as_deref().map(str::to_owned),
+        };
+        request.members.iter().map(leaver).collect()
+    } else {
+        vec![Leaver { member_id: shared(&request.member_id), instance_id: None, reason: None }]
+    };
+    let leave = Leave { group: shared(&request.group_id.0), members };
+    let broker = broker.clone();
+    Ok(later(version, async move {
+        let group = leave.group.clone();
+        match ask(&broker, &group, Command::Leave(leave)).await {
+            Reply::Left(left) => response(left, version),
+            other => unexpected(&other),
+        }
+    }))
+}
+
+fn response(left: Left, version: i16) -> LeaveGroupResponse {
+    if version < 3 {
+        let of_the_member = left.members.first().map_or(ErrorCode::None, |member| member.error);
+        let error = if left.error == ErrorCode::None { of_the_member } else { left.error };
+        return LeaveGroupResponse::default().with_error_code(error.code());
+    }
+    let member = |member: &LeftMember| {
+        MemberResponse::default()
+            .with_member_id(text_of(&member.member_id))
+            .with_group_instance_id(text_option(&member.instance_id))
+            .with_error_code(member.error.code())
+    };
+    LeaveGroupResponse::default()
+        .with_error_code(left.error.code())
+        .with_members(left.members.iter().map(member).collect())
+}

@@ -1,0 +1,60 @@
+//! OffsetDelete v0 (KIP-496). Topics that do not exist are answered here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ottla_core::group::{Command, DeleteOffsets, OffsetsDeleted, Reply};
+use ottla_protocol::api::ApiKey;
+use ottla_protocol::messages::offset_delete_response::{
+    OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
+};
+use ottla_protocol::messages::{OffsetDeleteRequest, OffsetDeleteResponse};
+use ottla_protocol::{ErrorCode, codec};
+
+use super::groups::{shared, unexpected};
+use super::{Begun, later};
+use crate::broker::Broker;
+use crate::run::groups::ask;
+
+pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
+    let request: OffsetDeleteRequest = codec::decode(ApiKey::OffsetDelete.code(), version, body)?;
+    let broker = broker.clone();
+    Ok(later(version, async move {
+        let delete = command(&request, &broker);
+        let group = delete.group.clone();
+        match ask(&broker, &group, Command::DeleteOffsets(delete)).await {
+            Reply::OffsetsDeleted(deleted) => response(&request, &deleted),
+            other => unexpected(&other),
+        }
+    }))
+}
+
+fn command(request: &OffsetDeleteRequest, broker: &Broker) -> DeleteOffsets {
+    let image = broker.image.load();
+    let topics = request.topics.iter().filter_map(|topic| {
+        let known = image.topic(&topic.name)?;
+        let asked = topic.partitions.iter().map(|p| p.partition_index);
+        Some((shared(&topic.name.0), asked.filter(|index| known.partitions.contains_key(index)).collect()))
+    });
+    DeleteOffsets { group: shared(&request.group_id.0), topics: topics.collect() }
+}
+
+fn response(request: &OffsetDeleteRequest, deleted: &OffsetsDeleted) -> OffsetDeleteResponse {
+    let response = OffsetDeleteResponse::default().with_error_code(deleted.error.code());
+    if deleted.error != ErrorCode::None {
+        return response;
+    }
+    let topics = request.topics.iter().map(|topic| {
+        let told = deleted.topics.iter().find(|(name, _)| **name == **topic.name);
+        let partitions = topic.partitions.iter().map(|p| {
+            let index = p.partition_index;
+            let mine = told.and_then(|(_, partitions)| partitions.iter().find(|(i, _)| *i == index));
+            let error = mine.map_or(ErrorCode::UnknownTopicOrPartition, |(_, error)| *error);
+            OffsetDeleteResponsePartition::default().with_partition_index(index).with_error_code(error.code())
+        });
+        OffsetDeleteResponseTopic::default()
+            .with_name(topic.name.clone())
+            .with_partitions(partitions.collect())
+    });
+    response.with_topics(topics.collect())
+}

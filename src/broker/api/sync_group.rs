@@ -1,0 +1,55 @@
+//! SyncGroup v0-5 (KIP-345 static members from v3, KIP-559 protocol type and name from v5). The answer comes when the
+//! leader's assignment is in the log.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ottla_core::group::{Command, Reply, Sync, Synced};
+use ottla_protocol::api::ApiKey;
+use ottla_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
+use ottla_protocol::{ErrorCode, codec};
+
+use super::groups::{shared, shared_option, text_option, unexpected};
+use super::{Begun, later, now};
+use crate::broker::Broker;
+use crate::run::groups::ask;
+
+pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
+    let request: SyncGroupRequest = codec::decode(ApiKey::SyncGroup.code(), version, body)?;
+    if version >= 5 && (request.protocol_type.is_none() || request.protocol_name.is_none()) {
+        let code = ErrorCode::InconsistentGroupProtocol.code();
+        return Ok(now(&SyncGroupResponse::default().with_error_code(code), version));
+    }
+    let sync = Sync {
+        group: shared(&request.group_id.0),
+        generation: request.generation_id,
+        member_id: shared(&request.member_id),
+        instance_id: shared_option(&request.group_instance_id),
+        protocol_type: shared_option(&request.protocol_type),
+        protocol: shared_option(&request.protocol_name),
+        assignments: request
+            .assignments
+            .iter()
+            .map(|a| (shared(&a.member_id), a.assignment.clone()))
+            .collect(),
+    };
+    let broker = broker.clone();
+    Ok(later(version, async move {
+        let group = sync.group.clone();
+        match ask(&broker, &group, Command::Sync(sync)).await {
+            Reply::Synced(synced) => response(synced, version),
+            other => unexpected(&other),
+        }
+    }))
+}
+
+fn response(synced: Synced, version: i16) -> SyncGroupResponse {
+    let response =
+        SyncGroupResponse::default().with_error_code(synced.error.code()).with_assignment(synced.assignment);
+    if version < 5 {
+        return response;
+    }
+    response
+        .with_protocol_type(text_option(&synced.protocol_type))
+        .with_protocol_name(text_option(&synced.protocol))
+}
