@@ -8,6 +8,7 @@ mod configs;
 mod create_topics;
 mod delete_topics;
 mod golden;
+mod groups;
 mod hostile_batches;
 mod hostile_frames;
 mod idempotence;

@@ -25,8 +25,9 @@ use protocol_tests::broker::unique_name;
 use protocol_tests::requests::{self, text, topic_name};
 use protocol_tests::{Broker, Topic, batch, broker, name_of};
 
-/// Versions that the message crate does not know and that `golden` asks byte for byte: ApiVersions 5.
-const ASKED_ELSEWHERE: [(i16, i16); 1] = [(18, 5)];
+/// Versions that the message crate does not know: `golden` asks ApiVersions 5 byte for byte, `groups` OffsetCommit 10
+/// and OffsetFetch 10.
+const ASKED_ELSEWHERE: [(i16, i16); 3] = [(18, 5), (8, 10), (9, 10)];
 
 const COORDINATOR_NOT_AVAILABLE: i16 = 15;
 const UNKNOWN_MEMBER_ID: i16 = 25;

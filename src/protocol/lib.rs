@@ -12,6 +12,7 @@ pub mod header;
 pub mod ids;
 mod leader_hint;
 pub mod list_offsets;
+pub mod offsets;
 pub mod primitives;
 pub mod produce;
 mod shape;

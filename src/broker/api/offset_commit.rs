@@ -1,61 +1,69 @@
-//! OffsetCommit v2-9 (retention of the client's own in v2-4, KIP-320 leader epochs from v6, KIP-345 static members from
-//! v7). Topics that do not exist are answered here: the coordinator never hears of them.
+//! OffsetCommit v2-10 (retention of the client's own in v2-4, KIP-320 leader epochs from v6, KIP-345 static members
+//! from v7, KIP-848 topic ids from v10). Topics that do not exist are answered here: the coordinator never hears of them.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use ottla_core::group::{Command, CommitOffsets, CommitPartition, CommitTopic, Reply};
-use ottla_model::image::Image;
-use ottla_protocol::api::ApiKey;
+use ottla_model::image::{Image, Topic};
 use ottla_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
 use ottla_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
 use ottla_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
-use ottla_protocol::{ErrorCode, LeaderEpoch, codec};
+use ottla_protocol::offsets::{TOPIC_IDS_SINCE, read_commit, write_committed};
+use ottla_protocol::{ErrorCode, LeaderEpoch};
 
 use super::groups::{shared, shared_option, unexpected};
-use super::{Begun, later};
+use super::{Begun, Body, Overtakers, bytes};
 use crate::broker::Broker;
 use crate::run::groups::ask;
 
 pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: OffsetCommitRequest = codec::decode(ApiKey::OffsetCommit.code(), version, body)?;
+    let request = read_commit(version, &body)?;
     let broker = broker.clone();
-    Ok(later(version, async move {
-        let commit = command(&request, &broker.image.load(), version);
+    let answer = async move {
+        let topics = resolve(&request, &broker.image.load(), version);
+        let commit = command(&request, &topics, version);
         let group = commit.group.clone();
         // With nothing left to commit it is still for the coordinator to say whether the member may.
-        match ask(&broker, &group, Command::CommitOffsets(commit)).await {
-            Reply::OffsetsCommitted(committed) => {
-                let mut told = committed.topics.iter().flat_map(|topic| {
-                    topic.partitions.iter().map(|(partition, error)| (&*topic.topic, *partition, *error))
-                });
-                response(&request, &mut told)
-            }
-            other => unexpected(&other),
-        }
-    }))
+        let reply = ask(&broker, &group, Command::CommitOffsets(commit)).await;
+        let Reply::OffsetsCommitted(committed) = reply else { unexpected(&reply) };
+        let mut told =
+            committed.topics.into_iter().flat_map(|topic| topic.partitions).map(|(_, error)| error);
+        let mut buf = BytesMut::new();
+        write_committed(&response(&request, &topics, &mut told, version), version, &mut buf);
+        bytes(buf)
+    };
+    Ok(Body::Later(Overtakers::None, Box::pin(answer)))
 }
 
-fn exists(image: &Image, topic: &OffsetCommitRequestTopic, partition: i32) -> bool {
-    image.topic(&topic.name).is_some_and(|known| known.partitions.contains_key(&partition))
+// In the order of the request.
+fn resolve(request: &OffsetCommitRequest, image: &Image, version: i16) -> Vec<Option<Arc<Topic>>> {
+    let known = request.topics.iter().map(|topic| match version {
+        TOPIC_IDS_SINCE.. => image.topic_by_id(topic.topic_id).cloned(),
+        _ => image.topic(&topic.name).cloned(),
+    });
+    known.collect()
 }
 
-fn command(request: &OffsetCommitRequest, image: &Image, version: i16) -> CommitOffsets {
-    let topics = request.topics.iter().map(|topic| {
-        let known = topic.partitions.iter().filter(|p| exists(image, topic, p.partition_index));
-        let partitions = known.map(|p| CommitPartition {
-            partition: p.partition_index,
-            offset: p.committed_offset,
-            leader_epoch: LeaderEpoch(if version >= 6 { p.committed_leader_epoch } else { -1 }),
-            metadata: shared_option(&p.committed_metadata),
-        });
-        CommitTopic {
-            topic: shared(&topic.name.0),
-            id: image.topic(&topic.name).map(|known| known.id),
-            partitions: partitions.collect(),
-        }
+fn exists(topic: &Option<Arc<Topic>>, partition: i32) -> bool {
+    topic.as_ref().is_some_and(|known| known.partitions.contains_key(&partition))
+}
+
+fn command(request: &OffsetCommitRequest, topics: &[Option<Arc<Topic>>], version: i16) -> CommitOffsets {
+    let topics = request.topics.iter().zip(topics).filter_map(|(topic, known)| {
+        let partitions = topic.partitions.iter().filter(|p| exists(known, p.partition_index));
+        let partitions: Vec<_> = partitions
+            .map(|p| CommitPartition {
+                partition: p.partition_index,
+                offset: p.committed_offset,
+                leader_epoch: LeaderEpoch(p.committed_leader_epoch),
+                metadata: shared_option(&p.committed_metadata),
+            })
+            .collect();
+        let known = known.as_ref().filter(|_| !partitions.is_empty())?;
+        Some(CommitTopic { topic: known.name.clone(), id: Some(known.id), partitions })
     });
     let own_retention = (version <= 4).then_some(request.retention_time_ms);
     CommitOffsets {
@@ -66,26 +74,35 @@ fn command(request: &OffsetCommitRequest, image: &Image, version: i16) -> Commit
         retention_ms: own_retention.filter(|ms| *ms != -1),
         transaction: None,
         knows_group_id_not_found: version >= 9,
-        topics: topics.filter(|topic| !topic.partitions.is_empty()).collect(),
+        topics: topics.collect(),
     }
 }
 
-// In the order of the request; what the coordinator was not told of does not exist.
-fn response<'a>(
+// The coordinator tells of what it was told of, in that order; the rest does not exist.
+fn response(
     request: &OffsetCommitRequest,
-    told: &mut impl Iterator<Item = (&'a str, i32, ErrorCode)>,
+    topics: &[Option<Arc<Topic>>],
+    told: &mut impl Iterator<Item = ErrorCode>,
+    version: i16,
 ) -> OffsetCommitResponse {
-    let mut told = told.peekable();
-    let topics = request.topics.iter().map(|topic| {
+    let mut one = |(topic, known): (&OffsetCommitRequestTopic, &Option<Arc<Topic>>)| {
         let partitions = topic.partitions.iter().map(|p| {
-            let mine = |t: &(&str, i32, ErrorCode)| *t.0 == **topic.name && t.1 == p.partition_index;
-            let error = told.next_if(mine).map_or(ErrorCode::UnknownTopicOrPartition, |(.., error)| error);
+            let error = match known {
+                None if version >= TOPIC_IDS_SINCE => ErrorCode::UnknownTopicId,
+                known if exists(known, p.partition_index) => {
+                    told.next().unwrap_or(ErrorCode::UnknownServerError)
+                }
+                _ => ErrorCode::UnknownTopicOrPartition,
+            };
             OffsetCommitResponsePartition::default()
                 .with_partition_index(p.partition_index)
                 .with_error_code(error.code())
         });
         let partitions = partitions.collect();
-        OffsetCommitResponseTopic::default().with_name(topic.name.clone()).with_partitions(partitions)
-    });
-    OffsetCommitResponse::default().with_topics(topics.collect())
+        OffsetCommitResponseTopic::default()
+            .with_name(topic.name.clone())
+            .with_topic_id(topic.topic_id)
+            .with_partitions(partitions)
+    };
+    OffsetCommitResponse::default().with_topics(request.topics.iter().zip(topics).map(&mut one).collect())
 }

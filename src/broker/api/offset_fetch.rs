@@ -1,132 +1,164 @@
-//! OffsetFetch v1-9 (all topics from v2, KIP-320 leader epochs from v5, KIP-447 require stable from v7, KIP-709 several
-//! groups from v8, KIP-848 member and epoch from v9, which classic groups ignore).
+//! OffsetFetch v1-10 (all topics from v2, KIP-320 leader epochs from v5, KIP-447 require stable from v7, KIP-709 several
+//! groups from v8, KIP-848 member and epoch from v9, which classic groups ignore, and topic ids from v10).
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use ottla_core::group::{Command, FetchOffsets, FetchTopic, FetchedPartition, OffsetsFetched, Reply};
-use ottla_model::TopicName;
-use ottla_protocol::api::ApiKey;
+use bytes::{Bytes, BytesMut};
+use ottla_core::group::{
+    Command, FetchOffsets, FetchTopic, FetchedPartition, FetchedTopic, OffsetsFetched, Reply,
+};
+use ottla_model::image::Image;
+use ottla_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use ottla_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
-use ottla_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse, TopicName as WireTopicName};
-use ottla_protocol::{ErrorCode, codec};
+use ottla_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse, TopicName};
+use ottla_protocol::offsets::{TOPIC_IDS_SINCE, read_fetch, write_fetched};
+use ottla_protocol::{ErrorCode, LeaderEpoch};
 
 use super::groups::{group_of, shared, text_of, unexpected};
-use super::{Begun, later};
+use super::{Answer, Begun, Body, Overtakers, bytes};
 use crate::broker::Broker;
 use crate::run::groups::ask;
 
 pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: OffsetFetchRequest = codec::decode(ApiKey::OffsetFetch.code(), version, body)?;
-    let fetches = commands(request, version);
+    let request = read_fetch(version, &body)?;
     let broker = broker.clone();
-    Ok(later(version, async move {
-        let mut fetched = Vec::with_capacity(fetches.len());
-        for fetch in fetches {
-            let (group, asked) = (fetch.group.clone(), fetch.topics.clone());
-            match ask(&broker, &group, Command::FetchOffsets(fetch)).await {
-                Reply::OffsetsFetched(one) => fetched.push((one, asked)),
-                other => unexpected(&other),
+    let answer: std::pin::Pin<Box<dyn Future<Output = Answer> + Send>> = match version {
+        ..8 => Box::pin(async move { written(&of_one(&broker, request, version).await, version) }),
+        _ => Box::pin(async move {
+            let mut response = OffsetFetchResponse::default();
+            for group in request.groups {
+                response.groups.push(of_group(&broker, group, request.require_stable, version).await);
             }
-        }
-        response(fetched, version)
-    }))
-}
-
-fn commands(request: OffsetFetchRequest, version: i16) -> Vec<FetchOffsets> {
-    let topic = |(name, partitions): (&WireTopicName, &Vec<i32>)| FetchTopic {
-        topic: shared(&name.0),
-        id: None,
-        partitions: partitions.clone(),
+            written(&response, version)
+        }),
     };
-    let require_stable = request.require_stable;
-    if version >= 8 {
-        let groups = request.groups.iter().map(|group| FetchOffsets {
-            group: shared(&group.group_id.0),
-            topics: group
-                .topics
-                .as_ref()
-                .map(|topics| topics.iter().map(|t| topic((&t.name, &t.partition_indexes))).collect()),
-            require_stable,
-        });
-        return groups.collect();
-    }
-    let topics = request
-        .topics
-        .as_ref()
-        .map(|topics| topics.iter().map(|t| topic((&t.name, &t.partition_indexes))).collect());
-    vec![FetchOffsets { group: shared(&request.group_id.0), topics, require_stable }]
+    Ok(Body::Later(Overtakers::None, answer))
 }
 
-fn response(fetched: Vec<(OffsetsFetched, Option<Vec<FetchTopic>>)>, version: i16) -> OffsetFetchResponse {
-    let response = OffsetFetchResponse::default();
-    if version >= 8 {
-        let groups = fetched.iter().map(|(group, _)| of_group(group));
-        return response.with_groups(groups.collect());
+fn written(response: &OffsetFetchResponse, version: i16) -> Answer {
+    let mut buf = BytesMut::new();
+    write_fetched(response, version, &mut buf);
+    bytes(buf)
+}
+
+async fn fetch(broker: &Arc<Broker>, fetch: FetchOffsets) -> OffsetsFetched {
+    let group = fetch.group.clone();
+    match ask(broker, &group, Command::FetchOffsets(fetch)).await {
+        Reply::OffsetsFetched(fetched) => fetched,
+        other => unexpected(&other),
     }
-    let Some((fetched, asked)) = fetched.into_iter().next() else { return response };
-    if version >= 2 {
-        return response.with_error_code(fetched.error.code()).with_topics(topics_of(&fetched, version));
+}
+
+async fn of_one(broker: &Arc<Broker>, request: OffsetFetchRequest, version: i16) -> OffsetFetchResponse {
+    let topics = request.topics.as_ref().map(|topics| {
+        let topic = topics.iter().map(|topic| FetchTopic {
+            topic: shared(&topic.name.0),
+            id: None,
+            partitions: topic.partition_indexes.clone(),
+        });
+        topic.collect()
+    });
+    let group = shared(&request.group_id.0);
+    let fetched = fetch(broker, FetchOffsets { group, topics, require_stable: request.require_stable }).await;
+    let response = OffsetFetchResponse::default();
+    if version >= 2 || fetched.error == ErrorCode::None {
+        let topics = fetched.topics.iter().map(|topic| {
+            OffsetFetchResponseTopic::default()
+                .with_name(TopicName(text_of(&topic.topic)))
+                .with_partitions(topic.partitions.iter().map(partition).collect())
+        });
+        return response.with_error_code(fetched.error.code()).with_topics(topics.collect());
     }
     // Without a place of its own the error is said of each partition.
-    if fetched.error == ErrorCode::None {
-        return response.with_topics(topics_of(&fetched, version));
-    }
-    let topics = asked.unwrap_or_default().into_iter().map(|topic| {
-        let partitions = topic.partitions.iter().map(|partition| {
-            OffsetFetchResponsePartition::default()
-                .with_partition_index(*partition)
-                .with_committed_offset(-1)
-                .with_metadata(Some(Default::default()))
-                .with_error_code(fetched.error.code())
-        });
-        OffsetFetchResponseTopic::default()
-            .with_name(wire(&topic.topic))
-            .with_partitions(partitions.collect())
+    let topics = request.topics.unwrap_or_default().into_iter().map(|topic| {
+        let none = |index: &i32| partition(&nothing(*index, fetched.error));
+        let partitions = topic.partition_indexes.iter().map(none).collect();
+        OffsetFetchResponseTopic::default().with_name(topic.name).with_partitions(partitions)
     });
     response.with_topics(topics.collect())
 }
 
-fn topics_of(fetched: &OffsetsFetched, version: i16) -> Vec<OffsetFetchResponseTopic> {
-    let partition = |p: &FetchedPartition| {
-        let told = OffsetFetchResponsePartition::default()
-            .with_partition_index(p.partition)
-            .with_committed_offset(p.offset)
-            .with_metadata(Some(text_of(&p.metadata)))
-            .with_error_code(p.error.code());
-        if version >= 5 { told.with_committed_leader_epoch(p.leader_epoch.0) } else { told }
-    };
-    let topics = fetched.topics.iter().map(|topic| {
-        OffsetFetchResponseTopic::default()
-            .with_name(wire(&topic.topic))
-            .with_partitions(topic.partitions.iter().map(partition).collect())
-    });
-    topics.collect()
+fn partition(p: &FetchedPartition) -> OffsetFetchResponsePartition {
+    OffsetFetchResponsePartition::default()
+        .with_partition_index(p.partition)
+        .with_committed_offset(p.offset)
+        .with_committed_leader_epoch(p.leader_epoch.0)
+        .with_metadata(Some(text_of(&p.metadata)))
+        .with_error_code(p.error.code())
 }
 
-fn of_group(fetched: &OffsetsFetched) -> OffsetFetchResponseGroup {
-    let partition = |p: &FetchedPartition| {
-        OffsetFetchResponsePartitions::default()
-            .with_partition_index(p.partition)
-            .with_committed_offset(p.offset)
-            .with_committed_leader_epoch(p.leader_epoch.0)
-            .with_metadata(Some(text_of(&p.metadata)))
-            .with_error_code(p.error.code())
-    };
-    let topics = fetched.topics.iter().map(|topic| {
-        OffsetFetchResponseTopics::default()
-            .with_name(wire(&topic.topic))
-            .with_partitions(topic.partitions.iter().map(partition).collect())
-    });
+fn nothing(partition: i32, error: ErrorCode) -> FetchedPartition {
+    FetchedPartition { partition, error, offset: -1, leader_epoch: LeaderEpoch::NONE, metadata: "".into() }
+}
+
+async fn of_group(
+    broker: &Arc<Broker>,
+    asked: OffsetFetchRequestGroup,
+    require_stable: bool,
+    version: i16,
+) -> OffsetFetchResponseGroup {
+    let image = broker.image.load_full();
+    let by_id = version >= TOPIC_IDS_SINCE;
+    let (known, unknown) = split(asked.topics, &image, by_id);
+    let group = shared(&asked.group_id.0);
+    let fetched = fetch(broker, FetchOffsets { group, topics: known, require_stable }).await;
+    let mut topics: Vec<_> =
+        fetched.topics.iter().filter_map(|topic| of_topic(topic, &image, by_id)).collect();
+    if fetched.error == ErrorCode::None {
+        topics.extend(unknown.iter().map(|topic| {
+            let none = |index: &i32| of_partition(&nothing(*index, ErrorCode::UnknownTopicId));
+            let partitions = topic.partition_indexes.iter().map(none).collect();
+            OffsetFetchResponseTopics::default().with_topic_id(topic.topic_id).with_partitions(partitions)
+        }));
+    }
     OffsetFetchResponseGroup::default()
         .with_group_id(group_of(&fetched.group))
         .with_error_code(fetched.error.code())
-        .with_topics(topics.collect())
+        .with_topics(topics)
 }
 
-fn wire(name: &TopicName) -> WireTopicName {
-    WireTopicName(text_of(name))
+/// The topics as the coordinator knows them, all if none are named, and those whose id nobody knows.
+fn split(
+    asked: Option<Vec<OffsetFetchRequestTopics>>,
+    image: &Image,
+    by_id: bool,
+) -> (Option<Vec<FetchTopic>>, Vec<OffsetFetchRequestTopics>) {
+    let Some(asked) = asked else { return (None, Vec::new()) };
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    for topic in asked {
+        let (name, id) = match image.topic_by_id(topic.topic_id).filter(|_| by_id) {
+            Some(found) => (found.name.clone(), Some(found.id)),
+            None if by_id => {
+                unknown.push(topic);
+                continue;
+            }
+            None => (shared(&topic.name.0), None),
+        };
+        known.push(FetchTopic { topic: name, id, partitions: topic.partition_indexes });
+    }
+    (Some(known), unknown)
+}
+
+// A topic without an id any more cannot be told of to who asks by id.
+fn of_topic(topic: &FetchedTopic, image: &Image, by_id: bool) -> Option<OffsetFetchResponseTopics> {
+    let told = OffsetFetchResponseTopics::default()
+        .with_name(TopicName(text_of(&topic.topic)))
+        .with_partitions(topic.partitions.iter().map(of_partition).collect());
+    if !by_id {
+        return Some(told);
+    }
+    let id = topic.id.or_else(|| image.topic(&topic.topic).map(|known| known.id))?;
+    Some(told.with_topic_id(id))
+}
+
+fn of_partition(p: &FetchedPartition) -> OffsetFetchResponsePartitions {
+    OffsetFetchResponsePartitions::default()
+        .with_partition_index(p.partition)
+        .with_committed_offset(p.offset)
+        .with_committed_leader_epoch(p.leader_epoch.0)
+        .with_metadata(Some(text_of(&p.metadata)))
+        .with_error_code(p.error.code())
 }

@@ -203,11 +203,11 @@ apis! {
         on [broker], layout Some(&shape::METADATA),
         rights [Describe on Topic, Create on Cluster ("auto-creation, or"), Create on Topic ("auto-creation")],
         "tells brokers, topics, partitions and their leaders; may create topics";
-    OffsetCommit = 8, versions (2-9), flexible 8,
+    OffsetCommit = 8, versions (2-10) typed (2-9), flexible 8,
         on [broker], layout Some(&shape::OFFSET_COMMIT),
         rights [Read on Group, Read on Topic],
         "commits the offsets that a group has consumed up to";
-    OffsetFetch = 9, versions (1-9), flexible 6,
+    OffsetFetch = 9, versions (1-10) typed (1-9), flexible 6,
         on [broker], layout Some(&shape::OFFSET_FETCH),
         rights [Describe on Group, Describe on Topic],
         "tells committed offsets, of several groups at once from version 8 on";

@@ -80,6 +80,7 @@ pub(crate) static LEAVE_GROUP: Shapes = Shapes {
     ],
 };
 
+/// Up to version 9, for the messages crate; `crate::offsets` has all.
 pub(crate) static OFFSET_COMMIT: Shapes = Shapes {
     request: &[
         string("group_id"),
@@ -104,6 +105,7 @@ pub(crate) static OFFSET_COMMIT: Shapes = Shapes {
     ],
 };
 
+/// Up to version 9, for the messages crate; `crate::offsets` has all.
 pub(crate) static OFFSET_FETCH: Shapes = Shapes {
     request: &[
         string("group_id").until(7),
