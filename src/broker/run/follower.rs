@@ -2,6 +2,9 @@
 //! image says, then shows the image to everybody, then lets the answers pass that were waiting for it. So whoever
 //! hears that a topic is there finds it there.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};

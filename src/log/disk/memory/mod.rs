@@ -59,6 +59,8 @@ pub enum Fault {
     Broken,
     /// ENOSPC.
     Full,
+    /// A mistake of ours comes to light here: the thread panics.
+    Panic,
 }
 
 impl MemoryDisk {
@@ -276,6 +278,7 @@ impl State {
             None => Ok(()),
             Some(Fault::Broken) => Err(Errno::IO.into()),
             Some(Fault::Full) => Err(Errno::NOSPC.into()),
+            Some(Fault::Panic) => panic!("a panic that was asked for"),
         }
     }
 

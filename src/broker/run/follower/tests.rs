@@ -1,0 +1,109 @@
+//! What the follower does with a partition whose owner has panicked.
+
+use std::sync::mpsc::channel;
+
+use ottla_core::partition::Acks;
+use ottla_log::Disk;
+use ottla_log::disk::{Fault, MemoryDisk, Operation};
+use ottla_model::config::{Sources, load};
+use ottla_model::record::{PartitionRecord, TopicRecord};
+use ottla_protocol::batch::{BatchBuilder, Compression};
+use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
+
+use super::*;
+use crate::run::produce::{Share, Terms, produce};
+
+const TOPIC: TopicId = TopicId::from_u128(7);
+
+struct Stage {
+    disk: MemoryDisk,
+    follower: Follower,
+    heard: Receiver<Heard>,
+}
+
+fn stage() -> Stage {
+    let disk = MemoryDisk::new(1);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let overrides = [("node.id".to_owned(), "1".to_owned()), ("log.dirs".to_owned(), "/data".to_owned())];
+    let (config, _) = load(Sources { file: None, env: [], overrides: &overrides }).expect("a configuration");
+    let storage = Storage::open(shared, &config, None).expect("storage");
+    let (failures, heard) = channel();
+    let follower = Follower {
+        me: config.node_id,
+        storage: Arc::new(storage),
+        partitions: Default::default(),
+        flushers: Default::default(),
+        image: Arc::new(ArcSwap::from_pointee(Image::empty())),
+        groups: Arc::new(GroupCoordinator::new(&config)),
+        config: Arc::new(config),
+        failures,
+    };
+    let me = vec![follower.me];
+    let partition = PartitionRecord {
+        partition_id: 0,
+        topic_id: TOPIC,
+        replicas: me.clone(),
+        isr: me,
+        leader: Some(follower.me),
+        leader_epoch: LeaderEpoch(3),
+        ..PartitionRecord::default()
+    };
+    let records = [TopicRecord { name: "t".into(), topic_id: TOPIC }.into(), partition.into()];
+    let mut image = Image::empty();
+    for (record, offset) in records.iter().zip(0..) {
+        image.apply_in_place(offset, LeaderEpoch(1), record).expect("it applies");
+    }
+    follower.apply(Arc::new(image));
+    Stage { disk, follower, heard }
+}
+
+impl Stage {
+    fn produce(&self) -> Result<Offset, ErrorCode> {
+        let mut batch = BatchBuilder::new(Compression::None);
+        batch.append(1, None, Some(b"value"), &[]);
+        let records = Some(batch.build(0, LeaderEpoch(-1)));
+        let partition = self.follower.partitions.get(TOPIC, 0).ok_or(ErrorCode::NotLeaderOrFollower);
+        let terms = Terms { acks: Acks::All, timeout_ms: 1_000, version: 13 };
+        let outcomes = produce(vec![Share { partition, records }], &terms).now().expect("answered at once");
+        outcomes[0].result.clone().map(|stored| stored.base_offset).map_err(|rejected| rejected.code)
+    }
+
+    fn recover(&self) {
+        let Ok(Heard::Failed(topic, index)) = self.heard.try_recv() else { panic!("no failure was told") };
+        self.follower.recover(topic, index);
+    }
+}
+
+#[test]
+fn a_partition_whose_owner_panicked_is_opened_anew_with_all_that_it_had() {
+    let stage = stage();
+    assert_eq!([stage.produce(), stage.produce()], [Ok(0), Ok(1)]);
+    stage.disk.fail_next(Operation::Write, Fault::Panic);
+    assert_eq!(stage.produce(), Err(ErrorCode::KafkaStorageError), "nobody is left waiting");
+    assert_eq!(stage.produce(), Err(ErrorCode::NotLeaderOrFollower), "until it is recovered");
+    stage.recover();
+    assert_eq!(stage.produce(), Ok(2));
+    assert!(stage.heard.try_recv().is_err(), "and it is well");
+}
+
+#[test]
+fn a_partition_that_cannot_be_opened_again_says_so() {
+    let stage = stage();
+    assert_eq!(stage.produce(), Ok(0));
+    stage.disk.fail_next(Operation::Write, Fault::Panic);
+    assert_eq!(stage.produce(), Err(ErrorCode::KafkaStorageError));
+    stage.disk.fail_always(Operation::Open, Fault::Broken);
+    stage.recover();
+    let led = stage.follower.partitions.led(&stage.follower.image.load(), TOPIC, 0);
+    assert_eq!(led.err(), Some(ErrorCode::KafkaStorageError));
+}
+
+#[test]
+fn a_partition_that_was_deleted_meanwhile_is_left_alone() {
+    let stage = stage();
+    stage.disk.fail_next(Operation::Write, Fault::Panic);
+    assert_eq!(stage.produce(), Err(ErrorCode::KafkaStorageError));
+    stage.follower.apply(Arc::new(Image::empty()));
+    stage.recover();
+    assert!(stage.follower.partitions.get(TOPIC, 0).is_none());
+}
