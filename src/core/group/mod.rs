@@ -13,6 +13,8 @@ mod offsets;
 mod rebalance;
 mod reply;
 mod settings;
+#[cfg(test)]
+mod stories;
 mod subscription;
 mod sweep;
 mod sync;

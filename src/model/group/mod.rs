@@ -88,9 +88,9 @@ pub struct MemberMetadata {
 pub enum Unreadable {
     #[error("the key: {0}")]
     Key(ReadError),
-    #[error("the value of a {record}: {error}")]
+    #[error("{record}: {error}")]
     Value { record: &'static str, error: ReadError },
-    #[error("a {record} has no version {version}")]
+    #[error("{record} has no version {version}")]
     NoSuchVersion { record: &'static str, version: i16 },
 }
 

@@ -1,0 +1,183 @@
+//! Random walks: whatever is asked in whatever order, while writes fail and the shard is lost and loaded again.
+//! Stage and audit check each step; here it is that the log and the shard agree, and that generations grow.
+
+use std::collections::BTreeMap;
+
+use ottla_protocol::{ProducerEpoch, ProducerId};
+
+use super::super::classic::Group;
+use super::*;
+
+const ACTORS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+const INSTANCES: [&str; 2] = ["one", "two"];
+const SEEDS: u64 = 150;
+const STEPS: usize = 400;
+
+struct Walk {
+    stage: Stage,
+    chance: Chance,
+    now_ms: i64,
+    /// Of each group that has not been deleted since.
+    generations: BTreeMap<GroupId, i32>,
+}
+
+impl Walk {
+    fn below(&mut self, n: usize) -> usize {
+        ((self.chance)() % n as u64) as usize
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+
+    fn group(&mut self) -> &'static str {
+        self.pick(&["g", "g", "g", "h", "i"])
+    }
+
+    /// Mostly the current generation.
+    fn generation(&mut self, group: &str) -> i32 {
+        let current = self.stage.groups.groups.get(group).map_or(0, |group| group.generation);
+        let around = self.pick(&[0, 0, 0, 0, 0, 0, 0, -1, 1]);
+        current + around
+    }
+
+    fn join(&mut self) -> Ask {
+        let (who, group) = (self.pick(&ACTORS), self.group());
+        let names: &[(&str, &[&str])] = match self.below(4) {
+            0 => &[("range", &["t", "u"]), ("robin", &["t"])],
+            1 => &[("robin", &["t"]), ("range", &["t"])],
+            _ => &[("range", &["t"])],
+        };
+        let instance = (who < "c").then(|| self.pick(&INSTANCES));
+        let restarted = instance.is_some() && self.below(3) == 0;
+        let ask = join(who).of(group).join(|join| {
+            join.protocols = protocols(names);
+            join.instance_id = instance.map(Arc::from);
+        });
+        let (v4, v9, rebalance_ms) = (self.below(2) == 0, self.below(2) == 0, self.pick(&[1_000, 20_000]));
+        ask.join(|join| {
+            join.member_id_required = v4;
+            join.can_skip_assignment = v9;
+            join.rebalance_timeout_ms = rebalance_ms;
+            if restarted {
+                join.member_id = Arc::from("nobody");
+            }
+        })
+    }
+
+    fn ask(&mut self) -> Ask {
+        let (who, group) = (self.pick(&ACTORS), self.group());
+        let generation = self.generation(group);
+        let offsets = [(self.below(3) as i32, self.below(100) as i64)];
+        match self.below(40) {
+            0..=11 => self.join(),
+            12..=19 => sync(who, generation, &[("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")]).of(group),
+            20..=26 => beat(who, generation).of(group),
+            27..=28 => leave(who).of(group),
+            29 => leave_all("op", &[("", Some("one")), ("e", None)]).of(group),
+            30..=32 => commit(who, generation, &offsets).of(group),
+            33 => commit(who, -1, &offsets).of(group),
+            34 => {
+                let producer = Producer { id: ProducerId(self.below(2) as i64), epoch: ProducerEpoch(0) };
+                commit(who, -1, &offsets).of(group).commit(|commit| commit.transaction = Some(producer))
+            }
+            35 => fetch_all(who).of(group),
+            36 => delete(&[group, "h"]),
+            37 => delete_offsets("t", &[0, 1]).of(group),
+            38 => describe(group),
+            _ => Ask {
+                who: "op",
+                command: Command::TopicsDeleted {
+                    topics: vec![(Arc::from("t"), uuid::Uuid::from_u128(1_000))],
+                },
+            },
+        }
+    }
+
+    fn step(&mut self) {
+        self.now_ms += self.pick(&[0, 1, 10, 500, 3_000, 9_000]);
+        let deed = match self.below(60) {
+            0..=2 => Deed::FailNext(self.pick(&[ErrorCode::NotEnoughReplicas, ErrorCode::KafkaStorageError])),
+            3 => Deed::Reload,
+            4 => {
+                self.now_ms += 700_000;
+                Deed::Wait
+            }
+            5..=6 => {
+                let (producer, committed) = (ProducerId(self.below(2) as i64), self.below(2) == 0);
+                self.stage.end_transaction(producer, committed);
+                Deed::Wait
+            }
+            _ => Deed::Ask(self.ask()),
+        };
+        if let Deed::Reload = deed {
+            // Generations that were never written are made again.
+            self.generations.clear();
+            self.stage.unlogged.clear();
+        }
+        self.stage.perform(self.now_ms, deed);
+        self.generations_grow();
+    }
+
+    fn generations_grow(&mut self) {
+        let live = &self.stage.groups.groups;
+        self.generations.retain(|id, _| live.contains_key(id));
+        for (id, group) in live {
+            let before = self.generations.insert(id.clone(), group.generation);
+            // A group that was deleted and made anew within one step begins at 0 again.
+            assert!(before.is_none_or(|before| before <= group.generation) || group.generation <= 1, "{id}");
+        }
+    }
+
+    fn log_and_shard_agree(&self) {
+        let replayed = self.stage.replayed();
+        assert_eq!(replayed.offsets, self.stage.groups.offsets);
+        let (logged, live) = (&replayed.groups, &self.stage.groups.groups);
+        assert!(logged.keys().eq(live.keys()), "{:?} {:?}", logged.keys(), live.keys());
+        for (id, group) in live.iter().filter(|(id, _)| !self.stage.unlogged.contains(*id)) {
+            let settled = matches!(group.state(), State::Empty | State::Stable);
+            let (logged, live) = (summary(&logged[id]), summary(group));
+            assert!(!settled || logged == live, "{id}\nlog:   {logged}\nshard: {live}");
+        }
+    }
+}
+
+/// What the log is to have of a group.
+fn summary(group: &Group<usize>) -> String {
+    let members = group.members().iter().map(|(id, member)| {
+        let (session, rebalance) = (member.terms.session_timeout_ms, member.terms.rebalance_timeout_ms);
+        let metadata = member.metadata(group.protocol.as_deref().unwrap_or_default());
+        format!("{id} {:?} {session} {rebalance} {metadata:?} {:?}", member.instance_id, member.assignment)
+    });
+    let members: Vec<String> = members.collect();
+    let (generation, protocol, leader) = (group.generation, &group.protocol, &group.leader);
+    // A record has no type for a group that nobody has joined, and one that nobody is in keeps its own.
+    format!("{} {generation} {protocol:?} {leader:?} {members:?}", group.state())
+}
+
+#[test]
+fn whatever_happens_the_log_and_the_shard_agree() {
+    for seed in 0..SEEDS {
+        let settings = Settings {
+            initial_rebalance_delay_ms: if seed % 3 == 0 { 3_000 } else { 0 },
+            max_size: if seed % 5 == 0 { 3 } else { 1_000 },
+            offsets_retention_ms: 1_000_000,
+            ..Settings::default()
+        };
+        let stage = Stage::new(settings);
+        let mut walk = Walk { stage, chance: stage::chance(seed), now_ms: 0, generations: BTreeMap::new() };
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for step in 0..STEPS {
+                walk.step();
+                if step % 10 == 0 {
+                    walk.log_and_shard_agree();
+                }
+            }
+            walk.stage.close("a walk");
+        }));
+        if let Err(failure) = outcome {
+            eprintln!("seed {seed}");
+            std::panic::resume_unwind(failure);
+        }
+    }
+}
