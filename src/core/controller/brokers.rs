@@ -1,10 +1,10 @@
 //! Brokers come, stay and go: registration, heartbeats, fencing (KIP-631), and the first records of a cluster.
 
 use ottla_model::feature::METADATA_VERSION;
-use ottla_model::image::{Endpoint, FeatureRange};
+use ottla_model::image::{Endpoint, FeatureRange, Image, Partition};
 use ottla_model::record::{
     BrokerRegistrationChangeRecord, FeatureLevelRecord, FencingChange, LeaderChange, MetadataRecord,
-    PartitionChangeRecord, RegisterBrokerRecord,
+    PartitionChangeRecord, RegisterBrokerRecord, ResourceType,
 };
 use ottla_model::{BrokerEpoch, DirectoryId, NodeId};
 use ottla_protocol::ErrorCode;
@@ -115,15 +115,54 @@ fn take_the_lead(view: &View<'_>, id: NodeId) -> Vec<MetadataRecord> {
     for topic in view.image.topics() {
         for (index, partition) in &topic.partitions {
             let vacant = partition.leader.is_none_or(|leader| leader == id);
-            if vacant && partition.isr.contains(&id) {
-                records.push(MetadataRecord::PartitionChange(PartitionChangeRecord {
-                    partition_id: *index,
-                    topic_id: topic.id,
-                    leader: LeaderChange::To(id),
-                    ..PartitionChangeRecord::default()
-                }));
+            if !vacant {
+                continue;
+            }
+            let change = PartitionChangeRecord {
+                partition_id: *index,
+                topic_id: topic.id,
+                leader: LeaderChange::To(id),
+                ..PartitionChangeRecord::default()
+            };
+            if partition.isr.contains(&id) {
+                records.push(MetadataRecord::PartitionChange(change));
+            } else if partition.isr.is_empty() && is_eligible(partition, id) {
+                let min_isr = min_insync_replicas(view.image, &topic.name).min(partition.replicas.len());
+                records
+                    .push(MetadataRecord::PartitionChange(from_the_eligible(change, partition, id, min_isr)));
             }
         }
     }
     records
 }
+
+// A replica that left the in-sync set while that was at its minimum has everything that was acknowledged (KIP-966).
+// Where nobody is eligible, the one leader that is remembered is as good as any.
+fn is_eligible(partition: &Partition, id: NodeId) -> bool {
+    partition.elr.contains(&id) || (partition.elr.is_empty() && partition.last_known_elr == [id])
+}
+
+fn from_the_eligible(
+    change: PartitionChangeRecord,
+    partition: &Partition,
+    id: NodeId,
+    min_isr: usize,
+) -> PartitionChangeRecord {
+    let others: Vec<_> = partition.elr.iter().copied().filter(|other| *other != id).collect();
+    let (elr, last_known) =
+        if min_isr <= 1 { (Vec::new(), Vec::new()) } else { (others, partition.last_known_elr.clone()) };
+    PartitionChangeRecord {
+        isr: Some(vec![id]),
+        eligible_leader_replicas: Some(elr),
+        last_known_elr: Some(last_known),
+        ..change
+    }
+}
+
+// The topic's own, or the cluster's, which is always on record where there are eligible leaders.
+fn min_insync_replicas(image: &Image, topic: &str) -> usize {
+    let of = |kind, name: &str| image.configs(kind, name)?.get(MIN_INSYNC_REPLICAS)?.parse().ok();
+    of(ResourceType::Topic, topic).or_else(|| of(ResourceType::Broker, "")).unwrap_or(1)
+}
+
+const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ottla_model::image::{Endpoint, Image};
+use ottla_model::record::{LeaderChange, PartitionChangeRecord};
 use ottla_model::{BrokerEpoch, NodeId};
 use ottla_protocol::{ErrorCode, LeaderEpoch};
 use uuid::Uuid;
@@ -216,6 +217,42 @@ fn a_broker_that_is_back_leads_under_a_new_epoch() {
     assert_eq!(epoch(&cluster), LeaderEpoch(0), "nothing is led before the broker is unfenced");
     cluster.beat(1, broker_epoch);
     assert_eq!(epoch(&cluster), LeaderEpoch(1));
+}
+
+// A Kafka node that shut down cleanly leaves its partitions like this.
+#[test]
+fn an_eligible_replica_leads_where_nobody_is_in_sync() {
+    let rows: [(&str, &[i32], &[i32], Option<i32>, &[i32]); 4] = [
+        ("the only one that is eligible", &[1], &[1], Some(1), &[]),
+        ("one of two, and the other stays eligible", &[1, 2], &[], Some(1), &[2]),
+        ("nobody is eligible, and it was the last leader", &[], &[1], Some(1), &[]),
+        ("another one is eligible", &[2], &[1], None, &[2]),
+    ];
+    for (story, elr, last_known, leader, elr_then) in rows {
+        let mut cluster = Cluster::new(2);
+        let ids = |ids: &[i32]| ids.iter().map(|id| NodeId(*id)).collect::<Vec<_>>();
+        let mut new = topic("a", 1, 2);
+        let min_isr = if elr.len() > 1 { "2" } else { "1" };
+        new.configs = vec![("min.insync.replicas".into(), Some(min_isr.into()))];
+        let topic_id = cluster.create(new).expect("created").id;
+        let left = PartitionChangeRecord {
+            partition_id: 0,
+            topic_id,
+            isr: Some(Vec::new()),
+            leader: LeaderChange::Nobody,
+            eligible_leader_replicas: Some(ids(elr)),
+            last_known_elr: Some(ids(last_known)),
+            ..PartitionChangeRecord::default()
+        };
+        cluster.image.apply_in_place(cluster.image.offset + 1, LeaderEpoch(1), &left.into()).expect(story);
+        cluster.sessions.clear();
+        let epoch = cluster.register(1, 9).expect("back");
+        cluster.beat(1, epoch);
+        let partition = cluster.image.partition("a", 0).expect("there");
+        assert_eq!(partition.leader, leader.map(NodeId), "{story}");
+        assert_eq!(partition.isr, leader.map_or(Vec::new(), |id| ids(&[id])), "{story}");
+        assert_eq!(partition.elr, ids(elr_then), "{story}");
+    }
 }
 
 #[test]
