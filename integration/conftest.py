@@ -6,17 +6,59 @@ import signal
 
 import pytest
 
+from harness.adapter import CLIENTS
 from harness.broker import Broker
 from harness.clients import create_topic
-from harness.tools import Tools
+from harness.scorecard import Scorecard, replaced
+from harness.tools import HERE, Tools
 
 # A terminated run takes its brokers and directories with it, like an interrupted one.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 NUMBERS = itertools.count(1)
+README = HERE.parent / "README.md"
 
 
 def pytest_addoption(parser):
     parser.addoption("--broker", choices=["ottla", "kafka"], default="ottla", help="what the tests run against")
+    parser.addoption("--client", action="append", choices=list(CLIENTS), help="of the client matrix only these")
+    parser.addoption("--scorecard", action="store_true", help="write the matrix's scorecard into README.md")
+
+
+def pytest_configure(config):
+    config.scorecard = Scorecard()
+    config.pluginmanager.register(Reports(config.scorecard))
+
+
+class Reports:
+    """With several workers, where all their reports come together."""
+
+    def __init__(self, scorecard):
+        self.scorecard = scorecard
+
+    def pytest_runtest_logreport(self, report):
+        self.scorecard.note(report)
+
+
+def pytest_sessionfinish(session):
+    """README is held to what a complete run against Ottla found."""
+    config = session.config
+    if hasattr(config, "workerinput") or config.getoption("--broker") != "ottla" or not config.scorecard.is_complete():
+        return
+    page = README.read_text()
+    made = replaced(page, config.scorecard.table())
+    if config.getoption("--scorecard"):
+        README.write_text(made)
+    elif made != page:
+        config.scorecard_is_old = True
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if config.scorecard.cells:
+        terminalreporter.section(f"client matrix, {config.getoption('--broker')}")
+        terminalreporter.write_line(config.scorecard.table())
+    if getattr(config, "scorecard_is_old", False):
+        terminalreporter.write_line("README.md's scorecard says something else: integration/run --scorecard writes it", red=True)
 
 
 def pytest_report_header(config):

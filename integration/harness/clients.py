@@ -1,6 +1,7 @@
 """librdkafka in its two editions: confluent-kafka (current) and Debian's kcat (2.0.2). Consumers assign, no groups."""
 
 import subprocess
+import time
 from dataclasses import dataclass, field
 
 from confluent_kafka import (OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer,
@@ -8,6 +9,10 @@ from confluent_kafka import (OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcept
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from .wait import wait_for
+
+
+# For records with times of the tests' own: older than a week, retention may take them at any moment.
+HOUR_AGO_MS = (int(time.time()) - 3600) * 1000
 
 
 @dataclass

@@ -12,12 +12,21 @@ HERE = Path(__file__).resolve().parent.parent
 INSTALLED = HERE / ".installed"
 JARS = f"{INSTALLED}/classes:{INSTALLED}/jars/*"
 QUICK_START = ["-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:+UseSerialGC"]
+LOGGING = f"-Dlog4j2.configurationFile={HERE}/java/tools-log4j2.properties"
 # The process ends with us, however we end.
 DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL", "--"]
 
 MAIN_CLASSES = {
     "kafka-broker-api-versions": "org.apache.kafka.tools.BrokerApiVersionsCommand",
     "kafka-configs": "kafka.admin.ConfigCommand",
+    "kafka-consumer-groups": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+    "kafka-consumer-perf-test": "org.apache.kafka.tools.ConsumerPerformance",
+    "kafka-delete-records": "org.apache.kafka.tools.DeleteRecordsCommand",
+    "kafka-log-dirs": "org.apache.kafka.tools.LogDirsCommand",
+    "kafka-producer-perf-test": "org.apache.kafka.tools.ProducerPerformance",
+    "kafka-verifiable-consumer": "org.apache.kafka.tools.VerifiableConsumer",
+    "ui-calls": "UiCalls",
+    "kafka-verifiable-producer": "org.apache.kafka.tools.VerifiableProducer",
     "kafka-console-consumer": "org.apache.kafka.tools.consumer.ConsoleConsumer",
     "kafka-console-producer": "org.apache.kafka.tools.ConsoleProducer",
     "kafka-dump-log": "org.apache.kafka.tools.DumpLogSegments",
@@ -62,6 +71,14 @@ class Tools:
             raise AssertionError(f"{name} {' '.join(words[1:])}: exit {result.code}\n{result.all_text}")
         return result
 
+    def alone(self, name, *args, broker, within=60):
+        """In a JVM of its own: a tool that ends the JVM, or says its last words while that ends."""
+        words = [MAIN_CLASSES[name], *map(str, args), "--bootstrap-server", broker.bootstrap]
+        done = subprocess.run([*DIES_WITH_US, "java", *QUICK_START, LOGGING, "-cp", JARS, *words], capture_output=True,
+                              timeout=within, stdin=subprocess.DEVNULL)
+        assert done.returncode == 0, f"{name}: exit {done.returncode}\n{done.stdout.decode()}{done.stderr.decode()}"
+        return Result(done.returncode, done.stdout, done.stderr)
+
     def close(self):
         if self.process is not None:
             self.process.stdin.close()
@@ -77,9 +94,8 @@ class Tools:
     def _start(self):
         (INSTALLED / "logs").mkdir(exist_ok=True)
         self.log = open(INSTALLED / "logs" / "tools.log", "wb")
-        config = f"-Dlog4j2.configurationFile={HERE}/java/tools-log4j2.properties"
         self.process = subprocess.Popen(
-            [*DIES_WITH_US, "java", "-Xmx512m", *QUICK_START, config, "-cp", JARS, "ToolServer"],
+            [*DIES_WITH_US, "java", "-Xmx512m", *QUICK_START, LOGGING, "-cp", JARS, "ToolServer"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, bufsize=0,
         )
 
