@@ -15,15 +15,16 @@ use ottla_model::config::{BrokerConfig, Listener, TopicConfig};
 use ottla_model::feature::{self, MetadataVersion};
 use ottla_model::image::{Endpoint, FeatureRange, Image};
 use ottla_model::{BrokerEpoch, CLUSTER_METADATA_TOPIC, METADATA_TOPIC_ID, TopicPartition};
-use ottla_node::controller::{Controller as Machine, Settings};
-use ottla_node::quorum::{Quorum, QuorumError, Store, Voters};
+use ottla_node::controller::{Controller as Machine, Settings, Snapshots};
+use ottla_node::quorum::{Keep, Membership, Quorum, QuorumError, Store, Voters};
+use ottla_protocol::batch::control::{KRaftVersion, KRaftVoters, VoterEndpoint, VoterNode};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use crate::broker::{Broker, now_ms, sessions};
 use crate::net::listener::{self, Bound};
 use crate::net::memory::RequestMemory;
-use crate::run::controller::{self, Controller, Token};
+use crate::run::controller::{self, Controller, Token, Writer};
 use crate::run::flusher::Flushers;
 use crate::run::follower::Follower;
 use crate::run::groups::{self, GroupCoordinator};
@@ -83,7 +84,7 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
     let flushers = Flushers::default();
     let partitions = Arc::new(Partitions::default());
     let image = Arc::new(ArcSwap::from_pointee(Image::empty()));
-    let machine = quorum_of_one(disk, &config)?;
+    let machine = quorum_of_one(disk.clone(), &config, &storage)?;
 
     let (said, hears) = channel();
     let (fails, failure) = tokio::sync::oneshot::channel();
@@ -95,7 +96,8 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
         }
     };
     let (controller, controller_thread) =
-        controller::start(machine, false, said.clone(), ended).map_err(BootError::Thread)?;
+        controller::start(machine, false, said.clone(), Writer { disk, flushers: flushers.clone() }, ended)
+            .map_err(BootError::Thread)?;
     let groups = Arc::new(GroupCoordinator::new(&config));
     let follower = Follower {
         me: config.node_id,
@@ -160,7 +162,11 @@ fn bind_all(config: &BrokerConfig) -> Result<Vec<Bound>, BootError> {
     listeners.map(bind).collect()
 }
 
-fn quorum_of_one(disk: Arc<dyn Disk>, config: &BrokerConfig) -> Result<Machine<Token>, BootError> {
+fn quorum_of_one(
+    disk: Arc<dyn Disk>,
+    config: &BrokerConfig,
+    storage: &Storage,
+) -> Result<Machine<Token>, BootError> {
     let id = TopicPartition::new(CLUSTER_METADATA_TOPIC, 0);
     let mut topic = TopicConfig {
         segment_bytes: config.metadata_log_segment_bytes,
@@ -194,7 +200,7 @@ fn quorum_of_one(disk: Arc<dyn Disk>, config: &BrokerConfig) -> Result<Machine<T
             "the metadata log was damaged behind this offset and is cut there"
         );
     }
-    let voters = Voters::only(config.node_id);
+    let voters = Voters { founders: founders(config, storage), ..Voters::only(config.node_id) };
     let store = Store::open(disk, log, topic, voters.clone())?;
     let settings = Settings {
         defaults: Defaults {
@@ -202,9 +208,40 @@ fn quorum_of_one(disk: Arc<dyn Disk>, config: &BrokerConfig) -> Result<Machine<T
             replication_factor: i16::try_from(config.default_replication_factor).unwrap_or(i16::MAX),
         },
         broker_session_ms: i64::from(config.broker_session_timeout_ms),
+        snapshots: Snapshots {
+            bytes: config.metadata_log_max_record_bytes_between_snapshots,
+            interval_ms: config.metadata_log_max_snapshot_interval_ms,
+            keep: Keep { bytes: config.metadata_max_retention_bytes, ms: config.metadata_max_retention_ms },
+        },
         chance: Box::new(rand::random::<u64>),
     };
     Ok(Machine::new(Quorum::new(store, &voters)?, settings))
+}
+
+// What a new metadata log says of who votes (KIP-853), so that Kafka too finds it there. Where the configuration lists
+// the voters, that is what counts.
+fn founders(config: &BrokerConfig, storage: &Storage) -> Membership {
+    let directory = storage.directory_id(&config.metadata_log_dir);
+    let (true, Some(directory_id)) = (config.controller_quorum_voters.is_empty(), directory) else {
+        return Membership::default();
+    };
+    let controllers = config.listeners.iter().filter(|l| config.controller_listener_names.contains(&l.name));
+    let endpoint = |listener: &Listener| VoterEndpoint {
+        name: listener.name.clone(),
+        host: listener.host.clone().unwrap_or_else(|| "localhost".into()),
+        port: listener.port,
+    };
+    let me = VoterNode {
+        id: config.node_id.0,
+        directory_id,
+        endpoints: controllers.map(endpoint).collect(),
+        kraft_version_min: 0,
+        kraft_version_max: 1,
+    };
+    Membership {
+        version: Some(KRaftVersion { version: 0, kraft_version: 1 }),
+        voters: Some(KRaftVoters { version: 0, voters: vec![me] }),
+    }
 }
 
 // Bootstrap the cluster if it is new, introduce this broker, and go from RECOVERY to RUNNING.

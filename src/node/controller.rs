@@ -2,6 +2,9 @@
 //! they are agreed on and applied. A controller that does not lead only applies.
 //! It must never know who asked, or how the quorum's messages travel.
 
+#[cfg(test)]
+mod stories;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -13,7 +16,7 @@ use ottla_model::record::{MetadataRecord, RecordError};
 use ottla_protocol::batch::{BatchError, BatchHeader, DecompressLimit, records};
 use ottla_protocol::{LeaderEpoch, Offset};
 
-use crate::quorum::{Committed, Quorum, QuorumError, metadata_batch};
+use crate::quorum::{Committed, Keep, Quorum, QuorumError, Snapshot, SnapshotId, metadata_batch};
 
 /// Metadata batches are not compressed; if one is, it may not become larger than this.
 const BATCH_BYTES_MAX: DecompressLimit = DecompressLimit(256 << 20);
@@ -27,6 +30,8 @@ pub enum Input<T> {
     },
     /// [`crate::quorum::TICK_MS`] have passed.
     Tick,
+    /// The snapshot that was asked for is on the disk, or could not be written.
+    Snapshotted(Option<SnapshotId>),
 }
 
 /// What the controller wants done.
@@ -38,6 +43,8 @@ pub enum Output<T> {
     },
     /// The image has changed; everybody who follows it diffs it against the one before.
     Published(Arc<Image>),
+    /// Write this snapshot when there is time, then bring its id back as [`Input::Snapshotted`].
+    Snapshot(Snapshot),
 }
 
 /// The controller cannot go on, and its process must end: the log is broken, or says what it cannot say.
@@ -58,8 +65,19 @@ pub struct Settings {
     pub defaults: Defaults,
     /// `broker.session.timeout.ms`
     pub broker_session_ms: i64,
+    pub snapshots: Snapshots,
     /// Random numbers, the only ones in here.
     pub chance: Box<dyn FnMut() -> u64 + Send>,
+}
+
+/// When a snapshot is due, and what stays of the log then.
+#[derive(Clone, Copy, Debug)]
+pub struct Snapshots {
+    /// `metadata.log.max.record.bytes.between.snapshots`
+    pub bytes: i64,
+    /// `metadata.log.max.snapshot.interval.ms`; 0 is never.
+    pub interval_ms: i64,
+    pub keep: Keep,
 }
 
 struct Promise<T> {
@@ -80,18 +98,31 @@ pub struct Controller<T> {
     led: bool,
     promises: VecDeque<Promise<T>>,
     sessions: BTreeMap<NodeId, i64>,
+    unsnapshotted: Unsnapshotted,
+}
+
+/// What is not in any snapshot yet.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unsnapshotted {
+    bytes: i64,
+    /// When the first of it was applied.
+    since_ms: Option<i64>,
+    /// One is being written.
+    writing: bool,
 }
 
 impl<T> Controller<T> {
-    pub fn new(quorum: Quorum, settings: Settings) -> Controller<T> {
+    pub fn new(mut quorum: Quorum, settings: Settings) -> Controller<T> {
+        let image = quorum.take_image().unwrap_or_else(Image::empty);
         Controller {
             quorum,
             settings,
-            applied: Arc::new(Image::empty()),
-            decided: Image::empty(),
+            decided: image.clone(),
+            applied: Arc::new(image),
             led: false,
             promises: VecDeque::new(),
             sessions: BTreeMap::new(),
+            unsnapshotted: Unsnapshotted::default(),
         }
     }
 
@@ -116,6 +147,12 @@ impl<T> Controller<T> {
     ) -> Result<(), ControllerError> {
         match input {
             Input::Tick => self.quorum.tick(),
+            Input::Snapshotted(outcome) => {
+                self.unsnapshotted.writing = false;
+                if let Some(id) = outcome {
+                    self.quorum.snapshotted(id, &self.settings.snapshots.keep, now_ms)?;
+                }
+            }
             Input::Command { token, command } => self.command(now_ms, token, command, out),
         }
         self.settle(now_ms, out)
@@ -128,7 +165,9 @@ impl<T> Controller<T> {
             let mut image = (*self.applied).clone();
             for batch in &committed {
                 apply_batch(&mut image, batch)?;
+                self.unsnapshotted.bytes += batch.batch.len() as i64;
             }
+            self.unsnapshotted.since_ms.get_or_insert(now_ms);
             self.applied = Arc::new(image);
             // Half of a metadata transaction is nothing to show (KIP-868).
             if !self.applied.in_transaction() {
@@ -139,7 +178,19 @@ impl<T> Controller<T> {
         while let Some(promise) = self.promises.pop_front_if(|p| p.offset <= self.applied.offset) {
             out.push(Output::Reply { token: promise.token, reply: promise.reply });
         }
+        self.snapshot_if_due(now_ms, out);
         Ok(())
+    }
+
+    fn snapshot_if_due(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) {
+        let Snapshots { bytes, interval_ms, .. } = self.settings.snapshots;
+        let Unsnapshotted { bytes: waiting, since_ms, writing } = self.unsnapshotted;
+        let old = since_ms.is_some_and(|since_ms| interval_ms > 0 && now_ms - since_ms >= interval_ms);
+        // One that fails is tried again after as much as was due now.
+        if !writing && (waiting >= bytes || old) && waiting > 0 && !self.applied.in_transaction() {
+            self.unsnapshotted = Unsnapshotted { writing: true, ..Unsnapshotted::default() };
+            out.push(Output::Snapshot(self.quorum.snapshot(self.applied.clone())));
+        }
     }
 
     fn notice_leadership(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) {
@@ -223,6 +274,10 @@ fn apply_batch(image: &mut Image, committed: &Committed) -> Result<(), Controlle
     }
     for record in records(&committed.batch, BATCH_BYTES_MAX).map_err(wrong)? {
         let record = record.map_err(wrong)?;
+        // A snapshot of Kafka's may end within a batch.
+        if record.offset <= image.offset {
+            continue;
+        }
         apply_record(image, record.offset, committed.epoch, record.value.as_deref().unwrap_or_default())?;
     }
     Ok(())

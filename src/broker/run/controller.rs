@@ -2,14 +2,18 @@
 //! stalled data disk cannot lose an election, and hands everything it says to the follower thread, in order.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use ottla_core::controller::{Command, Reply};
-use ottla_node::controller::{Controller as Machine, ControllerError, Input};
-use ottla_node::quorum::TICK_MS;
+use ottla_log::Disk;
+use ottla_node::controller::{Controller as Machine, ControllerError, Input, Output};
+use ottla_node::quorum::{Snapshot, SnapshotId, TICK_MS};
 use tokio::sync::oneshot;
+use tracing::{error, info};
 
+use super::flusher::Flushers;
 use super::follower::Heard;
 use crate::broker::now_ms;
 
@@ -24,6 +28,7 @@ pub(crate) struct Controller {
 
 enum Message {
     Ask(Command, Token),
+    Snapshotted(Option<SnapshotId>),
     Stop,
 }
 
@@ -44,17 +49,46 @@ impl Controller {
     }
 }
 
+/// Writes snapshots while the controller goes on.
+pub(crate) struct Writer {
+    pub disk: Arc<dyn Disk>,
+    pub flushers: Flushers,
+}
+
+impl Writer {
+    fn write(&self, snapshot: Snapshot, back: Sender<Message>) {
+        let disk = self.disk.clone();
+        self.flushers.run(move || {
+            let written = snapshot.write(&*disk);
+            match &written {
+                Ok(id) => info!(end_offset = id.end, epoch = id.epoch.0, "wrote a snapshot of the metadata"),
+                Err(error) => error!(%error, "cannot write a snapshot of the metadata"),
+            }
+            // A controller that has ended needs it no more.
+            let _ = back.send(Message::Snapshotted(written.ok()));
+        });
+    }
+}
+
 /// Starts the thread. `said` takes what the controller puts out; `ends` is told when the thread ends, and why.
 pub(crate) fn start(
     mut machine: Machine<Token>,
     ticks: bool,
     said: Sender<Heard>,
+    writer: Writer,
     ends: impl FnOnce(Result<(), String>) + Send + 'static,
 ) -> std::io::Result<(Controller, std::thread::JoinHandle<()>)> {
     let (commands, inbox) = channel();
+    let back = commands.clone();
     let thread = std::thread::Builder::new().name("controller".into()).spawn(move || {
         // raft-rs panics where its log cannot be read: then, too, the process must hear that nobody decides any more.
-        let served = catch_unwind(AssertUnwindSafe(|| serve(&mut machine, &inbox, ticks, &said)));
+        let served = catch_unwind(AssertUnwindSafe(|| {
+            serve(&mut machine, &inbox, ticks, |output| match output {
+                Output::Snapshot(snapshot) => writer.write(snapshot, back.clone()),
+                // Nobody follows any more: the broker is stopping, and has said so to whoever asked.
+                output => drop(said.send(Heard::Said(output))),
+            })
+        }));
         ends(served.map_or_else(|_| Err("it panicked".into()), |ended| ended.map_err(|e| e.to_string())));
         // The follower may have ended already.
         let _ = said.send(Heard::Ended);
@@ -66,17 +100,14 @@ fn serve(
     machine: &mut Machine<Token>,
     inbox: &Receiver<Message>,
     ticks: bool,
-    said: &Sender<Heard>,
+    put_out: impl Fn(Output<Token>),
 ) -> Result<(), ControllerError> {
     let tick = Duration::from_millis(TICK_MS as u64);
     let mut next_tick = Instant::now() + tick;
     let mut out = Vec::new();
     machine.settle(now_ms(), &mut out)?;
     loop {
-        for output in out.drain(..) {
-            // Nobody follows any more: the broker is stopping, and has said so to whoever asked.
-            let _ = said.send(Heard::Said(output));
-        }
+        out.drain(..).for_each(&put_out);
         // A sole voter has nobody to send heartbeats to, and lets the machine sleep.
         let message = if ticks {
             inbox.recv_timeout(next_tick.saturating_duration_since(Instant::now()))
@@ -86,6 +117,9 @@ fn serve(
         match message {
             Ok(Message::Ask(command, token)) => {
                 machine.step(now_ms(), Input::Command { token, command }, &mut out)?;
+            }
+            Ok(Message::Snapshotted(outcome)) => {
+                machine.step(now_ms(), Input::Snapshotted(outcome), &mut out)?;
             }
             Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
             Err(RecvTimeoutError::Timeout) => {

@@ -69,6 +69,8 @@ impl Follower {
                     // Whoever asked may have stopped waiting.
                     let _ = token.send(reply);
                 }
+                // The controller's thread has it written.
+                Heard::Said(Output::Snapshot(_)) => {}
                 Heard::Failed(topic, index) => self.recover(topic, index),
                 Heard::Ended => return,
             }

@@ -94,6 +94,10 @@ impl Storage {
         })
     }
 
+    pub fn directory_id(&self, path: &Path) -> Option<DirectoryId> {
+        self.dirs.iter().find(|dir| dir.held.path() == path).map(|dir| dir.id)
+    }
+
     pub fn directory_ids(&self) -> Vec<DirectoryId> {
         self.dirs.iter().map(|dir| dir.id).collect()
     }

@@ -8,8 +8,13 @@ use ottla_protocol::batch::{BatchBuilder, BatchHeader, Compression, HEADER_BYTES
 use ottla_protocol::{LeaderEpoch, Offset};
 use uuid::Uuid;
 
-/// The batch that begins a term.
-pub(super) fn leader_change(leader: NodeId, voters: &[NodeId], now_ms: i64) -> Bytes {
+/// The batch that begins a term; the very first one may found the quorum.
+pub(super) fn leader_change(
+    leader: NodeId,
+    voters: &[NodeId],
+    founders: impl IntoIterator<Item = ControlRecord>,
+    now_ms: i64,
+) -> Bytes {
     // Version 0: voters by id alone, as long as their directories are not known to each other.
     let voters: Vec<Voter> =
         voters.iter().map(|node| Voter { id: node.0, directory_id: Uuid::nil() }).collect();
@@ -17,6 +22,9 @@ pub(super) fn leader_change(leader: NodeId, voters: &[NodeId], now_ms: i64) -> B
         LeaderChangeMessage { version: 0, leader_id: leader.0, granting_voters: voters.clone(), voters };
     let mut builder = BatchBuilder::new(Compression::None).control();
     builder.append_control(now_ms, &ControlRecord::LeaderChange(message));
+    for record in founders {
+        builder.append_control(now_ms, &record);
+    }
     builder.build(0, LeaderEpoch(0))
 }
 

@@ -4,14 +4,19 @@
 //! It must never know what the records mean.
 
 mod entries;
+mod snapshot;
 mod store;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ottla_model::NodeId;
+use ottla_model::image::Image;
 use ottla_protocol::{LeaderEpoch, Offset};
 use raft::{Config, RawNode, StateRole};
 
 pub use entries::metadata_batch;
+pub use snapshot::{Membership, Snapshot, SnapshotId};
 pub use store::{QuorumError, Store, Vote};
 
 /// An election takes this many ticks at least; the owner ticks every [`TICK_MS`].
@@ -27,13 +32,24 @@ const UNCOMMITTED_BYTES_MAX: u64 = 64 << 20;
 pub struct Voters {
     pub me: NodeId,
     pub all: Vec<NodeId>,
+    /// What a new log says of its quorum. Nothing where `controller.quorum.voters` says it to everybody.
+    pub founders: Membership,
 }
 
 impl Voters {
     /// A quorum of one.
     pub fn only(me: NodeId) -> Voters {
-        Voters { me, all: vec![me] }
+        Voters { me, all: vec![me], founders: Membership::default() }
     }
+}
+
+/// How much of the log stays once a snapshot holds it.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    /// `metadata.max.retention.bytes`; negative is all.
+    pub bytes: i64,
+    /// `metadata.max.retention.ms`; negative is all.
+    pub ms: i64,
 }
 
 /// A batch that the quorum has agreed on.
@@ -67,6 +83,7 @@ impl Quorum {
             check_quorum: true,
             max_uncommitted_size: UNCOMMITTED_BYTES_MAX,
             max_size_per_msg: 1 << 20,
+            applied: store.base_index(),
             ..Config::default()
         };
         let logger = slog::Logger::root(slog::Discard, slog::o!());
@@ -93,6 +110,28 @@ impl Quorum {
 
     pub fn store(&self) -> &Store {
         self.raw.store()
+    }
+
+    /// The image that this quorum's log begins with, if that is not empty; to be taken once.
+    pub fn take_image(&mut self) -> Option<Image> {
+        self.raw.mut_store().take_image()
+    }
+
+    /// What the log says of who votes.
+    pub fn membership(&self) -> &Membership {
+        self.raw.store().membership()
+    }
+
+    /// A snapshot of an image that this quorum has agreed on.
+    pub fn snapshot(&self, image: Arc<Image>) -> Snapshot {
+        let store = self.raw.store();
+        let timestamp_ms = store.last_timestamp_ms();
+        Snapshot::new(image, store.membership().clone(), store.log().dir().to_owned(), timestamp_ms)
+    }
+
+    /// A snapshot is on the disk: what it holds may leave the log, as far as `metadata.max.retention.*` ask for it.
+    pub fn snapshotted(&mut self, id: SnapshotId, keep: &Keep, now_ms: i64) -> Result<(), QuorumError> {
+        self.raw.mut_store().clean(id, keep, now_ms)
     }
 
     /// To be called every [`TICK_MS`].

@@ -9,12 +9,14 @@ use ottla_log::check::{Origin, Rules, check};
 use ottla_log::log::{AppendError, Isolation, Log, LogError, ReadError};
 use ottla_log::{CheckedBatch, Disk};
 use ottla_model::config::TopicConfig;
+use ottla_model::image::Image;
 use ottla_protocol::batch::BatchHeader;
 use ottla_protocol::{LeaderEpoch, Offset};
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
-use super::{Committed, Voters, entries, raft_id};
+use super::snapshot::{self, Loaded};
+use super::{Committed, Keep, Membership, SnapshotId, Voters, entries, raft_id};
 
 /// The quorum cannot go on: its disk failed, or holds what it cannot hold.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +27,8 @@ pub enum QuorumError {
     Refused(String),
     #[error("{path}: {source}")]
     Vote { path: PathBuf, source: std::io::Error },
+    #[error("metadata log: {0}")]
+    Snapshot(std::io::Error),
     #[error("raft: {0}")]
     Raft(#[from] raft::Error),
 }
@@ -44,15 +48,28 @@ struct Place {
     last_offset: Offset,
 }
 
-/// The metadata log as Raft sees it. The entry of index `i` is `places[i - 1]`.
+/// What comes before the first entry that Raft can ask for: nothing, or what a snapshot holds. With one voter the
+/// indices of Raft need not outlive the process.
+#[derive(Clone, Copy, Debug, Default)]
+struct Base {
+    index: u64,
+    term: u64,
+}
+
+/// The metadata log as Raft sees it. The entry of index `base.index + 1 + i` is `places[i]`.
 pub struct Store {
     disk: Arc<dyn Disk>,
     log: Log,
     config: Arc<TopicConfig>,
     vote_path: PathBuf,
     voters: Voters,
+    base: Base,
     places: Vec<Place>,
     hard_state: HardState,
+    membership: Membership,
+    /// What the snapshot says that this store began with.
+    began_with: Option<Image>,
+    last_timestamp_ms: i64,
     now_ms: i64,
 }
 
@@ -65,16 +82,109 @@ impl Store {
         voters: Voters,
     ) -> Result<Store, QuorumError> {
         let vote_path = log.dir().join("quorum-state");
-        let places = find_batches(&log)?;
+        let snapshot = snapshot::newest(&*disk, log.dir()).map_err(QuorumError::Snapshot)?;
         let vote = read_vote(&*disk, &vote_path)?;
-        let mut hard_state = HardState { term: vote.term, vote: vote.voted_for, ..HardState::default() };
+        let hard_state = HardState { term: vote.term, vote: vote.voted_for, ..HardState::default() };
+        let (base, places, membership, began_with) = Default::default();
+        let (last_timestamp_ms, now_ms) = (-1, 0);
+        let mut store = Store {
+            disk,
+            log,
+            config,
+            vote_path,
+            voters,
+            base,
+            places,
+            hard_state,
+            membership,
+            began_with,
+            last_timestamp_ms,
+            now_ms,
+        };
+        store.begin(snapshot)?;
         // The vote file may be missing while the log is there; a term that is in the log has begun.
-        let logged = places.last().map_or(0, |p| p.term);
-        if hard_state.term < logged {
-            hard_state.term = logged;
-            hard_state.vote = 0;
+        let logged = store.places.last().map_or(store.base.term, |p| p.term);
+        if store.hard_state.term < logged {
+            store.hard_state.term = logged;
+            store.hard_state.vote = 0;
         }
-        Ok(Store { disk, log, config, vote_path, voters, places, hard_state, now_ms: 0 })
+        store.hard_state.commit = store.base.index;
+        Ok(store)
+    }
+
+    // Begins where the snapshot ends. A log that does not reach so far has lost what the snapshot holds, and begins anew.
+    fn begin(&mut self, snapshot: Option<Loaded>) -> Result<(), QuorumError> {
+        let mut from = self.log.log_start_offset();
+        if let Some(Loaded { id, image, membership }) = snapshot {
+            self.membership = membership;
+            if id.end > 0 {
+                if self.log.log_end_offset() < id.end {
+                    self.log.truncate_fully(id.end, self.now_ms)?;
+                }
+                self.base = Base { index: 1, term: id.epoch.0.max(0) as u64 };
+                self.began_with = Some(image);
+                from = id.end;
+            }
+        }
+        if from > 0 && self.began_with.is_none() {
+            return Err(QuorumError::Refused(format!(
+                "it begins at offset {from}, and there is no snapshot"
+            )));
+        }
+        while from < self.log.log_end_offset() {
+            let batch = read_batch(&self.log, from)?;
+            from = self.place(&batch)?;
+        }
+        Ok(())
+    }
+
+    // Notes a batch that is in the log, and returns where the next one begins.
+    fn place(&mut self, batch: &Bytes) -> Result<Offset, QuorumError> {
+        let header = BatchHeader::parse(batch).map_err(|e| QuorumError::Refused(e.to_string()))?;
+        let term = header.partition_leader_epoch.max(0) as u64;
+        let (base_offset, last_offset) = (header.base_offset, header.last_offset());
+        self.places.push(Place { term, base_offset, last_offset });
+        self.last_timestamp_ms = self.last_timestamp_ms.max(header.max_timestamp);
+        if header.is_control() {
+            snapshot::control_records(batch).iter().for_each(|record| self.membership.notice(record));
+        }
+        Ok(header.next_offset())
+    }
+
+    /// The image that the newest snapshot holds; to be taken once.
+    pub fn take_image(&mut self) -> Option<Image> {
+        self.began_with.take()
+    }
+
+    pub(super) fn base_index(&self) -> u64 {
+        self.base.index
+    }
+
+    pub(super) fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    pub(super) fn last_timestamp_ms(&self) -> i64 {
+        self.last_timestamp_ms
+    }
+
+    // The snapshot that was written makes older ones useless, and what it holds of the log as far as there is too much.
+    pub(super) fn clean(&mut self, id: SnapshotId, keep: &Keep, now_ms: i64) -> Result<(), QuorumError> {
+        let dir = self.log.dir().to_owned();
+        let older = snapshot::older(&*self.disk, &dir, id).map_err(QuorumError::Snapshot)?;
+        let too_large = keep.bytes >= 0 && self.log.size() > keep.bytes as u64;
+        let too_old = keep.ms >= 0 && now_ms.saturating_sub(self.last_timestamp_ms) > keep.ms;
+        if too_large || too_old {
+            // Agreed on, so below the high watermark; and if it is not, it stays for the next time.
+            if self.log.advance_log_start(id.end).is_ok() {
+                for retired in self.log.delete_old_segments(now_ms)? {
+                    retired
+                        .run()
+                        .map_err(|source| LogError::Io { doing: "removing old segments", source })?;
+                }
+            }
+        }
+        older.iter().try_for_each(|path| self.disk.remove_file(path)).map_err(QuorumError::Snapshot)
     }
 
     pub fn next_offset(&self) -> Offset {
@@ -90,11 +200,10 @@ impl Store {
     }
 
     pub(super) fn append(&mut self, new: &[Entry]) -> Result<(), QuorumError> {
-        let first = new[0].index as usize;
-        if first <= self.places.len() {
-            let from = self.places[first - 1].base_offset;
-            self.log.truncate_to(from, self.now_ms)?;
-            self.places.truncate(first - 1);
+        let first = self.at(new[0].index);
+        if let Some(replaced) = self.places.get(first) {
+            self.log.truncate_to(replaced.base_offset, self.now_ms)?;
+            self.places.truncate(first);
         }
         for entry in new {
             self.append_one(entry)?;
@@ -110,23 +219,26 @@ impl Store {
     fn append_one(&mut self, entry: &Entry) -> Result<(), QuorumError> {
         let epoch = LeaderEpoch(entry.term as i32);
         let batch = if entry.data.is_empty() {
-            entries::leader_change(self.voters.me, &self.voters.all, self.now_ms)
+            let known = self.membership != Membership::default();
+            // The first term's batch says who votes, for whoever has no other way to know (KIP-853).
+            let first = (!known && self.log.log_end_offset() == 0).then_some(&self.voters.founders);
+            let founders = first.map(Membership::records).into_iter().flatten();
+            entries::leader_change(self.voters.me, &self.voters.all, founders, self.now_ms)
         } else {
             Bytes::copy_from_slice(&entry.data)
         };
         let base_offset = self.log.log_end_offset();
         let placed = entries::at(&batch, base_offset, epoch)
             .ok_or_else(|| QuorumError::Refused(format!("entry {} is no record batch", entry.index)))?;
-        let checked = self.checked(placed)?;
+        let checked = self.checked(placed.clone())?;
         let outcomes = self.log.append(&[checked], epoch, self.now_ms).map_err(|e| match e {
             AppendError::Io(e) => QuorumError::Log(e),
             full @ AppendError::DiskFull { .. } => QuorumError::Refused(full.to_string()),
         })?;
         for outcome in outcomes {
-            let appended = outcome.map_err(|r| QuorumError::Refused(r.code.name().to_owned()))?;
-            let place = Place { term: entry.term, base_offset, last_offset: appended.last_offset };
-            self.places.push(place);
+            outcome.map_err(|r| QuorumError::Refused(r.code.name().to_owned()))?;
         }
+        self.place(&placed)?;
         Ok(())
     }
 
@@ -162,17 +274,22 @@ impl Store {
     }
 
     pub(super) fn committed(&self, index: u64) -> Result<Committed, QuorumError> {
-        let place = self.places[index as usize - 1];
+        let place = self.places[self.at(index)];
         let batch = read_batch(&self.log, place.base_offset)?;
         let epoch = LeaderEpoch(place.term as i32);
         Ok(Committed { base_offset: place.base_offset, last_offset: place.last_offset, epoch, batch })
+    }
+
+    // Raft never asks for what its first index excludes.
+    fn at(&self, index: u64) -> usize {
+        (index - self.base.index) as usize - 1
     }
 
     fn entry(&self, index: u64) -> Result<Entry, QuorumError> {
         let committed = self.committed(index)?;
         let header = BatchHeader::parse(&committed.batch).map_err(|e| QuorumError::Refused(e.to_string()))?;
         let data = if header.is_control() { Bytes::new() } else { committed.batch };
-        let term = self.places[index as usize - 1].term;
+        let term = self.places[self.at(index)].term;
         Ok(Entry { index, term, data: data.to_vec().into(), ..Entry::default() })
     }
 }
@@ -207,8 +324,9 @@ impl Storage for Store {
 
     fn term(&self, index: u64) -> raft::Result<u64> {
         match index {
-            0 => Ok(0),
-            i => match self.places.get(i as usize - 1) {
+            i if i == self.base.index => Ok(self.base.term),
+            i if i < self.base.index => Err(raft::Error::Store(StorageError::Compacted)),
+            i => match self.places.get(self.at(i)) {
                 Some(place) => Ok(place.term),
                 None => Err(raft::Error::Store(StorageError::Unavailable)),
             },
@@ -216,30 +334,17 @@ impl Storage for Store {
     }
 
     fn first_index(&self) -> raft::Result<u64> {
-        Ok(1)
+        Ok(self.base.index + 1)
     }
 
     fn last_index(&self) -> raft::Result<u64> {
-        Ok(self.places.len() as u64)
+        Ok(self.base.index + self.places.len() as u64)
     }
 
     fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        // Nothing is ever cut off the front of this log yet, so no follower can need one.
+        // There is no follower yet that could need one.
         Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable))
     }
-}
-
-fn find_batches(log: &Log) -> Result<Vec<Place>, QuorumError> {
-    let mut places = Vec::new();
-    let mut offset = log.log_start_offset();
-    while offset < log.log_end_offset() {
-        let batch = read_batch(log, offset)?;
-        let header = BatchHeader::parse(&batch).map_err(|e| QuorumError::Refused(e.to_string()))?;
-        let term = header.partition_leader_epoch.max(0) as u64;
-        places.push(Place { term, base_offset: header.base_offset, last_offset: header.last_offset() });
-        offset = header.next_offset();
-    }
-    Ok(places)
 }
 
 fn read_batch(log: &Log, offset: Offset) -> Result<Bytes, QuorumError> {

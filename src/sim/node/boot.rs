@@ -12,8 +12,8 @@ use ottla_model::config::{BrokerConfig, TopicConfig};
 use ottla_model::feature::{self, MetadataVersion};
 use ottla_model::image::{FeatureRange, Image};
 use ottla_model::{BrokerEpoch, CLUSTER_METADATA_TOPIC, METADATA_TOPIC_ID, NodeId, TopicPartition, fresh_id};
-use ottla_node::controller::{Controller, Output as ControllerOutput, Settings};
-use ottla_node::quorum::{Quorum, Store, Voters};
+use ottla_node::controller::{Controller, Output as ControllerOutput, Settings, Snapshots};
+use ottla_node::quorum::{Keep, Quorum, Store, Voters};
 
 use super::storage::{DATA, Storage};
 use super::{Node, Said, Who};
@@ -145,6 +145,9 @@ impl Node {
     }
 }
 
+/// Small, so that every run has some.
+const SNAPSHOT_BYTES: i64 = 2_000;
+
 fn quorum_of_one(
     disk: Arc<dyn Disk>,
     config: &BrokerConfig,
@@ -182,6 +185,11 @@ fn quorum_of_one(
     let settings = Settings {
         defaults: Defaults { num_partitions: 1, replication_factor: 1 },
         broker_session_ms: i64::from(config.broker_session_timeout_ms),
+        snapshots: Snapshots {
+            bytes: SNAPSHOT_BYTES,
+            interval_ms: 0,
+            keep: Keep { bytes: 4 * SNAPSHOT_BYTES, ms: -1 },
+        },
         chance: Box::new(move || chance.number()),
     };
     Ok(Controller::new(Quorum::new(store, &voters).map_err(failed)?, settings))

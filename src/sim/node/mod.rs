@@ -173,6 +173,15 @@ impl Node {
             }
             Some(ControllerOutput::Reply { token: Who::ProducerIds, reply }) => self.stock(&reply, said),
             Some(ControllerOutput::Reply { token: Who::Shell, .. }) => {}
+            Some(ControllerOutput::Snapshot(snapshot)) => {
+                let written = snapshot.write(&*self.storage.disk).ok();
+                let mut out = Vec::new();
+                let outcome = self.controller.step(now_ms, ControllerInput::Snapshotted(written), &mut out);
+                if let Err(error) = outcome {
+                    return said.push(Said::Died(error.to_string()));
+                }
+                self.unheard.extend(out);
+            }
         }
         if !self.unheard.is_empty() {
             said.push(Said::Follow);

@@ -22,7 +22,7 @@ pub(crate) type Offsets = BTreeMap<TopicPartition, Offset>;
 
 /// The directory, locked for as long as this lives.
 pub(crate) struct Storage {
-    disk: Arc<dyn Disk>,
+    pub disk: Arc<dyn Disk>,
     held: LogDir,
     pub id: DirectoryId,
     clean: bool,

@@ -1,0 +1,304 @@
+//! Snapshots of the metadata log in Kafka's format (KIP-630): `<end offset>-<epoch>.checkpoint` beside the log, the
+//! whole image as record batches between a header and a footer. What a start reads instead of the log's beginning.
+//! It must never decide when one is due.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use ottla_log::Disk;
+use ottla_log::disk::OpenHow;
+use ottla_model::feature::MetadataVersion;
+use ottla_model::image::Image;
+use ottla_model::record::MetadataRecord;
+use ottla_protocol::batch::control::{
+    ControlRecord, KRaftVersion, KRaftVoters, SnapshotFooter, SnapshotHeader,
+};
+use ottla_protocol::batch::{
+    BatchBuilder, BatchHeader, Compression, DecompressLimit, batches, records, verify_crc,
+};
+use ottla_protocol::{LeaderEpoch, Offset};
+
+/// Records of one batch at most, and their bytes.
+const BATCH_RECORDS_MAX: usize = 1024;
+const BATCH_BYTES_MAX: usize = 256 << 10;
+const DECOMPRESSED_MAX: DecompressLimit = DecompressLimit(256 << 20);
+
+/// Names a snapshot: it holds everything below `end`, of which the last was written in `epoch`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SnapshotId {
+    pub end: Offset,
+    pub epoch: LeaderEpoch,
+}
+
+impl SnapshotId {
+    fn file_name(self) -> String {
+        format!("{:020}-{:010}.checkpoint", self.end, self.epoch.0)
+    }
+
+    fn parse(name: &str) -> Option<SnapshotId> {
+        let (end, epoch) = name.strip_suffix(".checkpoint")?.split_once('-')?;
+        Some(SnapshotId { end: end.parse().ok()?, epoch: LeaderEpoch(epoch.parse().ok()?) })
+    }
+}
+
+/// What the quorum knows of itself by records in its log (KIP-853). Without any it is the configured one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Membership {
+    pub version: Option<KRaftVersion>,
+    pub voters: Option<KRaftVoters>,
+}
+
+impl Membership {
+    pub(super) fn notice(&mut self, record: &ControlRecord) {
+        match record {
+            ControlRecord::KRaftVersion(version) => self.version = Some(*version),
+            ControlRecord::KRaftVoters(voters) => self.voters = Some(voters.clone()),
+            _ => {}
+        }
+    }
+
+    pub(super) fn records(&self) -> impl Iterator<Item = ControlRecord> {
+        let version = self.version.map(ControlRecord::KRaftVersion);
+        version.into_iter().chain(self.voters.clone().map(ControlRecord::KRaftVoters))
+    }
+}
+
+/// A snapshot that is due: everything it holds, and where it goes. Writing it may take a while, and needs nobody.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    image: Arc<Image>,
+    membership: Membership,
+    dir: PathBuf,
+    /// When the last record that it holds was written, ms.
+    timestamp_ms: i64,
+}
+
+impl Snapshot {
+    pub(super) fn new(
+        image: Arc<Image>,
+        membership: Membership,
+        dir: PathBuf,
+        timestamp_ms: i64,
+    ) -> Snapshot {
+        Snapshot { image, membership, dir, timestamp_ms }
+    }
+
+    pub fn id(&self) -> SnapshotId {
+        SnapshotId { end: self.image.offset + 1, epoch: self.image.epoch }
+    }
+
+    /// Writes the file so that it is there whole, or not at all.
+    pub fn write(&self, disk: &dyn Disk) -> io::Result<SnapshotId> {
+        let id = self.id();
+        let (path, part) = (self.dir.join(id.file_name()), self.dir.join(format!("{}.part", id.file_name())));
+        let file = disk.open(&part, OpenHow::CreateEmpty)?;
+        file.write_at(&self.encoded(), 0)?;
+        file.sync()?;
+        disk.rename(&part, &path)?;
+        disk.sync_dir(&self.dir)?;
+        Ok(id)
+    }
+
+    fn encoded(&self) -> Bytes {
+        let mut out = Encoder { bytes: BytesMut::new(), next: 0, epoch: self.image.epoch };
+        let header = SnapshotHeader { version: 0, last_contained_log_timestamp: self.timestamp_ms };
+        let first = std::iter::once(ControlRecord::SnapshotHeader(header)).chain(self.membership.records());
+        out.control(self.timestamp_ms, first);
+        let version = self.image.metadata_version().unwrap_or(MetadataVersion::LATEST_PRODUCTION);
+        let mut batch = BatchBuilder::new(Compression::None);
+        for record in self.image.records() {
+            // What is in an image came from a record.
+            let encoded =
+                record.encode_for(version).unwrap_or_else(|why| panic!("an unwritable record: {why}"));
+            batch.append(self.timestamp_ms, None, Some(&encoded), &[]);
+            if batch.record_count() >= BATCH_RECORDS_MAX || batch.size_in_bytes() >= BATCH_BYTES_MAX {
+                out.batch(&std::mem::replace(&mut batch, BatchBuilder::new(Compression::None)));
+            }
+        }
+        out.batch(&batch);
+        out.control(self.timestamp_ms, [ControlRecord::SnapshotFooter(SnapshotFooter { version: 0 })]);
+        out.bytes.freeze()
+    }
+}
+
+struct Encoder {
+    bytes: BytesMut,
+    next: Offset,
+    epoch: LeaderEpoch,
+}
+
+impl Encoder {
+    fn control(&mut self, timestamp_ms: i64, records: impl IntoIterator<Item = ControlRecord>) {
+        let mut batch = BatchBuilder::new(Compression::None).control();
+        for record in records {
+            batch.append_control(timestamp_ms, &record);
+        }
+        self.batch(&batch);
+    }
+
+    fn batch(&mut self, batch: &BatchBuilder) {
+        if !batch.is_empty() {
+            self.bytes.extend_from_slice(&batch.build(self.next, self.epoch));
+            self.next += batch.record_count() as Offset;
+        }
+    }
+}
+
+/// What a snapshot said.
+#[derive(Clone, Debug)]
+pub(super) struct Loaded {
+    pub id: SnapshotId,
+    pub image: Image,
+    pub membership: Membership,
+}
+
+/// The newest snapshot in a directory that can be read whole, besides the one at offset 0, which only names voters and
+/// is read too. Files that were never finished are removed.
+pub(super) fn newest(disk: &dyn Disk, dir: &Path) -> io::Result<Option<Loaded>> {
+    let mut ids = BTreeSet::new();
+    for entry in disk.list(dir)? {
+        if entry.name.ends_with(".checkpoint.part") {
+            disk.remove_file(&dir.join(&entry.name))?;
+        }
+        ids.extend(SnapshotId::parse(&entry.name));
+    }
+    let Some(id) = ids.last() else { return Ok(None) };
+    let bytes = disk.read_to_vec(&dir.join(id.file_name()))?;
+    let broken = |why: String| io::Error::other(format!("snapshot {}: {why}", id.file_name()));
+    decode(*id, &bytes.into()).map(Some).map_err(broken)
+}
+
+/// All but the newest.
+pub(super) fn older(disk: &dyn Disk, dir: &Path, newest: SnapshotId) -> io::Result<Vec<PathBuf>> {
+    let entries = disk.list(dir)?;
+    let older = entries.iter().filter(|e| SnapshotId::parse(&e.name).is_some_and(|id| id < newest));
+    Ok(older.map(|entry| dir.join(&entry.name)).collect())
+}
+
+fn decode(id: SnapshotId, bytes: &Bytes) -> Result<Loaded, String> {
+    let mut membership = Membership::default();
+    let mut found = Vec::new();
+    let mut ended = false;
+    for batch in batches(bytes) {
+        let (header, batch) = batch.map_err(|e| e.to_string())?;
+        if !verify_crc(&batch) {
+            return Err(format!("the batch of record {} has a wrong checksum", header.base_offset));
+        }
+        for record in records(&batch, DECOMPRESSED_MAX).map_err(|e| e.to_string())? {
+            let record = record.map_err(|e| e.to_string())?;
+            let value = record.value.unwrap_or_default();
+            if header.is_control() {
+                let key = record.key.unwrap_or_default();
+                let control = ControlRecord::decode(&key, &value).map_err(|e| e.to_string())?;
+                ended |= matches!(control, ControlRecord::SnapshotFooter(_));
+                membership.notice(&control);
+            } else {
+                found.push(MetadataRecord::decode(&value).map_err(|e| e.to_string())?);
+            }
+        }
+    }
+    if !ended {
+        return Err("it has no end".into());
+    }
+    let image = Image::from_records(id.end - 1, id.epoch, &found).map_err(|e| e.to_string())?;
+    Ok(Loaded { id, image, membership })
+}
+
+/// The control records of a batch of the log.
+pub(super) fn control_records(batch: &Bytes) -> Vec<ControlRecord> {
+    let is_control = BatchHeader::parse(batch).is_ok_and(|header| header.is_control());
+    let Ok(read) = records(batch, DECOMPRESSED_MAX) else { return Vec::new() };
+    let read = read.filter(|_| is_control).filter_map(|record| {
+        let record = record.ok()?;
+        ControlRecord::decode(&record.key.unwrap_or_default(), &record.value.unwrap_or_default()).ok()
+    });
+    read.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ottla_log::disk::{Fault, MemoryDisk, Operation};
+    use ottla_model::record::{FeatureLevelRecord, TopicRecord};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn image(topics: u128) -> Arc<Image> {
+        let level = FeatureLevelRecord { name: "metadata.version".into(), feature_level: 25 };
+        let mut image = Image::empty();
+        image.apply_in_place(0, LeaderEpoch(4), &level.into()).unwrap();
+        for n in 1..=topics {
+            let record = TopicRecord { name: format!("topic-{n}"), topic_id: Uuid::from_u128(n) };
+            image.apply_in_place(n as Offset, LeaderEpoch(4), &record.into()).unwrap();
+        }
+        Arc::new(image)
+    }
+
+    fn stage() -> (MemoryDisk, PathBuf) {
+        let (disk, dir) = (MemoryDisk::new(1), PathBuf::from("/meta"));
+        disk.create_dir_all(&dir).unwrap();
+        (disk, dir)
+    }
+
+    fn membership() -> Membership {
+        let version = Some(KRaftVersion { version: 0, kraft_version: 1 });
+        Membership { version, voters: Some(KRaftVoters { version: 0, voters: Vec::new() }) }
+    }
+
+    #[test]
+    fn a_snapshot_says_what_the_image_was() {
+        let (disk, dir) = stage();
+        // More than one batch holds.
+        let snapshot = Snapshot::new(image(3_000), membership(), dir.clone(), 77);
+        let id = snapshot.write(&disk).unwrap();
+        assert_eq!(id.file_name(), "00000000000000003001-0000000004.checkpoint");
+        let loaded = newest(&disk, &dir).unwrap().unwrap();
+        assert_eq!((loaded.id, loaded.membership), (id, membership()));
+        assert_eq!(loaded.image.records(), snapshot.image.records());
+        assert_eq!((loaded.image.offset, loaded.image.epoch), (3_000, LeaderEpoch(4)));
+    }
+
+    #[test]
+    fn the_newest_counts_and_the_others_can_go() {
+        let (disk, dir) = stage();
+        for topics in [1, 5, 3] {
+            Snapshot::new(image(topics), Membership::default(), dir.clone(), 0).write(&disk).unwrap();
+        }
+        let loaded = newest(&disk, &dir).unwrap().unwrap();
+        assert_eq!(loaded.id.end, 6);
+        assert_eq!(older(&disk, &dir, loaded.id).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn half_a_snapshot_is_none() {
+        let (disk, dir) = stage();
+        for operation in [Operation::Write, Operation::Sync, Operation::Rename] {
+            disk.fail_next(operation, Fault::Broken);
+            assert!(Snapshot::new(image(1), Membership::default(), dir.clone(), 0).write(&disk).is_err());
+            assert!(newest(&disk, &dir).unwrap().is_none(), "{operation:?}");
+        }
+        assert!(disk.list(&dir).unwrap().is_empty(), "what was left of them is gone");
+    }
+
+    #[test]
+    fn a_damaged_snapshot_is_an_error_that_names_it() {
+        let (disk, dir) = stage();
+        let snapshot = Snapshot::new(image(10), Membership::default(), dir.clone(), 0);
+        let whole = snapshot.encoded();
+        let path = dir.join(snapshot.id().file_name());
+        let flipped = |at: usize| {
+            let mut bytes = whole.to_vec();
+            bytes[at] ^= 1;
+            bytes
+        };
+        let rows = [whole[..whole.len() - 70].to_vec(), Vec::new(), flipped(whole.len() / 2), flipped(30)];
+        for bytes in rows {
+            disk.replace(&path, &bytes).unwrap();
+            let error = newest(&disk, &dir).unwrap_err().to_string();
+            assert!(error.contains("00000000000000000011-0000000004.checkpoint"), "{error}");
+        }
+    }
+}
