@@ -1,6 +1,8 @@
 //! The wire, seen from outside: what every Kafka client may rely on. All tests share one broker.
 //! See `protocol-tests/lib.rs` for how to point them at another.
 
+mod alter_configs;
+mod cluster_admin;
 mod compat_log;
 mod compat_topics;
 mod compat_versions;
@@ -16,5 +18,6 @@ mod limits;
 mod list_offsets;
 mod long_poll;
 mod ordering;
+mod partitions_admin;
 mod sessions;
 mod versions;

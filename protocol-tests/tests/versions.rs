@@ -3,10 +3,15 @@
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
 use kafka_protocol::messages::describe_topic_partitions_request::TopicRequest;
+use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::offset_commit_request::{
@@ -18,6 +23,9 @@ use kafka_protocol::messages::offset_delete_request::{
 use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
+use kafka_protocol::messages::offset_for_leader_epoch_request::{
+    OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Encodable, HeaderVersion, Message, Request};
 use ottla_client::connection::{decode_answer, request_frame};
@@ -26,8 +34,8 @@ use protocol_tests::requests::{self, text, topic_name};
 use protocol_tests::{Broker, Topic, batch, broker, name_of};
 
 /// Versions that the message crate does not know: `golden` asks ApiVersions 5 byte for byte, `groups` OffsetCommit 10
-/// and OffsetFetch 10.
-const ASKED_ELSEWHERE: [(i16, i16); 3] = [(18, 5), (8, 10), (9, 10)];
+/// and OffsetFetch 10, `cluster_admin` DescribeLogDirs 5.
+const ASKED_ELSEWHERE: [(i16, i16); 4] = [(18, 5), (8, 10), (9, 10), (35, 5)];
 
 const COORDINATOR_NOT_AVAILABLE: i16 = 15;
 const UNKNOWN_MEMBER_ID: i16 = 25;
@@ -225,6 +233,95 @@ matrix! {
             let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions).map(|at| at.error_code);
             answer.topics.iter().map(|topic| topic.error_code).chain(partitions).collect()
         };
+    CreatePartitionsRequest:
+        |about| {
+            let topic = CreatePartitionsTopic::default().with_name(topic_name(&about.topic.name)).with_count(2);
+            let request = CreatePartitionsRequest::default().with_topics(vec![topic.with_assignments(None)]);
+            request.with_timeout_ms(10_000)
+        },
+        codes |answer| answer.results.iter().map(|result| result.error_code).collect();
+    DeleteRecordsRequest:
+        |about| {
+            let topic = DeleteRecordsTopic::default().with_name(topic_name(&about.topic.name));
+            let topic = topic.with_partitions(vec![DeleteRecordsPartition::default().with_offset(-1)]);
+            DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000)
+        },
+        codes |answer| answer.topics.iter().flat_map(|topic| &topic.partitions).map(|at| at.error_code).collect();
+    OffsetForLeaderEpochRequest:
+        |about| {
+            let partition = OffsetForLeaderPartition::default().with_current_leader_epoch(-1);
+            let topic = OffsetForLeaderTopic::default().with_topic(topic_name(&about.topic.name));
+            let request = OffsetForLeaderEpochRequest::default().with_topics(vec![topic.with_partitions(vec![partition])]);
+            if about.version >= 3 { request.with_replica_id(BrokerId(-1)) } else { request }
+        },
+        codes |answer| answer.topics.iter().flat_map(|topic| &topic.partitions).map(|at| at.error_code).collect();
+    DescribeAclsRequest:
+        |_| {
+            let request = DescribeAclsRequest::default().with_resource_type_filter(1).with_pattern_type_filter(1);
+            let request = request.with_resource_name_filter(None).with_principal_filter(None).with_host_filter(None);
+            request.with_operation(1).with_permission_type(1)
+        },
+        // There is no authorizer.
+        codes |answer| vec![if answer.error_code == 54 { 0 } else { answer.error_code }];
+    AlterConfigsRequest:
+        |about| {
+            let resource = alter_configs_request::AlterConfigsResource::default().with_resource_type(2);
+            AlterConfigsRequest::default().with_resources(vec![resource.with_resource_name(text(&about.topic.name))])
+        },
+        codes |answer| answer.responses.iter().map(|response| response.error_code).collect();
+    IncrementalAlterConfigsRequest:
+        |about| {
+            let config = AlterableConfig::default().with_name(text("retention.ms")).with_value(Some(text("1")));
+            let resource = AlterConfigsResource::default().with_resource_type(2).with_configs(vec![config]);
+            IncrementalAlterConfigsRequest::default()
+                .with_resources(vec![resource.with_resource_name(text(&about.topic.name))])
+        },
+        codes |answer| answer.responses.iter().map(|response| response.error_code).collect();
+    DescribeLogDirsRequest:
+        |_| DescribeLogDirsRequest::default().with_topics(None),
+        codes |answer| answer.results.iter().map(|dir| dir.error_code).chain([answer.error_code]).collect();
+    ElectLeadersRequest:
+        |about| {
+            let topic = TopicPartitions::default().with_topic(topic_name(&about.topic.name)).with_partitions(vec![0]);
+            ElectLeadersRequest::default().with_topic_partitions(Some(vec![topic])).with_timeout_ms(10_000)
+        },
+        // It leads already.
+        codes |answer| {
+            let partitions = answer.replica_election_results.iter().flat_map(|topic| &topic.partition_result);
+            let codes = partitions.map(|at| if at.error_code == 84 { 0 } else { at.error_code });
+            codes.chain([answer.error_code]).collect()
+        };
+    ListPartitionReassignmentsRequest:
+        |_| ListPartitionReassignmentsRequest::default().with_topics(None),
+        codes |answer| vec![answer.error_code];
+    DescribeClientQuotasRequest:
+        |_| DescribeClientQuotasRequest::default(),
+        codes |answer| vec![answer.error_code];
+    DescribeUserScramCredentialsRequest:
+        |_| DescribeUserScramCredentialsRequest::default().with_users(None),
+        codes |answer| vec![answer.error_code];
+    DescribeQuorumRequest:
+        |_| {
+            let topic = TopicData::default().with_topic_name(topic_name("__cluster_metadata"));
+            let topic = topic.with_partitions(vec![PartitionData::default()]);
+            DescribeQuorumRequest::default().with_topics(vec![topic])
+        },
+        codes |answer| {
+            let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
+            partitions.map(|at| at.error_code).chain([answer.error_code]).collect()
+        };
+    DescribeProducersRequest:
+        |about| {
+            let topic = describe_producers_request::TopicRequest::default().with_partition_indexes(vec![0]);
+            DescribeProducersRequest::default().with_topics(vec![topic.with_name(topic_name(&about.topic.name))])
+        },
+        codes |answer| answer.topics.iter().flat_map(|topic| &topic.partitions).map(|at| at.error_code).collect();
+    ListTransactionsRequest:
+        |_| ListTransactionsRequest::default(),
+        codes |answer| vec![answer.error_code];
+    ListConfigResourcesRequest:
+        |_| ListConfigResourcesRequest::default(),
+        codes |answer| vec![answer.error_code];
 }
 
 async fn round_trip<Req: Request>(

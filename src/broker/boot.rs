@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use arc_swap::ArcSwap;
-use ottla_core::controller::{Command, Defaults, HeartbeatAnswer, Registration, Reply};
+use ottla_core::controller::{Command, HeartbeatAnswer, Registration, Reply};
 use ottla_log::Disk;
 use ottla_log::dirs::DirError;
 use ottla_log::disk::RealDisk;
@@ -15,7 +15,7 @@ use ottla_model::config::{BrokerConfig, Listener, TopicConfig};
 use ottla_model::feature::{self, MetadataVersion};
 use ottla_model::image::{Endpoint, FeatureRange, Image};
 use ottla_model::{BrokerEpoch, CLUSTER_METADATA_TOPIC, METADATA_TOPIC_ID, TopicPartition};
-use ottla_node::controller::{Controller as Machine, Settings, Snapshots};
+use ottla_node::controller::{self as decides, Controller as Machine, Snapshots};
 use ottla_node::quorum::{Keep, Membership, Quorum, QuorumError, Store, Voters};
 use ottla_protocol::batch::control::{KRaftVersion, KRaftVoters, VoterEndpoint, VoterNode};
 use tracing::{error, info, warn};
@@ -31,6 +31,7 @@ use crate::run::groups::{self, GroupCoordinator};
 use crate::run::housekeeping::keep_house;
 use crate::run::partition::Partition;
 use crate::run::partitions::Partitions;
+use crate::run::settings::Settings;
 use crate::run::storage::Storage;
 use crate::stop::Stopping;
 
@@ -76,6 +77,7 @@ pub type Failure = tokio::sync::oneshot::Receiver<BootError>;
 /// Starts a broker: ports first, then storage, then the quorum, then the partitions, then clients.
 pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Failure), BootError> {
     let config = Arc::new(config);
+    let settings = Arc::new(Settings::new((*config).clone()));
     let bound = bind_all(&config)?;
     let addresses = bound.iter().map(|b| b.address).collect();
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
@@ -101,7 +103,7 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
     let groups = Arc::new(GroupCoordinator::new(&config));
     let follower = Follower {
         me: config.node_id,
-        config: config.clone(),
+        settings: settings.clone(),
         storage: storage.clone(),
         partitions: partitions.clone(),
         flushers: flushers.clone(),
@@ -121,7 +123,8 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
         me: config.node_id,
         cluster_id: storage.cluster_id.clone(),
         sessions: sessions(&config),
-        config,
+        settings,
+        storage: storage.clone(),
         partitions,
         controller,
         groups,
@@ -202,12 +205,8 @@ fn quorum_of_one(
     }
     let voters = Voters { founders: founders(config, storage), ..Voters::only(config.node_id) };
     let store = Store::open(disk, log, topic, voters.clone())?;
-    let settings = Settings {
-        defaults: Defaults {
-            num_partitions: config.num_partitions,
-            replication_factor: i16::try_from(config.default_replication_factor).unwrap_or(i16::MAX),
-        },
-        broker_session_ms: i64::from(config.broker_session_timeout_ms),
+    let settings = decides::Settings {
+        config: config.clone(),
         snapshots: Snapshots {
             bytes: config.metadata_log_max_record_bytes_between_snapshots,
             interval_ms: config.metadata_log_max_snapshot_interval_ms,
@@ -335,7 +334,7 @@ impl Server {
 }
 
 fn close_all(broker: &Broker) -> (Vec<Log>, Vec<PathBuf>) {
-    let threads = broker.config.num_recovery_threads_per_data_dir.max(1) as usize;
+    let threads = broker.config().num_recovery_threads_per_data_dir.max(1) as usize;
     let all = broker.partitions.all();
     let share = all.len().div_ceil(threads).max(1);
     let results = std::thread::scope(|scope| {

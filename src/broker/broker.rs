@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use ottla_core::session::{Limits, Sessions};
 use ottla_model::NodeId;
 use ottla_model::config::BrokerConfig;
@@ -17,13 +17,16 @@ use crate::run::controller::Controller;
 use crate::run::groups::GroupCoordinator;
 use crate::run::partitions::Partitions;
 use crate::run::producer_ids::ProducerIds;
+use crate::run::settings::Settings;
+use crate::run::storage::Storage;
 use crate::stop::Stopping;
 
 /// A running broker.
 pub(crate) struct Broker {
     pub me: NodeId,
     pub cluster_id: String,
-    pub config: Arc<BrokerConfig>,
+    pub settings: Arc<Settings>,
+    pub storage: Arc<Storage>,
     pub partitions: Arc<Partitions>,
     pub sessions: Mutex<Sessions>,
     pub controller: Controller,
@@ -33,6 +36,13 @@ pub(crate) struct Broker {
     pub request_memory: RequestMemory,
     pub stopping: Stopping,
     pub image: Arc<ArcSwap<Image>>,
+}
+
+impl Broker {
+    /// The configuration at this moment; ask again rather than keep it.
+    pub fn config(&self) -> Guard<Arc<BrokerConfig>> {
+        self.settings.now()
+    }
 }
 
 /// Kafka's MIN_INCREMENTAL_FETCH_SESSION_EVICTION_MS.

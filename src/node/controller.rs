@@ -8,8 +8,9 @@ mod stories;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use ottla_core::controller::{Command, Decision, Defaults, Reply, View, decide};
+use ottla_core::controller::{Command, Decision, Reply, View, decide};
 use ottla_model::NodeId;
+use ottla_model::config::BrokerConfig;
 use ottla_model::feature::MetadataVersion;
 use ottla_model::image::{ApplyError, Image};
 use ottla_model::record::{MetadataRecord, RecordError};
@@ -62,9 +63,8 @@ pub enum ControllerError {
 
 /// What a controller is told of its cluster when it starts.
 pub struct Settings {
-    pub defaults: Defaults,
-    /// `broker.session.timeout.ms`
-    pub broker_session_ms: i64,
+    /// What this node was started with.
+    pub config: BrokerConfig,
     pub snapshots: Snapshots,
     /// Random numbers, the only ones in here.
     pub chance: Box<dyn FnMut() -> u64 + Send>,
@@ -228,14 +228,14 @@ impl<T> Controller<T> {
     }
 
     fn decide(&mut self, now_ms: i64, command: Command) -> Decision {
-        let expired = now_ms - self.settings.broker_session_ms;
+        let expired = now_ms - i64::from(self.settings.config.broker_session_timeout_ms);
         let alive = self.sessions.iter().filter(|(_, heard_ms)| **heard_ms >= expired);
         let sessions: BTreeSet<NodeId> = alive.map(|(id, _)| *id).collect();
         let mut view = View {
             image: &self.decided,
             next_offset: self.quorum.next_offset(),
             sessions: &sessions,
-            defaults: self.settings.defaults,
+            config: &self.settings.config,
             chance: &mut self.settings.chance,
         };
         decide(&mut view, command)

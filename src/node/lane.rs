@@ -24,10 +24,17 @@ pub enum Input<T> {
     /// The controller's word: this node leads, under that epoch.
     Lead(Leadership),
     Configure(Arc<TopicConfig>),
+    /// `producer.id.expiration.ms` has changed.
+    ExpireProducersAfter(i64),
     /// A flush that this lane asked for is done.
     Flushed {
         up_to: Offset,
         result: std::io::Result<()>,
+    },
+    /// Records below an offset are to go; none is all up to the high watermark.
+    DeleteRecords {
+        token: T,
+        before: Option<Offset>,
     },
     /// Time has passed: roll, retire, flush and expire what is due.
     Tick,
@@ -61,6 +68,11 @@ pub enum Output<T> {
     Reply {
         token: T,
         outcome: Result<Appended, Refused>,
+    },
+    /// Records are deleted: the log starts there now.
+    Deleted {
+        token: T,
+        outcome: Result<Offset, Refused>,
     },
     /// Run the ticket, then bring its result back as [`Input::Flushed`].
     Flush(FlushTicket),
@@ -166,6 +178,11 @@ impl<T> Lane<T> {
                 Input::Configure(config) => {
                     self.log.set_config(config.clone());
                     self.config = config;
+                }
+                Input::ExpireProducersAfter(ms) => self.log.set_producer_id_expiration_ms(ms),
+                Input::DeleteRecords { token, before } => {
+                    let outcome = self.delete_records(before);
+                    out.push(Output::Deleted { token, outcome });
                 }
                 Input::Flushed { up_to, result } => self.flushed(now_ms, up_to, result, out),
                 Input::Tick => self.tick(now_ms, out),
@@ -313,6 +330,24 @@ impl<T> Lane<T> {
             self.flush(out);
         }
         self.settle(now_ms, out);
+    }
+
+    // As in Kafka, what is only compacted is not deleted at anybody's wish (KIP-107). The segments below the new start go
+    // with the next tick.
+    fn delete_records(&mut self, before: Option<Offset>) -> Result<Offset, Refused> {
+        if self.offline.is_some() {
+            return Err(refused(ErrorCode::KafkaStorageError));
+        }
+        let policy = self.config.cleanup_policy;
+        if policy.compact && !policy.delete {
+            return Err(refused(ErrorCode::PolicyViolation));
+        }
+        let before = before.unwrap_or(self.log.high_watermark());
+        if before < 0 {
+            return Err(refused(ErrorCode::OffsetOutOfRange));
+        }
+        self.log.advance_log_start(before)?;
+        Ok(self.log.log_start_offset())
     }
 
     fn tick(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) {

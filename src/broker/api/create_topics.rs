@@ -103,7 +103,7 @@ fn result(
 }
 
 fn configs(broker: &Broker, created: &Created) -> Vec<CreatableTopicConfigs> {
-    let described = describe_topic(&broker.config, &created.configs);
+    let described = describe_topic(&broker.config(), &created.configs);
     let rows = described.into_iter().map(|config| {
         CreatableTopicConfigs::default()
             .with_name(text(&config.name))

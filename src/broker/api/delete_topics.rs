@@ -23,7 +23,7 @@ struct Named {
 
 pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
     let request: DeleteTopicsRequest = codec::decode(ApiKey::DeleteTopics.code(), version, body)?;
-    if !broker.config.delete_topic_enable {
+    if !broker.config().delete_topic_enable {
         let code = if version < 3 { ErrorCode::InvalidRequest } else { ErrorCode::TopicDeletionDisabled };
         let all = name_all(broker, request, version).into_iter();
         let refused = all.map(|named| Named { outcome: Err(code.into()), ..named });

@@ -1,5 +1,5 @@
-//! DescribeConfigs v1-4 (KIP-133, KIP-226 synonyms, KIP-569 types and docs from v3): topics and this broker.
-//! Missing: broker loggers, client metrics, groups.
+//! DescribeConfigs v1-4 (KIP-133, KIP-226 synonyms, KIP-569 types and docs from v3): topics, this broker, the defaults of
+//! all brokers, groups and clients' metrics. Missing: broker loggers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +7,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ottla_core::controller::Refusal;
 use ottla_model::check_topic_name;
-use ottla_model::config::{DescribedConfig, describe_broker, describe_topic};
+use ottla_model::config::{
+    DescribedConfig, describe_broker, describe_client_metrics, describe_cluster_default, describe_group,
+    describe_topic,
+};
 use ottla_model::image::Image;
 use ottla_model::record::ResourceType;
 use ottla_protocol::api::ApiKey;
@@ -68,6 +71,12 @@ fn describe(
     resource: &DescribeConfigsResource,
 ) -> Result<Vec<DescribedConfig>, Refusal> {
     let name = resource.resource_name.as_str();
+    let none = BTreeMap::new();
+    let set = |kind| image.configs(kind, name).unwrap_or(&none);
+    let nameless = |what: &str| {
+        let why = format!("The name of a {what} must not be empty");
+        Err(Refusal::new(ErrorCode::InvalidRequest, why))
+    };
     match ResourceType::from_code(resource.resource_type) {
         Some(ResourceType::Topic) => {
             check_topic_name(name)
@@ -75,10 +84,9 @@ fn describe(
             if image.topic(name).is_none() {
                 return Err(ErrorCode::UnknownTopicOrPartition.into());
             }
-            let empty = BTreeMap::new();
-            Ok(describe_topic(&broker.config, image.configs(ResourceType::Topic, name).unwrap_or(&empty)))
+            Ok(describe_topic(&broker.config(), set(ResourceType::Topic)))
         }
-        Some(ResourceType::Broker) if name.is_empty() => Ok(Vec::new()),
+        Some(ResourceType::Broker) if name.is_empty() => Ok(describe_cluster_default(&broker.config())),
         Some(ResourceType::Broker) => {
             let me = broker.me.0;
             let id: i32 = name.parse().map_err(|_| {
@@ -89,9 +97,13 @@ fn describe(
                 let why = format!("Unexpected broker id, expected {me} or empty string, but received {name}");
                 return Err(Refusal::new(ErrorCode::InvalidRequest, why));
             }
-            Ok(describe_broker(&broker.config))
+            Ok(describe_broker(&broker.config()))
         }
-        _ => {
+        Some(ResourceType::Group) if name.is_empty() => nameless("group"),
+        Some(ResourceType::Group) => Ok(describe_group(&broker.config(), set(ResourceType::Group))),
+        Some(ResourceType::ClientMetrics) if name.is_empty() => nameless("client metrics subscription"),
+        Some(ResourceType::ClientMetrics) => Ok(describe_client_metrics(set(ResourceType::ClientMetrics))),
+        Some(ResourceType::BrokerLogger) | None => {
             let why = format!("Unsupported resource type: {}", resource.resource_type);
             Err(Refusal::new(ErrorCode::InvalidRequest, why))
         }

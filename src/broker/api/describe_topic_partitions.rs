@@ -26,7 +26,7 @@ pub(super) fn begin(broker: &Arc<Broker>, caller: &Caller, version: i16, body: B
         // Kafka fails the whole request; it has no field for an error of its own.
         return Ok(super::Body::Close("a cursor with a negative partition index".into()));
     }
-    let most = broker.config.max_request_partition_size_limit;
+    let most = broker.config().max_request_partition_size_limit;
     let mut page = Page {
         image: &image,
         listener: &caller.listener,

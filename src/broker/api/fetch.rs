@@ -64,7 +64,7 @@ fn ask(broker: &Broker, version: i16, body: Bytes) -> Result<FetchCommand, super
         },
         max_wait: Duration::from_millis(request.max_wait_ms.max(0) as u64),
         min_bytes: request.min_bytes.max(0) as u64,
-        max_bytes: request.max_bytes.clamp(0, broker.config.fetch_max_bytes) as usize,
+        max_bytes: request.max_bytes.clamp(0, broker.config().fetch_max_bytes) as usize,
     })
 }
 

@@ -32,7 +32,7 @@ enum Named {
 pub(super) fn begin(broker: &Arc<Broker>, caller: &Caller, version: i16, body: Bytes) -> Begun {
     let request: MetadataRequest = codec::decode(ApiKey::Metadata.code(), version, body)?;
     let may_create =
-        broker.config.auto_create_topics_enable && (version < 4 || request.allow_auto_topic_creation);
+        broker.config().auto_create_topics_enable && (version < 4 || request.allow_auto_topic_creation);
     let asked = ask(request, version);
     let image = broker.image.load_full();
     let missing = if may_create { missing(&image, &asked) } else { Vec::new() };

@@ -1,27 +1,42 @@
 //! One file per API. `ask` turns a request of any version into what the broker is asked, `reply` turns what it found
 //! into the response of that version; between them nothing looks at a version.
 
+mod alter_configs;
 mod api_versions;
+mod create_partitions;
 mod create_topics;
 mod delete_groups;
+mod delete_records;
 mod delete_topics;
+mod describe_acls;
+mod describe_client_quotas;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
+mod describe_log_dirs;
+mod describe_producers;
+mod describe_quorum;
 mod describe_topic_partitions;
+mod describe_user_scram_credentials;
+mod elect_leaders;
 mod fetch;
 mod find_coordinator;
 mod groups;
 mod heartbeat;
+mod incremental_alter_configs;
 mod init_producer_id;
 mod join_group;
 mod leave_group;
+mod list_config_resources;
 mod list_groups;
 mod list_offsets;
+mod list_partition_reassignments;
+mod list_transactions;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
 mod offset_fetch;
+mod offset_for_leader_epoch;
 mod produce;
 mod sync_group;
 mod topics;
@@ -99,6 +114,21 @@ pub(crate) fn dispatch(
         ApiKey::InitProducerId => init_producer_id::begin(broker, version, body),
         ApiKey::DescribeConfigs => describe_configs::begin(broker, version, body),
         ApiKey::DescribeCluster => describe_cluster::begin(broker, caller, version, body),
+        ApiKey::AlterConfigs => alter_configs::begin(broker, version, body),
+        ApiKey::IncrementalAlterConfigs => incremental_alter_configs::begin(broker, version, body),
+        ApiKey::ListConfigResources => list_config_resources::begin(broker, version, body),
+        ApiKey::CreatePartitions => create_partitions::begin(broker, version, body),
+        ApiKey::DeleteRecords => delete_records::begin(broker, version, body),
+        ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::begin(broker, version, body),
+        ApiKey::DescribeProducers => describe_producers::begin(broker, version, body),
+        ApiKey::ListPartitionReassignments => list_partition_reassignments::begin(broker, version, body),
+        ApiKey::ElectLeaders => elect_leaders::begin(broker, version, body),
+        ApiKey::ListTransactions => list_transactions::begin(broker, version, body),
+        ApiKey::DescribeAcls => describe_acls::begin(broker, version, body),
+        ApiKey::DescribeUserScramCredentials => describe_user_scram_credentials::begin(broker, version, body),
+        ApiKey::DescribeClientQuotas => describe_client_quotas::begin(broker, version, body),
+        ApiKey::DescribeQuorum => describe_quorum::begin(broker, version, body),
+        ApiKey::DescribeLogDirs => describe_log_dirs::begin(broker, version, body),
         ApiKey::DescribeTopicPartitions => describe_topic_partitions::begin(broker, caller, version, body),
     };
     begun.unwrap_or_else(|malformed| Body::Close(malformed.to_string()))

@@ -135,7 +135,7 @@ impl Connection {
     pub fn new(broker: Arc<Broker>, stream: TcpStream, listener: Arc<str>, peer: SocketAddr) -> Connection {
         Connection {
             stopping: broker.stopping.watch(),
-            idle: Idle::new(broker.config.connections_max_idle_ms),
+            idle: Idle::new(broker.config().connections_max_idle_ms),
             broker,
             stream,
             caller: Caller { listener, peer, client_id: None },
@@ -209,7 +209,7 @@ impl Connection {
     fn frame_bytes(&self) -> Result<Option<usize>, End> {
         let Some(head) = self.inbox.first_chunk::<4>() else { return Ok(None) };
         let declared = i32::from_be_bytes(*head);
-        let most = self.broker.config.socket_request_max_bytes;
+        let most = self.broker.config().socket_request_max_bytes;
         // Eight bytes hold key, version and correlation id; nothing can be done with less.
         if declared < 8 || declared > most {
             return Err(End::Refused(format!(

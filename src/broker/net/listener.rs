@@ -158,7 +158,7 @@ async fn accept_in_pace(
 ) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
     let accepted = accept_with_room(broker, socket).await?;
     let now = broker.census.began.elapsed();
-    let wait = broker.census.pace.lock().admit(now, broker.config.max_connection_creation_rate);
+    let wait = broker.census.pace.lock().admit(now, broker.config().max_connection_creation_rate);
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;
     }
@@ -171,23 +171,27 @@ async fn accept_with_room(
     socket: &TcpListener,
 ) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
     loop {
-        let room = broker.census.room.notified();
-        if broker.census.counts.lock().all < broker.config.max_connections as usize {
+        let (room, change) = (broker.census.room.notified(), broker.settings.change());
+        if broker.census.counts.lock().all < broker.config().max_connections as usize {
             return socket.accept().await;
         }
-        room.await;
+        tokio::select! {
+            () = room => {}
+            () = change => {}
+        }
     }
 }
 
 // An override is by address, or by a host name that resolves to it.
 fn most_from(broker: &Broker, ip: IpAddr) -> usize {
-    let overrides = broker.config.max_connections_per_ip_overrides.iter();
+    let config = broker.config();
+    let overrides = config.max_connections_per_ip_overrides.iter();
     let ip = ip.to_canonical();
     let mut mine = overrides.filter(|(host, _)| {
         let named = || (host.as_str(), 0).to_socket_addrs().is_ok_and(|mut all| all.any(|a| a.ip() == ip));
         host.parse::<IpAddr>().map_or_else(|_| named(), |address| address == ip)
     });
-    let most = mine.next().map_or(broker.config.max_connections_per_ip, |(_, count)| *count);
+    let most = mine.next().map_or(config.max_connections_per_ip, |(_, count)| *count);
     most.max(0) as usize
 }
 

@@ -45,7 +45,7 @@ pub(crate) async fn auto_create(broker: &Arc<Broker>, names: Vec<TopicName>) -> 
 /// Creates `__consumer_offsets` by the `offsets.topic.*` settings. When this returns it has leaders, or there is a line
 /// in the log that says why not: too few brokers for its replication factor, most likely.
 pub(crate) async fn create_offsets_topic(broker: &Arc<Broker>) {
-    let small = |name| i32::try_from(broker.config.whole(name)).unwrap_or(i32::MAX);
+    let small = |name| i32::try_from(broker.config().whole(name)).unwrap_or(i32::MAX);
     let setting = |name: &str, value: String| (name.to_owned(), Some(value));
     let topic = NewTopic {
         name: GROUP_METADATA_TOPIC.into(),

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, Sender};
 
 use arc_swap::ArcSwap;
 use ottla_core::partition::Leadership;
-use ottla_model::config::{BrokerConfig, TopicConfig};
+use ottla_model::config::TopicConfig;
 use ottla_model::image::{Image, Partition as Assigned, Topic};
 use ottla_model::record::ResourceType;
 use ottla_model::{NodeId, TopicId, TopicPartition};
@@ -25,6 +25,7 @@ use super::flusher::Flushers;
 use super::groups::GroupCoordinator;
 use super::partition::Partition;
 use super::partitions::Partitions;
+use super::settings::Settings;
 use super::storage::{Left, Storage};
 
 /// What the thread is told.
@@ -40,7 +41,7 @@ pub(crate) enum Heard {
 /// What the thread works on.
 pub(crate) struct Follower {
     pub me: NodeId,
-    pub config: Arc<BrokerConfig>,
+    pub settings: Arc<Settings>,
     pub storage: Arc<Storage>,
     pub partitions: Arc<Partitions>,
     pub flushers: Flushers,
@@ -98,6 +99,13 @@ impl Follower {
 
     fn apply(&self, image: Arc<Image>) {
         let delta = Image::diff(&self.image.load(), &image);
+        // First of all, so that logs are opened with what counts now.
+        let brokers = delta.configs.iter().any(|resource| resource.kind == ResourceType::Broker);
+        let expired_after_ms = self.settings.now().producer_id_expiration_ms;
+        let settings_changed = brokers && self.settings.follow(self.me, &image);
+        if self.settings.now().producer_id_expiration_ms != expired_after_ms {
+            self.expire_producers(self.settings.now().producer_id_expiration_ms.into());
+        }
         for topic in &delta.topics_deleted {
             self.delete(topic);
         }
@@ -119,6 +127,10 @@ impl Follower {
             }
         }
         self.open_all(to_open);
+        if settings_changed {
+            // Topics without settings of their own run with the broker's.
+            image.topics().for_each(|topic| self.configure(topic, self.topic_config(&image, &topic.name)));
+        }
         for resource in delta.configs.iter().filter(|r| r.kind == ResourceType::Topic) {
             if let Some(topic) = image.topic(&resource.name) {
                 self.configure(topic, self.topic_config(&image, &topic.name));
@@ -150,7 +162,7 @@ impl Follower {
     // Opening waits for the disk and, after a crash, reads what was not flushed: many at a time.
     fn open_all(&self, to_open: Vec<ToOpen>) {
         let count = to_open.len();
-        let threads = (self.config.num_recovery_threads_per_data_dir.max(1) as usize).min(count);
+        let threads = (self.settings.now().num_recovery_threads_per_data_dir.max(1) as usize).min(count);
         if threads <= 1 {
             to_open.iter().for_each(|work| self.open(work));
             return;
@@ -185,6 +197,12 @@ impl Follower {
         }
     }
 
+    fn expire_producers(&self, after_ms: i64) {
+        self.storage.set_producer_id_expiration_ms(after_ms);
+        let all = self.partitions.all();
+        all.iter().for_each(|here| here.submit_from_thread(Input::ExpireProducersAfter(after_ms)));
+    }
+
     fn configure(&self, topic: &Topic, config: Arc<TopicConfig>) {
         for index in topic.partitions.keys() {
             if let Some(here) = self.partitions.get(topic.id, *index)
@@ -210,12 +228,13 @@ impl Follower {
 
     // A stored override that is no longer valid must not keep a topic offline: the others still count.
     fn topic_config(&self, image: &Image, name: &str) -> Arc<TopicConfig> {
+        let config = self.settings.now();
         let overrides = image.configs(ResourceType::Topic, name).cloned().unwrap_or_default();
-        let resolved = TopicConfig::resolve(&self.config, &overrides).or_else(|error| {
+        let resolved = TopicConfig::resolve(&config, &overrides).or_else(|error| {
             error!(topic = name, %error, "ignoring the topic's configs");
-            TopicConfig::resolve(&self.config, &BTreeMap::new())
+            TopicConfig::resolve(&config, &BTreeMap::new())
         });
-        Arc::new(resolved.unwrap_or_else(|_| self.config.topic_defaults.clone()))
+        Arc::new(resolved.unwrap_or_else(|_| config.topic_defaults.clone()))
     }
 }
 

@@ -16,7 +16,7 @@ const SWEEP_MS: i64 = 1_000;
 
 /// Keeps house until the broker stops.
 pub(crate) async fn keep_house(broker: Arc<Broker>, storage: Arc<Storage>, flushers: Flushers) {
-    let config = broker.config.clone();
+    let config = broker.config().clone();
     let mut sweep = every(SWEEP_MS);
     let mut retention = every(config.log_retention_check_interval_ms);
     let mut recovery = every(i64::from(config.log_flush_offset_checkpoint_interval_ms));
@@ -41,7 +41,8 @@ pub(crate) async fn keep_house(broker: Arc<Broker>, storage: Arc<Storage>, flush
                 tick(&broker, true);
             }
             Due::Retention => tick(&broker, false),
-            Due::Checkpoint(which) => storage.checkpoint(which, &broker.partitions),
+            // It has said why, and is tried again.
+            Due::Checkpoint(which) => drop(storage.checkpoint(which, &broker.partitions)),
         });
         if let Err(error) = done.await {
             tracing::error!(%error, "housekeeping failed");

@@ -1,7 +1,9 @@
 //! What drives the step functions of `ottla-node`: threads, mailboxes, timers and disk I/O. Decisions are theirs.
 
+pub(crate) mod configs;
 pub(crate) mod controller;
 pub(crate) mod create;
+pub(crate) mod delete_records;
 pub(crate) mod fetch;
 pub(crate) mod flusher;
 pub(crate) mod follower;
@@ -12,5 +14,6 @@ pub(crate) mod partition;
 pub(crate) mod partitions;
 pub(crate) mod produce;
 pub(crate) mod producer_ids;
+pub(crate) mod settings;
 pub(crate) mod storage;
 pub(crate) mod waiter;

@@ -158,6 +158,7 @@ impl Partition {
         for output in out {
             match output {
                 Output::Reply { token, outcome } => token.fill(outcome),
+                Output::Deleted { token, outcome } => token.deleted(outcome),
                 Output::Flush(ticket) => {
                     let this = self.clone();
                     self.flushers.run(move || {
@@ -183,7 +184,7 @@ impl Partition {
         match &input {
             Input::Lead(leadership) => self.leader_epoch.store(leadership.epoch.0, Ordering::Release),
             Input::Configure(config) => self.config.store(config.clone()),
-            Input::Append(_) | Input::Flushed { .. } | Input::Tick => {}
+            _ => {}
         }
         self.queue.lock().push_back(input);
     }
@@ -197,8 +198,10 @@ impl Partition {
 
     fn refuse_queued(&self) {
         for input in std::mem::take(&mut *self.queue.lock()) {
-            if let Input::Append(append) = input {
-                append.token.refuse();
+            match input {
+                Input::Append(append) => append.token.refuse(),
+                Input::DeleteRecords { token, .. } => token.refuse(),
+                _ => {}
             }
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use ottla_log::Disk;
 use ottla_log::dirs::{Checkpoint, DirError, Expected, LogDir, MetaProperties};
@@ -31,8 +31,9 @@ pub(crate) struct Storage {
     /// As all directories have it.
     pub cluster_id: String,
     dirs: Vec<Dir>,
-    producer_id_expiration_ms: i64,
+    producer_id_expiration_ms: AtomicI64,
     leaving: Mutex<Vec<(PathBuf, i64)>>,
+    checkpointing: Mutex<()>,
 }
 
 /// How a log was left by whoever had it last.
@@ -89,13 +90,19 @@ impl Storage {
             disk,
             cluster_id,
             dirs,
-            producer_id_expiration_ms: i64::from(config.producer_id_expiration_ms),
+            producer_id_expiration_ms: AtomicI64::new(config.producer_id_expiration_ms.into()),
             leaving: Mutex::default(),
+            checkpointing: Mutex::default(),
         })
     }
 
     pub fn directory_id(&self, path: &Path) -> Option<DirectoryId> {
         self.dirs.iter().find(|dir| dir.held.path() == path).map(|dir| dir.id)
+    }
+
+    /// For the logs that are opened from now on.
+    pub fn set_producer_id_expiration_ms(&self, ms: i64) {
+        self.producer_id_expiration_ms.store(ms, Ordering::Relaxed);
     }
 
     pub fn directory_ids(&self) -> Vec<DirectoryId> {
@@ -150,7 +157,7 @@ impl Storage {
             recovery_point: dir.recovery_points.lock().get(id).copied().unwrap_or(0),
             log_start: dir.log_starts.lock().get(id).copied().unwrap_or(0),
             now_ms: now_ms(),
-            producer_id_expiration_ms: self.producer_id_expiration_ms,
+            producer_id_expiration_ms: self.producer_id_expiration_ms.load(Ordering::Relaxed),
             jitter_seed: rand::random(),
         };
         let opened = Log::open(opening);
@@ -216,8 +223,10 @@ impl Storage {
         }
     }
 
-    /// Writes a checkpoint file of each directory, if it would say something new.
-    pub fn checkpoint(&self, which: Checkpoint, partitions: &Partitions) {
+    /// Writes a checkpoint file of each directory, if it would say something new. False when one could not be written.
+    pub fn checkpoint(&self, which: Checkpoint, partitions: &Partitions) -> bool {
+        // What was looked up later is written later.
+        let _one_at_a_time = self.checkpointing.lock();
         let mut by_dir: Vec<Offsets> = self.dirs.iter().map(|_| Offsets::new()).collect();
         for partition in partitions.all() {
             let Some((folder, offset)) = partition.with_log(|log| (log.dir().to_owned(), at(which, log)))
@@ -228,9 +237,8 @@ impl Storage {
                 by_dir[index].insert(partition.id.clone(), offset);
             }
         }
-        for (dir, offsets) in self.dirs.iter().zip(by_dir) {
-            dir.write(which, offsets);
-        }
+        let written = self.dirs.iter().zip(by_dir).map(|(dir, offsets)| dir.write(which, offsets));
+        written.fold(true, |all, one| all & one)
     }
 
     /// Writes what is known of logs that have been closed, and marks directories in which all went well as clean.

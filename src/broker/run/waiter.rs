@@ -1,7 +1,7 @@
-//! Who waits for an append: a producer's request, or a coordinator's shard.
+//! Who waits for a lane: a producer's request, a coordinator's shard, or somebody who wants records deleted.
 
 use ottla_log::log::{Appended, Refused};
-use ottla_protocol::ErrorCode;
+use ottla_protocol::{ErrorCode, Offset};
 use tokio::sync::oneshot;
 
 use super::produce::Slot;
@@ -11,6 +11,8 @@ use super::produce::Slot;
 pub(crate) enum Waiter {
     Producer(Slot),
     Shard(oneshot::Sender<Result<Appended, ErrorCode>>),
+    /// Hears where the log starts now.
+    Deletion(oneshot::Sender<Result<Offset, ErrorCode>>),
 }
 
 impl Waiter {
@@ -19,14 +21,26 @@ impl Waiter {
             Waiter::Producer(slot) => slot.fill(outcome),
             // A shard that is gone has nobody to tell.
             Waiter::Shard(waiting) => drop(waiting.send(outcome.map_err(|refused| refused.code))),
+            Waiter::Deletion(_) => unreachable!("a deletion is no append"),
+        }
+    }
+
+    /// Records were deleted, or could not be.
+    pub fn deleted(self, outcome: Result<Offset, Refused>) {
+        match self {
+            // Whoever asked may have stopped waiting.
+            Waiter::Deletion(waiting) => drop(waiting.send(outcome.map_err(|refused| refused.code))),
+            Waiter::Producer(_) | Waiter::Shard(_) => unreachable!("an append is no deletion"),
         }
     }
 
     /// The partition does not live here any more.
     pub fn refuse(self) {
+        let code = ErrorCode::NotLeaderOrFollower;
         match self {
             Waiter::Producer(slot) => slot.refuse(),
-            Waiter::Shard(waiting) => drop(waiting.send(Err(ErrorCode::NotLeaderOrFollower))),
+            Waiter::Shard(waiting) => drop(waiting.send(Err(code))),
+            Waiter::Deletion(waiting) => drop(waiting.send(Err(code))),
         }
     }
 }

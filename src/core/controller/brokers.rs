@@ -1,15 +1,16 @@
 //! Brokers come, stay and go: registration, heartbeats, fencing (KIP-631), and the first records of a cluster.
 
-use ottla_model::feature::METADATA_VERSION;
+use ottla_model::feature::{ELIGIBLE_LEADER_REPLICAS_VERSION, METADATA_VERSION};
 use ottla_model::image::{Endpoint, FeatureRange, Image, Partition};
 use ottla_model::record::{
-    BrokerRegistrationChangeRecord, FeatureLevelRecord, FencingChange, LeaderChange, MetadataRecord,
-    PartitionChangeRecord, RegisterBrokerRecord, ResourceType,
+    BrokerRegistrationChangeRecord, ConfigRecord, FeatureLevelRecord, FencingChange, LeaderChange,
+    MetadataRecord, PartitionChangeRecord, RegisterBrokerRecord, ResourceType,
 };
 use ottla_model::{BrokerEpoch, DirectoryId, NodeId};
 use ottla_protocol::ErrorCode;
 use uuid::Uuid;
 
+use super::configs::MIN_INSYNC_REPLICAS;
 use super::{Decision, Refusal, Reply, View};
 
 /// A broker that introduces itself.
@@ -47,6 +48,15 @@ pub(super) fn bootstrap(view: &View<'_>, metadata_version: i16, features: Vec<(S
     };
     let mut records = vec![level(METADATA_VERSION, metadata_version)];
     records.extend(features.iter().map(|(name, feature_level)| level(name, *feature_level)));
+    if features.iter().any(|(name, level)| name == ELIGIBLE_LEADER_REPLICAS_VERSION && *level > 0) {
+        // From here on all brokers go by one number (KIP-966): the one that the first of them was started with.
+        records.push(MetadataRecord::Config(ConfigRecord {
+            resource_type: ResourceType::Broker,
+            resource_name: String::new(),
+            name: MIN_INSYNC_REPLICAS.to_owned(),
+            value: Some(view.config.whole(MIN_INSYNC_REPLICAS).to_string()),
+        }));
+    }
     Decision { records, reply: Reply::Bootstrapped }
 }
 
@@ -164,5 +174,3 @@ fn min_insync_replicas(image: &Image, topic: &str) -> usize {
     let of = |kind, name: &str| image.configs(kind, name)?.get(MIN_INSYNC_REPLICAS)?.parse().ok();
     of(ResourceType::Topic, topic).or_else(|| of(ResourceType::Broker, "")).unwrap_or(1)
 }
-
-const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";

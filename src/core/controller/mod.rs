@@ -3,6 +3,9 @@
 //! It must never know how they are stored or sent.
 
 mod brokers;
+mod configs;
+mod elections;
+mod partitions;
 mod placement;
 mod producers;
 #[cfg(test)]
@@ -11,12 +14,16 @@ mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ottla_model::image::Image;
+use ottla_model::config::BrokerConfig;
+use ottla_model::image::{ConfigResource, Image};
 use ottla_model::record::MetadataRecord;
 use ottla_model::{BrokerEpoch, NodeId, TopicId, TopicName};
 use ottla_protocol::ErrorCode;
 
 pub use brokers::{HeartbeatAnswer, Registration};
+pub use configs::{Alteration, Change, altered};
+pub use elections::{Elected, Election};
+pub use partitions::MorePartitions;
 pub use placement::Placement;
 pub use topics::{Created, NewTopic};
 
@@ -62,6 +69,19 @@ pub enum Command {
     DeleteTopics {
         topics: Vec<TopicId>,
     },
+    CreatePartitions {
+        topics: Vec<MorePartitions>,
+        validate_only: bool,
+    },
+    ElectLeaders {
+        election: Election,
+        /// None is every one.
+        partitions: Option<Vec<(TopicName, Vec<i32>)>>,
+    },
+    AlterConfigs {
+        resources: Vec<(ConfigResource, Alteration)>,
+        validate_only: bool,
+    },
     AllocateProducerIds {
         broker: NodeId,
         epoch: BrokerEpoch,
@@ -76,6 +96,9 @@ pub enum Reply {
     Heartbeat(Result<HeartbeatAnswer, Refusal>),
     TopicsCreated(Vec<(TopicName, Result<Created, Refusal>)>),
     TopicsDeleted(Vec<(TopicId, Result<(), Refusal>)>),
+    PartitionsAdded(Vec<(TopicName, Result<(), Refusal>)>),
+    Elected(Elected),
+    ConfigsAltered(Vec<(ConfigResource, Result<(), Refusal>)>),
     ProducerIds(Result<ProducerIdBlock, Refusal>),
     /// The controller is not the leader of the quorum, or stopped being it before the records were agreed on.
     NotController,
@@ -109,16 +132,10 @@ pub struct View<'a> {
     pub next_offset: i64,
     /// Brokers that were heard of within `broker.session.timeout.ms`.
     pub sessions: &'a BTreeSet<NodeId>,
-    pub defaults: Defaults,
+    /// What the node that decides was started with.
+    pub config: &'a BrokerConfig,
     /// A source of random numbers.
     pub chance: &'a mut dyn FnMut() -> u64,
-}
-
-/// The controller's own configuration, as far as it decides by it.
-#[derive(Clone, Copy, Debug)]
-pub struct Defaults {
-    pub num_partitions: i32,
-    pub replication_factor: i16,
 }
 
 /// Decides one command.
@@ -134,6 +151,9 @@ pub fn decide(view: &mut View<'_>, command: Command) -> Decision {
         }
         Command::CreateTopics { topics, validate_only } => topics::create(view, topics, validate_only),
         Command::DeleteTopics { topics } => topics::delete(view, topics),
+        Command::CreatePartitions { topics, validate_only } => partitions::add(view, topics, validate_only),
+        Command::ElectLeaders { election, partitions } => elections::elect(view, election, partitions),
+        Command::AlterConfigs { resources, validate_only } => configs::alter(view, resources, validate_only),
         Command::AllocateProducerIds { broker, epoch } => producers::allocate(view, broker, epoch),
     }
 }

@@ -1,8 +1,11 @@
 //! What the controller decides, told as rows.
 
+mod admin;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use ottla_model::config::{Sources, load};
 use ottla_model::image::{Endpoint, Image};
 use ottla_model::record::{LeaderChange, PartitionChangeRecord};
 use ottla_model::{BrokerEpoch, NodeId};
@@ -16,11 +19,15 @@ struct Cluster {
     image: Image,
     sessions: BTreeSet<NodeId>,
     draws: u64,
+    config: BrokerConfig,
 }
 
 impl Cluster {
     fn new(brokers: i32) -> Cluster {
-        let mut cluster = Cluster { image: Image::empty(), sessions: BTreeSet::new(), draws: 0 };
+        let overrides = [("num.partitions".to_owned(), "3".to_owned())];
+        let sources = Sources { file: None, env: Vec::new(), overrides: &overrides };
+        let (config, _) = load(sources).expect("Kafka's own defaults");
+        let mut cluster = Cluster { image: Image::empty(), sessions: BTreeSet::new(), draws: 0, config };
         for id in 1..=brokers {
             let epoch = cluster.register(id, u128::from(id as u32)).expect("a new broker");
             cluster.beat(id, epoch);
@@ -39,7 +46,7 @@ impl Cluster {
             image: &self.image,
             next_offset,
             sessions: &self.sessions,
-            defaults: Defaults { num_partitions: 3, replication_factor: 1 },
+            config: &self.config,
             chance: &mut chance,
         };
         let Decision { records, reply } = decide(&mut view, command);

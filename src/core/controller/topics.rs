@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ottla_model::config::check_topic_config;
+use ottla_model::config::{TopicConfig, check_topic_config};
 use ottla_model::record::{
     ConfigRecord, MetadataRecord, PartitionRecord, RemoveTopicRecord, ResourceType, TopicRecord,
 };
@@ -10,6 +10,7 @@ use ottla_model::{NodeId, TopicId, TopicName, check_topic_name, collides, fresh_
 use ottla_protocol::primitives::STRING_BYTES_MAX;
 use ottla_protocol::{ErrorCode, LeaderEpoch};
 
+use super::configs::configured;
 use super::placement::{self, Placement};
 use super::{Decision, Overrides, Refusal, Reply, View};
 
@@ -39,7 +40,7 @@ pub struct Created {
 }
 
 pub(super) fn create(view: &mut View<'_>, topics: Vec<NewTopic>, validate_only: bool) -> Decision {
-    let asked: i64 = topics.iter().map(|t| partitions_asked(t, view.defaults.num_partitions)).sum();
+    let asked: i64 = topics.iter().map(|t| partitions_asked(t, view.config.num_partitions)).sum();
     let mut names = BTreeSet::new();
     let mut records = Vec::new();
     let mut replies = Vec::new();
@@ -80,7 +81,7 @@ fn plan(
     in_this_request: &BTreeSet<TopicName>,
 ) -> Result<(Created, Vec<MetadataRecord>), Refusal> {
     check_name(view, &topic.name, in_this_request)?;
-    let configs = check_configs(&topic)?;
+    let configs = check_configs(view, &topic)?;
     let placed = place(view, &topic)?;
     let id = new_topic_id(view);
     let created = Created {
@@ -103,7 +104,7 @@ fn plan(
     Ok((created, records))
 }
 
-fn new_partition(topic_id: TopicId, partition_id: i32, placement: Placement) -> MetadataRecord {
+pub(super) fn new_partition(topic_id: TopicId, partition_id: i32, placement: Placement) -> MetadataRecord {
     MetadataRecord::Partition(PartitionRecord {
         partition_id,
         topic_id,
@@ -136,7 +137,7 @@ fn check_name(
     Ok(())
 }
 
-fn check_configs(topic: &NewTopic) -> Result<Overrides, Refusal> {
+fn check_configs(view: &View<'_>, topic: &NewTopic) -> Result<Overrides, Refusal> {
     let mut configs = Overrides::new();
     for (key, value) in &topic.configs {
         let Some(value) = value else {
@@ -150,6 +151,9 @@ fn check_configs(topic: &NewTopic) -> Result<Overrides, Refusal> {
         check_topic_config(key, value).map_err(|e| Refusal::new(ErrorCode::InvalidConfig, e.to_string()))?;
         configs.insert(key.clone(), value.clone());
     }
+    // Each may be fine and the whole not.
+    TopicConfig::resolve(&configured(view), &configs)
+        .map_err(|e| Refusal::new(ErrorCode::InvalidConfig, e.to_string()))?;
     Ok(configs)
 }
 
@@ -165,9 +169,9 @@ fn place(view: &mut View<'_>, topic: &NewTopic) -> Result<Vec<Placement>, Refusa
         let message = "Number of partitions was set to an invalid non-positive value.";
         return Err(Refusal::new(ErrorCode::InvalidPartitions, message));
     }
-    let partitions = if topic.partitions == -1 { view.defaults.num_partitions } else { topic.partitions };
+    let partitions = if topic.partitions == -1 { view.config.num_partitions } else { topic.partitions };
     let factor = match topic.replication_factor {
-        -1 => view.defaults.replication_factor,
+        -1 => i16::try_from(view.config.default_replication_factor).unwrap_or(i16::MAX),
         n => n,
     };
     placement::spread(view, partitions, factor)

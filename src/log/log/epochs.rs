@@ -131,6 +131,26 @@ pub(super) fn end_offset(
     }
 }
 
+/// The same with an epoch that has begun and has not written yet.
+pub(super) fn end_offset_under(
+    starts: &[EpochStart],
+    current: LeaderEpoch,
+    epoch: LeaderEpoch,
+    log_end: Offset,
+) -> (LeaderEpoch, Offset) {
+    let latest = starts.last().map_or(LeaderEpoch::NONE, |latest| latest.epoch);
+    if latest >= current || !epoch.is_some() {
+        return end_offset(starts, epoch, log_end);
+    }
+    match epoch {
+        _ if epoch > current => (LeaderEpoch::NONE, -1),
+        _ if epoch == current => (current, log_end),
+        _ if epoch >= latest && latest.is_some() => (latest, log_end),
+        _ if latest.is_some() => end_offset(starts, epoch, log_end),
+        _ => (epoch, log_end),
+    }
+}
+
 fn text(starts: &[EpochStart]) -> String {
     let entries = starts.iter().map(|s| format!("{} {}\n", s.epoch, s.offset)).collect::<String>();
     format!("{VERSION}\n{}\n{entries}", starts.len())
@@ -215,6 +235,33 @@ mod tests {
         check("at an epoch", &all, |e| e.truncate_start(20), &[(4, 20)]);
         check("past the last", &all, |e| e.truncate_start(30), &[(4, 30)]);
         check("cleared", &all, |e| e.clear(), &[]);
+    }
+
+    #[test]
+    fn an_epoch_that_has_not_written_begins_at_the_end() {
+        let end = |starts: &[(i32, Offset)], current, asked| {
+            let starts = epochs(starts).starts;
+            let (epoch, offset) = end_offset_under(&starts, LeaderEpoch(current), LeaderEpoch(asked), 99);
+            (epoch.0, offset)
+        };
+        let written = [(1, 5), (3, 10)];
+        for (asked, expected) in [
+            (-1, (-1, -1)),
+            (0, (0, 5)),
+            (1, (1, 10)),
+            (3, (3, 99)),
+            (4, (3, 99)),
+            (7, (7, 99)),
+            (8, (-1, -1)),
+        ] {
+            assert_eq!(end(&written, 7, asked), expected, "epoch {asked} of a log that 7 leads");
+        }
+        for (asked, expected) in [(3, (3, 99)), (4, (-1, -1))] {
+            assert_eq!(end(&written, 3, asked), expected, "epoch {asked} of a log that 3 leads and wrote to");
+        }
+        for (asked, expected) in [(-1, (-1, -1)), (1, (1, 99)), (2, (2, 99)), (3, (-1, -1))] {
+            assert_eq!(end(&[], 2, asked), expected, "epoch {asked} of an empty log that 2 leads");
+        }
     }
 
     #[test]

@@ -245,6 +245,11 @@ impl Log {
         self.producers.active()
     }
 
+    /// `producer.id.expiration.ms` has changed.
+    pub fn set_producer_id_expiration_ms(&mut self, expiration_ms: i64) {
+        self.producers.expire_after(expiration_ms);
+    }
+
     pub fn expire_producers(&mut self, now_ms: i64) {
         self.told(now_ms);
         self.producers.expire(now_ms);

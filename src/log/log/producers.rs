@@ -125,6 +125,11 @@ impl Producers {
         fresh
     }
 
+    /// Changes after how long a producer that is not heard of is forgotten.
+    pub fn expire_after(&mut self, expiration_ms: i64) {
+        self.expiration_ms = expiration_ms;
+    }
+
     /// Puts a producer in as a snapshot has it. Where its open transaction lies in the file is not known.
     pub fn load(&mut self, producer_id: i64, producer: Producer, now_ms: i64) {
         if producer.expired(now_ms, self.expiration_ms) {

@@ -175,6 +175,12 @@ impl LogReader {
         epochs::end_offset(&self.epochs.load(), epoch, log_end)
     }
 
+    /// The same for a leader under `current`, which begins at the log end until it has appended something.
+    pub fn epoch_end_under(&self, current: LeaderEpoch, epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
+        let log_end = self.offsets().log_end;
+        epochs::end_offset_under(&self.epochs.load(), current, epoch, log_end)
+    }
+
     /// The aborted transactions that touch offsets from `from` up to, not including, `to`: producer and first offset,
     /// in the order of their markers.
     pub fn aborted_transactions(

@@ -1,13 +1,13 @@
-//! What DescribeConfigs says about a broker or a topic: every key, its value, where that comes from and what
+//! What DescribeConfigs says about a broker, a topic or a group: every key, its value, where that comes from and what
 //! else would apply. It must never show a secret.
 
 use std::collections::BTreeMap;
 
 use super::broker::BrokerConfig;
-use super::key::{Kind, Scope, UpdateMode};
+use super::key::{ConfigKey, Kind, Scope, UpdateMode};
 use super::layers::{Layers, Source};
 use super::rules::{governing_key, overridden_name};
-use super::table::{BROKER_KEYS, TOPIC_KEYS, broker_key};
+use super::table::{BROKER_KEYS, CLIENT_METRICS_KEYS, GROUP_KEYS, TOPIC_KEYS, broker_key};
 use super::topic::effective;
 
 /// One key of a resource. `synonyms` come strongest first and start with the value in force.
@@ -58,10 +58,28 @@ pub fn describe_cluster_default(config: &BrokerConfig) -> Vec<DescribedConfig> {
 
 /// Every topic key by name, for a topic with these settings of its own.
 pub fn describe_topic(broker: &BrokerConfig, overrides: &BTreeMap<String, String>) -> Vec<DescribedConfig> {
+    describe_resource(broker.layers(), TOPIC_KEYS, Source::TopicConfig, overrides)
+}
+
+/// Every group key by name, for a group with these settings of its own.
+pub fn describe_group(broker: &BrokerConfig, overrides: &BTreeMap<String, String>) -> Vec<DescribedConfig> {
+    describe_resource(broker.layers(), GROUP_KEYS, Source::Group, overrides)
+}
+
+/// Every key of a subscription to clients' metrics.
+pub fn describe_client_metrics(overrides: &BTreeMap<String, String>) -> Vec<DescribedConfig> {
+    describe_resource(&Layers::default(), CLIENT_METRICS_KEYS, Source::ClientMetrics, overrides)
+}
+
+fn describe_resource(
+    layers: &Layers,
+    keys: &'static [ConfigKey],
+    own_source: Source,
+    overrides: &BTreeMap<String, String>,
+) -> Vec<DescribedConfig> {
     let mut keys: Vec<_> =
-        TOPIC_KEYS.iter().filter(|key| !key.internal || overrides.contains_key(key.name)).collect();
+        keys.iter().filter(|key| !key.internal || overrides.contains_key(key.name)).collect();
     keys.sort_by_key(|key| key.name);
-    let layers = broker.layers();
     let described = keys.into_iter().map(|key| {
         // A setting that does not parse was never accepted; show it as it stands rather than fail.
         let value = match effective(layers, overrides, key) {
@@ -71,10 +89,13 @@ pub fn describe_topic(broker: &BrokerConfig, overrides: &BTreeMap<String, String
         let own = overrides.contains_key(key.name).then(|| DescribedSynonym {
             name: key.name.to_owned(),
             value: value.clone(),
-            source: Source::TopicConfig.code(),
+            source: own_source.code(),
         });
-        let chain =
-            key.broker_synonyms.first().map_or(Vec::new(), |first| synonyms(layers, first.name, false));
+        let chain = match key.broker_synonyms.first() {
+            Some(first) => synonyms(layers, first.name, false),
+            None if key.scope == Scope::Group => own_default(key).into_iter().collect(),
+            None => Vec::new(),
+        };
         let synonyms: Vec<_> = own.into_iter().chain(chain).collect();
         let source = strongest(&synonyms);
         DescribedConfig {
@@ -115,6 +136,12 @@ fn broker_entry(config: &BrokerConfig, name: &str, counts: impl Fn(i8) -> bool) 
         doc: broker_key(name).map_or("", |key| key.doc),
         synonyms,
     }
+}
+
+// A group's key shows its default as a synonym where there is no broker key behind it.
+fn own_default(key: &ConfigKey) -> Option<DescribedSynonym> {
+    let value = Some(key.default_value()?.to_text());
+    Some(DescribedSynonym { name: key.name.to_owned(), value, source: Source::Default.code() })
 }
 
 fn strongest(synonyms: &[DescribedSynonym]) -> i8 {

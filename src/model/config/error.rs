@@ -14,10 +14,16 @@ pub enum ConfigError {
     Invalid { key: String, value: String, allowed: String },
     #[error("Unknown topic config name: {0}")]
     UnknownTopicKey(String),
+    #[error("Unknown group config name: {0}")]
+    UnknownGroupKey(String),
+    #[error("Unknown client metrics config name: {0}")]
+    UnknownClientMetricsKey(String),
     #[error("Unknown broker config name: {0}")]
     UnknownBrokerKey(String),
     #[error("Missing configuration {key}: must be {allowed}")]
     Missing { key: &'static str, allowed: String },
+    #[error("Invalid value {value} for configuration {key}: must be from {min} to {max}")]
+    OutOfRange { key: String, value: i64, min: i64, max: i64 },
     /// Two keys that are fine alone contradict each other.
     #[error("Invalid value {value} for configuration {key}: {rule}")]
     Conflict { key: String, value: String, rule: String },

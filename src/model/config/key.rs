@@ -21,7 +21,7 @@ pub struct ConfigKey {
     /// The value is a secret: never shown, logged or described.
     pub sensitive: bool,
     pub support: Support,
-    /// Topic keys only: the broker keys that supply the default, strongest first.
+    /// Keys of topics and groups only: the broker keys that supply the default, strongest first.
     pub broker_synonyms: &'static [Synonym],
     pub doc: &'static str,
 }
@@ -82,6 +82,8 @@ pub enum Scope {
     /// A broker key that has no place in `server.properties`: it can only be set dynamically.
     DynamicBroker,
     Topic,
+    Group,
+    ClientMetrics,
 }
 
 /// What this broker does with a key.

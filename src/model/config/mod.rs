@@ -4,6 +4,7 @@
 
 mod broker;
 mod describe;
+mod dynamic;
 mod endpoint;
 mod environment;
 mod error;
@@ -24,8 +25,10 @@ mod tests;
 
 pub use broker::{BrokerConfig, Role};
 pub use describe::{
-    DescribedConfig, DescribedSynonym, describe_broker, describe_cluster_default, describe_topic,
+    DescribedConfig, DescribedSynonym, describe_broker, describe_client_metrics, describe_cluster_default,
+    describe_group, describe_topic,
 };
+pub use dynamic::{check_broker_change, check_client_metrics, check_group, list_key};
 pub use endpoint::{HostPort, Listener, SecurityProtocol, Voter};
 pub use error::ConfigError;
 pub use key::{ConfigKey, Importance, Kind, Scope, Support, Synonym, UpdateMode, Valid};
@@ -34,6 +37,9 @@ pub use load::{SHIPPED, Sources, Warning, load};
 pub use properties::parse as parse_properties;
 pub use reference::reference_markdown;
 pub use rules::{DynamicScope, check_dynamic_config};
-pub use table::{BROKER_KEYS, TOPIC_KEYS, broker_key, topic_key};
+pub use table::{
+    BROKER_KEYS, CLIENT_METRICS_KEYS, GROUP_KEYS, TOPIC_KEYS, broker_key, client_metrics_key, group_key,
+    topic_key,
+};
 pub use topic::{CleanupPolicy, CompressionType, ThrottledReplicas, TopicConfig, check_topic_config};
 pub use value::Value;

@@ -4,13 +4,15 @@
 use std::fmt::Write;
 
 use super::key::{ConfigKey, Support};
-use super::table::{BROKER_KEYS, TOPIC_KEYS};
+use super::table::{BROKER_KEYS, CLIENT_METRICS_KEYS, GROUP_KEYS, TOPIC_KEYS};
 
 /// A Markdown page of every key: name, type, default, allowed values, support and meaning.
 pub fn reference_markdown() -> String {
     let mut page = String::from(PREFACE);
     section(&mut page, "Broker", BROKER_KEYS);
     section(&mut page, "Topic", TOPIC_KEYS);
+    section(&mut page, "Group", GROUP_KEYS);
+    section(&mut page, "Client metrics", CLIENT_METRICS_KEYS);
     page
 }
 

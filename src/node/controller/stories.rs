@@ -6,7 +6,7 @@ use ottla_core::controller::{NewTopic, Registration};
 use ottla_log::Disk;
 use ottla_log::disk::MemoryDisk;
 use ottla_log::log::{Log, Opening};
-use ottla_model::config::TopicConfig;
+use ottla_model::config::{Sources, TopicConfig, load};
 use ottla_model::{CLUSTER_METADATA_TOPIC, METADATA_TOPIC_ID, TopicPartition};
 
 use super::*;
@@ -49,8 +49,7 @@ impl Stage {
         // Other numbers in each life.
         let mut draws = store.next_offset() as u64 * 1_000;
         let settings = Settings {
-            defaults: Defaults { num_partitions: 1, replication_factor: 1 },
-            broker_session_ms: 1_000,
+            config: kafkas_own(),
             snapshots: Snapshots { bytes: 3_000, interval_ms: 0, keep: Keep { bytes: 6_000, ms: -1 } },
             chance: Box::new(move || {
                 draws += 1;
@@ -120,6 +119,11 @@ impl Stage {
     fn records(&self) -> Vec<MetadataRecord> {
         self.controller.image().records()
     }
+}
+
+fn kafkas_own() -> BrokerConfig {
+    let sources = Sources { file: None, env: Vec::new(), overrides: &[] };
+    load(sources).expect("Kafka's own defaults").0
 }
 
 #[test]

@@ -8,6 +8,7 @@ use ottla_log::check::{Origin, Rules, check};
 use ottla_log::disk::MemoryDisk;
 use ottla_log::log::Opening;
 use ottla_model::TopicPartition;
+use ottla_model::config::CleanupPolicy;
 use ottla_protocol::batch::{BatchBuilder, Compression};
 
 use super::*;
@@ -77,7 +78,7 @@ impl Bench {
                     answers.push((token, outcome.map(|a| a.base_offset).map_err(|r| r.code)));
                 }
                 Output::Flush(ticket) => self.tickets.push(ticket),
-                Output::Advanced | Output::Retire(_) | Output::Offline(_) => {}
+                Output::Advanced | Output::Deleted { .. } | Output::Retire(_) | Output::Offline(_) => {}
             }
         }
         answers
@@ -110,6 +111,33 @@ fn a_sole_replica_answers_at_once() {
     assert_eq!(bench.step(inputs), [(1, Ok(0)), (2, Ok(1)), (3, Ok(2))]);
     assert_eq!(bench.high_watermark(), 3);
     assert!(bench.tickets.is_empty(), "nobody asked for a flush");
+}
+
+#[test]
+fn records_are_deleted_up_to_what_everybody_may_read() {
+    use ErrorCode::{KafkaStorageError, OffsetOutOfRange, PolicyViolation};
+    let mut bench = Bench::new(TopicConfig::default(), &[1]);
+    let inputs = (1..=5).map(|token| bench.append(token, Acks::All, 1_000)).collect();
+    bench.step(inputs);
+    let delete = |bench: &mut Bench, before: Option<Offset>| {
+        let mut out = Vec::new();
+        bench.lane.step(0, [Input::DeleteRecords { token: 9, before }], &mut out);
+        match out.pop() {
+            Some(Output::Deleted { token: 9, outcome }) => outcome.map_err(|refused| refused.code),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(delete(&mut bench, Some(2)), Ok(2));
+    assert_eq!(delete(&mut bench, Some(1)), Ok(2), "never back");
+    assert_eq!(delete(&mut bench, Some(6)), Err(OffsetOutOfRange));
+    assert_eq!(delete(&mut bench, Some(-2)), Err(OffsetOutOfRange));
+    assert_eq!(delete(&mut bench, None), Ok(5), "as far as the high watermark");
+    let mut compacted = TopicConfig::default();
+    compacted.cleanup_policy = CleanupPolicy { delete: false, compact: true };
+    bench.step(vec![Input::Configure(Arc::new(compacted))]);
+    assert_eq!(delete(&mut bench, None), Err(PolicyViolation));
+    bench.lane.offline = Some("gone".to_owned());
+    assert_eq!(delete(&mut bench, None), Err(KafkaStorageError));
 }
 
 #[test]

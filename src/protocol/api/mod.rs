@@ -251,6 +251,10 @@ apis! {
         on [broker controller], layout Some(&shape::DELETE_TOPICS),
         rights [Delete on Cluster ("or"), Delete on Topic, Describe on Topic ("to see its name or id")],
         "deletes topics, by name or by id";
+    DeleteRecords = 21, versions (0-2), flexible 2,
+        on [broker], layout Some(&shape::DELETE_RECORDS),
+        rights [Delete on Topic],
+        "deletes records up to an offset";
     InitProducerId = 22, versions (0-5), flexible 2,
         on [broker], layout Some(&shape::INIT_PRODUCER_ID),
         rights [
@@ -259,22 +263,78 @@ apis! {
             Write on Topic ("idempotent, any topic")
         ],
         "hands out a producer id, or fences the earlier holder of a transactional id";
+    OffsetForLeaderEpoch = 23, versions (2-4), flexible 4,
+        on [broker], layout Some(&shape::OFFSET_FOR_LEADER_EPOCH),
+        rights [ClusterAction on Cluster ("or"), Describe on Topic],
+        "tells where a leader epoch ends";
+    DescribeAcls = 29, versions (1-3), flexible 2,
+        on [broker controller], layout Some(&shape::DESCRIBE_ACLS),
+        rights [Describe on Cluster],
+        "lists access rules";
     DescribeConfigs = 32, versions (1-4), flexible 4,
         on [broker controller], layout Some(&shape::DESCRIBE_CONFIGS),
         rights [DescribeConfigs on Cluster ("brokers"), DescribeConfigs on Topic, DescribeConfigs on Group],
         "lists the configs of topics, brokers and groups with where each value comes from";
+    AlterConfigs = 33, versions (0-2), flexible 2,
+        on [broker controller], layout Some(&shape::ALTER_CONFIGS),
+        rights [AlterConfigs on Cluster ("brokers"), AlterConfigs on Topic, AlterConfigs on Group],
+        "replaces everything that is set for topics, brokers and groups";
+    DescribeLogDirs = 35, versions (1-5) typed (1-4), flexible 2,
+        on [broker], layout Some(&shape::DESCRIBE_LOG_DIRS),
+        rights [Describe on Cluster],
+        "tells log directories, their room, and the partitions in them";
+    CreatePartitions = 37, versions (0-3), flexible 2,
+        on [broker controller], layout Some(&shape::CREATE_PARTITIONS),
+        rights [Alter on Topic],
+        "adds partitions to topics";
     DeleteGroups = 42, versions (0-2), flexible 2,
         on [broker], layout Some(&shape::DELETE_GROUPS),
         rights [Delete on Group],
         "deletes groups without members, and what they have committed";
+    ElectLeaders = 43, versions (0-2), flexible 2,
+        on [broker controller], layout Some(&shape::ELECT_LEADERS),
+        rights [Alter on Cluster],
+        "gives partitions their preferred leaders, or any";
+    IncrementalAlterConfigs = 44, versions (0-1), flexible 1,
+        on [broker controller], layout Some(&shape::INCREMENTAL_ALTER_CONFIGS),
+        rights [AlterConfigs on Cluster ("brokers"), AlterConfigs on Topic, AlterConfigs on Group],
+        "changes single settings of topics, brokers and groups";
+    ListPartitionReassignments = 46, versions (0-0), flexible 0,
+        on [broker controller], layout Some(&shape::LIST_PARTITION_REASSIGNMENTS),
+        rights [Describe on Cluster],
+        "lists partitions that move between brokers";
     OffsetDelete = 47, versions (0-0), flexible 1,
         on [broker], layout Some(&shape::OFFSET_DELETE),
         rights [Delete on Group, Read on Topic],
         "deletes a group's committed offsets of topics that it does not consume";
+    DescribeClientQuotas = 48, versions (0-1), flexible 1,
+        on [broker], layout Some(&shape::DESCRIBE_CLIENT_QUOTAS),
+        rights [DescribeConfigs on Cluster],
+        "lists quotas of users, clients and addresses";
+    DescribeUserScramCredentials = 50, versions (0-0), flexible 0,
+        on [broker controller], layout Some(&shape::DESCRIBE_USER_SCRAM_CREDENTIALS),
+        rights [Describe on Cluster],
+        "lists who has SCRAM credentials";
+    DescribeQuorum = 55, versions (0-2), flexible 0,
+        on [broker controller], layout Some(&shape::DESCRIBE_QUORUM),
+        rights [Describe on Cluster],
+        "tells the voters of the metadata quorum and how far they are";
     DescribeCluster = 60, versions (0-2), flexible 0,
         on [broker controller], layout Some(&shape::DESCRIBE_CLUSTER),
         rights [Describe on Cluster ("authorized operations"), Alter on Cluster ("at a controller")],
         "tells the cluster's id, controller and nodes";
+    DescribeProducers = 61, versions (0-0), flexible 0,
+        on [broker], layout Some(&shape::DESCRIBE_PRODUCERS),
+        rights [Read on Topic],
+        "lists the producers that partitions remember";
+    ListTransactions = 66, versions (0-2), flexible 0,
+        on [broker], layout Some(&shape::LIST_TRANSACTIONS),
+        rights [Describe on TransactionalId],
+        "lists transactional ids and their states";
+    ListConfigResources = 74, versions (0-1), flexible 0,
+        on [broker], layout Some(&shape::LIST_CONFIG_RESOURCES),
+        rights [DescribeConfigs on Cluster],
+        "lists what has settings, or can have";
     DescribeTopicPartitions = 75, versions (0-0), flexible 0,
         on [broker], layout Some(&shape::DESCRIBE_TOPIC_PARTITIONS),
         rights [Describe on Topic],

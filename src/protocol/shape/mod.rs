@@ -3,11 +3,13 @@
 //!
 //! The layouts are in [`apis`]; a test makes messages from them and has `kafka-protocol` read and write each.
 
+mod admin;
 mod apis;
 mod groups;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use admin::*;
 pub(crate) use apis::*;
 pub(crate) use groups::*;
 
@@ -90,6 +92,14 @@ const fn bytes(name: &'static str) -> Field {
 
 const fn structure(name: &'static str, fields: Layout) -> Field {
     field(name, Kind::One(Value::Structure(fields)))
+}
+
+const fn int8s(name: &'static str) -> Field {
+    field(name, Kind::Array(Value::Fixed(1)))
+}
+
+const fn int64s(name: &'static str) -> Field {
+    field(name, Kind::Array(Value::Fixed(8)))
 }
 
 const fn int32s(name: &'static str) -> Field {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
-use ottla_core::controller::{Command, Defaults, HeartbeatAnswer, Registration, Reply};
+use ottla_core::controller::{Command, HeartbeatAnswer, Registration, Reply};
 use ottla_log::Disk;
 use ottla_log::log::{Log, Opening};
 use ottla_model::config::{BrokerConfig, TopicConfig};
@@ -183,8 +183,7 @@ fn quorum_of_one(
     let store = Store::open(disk, log, topic, voters.clone()).map_err(failed)?;
     let mut chance = dice.split();
     let settings = Settings {
-        defaults: Defaults { num_partitions: 1, replication_factor: 1 },
-        broker_session_ms: i64::from(config.broker_session_timeout_ms),
+        config: config.clone(),
         snapshots: Snapshots {
             bytes: SNAPSHOT_BYTES,
             interval_ms: 0,

@@ -113,6 +113,8 @@ impl Node {
                 }
                 Output::Flush(ticket) => said.push(Said::Flush { key, ticket }),
                 Output::Advanced => {}
+                // Nobody asks for that here.
+                Output::Deleted { .. } => {}
                 Output::Retire(retired) => self.retired.extend(retired),
                 Output::Offline(why) => {
                     partition.offline = true;

@@ -53,7 +53,7 @@ impl Partition {
         match &input {
             Input::Lead(leadership) => self.leader_epoch = leadership.epoch,
             Input::Configure(config) => self.config = config.clone(),
-            Input::Append(_) | Input::Flushed { .. } | Input::Tick => {}
+            _ => {}
         }
         self.queue.push_back(input);
     }

@@ -69,7 +69,7 @@ impl Keeper {
     async fn load(&mut self, partition: &Arc<Partition>) -> Option<Shard<Token>> {
         let began = std::time::Instant::now();
         let shard = Shard::new(self.broker.groups.terms.clone(), Box::new(rand::random::<u64>));
-        let buffer_bytes = self.broker.config.whole("offsets.load.buffer.size");
+        let buffer_bytes = self.broker.config().whole("offsets.load.buffer.size");
         let loading = tokio::task::spawn_blocking({
             let partition = partition.clone();
             move || load(shard, &partition, usize::try_from(buffer_bytes).unwrap_or(usize::MAX))

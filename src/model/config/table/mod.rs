@@ -1,6 +1,8 @@
 //! The one table of configuration keys: every broker key and every topic key of Apache Kafka 4.4, by area.
 //! It must never hold anything but facts: reading and checking values is its readers' business.
 
+mod client_metrics;
+mod group;
 mod groups;
 mod listeners;
 mod log;
@@ -27,12 +29,26 @@ pub static BROKER_KEYS: &[ConfigKey] = &ALL_BROKER_KEYS;
 /// Every topic key, by name.
 pub static TOPIC_KEYS: &[ConfigKey] = topic::KEYS;
 
+/// What a group can set for itself.
+pub static GROUP_KEYS: &[ConfigKey] = group::KEYS;
+
+/// What a subscription to clients' metrics says.
+pub static CLIENT_METRICS_KEYS: &[ConfigKey] = client_metrics::KEYS;
+
 pub fn broker_key(name: &str) -> Option<&'static ConfigKey> {
     BROKER_INDEX.get(name).copied()
 }
 
 pub fn topic_key(name: &str) -> Option<&'static ConfigKey> {
     TOPIC_INDEX.get(name).copied()
+}
+
+pub fn group_key(name: &str) -> Option<&'static ConfigKey> {
+    GROUP_KEYS.iter().find(|key| key.name == name)
+}
+
+pub fn client_metrics_key(name: &str) -> Option<&'static ConfigKey> {
+    CLIENT_METRICS_KEYS.iter().find(|key| key.name == name)
 }
 
 static BROKER_INDEX: LazyLock<BTreeMap<&'static str, &'static ConfigKey>> =
@@ -108,10 +124,10 @@ macro_rules! broker_keys {
     };
 }
 
-/// Rows of topic keys: `name: kind = default, allowed, [broker synonyms], support, doc;`.
+/// Rows of the keys of a kind of resource, after its name: `name: kind = default, allowed, [broker synonyms], support, doc;`.
 /// All of them are of medium importance and can change at any time.
-macro_rules! topic_keys {
-    ($($($internal:ident)? $name:literal: $kind:ident = $default:tt, $valid:expr, $synonyms:expr,
+macro_rules! resource_keys {
+    ($scope:ident; $($($internal:ident)? $name:literal: $kind:ident = $default:tt, $valid:expr, $synonyms:expr,
        $support:expr, $doc:literal;)*) => {
         pub(super) const KEYS: &[ConfigKey] = &[$(ConfigKey {
             name: $name,
@@ -121,7 +137,7 @@ macro_rules! topic_keys {
             valid: $valid,
             importance: Importance::Medium,
             update_mode: UpdateMode::ClusterWide,
-            scope: Scope::Topic,
+            scope: Scope::$scope,
             internal: crate::config::table::is_internal!($($internal)?),
             sensitive: false,
             support: $support,
@@ -179,7 +195,7 @@ macro_rules! scope_of {
     };
 }
 
-use {broker_keys, default_of, is_internal, is_required, scope_of, topic_keys, update_of};
+use {broker_keys, default_of, is_internal, is_required, resource_keys, scope_of, update_of};
 
 const ANY: Valid = Valid::Any;
 const GZIP_LEVEL: Valid = Valid::Custom {

@@ -4,11 +4,12 @@
 use super::super::key::Support::{Accepted, Honoured};
 use super::super::key::{ConfigKey, Importance, Kind, Scope, UpdateMode, Valid};
 use super::{
-    ANY, GZIP_LEVEL, THROTTLED_REPLICAS, at_least, between, hours, items_of, minutes, one_of, same,
-    topic_keys,
+    ANY, GZIP_LEVEL, THROTTLED_REPLICAS, at_least, between, hours, items_of, minutes, one_of, resource_keys,
+    same,
 };
 
-topic_keys! {
+resource_keys! {
+    Topic;
     "cleanup.policy": List = "delete", items_of(&["compact", "delete"]), [same("log.cleanup.policy")],
         Honoured,
         "What happens to old records: delete them, compact them by key, both or neither.";

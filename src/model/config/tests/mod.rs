@@ -2,6 +2,7 @@
 
 mod defaults;
 mod described;
+mod dynamic;
 mod precedence;
 mod refusals;
 mod table;

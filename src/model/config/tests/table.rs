@@ -3,17 +3,18 @@
 use std::collections::BTreeSet;
 
 use crate::config::{
-    BROKER_KEYS, ConfigKey, Kind, Scope, Support, TOPIC_KEYS, UpdateMode, Valid, broker_key,
+    BROKER_KEYS, CLIENT_METRICS_KEYS, ConfigKey, GROUP_KEYS, Kind, Scope, Support, TOPIC_KEYS, UpdateMode,
+    Valid, broker_key,
 };
 use crate::config::{reference_markdown, topic_key};
 
 fn all() -> impl Iterator<Item = &'static ConfigKey> {
-    BROKER_KEYS.iter().chain(TOPIC_KEYS)
+    BROKER_KEYS.iter().chain(TOPIC_KEYS).chain(GROUP_KEYS).chain(CLIENT_METRICS_KEYS)
 }
 
 #[test]
 fn every_key_of_kafka_is_there_once() {
-    for keys in [BROKER_KEYS, TOPIC_KEYS] {
+    for keys in [BROKER_KEYS, TOPIC_KEYS, GROUP_KEYS, CLIENT_METRICS_KEYS] {
         let names: BTreeSet<&str> = keys.iter().map(|key| key.name).collect();
         assert_eq!(names.len(), keys.len(), "a key is there twice");
     }
@@ -21,6 +22,8 @@ fn every_key_of_kafka_is_there_once() {
     assert_eq!(of(Scope::Broker), 378, "keys of KafkaConfig in 4.4");
     assert_eq!(of(Scope::DynamicBroker), 3, "replication rates, which are only dynamic");
     assert_eq!(TOPIC_KEYS.len(), 37, "keys of LogConfig in 4.4");
+    assert_eq!(GROUP_KEYS.len(), 27, "keys of GroupConfig in 4.4");
+    assert_eq!(CLIENT_METRICS_KEYS.len(), 3, "keys of ClientMetricsConfigs in 4.4");
     assert!(TOPIC_KEYS.iter().all(|key| key.scope == Scope::Topic));
 }
 
@@ -91,7 +94,7 @@ fn every_key_says_in_a_sentence_what_it_is_for() {
 fn the_reference_page_has_a_row_for_every_key() {
     let page = reference_markdown();
     let rows = page.lines().filter(|line| line.starts_with("| `")).count();
-    assert_eq!(rows, BROKER_KEYS.len() + TOPIC_KEYS.len());
+    assert_eq!(rows, all().count());
     let check = |row: &str| assert!(page.lines().any(|line| line == row), "no row {row}");
     check(
         "| `num.partitions` | int | `1` | a 32-bit whole number, 1 or more | honoured \

@@ -62,6 +62,21 @@ macro_rules! by_type {
             DescribeConfigs DescribeConfigsRequest DescribeConfigsResponse
             DescribeCluster DescribeClusterRequest DescribeClusterResponse
             DescribeTopicPartitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse
+            DeleteRecords DeleteRecordsRequest DeleteRecordsResponse
+            OffsetForLeaderEpoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse
+            DescribeAcls DescribeAclsRequest DescribeAclsResponse
+            AlterConfigs AlterConfigsRequest AlterConfigsResponse
+            DescribeLogDirs DescribeLogDirsRequest DescribeLogDirsResponse
+            CreatePartitions CreatePartitionsRequest CreatePartitionsResponse
+            ElectLeaders ElectLeadersRequest ElectLeadersResponse
+            IncrementalAlterConfigs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse
+            ListPartitionReassignments ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse
+            DescribeClientQuotas DescribeClientQuotasRequest DescribeClientQuotasResponse
+            DescribeUserScramCredentials DescribeUserScramCredentialsRequest DescribeUserScramCredentialsResponse
+            DescribeQuorum DescribeQuorumRequest DescribeQuorumResponse
+            DescribeProducers DescribeProducersRequest DescribeProducersResponse
+            ListTransactions ListTransactionsRequest ListTransactionsResponse
+            ListConfigResources ListConfigResourcesRequest ListConfigResourcesResponse
         )
     };
     (@match $what:expr, $call:ident $arguments:tt, $($api:ident $request:ident $response:ident)+) => {

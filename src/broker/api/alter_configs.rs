@@ -1,0 +1,69 @@
+//! AlterConfigs v0-2 (KIP-133): everything that is set for a resource is replaced. Kept for old tools; the incremental
+//! one came with KIP-339.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ottla_core::controller::{Alteration, Refusal};
+use ottla_protocol::api::ApiKey;
+use ottla_protocol::messages::alter_configs_request::AlterConfigsResource;
+use ottla_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
+use ottla_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
+use ottla_protocol::{ErrorCode, codec};
+
+use super::{Begun, later, text};
+use crate::broker::Broker;
+use crate::run::configs::{Asked, alter};
+
+pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
+    let request: AlterConfigsRequest = codec::decode(ApiKey::AlterConfigs.code(), version, body)?;
+    let asked: Vec<Asked> = request.resources.into_iter().map(ask).collect();
+    let broker = broker.clone();
+    Ok(later(version, async move {
+        let named: Vec<(i8, String)> = asked.iter().map(|one| (one.kind, one.name.clone())).collect();
+        let outcomes = alter(&broker, asked, request.validate_only).await;
+        let responses = named.into_iter().zip(outcomes).map(|((kind, name), outcome)| {
+            let response = AlterConfigsResourceResponse::default()
+                .with_resource_type(kind)
+                .with_resource_name(text(&name))
+                .with_error_message(None);
+            match outcome {
+                Ok(()) => response,
+                Err(Refusal { code, message }) => {
+                    response.with_error_code(code.code()).with_error_message(Some(text(&message)))
+                }
+            }
+        });
+        AlterConfigsResponse::default().with_responses(responses.collect())
+    }))
+}
+
+fn ask(resource: AlterConfigsResource) -> Asked {
+    let names: Vec<&str> = resource.configs.iter().map(|config| config.name.as_str()).collect();
+    let nulls = resource.configs.iter().filter(|config| config.value.is_none());
+    let values = || {
+        let pairs = resource.configs.iter();
+        pairs
+            .filter_map(|c| Some((c.name.to_string(), c.value.as_ref()?.to_string())))
+            .collect::<BTreeMap<_, _>>()
+    };
+    let alteration =
+        well_formed(&names, nulls.map(|config| config.name.as_str())).map(|()| Alteration::All(values()));
+    Asked { kind: resource.resource_type, name: resource.resource_name.to_string(), alteration }
+}
+
+/// What both kinds of alteration ask of a resource's keys: none twice, none without its value.
+pub(super) fn well_formed<'a>(names: &[&str], nulls: impl Iterator<Item = &'a str>) -> Result<(), Refusal> {
+    let mut seen = BTreeSet::new();
+    if let Some(name) = names.iter().find(|name| !seen.insert(**name)) {
+        let why = format!("The request names the key {name} more than once");
+        return Err(Refusal::new(ErrorCode::InvalidRequest, why));
+    }
+    let nulls: Vec<&str> = nulls.collect();
+    if !nulls.is_empty() {
+        let why = format!("Null is no value for {}", nulls.join(", "));
+        return Err(Refusal::new(ErrorCode::InvalidRequest, why));
+    }
+    Ok(())
+}

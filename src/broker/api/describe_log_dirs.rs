@@ -1,0 +1,108 @@
+//! DescribeLogDirs v1-5 (KIP-113, KIP-827 room from v4, KIP-1066 cordoned directories from v5).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use ottla_protocol::api::ApiKey;
+use ottla_protocol::messages::describe_log_dirs_response::{
+    DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
+use ottla_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
+use ottla_protocol::{ErrorCode, codec, describe_log_dirs};
+use tracing::warn;
+
+use super::{Answer, Begun, Body, bytes, text};
+use crate::broker::Broker;
+use crate::net::connection::Overtakers;
+
+/// Topic and index of each partition that is asked for; none is every one.
+type Wanted = Option<BTreeSet<(String, i32)>>;
+
+pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
+    let request: DescribeLogDirsRequest = codec::decode(ApiKey::DescribeLogDirs.code(), version, body)?;
+    let wanted: Wanted = request.topics.map(|topics| {
+        let all = topics.iter().flat_map(|topic| topic.partitions.iter().map(move |index| (topic, *index)));
+        all.map(|(topic, index)| (topic.topic.to_string(), index)).collect()
+    });
+    let broker = broker.clone();
+    Ok(Body::Later(
+        Overtakers::None,
+        Box::pin(async move {
+            // Disks may stall, and a look at a log waits for its owner.
+            let described = tokio::task::spawn_blocking(move || describe(&broker, &wanted, version)).await;
+            described.unwrap_or_else(|error| Answer::Close(error.to_string()))
+        }),
+    ))
+}
+
+fn describe(broker: &Broker, wanted: &Wanted, version: i16) -> Answer {
+    let config = broker.config();
+    let cordoned = config.list("cordoned.log.dirs");
+    let mut partitions = by_dir(broker, wanted);
+    let (mut results, mut are_cordoned) = (Vec::new(), Vec::new());
+    for dir in &config.log_dirs {
+        let path = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
+        let shown = path.to_string_lossy();
+        let topics = partitions.remove(dir.as_path()).unwrap_or_default();
+        let mut result = DescribeLogDirsResult::default().with_log_dir(text(&shown)).with_topics(topics);
+        match room(&path) {
+            Ok((total, usable)) if version >= 4 => {
+                result = result.with_total_bytes(total).with_usable_bytes(usable);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                warn!(dir = %shown, %error, "cannot tell the room in a log directory");
+                result = DescribeLogDirsResult::default()
+                    .with_log_dir(text(&shown))
+                    .with_error_code(ErrorCode::KafkaStorageError.code());
+            }
+        }
+        are_cordoned.push(cordoned == ["*"] || cordoned.iter().any(|c| dir.as_os_str() == c.as_str()));
+        results.push(result);
+    }
+    let response = DescribeLogDirsResponse::default().with_results(results);
+    let mut buf = BytesMut::new();
+    match describe_log_dirs::write_response(&response, &are_cordoned, version, &mut buf) {
+        Ok(()) => bytes(buf),
+        Err(error) => Answer::Close(format!("a response that cannot be encoded: {error}")),
+    }
+}
+
+fn by_dir<'a>(
+    broker: &'a Broker,
+    wanted: &Wanted,
+) -> BTreeMap<std::path::PathBuf, Vec<DescribeLogDirsTopic>> {
+    let mut found: BTreeMap<_, BTreeMap<_, Vec<DescribeLogDirsPartition>>> = BTreeMap::new();
+    for partition in broker.partitions.all() {
+        let key = (partition.id.topic.to_string(), partition.id.partition);
+        if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&key)) {
+            continue;
+        }
+        let looked = partition.with_log(|log| (log.dir().to_owned(), log.size()));
+        let Some((folder, size)) = looked else { continue };
+        let Some(dir) = folder.parent() else { continue };
+        let offsets = partition.reader.offsets();
+        let described = DescribeLogDirsPartition::default()
+            .with_partition_index(key.1)
+            .with_partition_size(i64::try_from(size).unwrap_or(i64::MAX))
+            .with_offset_lag((offsets.high_watermark - offsets.log_end).max(0));
+        found.entry(dir.to_owned()).or_default().entry(key.0).or_default().push(described);
+    }
+    let topics = |by_name: BTreeMap<String, Vec<DescribeLogDirsPartition>>| {
+        let topics = by_name.into_iter().map(|(name, mut partitions)| {
+            partitions.sort_by_key(|partition| partition.partition_index);
+            DescribeLogDirsTopic::default().with_name(text(&name).into()).with_partitions(partitions)
+        });
+        topics.collect()
+    };
+    found.into_iter().map(|(dir, by_name)| (dir, topics(by_name))).collect()
+}
+
+// Bytes in all, and those that this process may still use.
+fn room(dir: &Path) -> std::io::Result<(i64, i64)> {
+    let stat = rustix::fs::statvfs(dir)?;
+    let bytes = |blocks: u64| i64::try_from(blocks.saturating_mul(stat.f_frsize)).unwrap_or(i64::MAX);
+    Ok((bytes(stat.f_blocks), bytes(stat.f_bavail)))
+}

@@ -1,0 +1,70 @@
+//! DescribeProducers v0 (KIP-664): the producers that partitions remember, and the transactions that they have open.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ottla_log::log::ActiveProducer;
+use ottla_model::check_topic_name;
+use ottla_protocol::api::ApiKey;
+use ottla_protocol::messages::describe_producers_response::{
+    PartitionResponse, ProducerState, TopicResponse,
+};
+use ottla_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse};
+use ottla_protocol::{ErrorCode, codec};
+
+use super::{Begun, later, text};
+use crate::broker::Broker;
+use crate::run::partition::Partition;
+
+pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
+    let request: DescribeProducersRequest = codec::decode(ApiKey::DescribeProducers.code(), version, body)?;
+    let broker = broker.clone();
+    Ok(later(version, async move {
+        // A look at a log waits for its owner.
+        let described = tokio::task::spawn_blocking(move || describe(&broker, request));
+        described.await.unwrap_or_default()
+    }))
+}
+
+fn describe(broker: &Broker, request: DescribeProducersRequest) -> DescribeProducersResponse {
+    let image = broker.image.load();
+    let topics = request.topics.into_iter().map(|topic| {
+        let named = match check_topic_name(&topic.name) {
+            Err(why) => Err((ErrorCode::InvalidTopicException, why)),
+            Ok(()) => image.topic(&topic.name).ok_or_else(|| {
+                let code = ErrorCode::UnknownTopicOrPartition;
+                (code, code.message().to_owned())
+            }),
+        };
+        let partitions = topic.partition_indexes.iter().map(|index| {
+            let response = PartitionResponse::default().with_partition_index(*index).with_error_message(None);
+            match &named {
+                Err((code, why)) => response.with_error_code(code.code()).with_error_message(Some(text(why))),
+                Ok(known) => {
+                    match broker.partitions.led(&image, known.id, *index).and_then(|p| producers(&p)) {
+                        Ok(active) => response.with_active_producers(active),
+                        Err(code) => response.with_error_code(code.code()),
+                    }
+                }
+            }
+        });
+        let partitions = partitions.collect();
+        TopicResponse::default().with_name(topic.name).with_partitions(partitions)
+    });
+    DescribeProducersResponse::default().with_topics(topics.collect())
+}
+
+fn producers(partition: &Partition) -> Result<Vec<ProducerState>, ErrorCode> {
+    let active = partition.with_log(|log| log.active_producers()).ok_or(ErrorCode::NotLeaderOrFollower)?;
+    Ok(active.iter().map(state).collect())
+}
+
+fn state(producer: &ActiveProducer) -> ProducerState {
+    ProducerState::default()
+        .with_producer_id(producer.producer_id.0.into())
+        .with_producer_epoch(producer.producer_epoch.0.into())
+        .with_last_sequence(producer.last_sequence)
+        .with_last_timestamp(producer.last_timestamp)
+        .with_coordinator_epoch(producer.coordinator_epoch)
+        .with_current_txn_start_offset(producer.current_transaction_start.unwrap_or(-1))
+}

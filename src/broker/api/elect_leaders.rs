@@ -1,0 +1,67 @@
+//! ElectLeaders v0-2 (KIP-183; KIP-460 unclean elections from v1).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ottla_core::controller::{Command, Election, Refusal, Reply};
+use ottla_model::TopicName;
+use ottla_protocol::api::ApiKey;
+use ottla_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
+use ottla_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse};
+use ottla_protocol::{ErrorCode, codec};
+
+use super::{Begun, later, now, text};
+use crate::broker::Broker;
+
+pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
+    let request: ElectLeadersRequest = codec::decode(ApiKey::ElectLeaders.code(), version, body)?;
+    let election = match request.election_type {
+        _ if version == 0 => Election::Preferred,
+        0 => Election::Preferred,
+        1 => Election::Unclean,
+        _ => return Ok(now(&failed(ErrorCode::InvalidRequest, version), version)),
+    };
+    let named = |topics: Vec<_>| {
+        let mut by_name: BTreeMap<TopicName, Vec<i32>> = BTreeMap::new();
+        for topic in topics {
+            let ottla_protocol::messages::elect_leaders_request::TopicPartitions {
+                topic, partitions, ..
+            } = topic;
+            by_name.entry(Arc::from(topic.as_str())).or_default().extend(partitions);
+        }
+        by_name.into_iter().collect()
+    };
+    let partitions = request.topic_partitions.map(named);
+    let broker = broker.clone();
+    Ok(later(version, async move {
+        match broker.controller.ask(Command::ElectLeaders { election, partitions }).await {
+            Reply::Elected(elected) => {
+                let results = elected.into_iter().map(|(topic, outcomes)| {
+                    let outcomes = outcomes.into_iter().map(|(index, outcome)| result(index, outcome));
+                    ReplicaElectionResult::default()
+                        .with_topic(text(&topic).into())
+                        .with_partition_result(outcomes.collect())
+                });
+                ElectLeadersResponse::default().with_replica_election_results(results.collect())
+            }
+            _ => failed(ErrorCode::NotController, version),
+        }
+    }))
+}
+
+fn result(index: i32, outcome: Result<(), Refusal>) -> PartitionResult {
+    let result = PartitionResult::default().with_partition_id(index).with_error_message(None);
+    match outcome {
+        Ok(()) => result,
+        Err(refusal) => {
+            result.with_error_code(refusal.code.code()).with_error_message(Some(text(&refusal.message)))
+        }
+    }
+}
+
+// Version 0 has no place for it.
+fn failed(code: ErrorCode, version: i16) -> ElectLeadersResponse {
+    let response = ElectLeadersResponse::default();
+    if version >= 1 { response.with_error_code(code.code()) } else { response }
+}

@@ -1,0 +1,67 @@
+//! IncrementalAlterConfigs v0-1 (KIP-339; loggers by KIP-412, groups by KIP-848, clients' metrics by KIP-714).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ottla_core::controller::{Alteration, Change, Refusal};
+use ottla_protocol::api::ApiKey;
+use ottla_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use ottla_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
+use ottla_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
+use ottla_protocol::{ErrorCode, codec};
+
+use super::alter_configs::well_formed;
+use super::{Begun, later, text};
+use crate::broker::Broker;
+use crate::run::configs::{Asked, alter};
+
+/// Kafka's code of deleting a key, the one operation without a value.
+const DELETE: i8 = 1;
+
+pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
+    let request: IncrementalAlterConfigsRequest =
+        codec::decode(ApiKey::IncrementalAlterConfigs.code(), version, body)?;
+    let asked: Vec<Asked> = request.resources.into_iter().map(ask).collect();
+    let broker = broker.clone();
+    Ok(later(version, async move {
+        let named: Vec<(i8, String)> = asked.iter().map(|one| (one.kind, one.name.clone())).collect();
+        let outcomes = alter(&broker, asked, request.validate_only).await;
+        let responses = named.into_iter().zip(outcomes).map(|((kind, name), outcome)| {
+            let response = AlterConfigsResourceResponse::default()
+                .with_resource_type(kind)
+                .with_resource_name(text(&name))
+                .with_error_message(None);
+            match outcome {
+                Ok(()) => response,
+                Err(Refusal { code, message }) => {
+                    response.with_error_code(code.code()).with_error_message(Some(text(&message)))
+                }
+            }
+        });
+        IncrementalAlterConfigsResponse::default().with_responses(responses.collect())
+    }))
+}
+
+fn ask(resource: AlterConfigsResource) -> Asked {
+    let names: Vec<&str> = resource.configs.iter().map(|config| config.name.as_str()).collect();
+    let nulls = resource.configs.iter().filter(|c| c.config_operation != DELETE && c.value.is_none());
+    let alteration = well_formed(&names, nulls.map(|config| config.name.as_str()))
+        .and_then(|()| resource.configs.iter().map(change).collect::<Result<_, _>>())
+        .map(Alteration::Some);
+    Asked { kind: resource.resource_type, name: resource.resource_name.to_string(), alteration }
+}
+
+fn change(config: &AlterableConfig) -> Result<(String, Change), Refusal> {
+    let value = config.value.as_ref().map(|value| value.to_string()).unwrap_or_default();
+    let change = match config.config_operation {
+        0 => Change::Set(value),
+        DELETE => Change::Delete,
+        2 => Change::Append(value),
+        3 => Change::Subtract(value),
+        unknown => {
+            let why = format!("Unknown operation {unknown} on {}", config.name.as_str());
+            return Err(Refusal::new(ErrorCode::InvalidRequest, why));
+        }
+    };
+    Ok((config.name.to_string(), change))
+}

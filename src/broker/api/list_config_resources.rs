@@ -1,0 +1,65 @@
+//! ListConfigResources v0-1 (KIP-1142). Version 0 was ListClientMetricsResources (KIP-714) and knows nothing else.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ottla_model::image::Image;
+use ottla_model::record::ResourceType;
+use ottla_protocol::api::ApiKey;
+use ottla_protocol::messages::list_config_resources_response::ConfigResource;
+use ottla_protocol::messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};
+use ottla_protocol::{ErrorCode, codec};
+
+use super::{Begun, now, text};
+use crate::broker::Broker;
+
+/// Every kind, in the order in which they are told when none is asked for.
+const ALL: [ResourceType; 5] = [
+    ResourceType::Topic,
+    ResourceType::Broker,
+    ResourceType::BrokerLogger,
+    ResourceType::ClientMetrics,
+    ResourceType::Group,
+];
+
+pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
+    let request: ListConfigResourcesRequest =
+        codec::decode(ApiKey::ListConfigResources.code(), version, body)?;
+    let kinds = match request.resource_types.as_slice() {
+        _ if version == 0 => Some(vec![ResourceType::ClientMetrics]),
+        [] => Some(ALL.to_vec()),
+        codes => codes.iter().map(|code| ResourceType::from_code(*code)).collect(),
+    };
+    let Some(mut kinds) = kinds else {
+        let response =
+            ListConfigResourcesResponse::default().with_error_code(ErrorCode::UnsupportedVersion.code());
+        return Ok(now(&response, version));
+    };
+    kinds.sort_by_key(|kind| kind.code());
+    kinds.dedup();
+    let image = broker.image.load();
+    let resources = kinds.into_iter().flat_map(|kind| {
+        names(&image, kind).into_iter().map(move |name| {
+            let resource = ConfigResource::default().with_resource_name(text(&name));
+            if version >= 1 { resource.with_resource_type(kind.code()) } else { resource }
+        })
+    });
+    let response = ListConfigResourcesResponse::default().with_config_resources(resources.collect());
+    Ok(now(&response, version))
+}
+
+// Topics and brokers are all that there are; the others only as far as something is set for them.
+fn names(image: &Image, kind: ResourceType) -> Vec<String> {
+    match kind {
+        ResourceType::Topic => image.topics().map(|topic| topic.name.to_string()).collect(),
+        ResourceType::Broker => {
+            image.brokers().filter(|broker| !broker.fenced).map(|broker| broker.id.to_string()).collect()
+        }
+        // Nothing that could be described or changed.
+        ResourceType::BrokerLogger => Vec::new(),
+        ResourceType::ClientMetrics | ResourceType::Group => {
+            let set = image.config_resources().filter(|(resource, _)| resource.kind == kind);
+            set.map(|(resource, _)| resource.name.clone()).collect()
+        }
+    }
+}

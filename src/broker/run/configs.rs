@@ -1,0 +1,114 @@
+//! Changing settings on behalf of a client: what this broker can tell by itself is refused here, the rest is asked of the
+//! controller. As in Kafka the values of a broker's settings are judged by the broker that they are for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ottla_core::controller::{Alteration, Command, Refusal, Reply, altered};
+use ottla_model::config::{ConfigError, DynamicScope, check_broker_change};
+use ottla_model::image::ConfigResource;
+use ottla_model::record::ResourceType;
+use ottla_protocol::ErrorCode;
+
+use crate::broker::Broker;
+
+/// A resource as a client named it, and what is to happen to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// Kafka's code, which may be none that we know.
+    pub kind: i8,
+    pub name: String,
+    pub alteration: Result<Alteration, Refusal>,
+}
+
+/// What became of each resource, in their order.
+pub(crate) async fn alter(
+    broker: &Arc<Broker>,
+    asked: Vec<Asked>,
+    validate_only: bool,
+) -> Vec<Result<(), Refusal>> {
+    let twice = named_twice(&asked);
+    let mut outcomes: Vec<Option<Result<(), Refusal>>> = Vec::new();
+    let mut resources = Vec::new();
+    for one in asked {
+        let prepared = if twice.contains(&(one.kind, one.name.clone())) {
+            Err(Refusal::new(ErrorCode::InvalidRequest, "The request names a resource more than once"))
+        } else {
+            prepare(broker, one)
+        };
+        outcomes.push(match prepared {
+            Ok(resource) => {
+                resources.push(resource);
+                None
+            }
+            Err(refusal) => Some(Err(refusal)),
+        });
+    }
+    let mut decided = Vec::new();
+    if !resources.is_empty() {
+        let count = resources.len();
+        decided = match broker.controller.ask(Command::AlterConfigs { resources, validate_only }).await {
+            Reply::ConfigsAltered(outcomes) => outcomes.into_iter().map(|(_, outcome)| outcome).collect(),
+            _ => vec![Err(ErrorCode::NotController.into()); count],
+        };
+    }
+    let mut decided = decided.into_iter();
+    let missing = || Err(ErrorCode::UnknownServerError.into());
+    outcomes
+        .into_iter()
+        .map(|outcome| outcome.unwrap_or_else(|| decided.next().unwrap_or_else(missing)))
+        .collect()
+}
+
+fn named_twice(asked: &[Asked]) -> BTreeSet<(i8, String)> {
+    let mut seen = BTreeSet::new();
+    let names = asked.iter().map(|one| (one.kind, one.name.clone()));
+    names.filter(|name| !seen.insert(name.clone())).collect()
+}
+
+fn prepare(broker: &Broker, asked: Asked) -> Result<(ConfigResource, Alteration), Refusal> {
+    let alteration = asked.alteration?;
+    let Some(kind) = ResourceType::from_code(asked.kind) else {
+        let why = format!("Unknown resource type {}", asked.kind);
+        return Err(Refusal::new(ErrorCode::InvalidRequest, why));
+    };
+    match kind {
+        ResourceType::BrokerLogger => {
+            let why = "The levels of loggers cannot be changed while the broker runs yet";
+            return Err(Refusal::new(ErrorCode::InvalidRequest, why));
+        }
+        ResourceType::Broker => check_broker(broker, &asked.name, &alteration)?,
+        ResourceType::Topic | ResourceType::Group | ResourceType::ClientMetrics => {}
+    }
+    Ok((ConfigResource { kind, name: asked.name }, alteration))
+}
+
+fn check_broker(broker: &Broker, name: &str, alteration: &Alteration) -> Result<(), Refusal> {
+    let scope = if name.is_empty() {
+        DynamicScope::AllBrokers
+    } else {
+        this_broker(broker, name)?;
+        DynamicScope::OneBroker
+    };
+    let image = broker.image.load();
+    let none = BTreeMap::new();
+    let me = broker.me.to_string();
+    let of = |name: &str| image.configs(ResourceType::Broker, name).unwrap_or(&none);
+    let (mine, others) = match scope {
+        DynamicScope::OneBroker => (of(&me), of("")),
+        DynamicScope::AllBrokers => (of(""), of(&me)),
+    };
+    let values = altered(ResourceType::Broker, mine, alteration)?;
+    // Kafka calls it a bad request rather than a bad config (KAFKA-13609).
+    let refuse = |error: ConfigError| Refusal::new(ErrorCode::InvalidRequest, error.to_string());
+    check_broker_change(&broker.config(), scope, &values, others).map_err(refuse)
+}
+
+fn this_broker(broker: &Broker, name: &str) -> Result<(), Refusal> {
+    let refuse = |why: String| Err(Refusal::new(ErrorCode::InvalidRequest, why));
+    match name.parse::<i32>() {
+        Ok(id) if id == broker.me.0 => Ok(()),
+        Ok(_) => refuse(format!("Unexpected broker id, expected {}, but received {name}", broker.me)),
+        Err(_) => refuse(format!("A node's id must be a whole number, but it is: {name}")),
+    }
+}

@@ -1,0 +1,16 @@
+//! Subscriptions to the metrics of clients (KIP-714): what one can set.
+//! It must never hold anything but rows.
+
+use super::super::key::Support::Accepted;
+use super::super::key::{ConfigKey, Importance, Kind, Scope, UpdateMode};
+use super::{ANY, LIST, resource_keys};
+
+resource_keys! {
+    ClientMetrics;
+    "metrics": List = "", LIST, [], Accepted,
+        "Prefixes of the metrics that clients push; * is all of them.";
+    "interval.ms": Int = "300000", ANY, [], Accepted,
+        "How often clients push.";
+    "match": List = "", LIST, [], Accepted,
+        "Which clients push, as name=pattern.";
+}
