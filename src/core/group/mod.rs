@@ -97,7 +97,7 @@ pub type Chance = Box<dyn FnMut() -> u64 + Send>;
 /// The state of a shard. `T` is what a caller finds its client by; each one that comes in goes out in one reply.
 ///
 /// Offsets, and that a group is gone, change by applying records alone. A classic group is more than its records:
-/// who waits, and how far a rebalance has come, is known here only, and [`write::Then`] says what a refused write
+/// who waits, and how far a rebalance has come, is known here only, and `write::Then` says what a refused write
 /// undoes.
 pub struct Groups<T> {
     settings: Arc<Settings>,

@@ -145,7 +145,7 @@ impl Stage {
 
     /// A shard that has read all that was written.
     pub fn replayed(&self) -> Groups<usize> {
-        let mut groups = Groups::new(self.settings.clone(), chance(8));
+        let mut groups = Groups::new(self.settings.clone(), chance(self.asked as u64 + 1_000));
         let mut markers = self.markers.iter().peekable();
         for (offset, (producer, record)) in self.log.iter().enumerate() {
             while let Some((_, producer, committed)) = markers.next_if(|(before, ..)| *before <= offset) {

@@ -9,9 +9,24 @@ use super::super::classic::Group;
 use super::*;
 
 const ACTORS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
-const INSTANCES: [&str; 2] = ["one", "two"];
-const SEEDS: u64 = 150;
-const STEPS: usize = 400;
+const SEEDS: u64 = 60;
+const STEPS: usize = 300;
+
+/// Assignments to few and many, static members that come back and those that are fenced, every kind of refusal.
+const SIGHTS: [&str; 12] = [
+    "[a b c d]",
+    "[e f]",
+    "as before",
+    "log g t-0 gone",
+    "log h gone",
+    "FENCED_INSTANCE_ID",
+    "MEMBER_ID_REQUIRED",
+    "INCONSISTENT_GROUP_PROTOCOL",
+    "GROUP_MAX_SIZE_REACHED",
+    "ILLEGAL_GENERATION",
+    "no log",
+    "NOT_COORDINATOR",
+];
 
 struct Walk {
     stage: Stage,
@@ -19,6 +34,8 @@ struct Walk {
     now_ms: i64,
     /// Of each group that has not been deleted since.
     generations: BTreeMap<GroupId, i32>,
+    /// What a walk has to come by to be worth taking, and how often it did.
+    sights: BTreeMap<&'static str, usize>,
 }
 
 impl Walk {
@@ -30,8 +47,13 @@ impl Walk {
         from[self.below(from.len())]
     }
 
-    fn group(&mut self) -> &'static str {
-        self.pick(&["g", "g", "g", "h", "i"])
+    /// Where the actor is at home, mostly.
+    fn group(&mut self, who: &str) -> &'static str {
+        match self.below(20) {
+            0 => "i",
+            _ if who < "e" => "g",
+            _ => "h",
+        }
     }
 
     /// Mostly the current generation.
@@ -41,21 +63,24 @@ impl Walk {
         current + around
     }
 
-    fn join(&mut self) -> Ask {
-        let (who, group) = (self.pick(&ACTORS), self.group());
-        let names: &[(&str, &[&str])] = match self.below(4) {
+    fn join(&mut self, who: &'static str, group: &str) -> Ask {
+        let names: &[(&str, &[&str])] = match self.below(8) {
             0 => &[("range", &["t", "u"]), ("robin", &["t"])],
             1 => &[("robin", &["t"]), ("range", &["t"])],
-            _ => &[("range", &["t"])],
+            2 => &[("robin", &["t"])],
+            _ => &[("range", &["t"]), ("robin", &["t"])],
         };
-        let instance = (who < "c").then(|| self.pick(&INSTANCES));
+        let instance = match (who, self.below(20)) {
+            (_, 0) => Some("one"),
+            ("a", _) => Some("one"),
+            ("b", _) => Some("two"),
+            _ => None,
+        };
         let restarted = instance.is_some() && self.below(3) == 0;
-        let ask = join(who).of(group).join(|join| {
+        let (v4, v9, rebalance_ms) = (self.below(2) == 0, self.below(2) == 0, self.pick(&[1_000, 20_000]));
+        join(who).of(group).join(|join| {
             join.protocols = protocols(names);
             join.instance_id = instance.map(Arc::from);
-        });
-        let (v4, v9, rebalance_ms) = (self.below(2) == 0, self.below(2) == 0, self.pick(&[1_000, 20_000]));
-        ask.join(|join| {
             join.member_id_required = v4;
             join.can_skip_assignment = v9;
             join.rebalance_timeout_ms = rebalance_ms;
@@ -65,26 +90,47 @@ impl Walk {
         })
     }
 
+    /// What a sound client would ask now, more often than not.
     fn ask(&mut self) -> Ask {
-        let (who, group) = (self.pick(&ACTORS), self.group());
+        let who = self.pick(&ACTORS);
+        let group = self.group(who);
         let generation = self.generation(group);
+        let state = self.stage.groups.groups.get(group).map(|group| group.state());
+        match (state, self.below(10)) {
+            (None | Some(State::Empty | State::PreparingRebalance), 0..=6) => self.join(who, group),
+            (Some(State::CompletingRebalance), 0..=7) => self.sync(who, group, generation),
+            (Some(State::Stable), 0..=1) => self.sync(who, group, generation),
+            (Some(State::Stable), 2) if who < "c" => {
+                self.join(who, group).join(|join| join.member_id = Arc::from("nobody"))
+            }
+            (Some(State::Stable), 2..=4) => beat(who, generation).of(group),
+            _ => self.any(who, group, generation),
+        }
+    }
+
+    fn sync(&mut self, who: &'static str, group: &str, generation: i32) -> Ask {
+        let assignments = [("a", "1"), ("b", "2"), ("c", "3"), ("d", "4"), ("e", "5"), ("f", "6")];
+        sync(who, generation, &assignments).of(group)
+    }
+
+    fn any(&mut self, who: &'static str, group: &'static str, generation: i32) -> Ask {
         let offsets = [(self.below(3) as i32, self.below(100) as i64)];
-        match self.below(40) {
-            0..=11 => self.join(),
-            12..=19 => sync(who, generation, &[("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")]).of(group),
-            20..=26 => beat(who, generation).of(group),
-            27..=28 => leave(who).of(group),
-            29 => leave_all("op", &[("", Some("one")), ("e", None)]).of(group),
-            30..=32 => commit(who, generation, &offsets).of(group),
-            33 => commit(who, -1, &offsets).of(group),
-            34 => {
+        match self.below(20) {
+            0..=5 => self.join(who, group),
+            6 => self.sync(who, group, generation),
+            7 => leave(who).of(group),
+            8 => leave_all("op", &[("", Some("one")), ("e", None)]).of(group),
+            9..=11 => commit(who, generation, &offsets).of(group),
+            12 => commit(who, -1, &offsets).of(group),
+            13 => {
                 let producer = Producer { id: ProducerId(self.below(2) as i64), epoch: ProducerEpoch(0) };
                 commit(who, -1, &offsets).of(group).commit(|commit| commit.transaction = Some(producer))
             }
-            35 => fetch_all(who).of(group),
-            36 => delete(&[group, "h"]),
-            37 => delete_offsets("t", &[0, 1]).of(group),
-            38 => describe(group),
+            14 => fetch_all(who).of(group),
+            15 => delete(&[group, "h"]),
+            16 => delete_offsets("t", &[0, 1]).of(group),
+            17 => describe(group),
+            18 => beat(who, generation).of(group),
             _ => Ask {
                 who: "op",
                 command: Command::TopicsDeleted {
@@ -95,15 +141,15 @@ impl Walk {
     }
 
     fn step(&mut self) {
-        self.now_ms += self.pick(&[0, 1, 10, 500, 3_000, 9_000]);
-        let deed = match self.below(60) {
-            0..=2 => Deed::FailNext(self.pick(&[ErrorCode::NotEnoughReplicas, ErrorCode::KafkaStorageError])),
-            3 => Deed::Reload,
-            4 => {
+        self.now_ms += self.pick(&[0, 0, 1, 1, 10, 10, 500, 500, 3_000]);
+        let deed = match self.below(100) {
+            0..=4 => Deed::FailNext(self.pick(&[ErrorCode::NotEnoughReplicas, ErrorCode::KafkaStorageError])),
+            5 => Deed::Reload,
+            6 => {
                 self.now_ms += 700_000;
                 Deed::Wait
             }
-            5..=6 => {
+            7..=9 => {
                 let (producer, committed) = (ProducerId(self.below(2) as i64), self.below(2) == 0);
                 self.stage.end_transaction(producer, committed);
                 Deed::Wait
@@ -115,7 +161,10 @@ impl Walk {
             self.generations.clear();
             self.stage.unlogged.clear();
         }
-        self.stage.perform(self.now_ms, deed);
+        let seen = self.stage.perform(self.now_ms, deed);
+        for (sight, count) in &mut self.sights {
+            *count += seen.iter().filter(|line| line.contains(*sight)).count();
+        }
         self.generations_grow();
     }
 
@@ -157,6 +206,7 @@ fn summary(group: &Group<usize>) -> String {
 
 #[test]
 fn whatever_happens_the_log_and_the_shard_agree() {
+    let mut sights = BTreeMap::from(SIGHTS.map(|sight| (sight, 0)));
     for seed in 0..SEEDS {
         let settings = Settings {
             initial_rebalance_delay_ms: if seed % 3 == 0 { 3_000 } else { 0 },
@@ -164,14 +214,12 @@ fn whatever_happens_the_log_and_the_shard_agree() {
             offsets_retention_ms: 1_000_000,
             ..Settings::default()
         };
-        let stage = Stage::new(settings);
-        let mut walk = Walk { stage, chance: stage::chance(seed), now_ms: 0, generations: BTreeMap::new() };
+        let (stage, chance) = (Stage::new(settings), stage::chance(seed));
+        let mut walk = Walk { stage, chance, now_ms: 0, generations: BTreeMap::new(), sights };
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for step in 0..STEPS {
+            for _ in 0..STEPS {
                 walk.step();
-                if step % 10 == 0 {
-                    walk.log_and_shard_agree();
-                }
+                walk.log_and_shard_agree();
             }
             walk.stage.close("a walk");
         }));
@@ -179,5 +227,7 @@ fn whatever_happens_the_log_and_the_shard_agree() {
             eprintln!("seed {seed}");
             std::panic::resume_unwind(failure);
         }
+        sights = walk.sights;
     }
+    assert!(sights.values().all(|count| *count >= 10), "{sights:?}");
 }
