@@ -48,7 +48,22 @@ impl Kind {
     }
 
     pub fn path(self, dir: &Path, offset: Offset) -> PathBuf {
-        dir.join(format!("{offset:020}{}", self.suffix()))
+        self.staged(dir, offset, Stage::Live)
+    }
+
+    pub fn staged(self, dir: &Path, offset: Offset, stage: Stage) -> PathBuf {
+        dir.join(format!("{offset:020}{}{}", self.suffix(), stage.suffix()))
+    }
+}
+
+impl Stage {
+    fn suffix(self) -> &'static str {
+        match self {
+            Stage::Live => "",
+            Stage::Deleted => DELETED,
+            Stage::Cleaned => ".cleaned",
+            Stage::Swap => ".swap",
+        }
     }
 }
 
@@ -60,11 +75,10 @@ impl Name {
             return None;
         }
         let offset = digits.parse().ok()?;
-        let (suffix, stage) =
-            [(DELETED, Stage::Deleted), (".cleaned", Stage::Cleaned), (".swap", Stage::Swap)]
-                .iter()
-                .find_map(|&(tail, stage)| Some((suffix.strip_suffix(tail)?, stage)))
-                .unwrap_or((suffix, Stage::Live));
+        let (suffix, stage) = [Stage::Deleted, Stage::Cleaned, Stage::Swap]
+            .into_iter()
+            .find_map(|stage| Some((suffix.strip_suffix(stage.suffix())?, stage)))
+            .unwrap_or((suffix, Stage::Live));
         let kind =
             Kind::OF_SEGMENT.into_iter().chain([Kind::Snapshot]).find(|kind| kind.suffix() == suffix)?;
         Some(Name { offset, kind, stage })

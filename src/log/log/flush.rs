@@ -102,6 +102,11 @@ impl Unflushed {
         self.snapshots.retain(|snapshot| snapshot.offset <= end);
     }
 
+    /// These have given way to one that is synced.
+    pub fn replaced(&mut self, old: &[Arc<Segment>]) {
+        self.sealed.retain(|sealed| !old.iter().any(|old| Arc::ptr_eq(old, &sealed.segment)));
+    }
+
     /// Segments below `start` are not in the log any more.
     pub fn retired(&mut self, start: Offset) {
         self.sealed.retain(|sealed| sealed.segment.base >= start);
@@ -166,6 +171,7 @@ impl Log {
         let doubtful = unflushed.sealed.iter().map(|sealed| sealed.end - 1).min().unwrap_or(Offset::MAX);
         self.recovery_point = self.recovery_point.max(ticket.covers.min(self.log_end).min(doubtful));
         unflushed.last_flush_ms = self.told_ms;
+        self.reader.note_flushed(self.recovery_point);
         self.lowered.reached(self.disk.as_ref(), self.recovery_point);
     }
 

@@ -21,6 +21,7 @@ pub(super) fn tidy(disk: &dyn Disk, dir: &Path) -> Result<Vec<Entry>, LogError> 
     let names = names.collect::<Vec<_>>();
     let of_stage = |stage| names.iter().filter(move |(_, name)| name.stage == stage);
     let remove = |name: &str| remove_if_there(disk, &dir.join(name));
+    let sync = || disk.sync_dir(dir).map_err(io_error("syncing a partition's folder"));
     let mut changed = false;
     for entry in entries.iter().filter(|entry| !entry.is_dir && entry.name.ends_with(TMP)) {
         remove(&entry.name)?;
@@ -35,7 +36,14 @@ pub(super) fn tidy(disk: &dyn Disk, dir: &Path) -> Result<Vec<Entry>, LogError> 
     let unfinished = of_stage(Stage::Cleaned).map(|(_, name)| name.offset).min().unwrap_or(Offset::MAX);
     let (worthless, finished): (Vec<_>, Vec<_>) =
         of_stage(Stage::Swap).partition(|(_, name)| name.offset >= unfinished);
-    for (entry, _) in worthless.into_iter().chain(of_stage(Stage::Cleaned)) {
+    // Each step is sure to last before the next: without what is unfinished the rest would pass for finished.
+    for (entry, _) in &worthless {
+        remove(&entry.name)?;
+    }
+    if !worthless.is_empty() {
+        sync()?;
+    }
+    for (entry, _) in of_stage(Stage::Cleaned) {
         remove(&entry.name)?;
         changed = true;
     }
@@ -46,20 +54,29 @@ pub(super) fn tidy(disk: &dyn Disk, dir: &Path) -> Result<Vec<Entry>, LogError> 
         replaced = Some((from.min(name.offset), to.max(end)));
     }
     if let Some((from, to)) = replaced {
-        let inputs = of_stage(Stage::Live).filter(|(_, name)| (from..to).contains(&name.offset));
+        let inputs = of_stage(Stage::Live)
+            .filter(|(_, name)| name.kind != Kind::Snapshot && (from..to).contains(&name.offset));
         for (entry, _) in inputs {
             remove(&entry.name)?;
         }
+        sync()?;
     }
-    for (entry, name) in &finished {
-        let to = name.kind.path(dir, name.offset);
-        disk.rename(&dir.join(&entry.name), &to).map_err(io_error("finishing a cleaner's work"))?;
-        changed = true;
+    // The logs first: where there is still one to be renamed, the live files at its offset are old.
+    let (logs, indexes): (Vec<_>, Vec<_>) = finished.iter().partition(|(_, name)| name.kind == Kind::Log);
+    for step in [logs, indexes] {
+        for (entry, name) in &step {
+            let to = name.kind.path(dir, name.offset);
+            disk.rename(&dir.join(&entry.name), &to).map_err(io_error("finishing a cleaner's work"))?;
+        }
+        if !step.is_empty() {
+            sync()?;
+            changed = true;
+        }
     }
-    if !changed {
+    if !changed && worthless.is_empty() {
         return Ok(entries);
     }
-    disk.sync_dir(dir).map_err(io_error("syncing a partition's folder"))?;
+    sync()?;
     list()
 }
 

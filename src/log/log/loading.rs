@@ -306,6 +306,7 @@ impl Loading<'_> {
         };
         let partition = self.opening.partition.clone();
         let reader = LogReader::new(partition, &state, self.segments.clone(), self.epochs.shared());
+        reader.note_flushed(recovery_point);
         Log {
             disk: self.opening.disk.clone(),
             dir: self.opening.dir.clone(),

@@ -23,4 +23,4 @@ pub(super) fn marker(header: &BatchHeader, bytes: &Bytes, transaction_version: i
     }
 }
 
-const CONTROL_BYTES_MAX: DecompressLimit = DecompressLimit(1 << 20);
+pub(super) const CONTROL_BYTES_MAX: DecompressLimit = DecompressLimit(1 << 20);

@@ -6,6 +6,7 @@
 
 mod active;
 mod append;
+mod cleaning;
 mod entries;
 mod epochs;
 mod error;
@@ -36,6 +37,7 @@ mod txn_index;
 mod verification;
 
 pub use append::{Append, Appended};
+pub use cleaning::{Cleaned, Cleaning, Dirt, NotSwapped, OffsetMap, Step, Swap};
 pub use error::{AppendError, LogError, ReadError, Refused};
 pub use flush::FlushTicket;
 pub use follow::Followed;

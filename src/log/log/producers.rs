@@ -174,8 +174,14 @@ impl Producers {
                 });
                 producer.end_txn(header.producer_epoch, &marker);
             }
-            // A control batch without a marker: its transaction has been compacted away.
-            None if header.is_control() => {}
+            // A control batch without a marker: its transaction has been compacted away, and all that is left of it
+            // is the epoch that fences.
+            None if header.is_control() => {
+                if header.producer_epoch > producer.epoch {
+                    producer.enter_epoch(header.producer_epoch);
+                    producer.last_timestamp = header.max_timestamp;
+                }
+            }
             None => {
                 self.check_data(&producer, batch)?;
                 producer.add(header);

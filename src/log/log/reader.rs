@@ -2,6 +2,7 @@
 //! the owner and never looks past its bound. It must never change anything.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 use ottla_model::TopicPartition;
@@ -62,6 +63,9 @@ pub struct LogReader {
     published: Published,
     segments: ArcSwap<Vec<Arc<Segment>>>,
     epochs: Arc<ArcSwap<Starts>>,
+    /// The recovery point, and the lowest end that the log was cut to: what a cleaner asks for.
+    flushed: AtomicI64,
+    lowest_cut: AtomicI64,
 }
 
 impl LogReader {
@@ -72,7 +76,30 @@ impl LogReader {
         epochs: Arc<ArcSwap<Starts>>,
     ) -> LogReader {
         let (published, segments) = (Published::new(state), ArcSwap::from_pointee(segments));
-        LogReader { partition, published, segments, epochs }
+        let (flushed, lowest_cut) = (AtomicI64::new(state.log_start), AtomicI64::new(Offset::MAX));
+        LogReader { partition, published, segments, epochs, flushed, lowest_cut }
+    }
+
+    pub(super) fn note_flushed(&self, recovery_point: Offset) {
+        self.flushed.store(recovery_point, Ordering::Release);
+    }
+
+    pub(super) fn note_cut(&self, end: Offset) {
+        self.lowest_cut.fetch_min(end, Ordering::AcqRel);
+    }
+
+    /// What a cleaner's checkpoint says above it is not so any more.
+    pub(super) fn lowest_cut(&self) -> Offset {
+        self.lowest_cut.load(Ordering::Acquire)
+    }
+
+    /// The cleaner's checkpoint is on disk and takes into account that the log was cut to `seen`.
+    pub fn forget_cut(&self, seen: Offset) {
+        let _ = self.lowest_cut.compare_exchange(seen, Offset::MAX, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    pub(super) fn flushed(&self) -> Offset {
+        self.flushed.load(Ordering::Acquire)
     }
 
     /// For the owner. A new list of segments is to be published before offsets that need it.
@@ -201,7 +228,7 @@ impl LogReader {
     }
 
     /// Asks again if what was read may have been taken away meanwhile: whatever the answer was, it is not one.
-    fn steady<T, E>(&self, ask: impl Fn(&State, &[Arc<Segment>]) -> Result<T, E>) -> Result<T, E> {
+    pub(super) fn steady<T, E>(&self, ask: impl Fn(&State, &[Arc<Segment>]) -> Result<T, E>) -> Result<T, E> {
         loop {
             // Offsets first: a list that is newer than they are holds all that they speak of.
             let state = self.published.load();

@@ -153,14 +153,19 @@ impl Log {
         self.publish();
         self.unflushed.retired(start);
         for segment in &gone {
-            retired.push(self.rename_deleted(segment, now_ms)?);
+            let snapshot = self.snapshots.forget(segment.base);
+            retired.push(self.rename_deleted(segment, snapshot, now_ms)?);
         }
         self.unflushed.folder_changed();
         Ok(())
     }
 
-    fn rename_deleted(&mut self, segment: &Segment, now_ms: i64) -> Result<Retired, LogError> {
-        let snapshot = self.snapshots.forget(segment.base);
+    pub(super) fn rename_deleted(
+        &self,
+        segment: &Segment,
+        snapshot: Option<PathBuf>,
+        now_ms: i64,
+    ) -> Result<Retired, LogError> {
         let mut renamed = Vec::new();
         for path in segment.paths().map(PathBuf::from).chain(snapshot) {
             let to = files::deleted(&path);

@@ -11,7 +11,7 @@ use ottla_protocol::{LeaderEpoch, Offset};
 
 use super::TimestampedOffset;
 use super::error::{LogError, io};
-use super::files::Kind;
+use super::files::{Kind, Stage};
 use super::index::{Index, IndexEntry, OffsetEntry, TimeEntry};
 use super::published::Timestamped;
 use super::scan::{Found, LOOKUP_BYTES, Scan, Stopped, WALK_BYTES};
@@ -68,6 +68,31 @@ impl Segment {
         let txn_index = TxnIndex::existing(disk.clone(), Kind::TxnIndex.path(dir, base), 0);
         let path = Kind::Log.path(dir, base);
         Ok(Segment::over(base, path, log, offset_index, time_index, txn_index))
+    }
+
+    /// A cleaner's output, under names of its own.
+    pub fn create_cleaned(disk: &Arc<dyn Disk>, dir: &Path, base: Offset) -> Result<Segment, LogError> {
+        let creating = || io("creating a cleaned segment");
+        let path = |kind: Kind| kind.staged(dir, base, Stage::Cleaned);
+        let log = disk.open(&path(Kind::Log), OpenHow::CreateEmpty).map_err(creating())?;
+        let offset = Index::create(disk.clone(), path(Kind::OffsetIndex)).map_err(creating())?;
+        let time = Index::create(disk.clone(), path(Kind::TimeIndex)).map_err(creating())?;
+        let txn = TxnIndex::existing(disk.clone(), path(Kind::TxnIndex), 0);
+        Ok(Segment::over(base, path(Kind::Log), log, offset, time, txn))
+    }
+
+    /// A cleaner's output once its files have the names of live ones.
+    pub fn settled(&self, disk: &Arc<dyn Disk>, dir: &Path) -> Segment {
+        let path = |kind: Kind| kind.path(dir, self.base);
+        let bytes = |entries: usize, entry: usize| (entries * entry) as u64;
+        let offset_bytes = bytes(self.offset_index.len(), OffsetEntry::BYTES);
+        let offset = Index::existing(disk.clone(), path(Kind::OffsetIndex), offset_bytes);
+        let time_bytes = bytes(self.time_index.len(), TimeEntry::BYTES);
+        let time = Index::existing(disk.clone(), path(Kind::TimeIndex), time_bytes);
+        let txn = TxnIndex::existing(disk.clone(), path(Kind::TxnIndex), self.txn_index.bytes());
+        let settled = Segment::over(self.base, path(Kind::Log), self.log.clone(), offset, time, txn);
+        settled.seal(self.sealed_bytes().unwrap_or(0), self.largest.get().copied());
+        settled
     }
 
     /// Over the same log file and transactions, with indexes that are empty and not on disk yet.
@@ -426,4 +451,4 @@ impl Timestamped {
 }
 
 /// No batch was let in that holds more (see `check::decompressed_bytes_max`).
-const DECOMPRESSED_MAX: DecompressLimit = DecompressLimit(1 << 30);
+pub(super) const DECOMPRESSED_MAX: DecompressLimit = DecompressLimit(1 << 30);

@@ -97,6 +97,8 @@ impl Log {
         self.segments = vec![self.active.segment.clone()];
         self.log_start = base;
         self.recovery_point = base;
+        self.reader.note_flushed(base);
+        self.reader.note_cut(base);
         self.lowered.reached(self.disk.as_ref(), base);
         self.boundaries.clear();
         self.unstable = None;
@@ -114,6 +116,8 @@ impl Log {
         }
         self.log_start = self.log_start.min(end.offset);
         self.recovery_point = self.recovery_point.min(end.offset);
+        self.reader.note_flushed(self.recovery_point);
+        self.reader.note_cut(end.offset);
         self.boundaries.retain(|boundary| boundary.offset < end.offset);
         self.unstable = self.unstable.filter(|unstable| unstable.offset < end.offset);
     }

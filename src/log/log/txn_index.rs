@@ -39,8 +39,11 @@ impl TxnIndex {
 
     /// Another one over the same file.
     pub fn again(&self) -> TxnIndex {
-        let bytes = self.entries.load(Ordering::Acquire) * ENTRY_BYTES;
-        TxnIndex::existing(self.disk.clone(), self.path.clone(), bytes as u64)
+        TxnIndex::existing(self.disk.clone(), self.path.clone(), self.bytes())
+    }
+
+    pub fn bytes(&self) -> u64 {
+        (self.entries.load(Ordering::Acquire) * ENTRY_BYTES) as u64
     }
 
     pub fn path(&self) -> &Path {

@@ -202,6 +202,13 @@ pub fn recompress(
     })
 }
 
+/// What compaction leaves of a batch that must not be forgotten: its header. No horizon, no codec (KIP-98).
+pub fn empty_batch(header: &BatchHeader) -> Bytes {
+    let mut empty = BatchHeader { record_count: 0, base_timestamp: NO_TIMESTAMP, ..*header };
+    empty.attributes &= !DELETE_HORIZON;
+    assemble(empty, Compression::None, &[])
+}
+
 fn assemble(mut header: BatchHeader, codec: Compression, body: &[u8]) -> Bytes {
     header.set_compression(codec);
     header.batch_length = length(HEADER_BYTES - LENGTH_PREFIX_BYTES + body.len());

@@ -13,7 +13,7 @@ mod tests;
 mod walk;
 
 pub use crate::compression::{Compression, DecompressLimit};
-pub use builder::{BatchBuilder, recompress};
+pub use builder::{BatchBuilder, empty_batch, recompress};
 pub use crc::{crc_of, crc_of_parts, verify_crc};
 pub use error::{BatchError, RecordProblem};
 pub use header::{BatchHeader, TimestampType, decrement_sequence, increment_sequence};

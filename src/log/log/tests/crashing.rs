@@ -21,7 +21,7 @@ fn lives_that_end_either_way() {
     seeds().for_each(|seed| Life::new(seed, End::Either).run());
 }
 
-fn seeds() -> std::ops::Range<u64> {
+pub fn seeds() -> std::ops::Range<u64> {
     let Ok(asked) = std::env::var("LOG_SEEDS") else { return 0..SEEDS };
     let (from, to) = asked.split_once("..").expect("LOG_SEEDS=from..to");
     from.parse().expect("a number")..to.parse().expect("a number")

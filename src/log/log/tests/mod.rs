@@ -1,6 +1,8 @@
 //! The log's stories, and what they are told with: a log on a disk, batches, and everything read back.
 
 mod appending;
+mod cleaning;
+mod cleaning_crashes;
 mod crashing;
 mod flushing;
 mod idempotence;

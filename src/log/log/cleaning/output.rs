@@ -1,0 +1,91 @@
+//! A new segment beside the old ones: `.cleaned` files, worth nothing until they are swapped in. It must never touch a
+//! file of another name.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ottla_protocol::batch::BatchHeader;
+
+use super::Job;
+use super::group::Group;
+use crate::Disk;
+use crate::log::active::Active;
+use crate::log::error::{LogError, io};
+use crate::log::files::{Kind, Stage};
+use crate::log::recovery::remove_if_there;
+use crate::log::segment::Segment;
+use crate::log::txn_index::AbortedTxn;
+
+#[derive(Debug)]
+pub(super) struct Output {
+    active: Active,
+    dir: PathBuf,
+    /// Batches that are not in the file yet: the last of `active.size` bytes.
+    pending: Vec<u8>,
+}
+
+impl Output {
+    pub fn create(job: &Job, group: &Group) -> Result<Output, LogError> {
+        // What an abandoned cleaning could not remove.
+        for kind in Kind::OF_SEGMENT {
+            remove_if_there(job.disk.as_ref(), &kind.staged(&job.dir, group.base, Stage::Cleaned))?;
+        }
+        let segment = Segment::create_cleaned(&job.disk, &job.dir, group.base)?;
+        Ok(Output { active: Active::new(segment, 0, 0), dir: job.dir.clone(), pending: Vec::new() })
+    }
+
+    /// Returns how many bytes it took.
+    pub fn append(&mut self, batch: &[u8], job: &Job) -> Result<u64, LogError> {
+        let size = batch.len() as u64;
+        if self.active.size + size > i32::MAX as u64 {
+            let source = std::io::Error::other("a cleaned segment would be larger than 2 GiB");
+            return Err(LogError::Io { doing: "cleaning a log", source });
+        }
+        let header = BatchHeader::parse(batch)
+            .map_err(|e| LogError::Io { doing: "cleaning a log", source: std::io::Error::other(e) })?;
+        self.pending.extend_from_slice(batch);
+        self.active.took(&header, job.config.index_interval_bytes);
+        if self.pending.len() >= PENDING_BYTES {
+            self.write()?;
+        }
+        Ok(size)
+    }
+
+    pub fn aborted(&mut self, txn: AbortedTxn) -> Result<(), LogError> {
+        self.active.segment.txn_index.append(txn).map_err(io("writing a transaction index"))
+    }
+
+    /// Everything is on disk for good when this returns, under its `.cleaned` names.
+    pub fn finish(mut self, job: &Job) -> Result<Arc<Segment>, LogError> {
+        self.write()?;
+        self.active.push_time();
+        self.active.write_indexes().map_err(io("writing an index"))?;
+        let segment = self.active.segment;
+        segment.log.sync().map_err(io("syncing a cleaned segment"))?;
+        segment.sync_indexes()?;
+        job.disk.sync_dir(&self.dir).map_err(io("syncing a partition's folder"))?;
+        segment.seal(self.active.size, Some(self.active.largest));
+        Ok(segment)
+    }
+
+    /// Whatever can be removed: the rest is when the log is opened again.
+    pub fn remove(self, disk: &dyn Disk) {
+        let base = self.active.base();
+        remove(disk, &self.dir, base);
+    }
+
+    fn write(&mut self) -> Result<(), LogError> {
+        let at = self.active.size - self.pending.len() as u64;
+        self.active.segment.log.write_at(&self.pending, at).map_err(io("writing a cleaned segment"))?;
+        self.pending.clear();
+        Ok(())
+    }
+}
+
+pub(super) fn remove(disk: &dyn Disk, dir: &Path, base: i64) {
+    for kind in Kind::OF_SEGMENT {
+        let _ = disk.remove_file(&kind.staged(dir, base, Stage::Cleaned));
+    }
+}
+
+const PENDING_BYTES: usize = 256 << 10;
