@@ -70,10 +70,7 @@ fn describe(broker: &Broker, wanted: &Wanted, version: i16) -> Answer {
     }
 }
 
-fn by_dir<'a>(
-    broker: &'a Broker,
-    wanted: &Wanted,
-) -> BTreeMap<std::path::PathBuf, Vec<DescribeLogDirsTopic>> {
+fn by_dir(broker: &Broker, wanted: &Wanted) -> BTreeMap<std::path::PathBuf, Vec<DescribeLogDirsTopic>> {
     let mut found: BTreeMap<_, BTreeMap<_, Vec<DescribeLogDirsPartition>>> = BTreeMap::new();
     for partition in broker.partitions.all() {
         let key = (partition.id.topic.to_string(), partition.id.partition);

@@ -229,7 +229,8 @@ fn a_broker_that_is_back_leads_under_a_new_epoch() {
 // A Kafka node that shut down cleanly leaves its partitions like this.
 #[test]
 fn an_eligible_replica_leads_where_nobody_is_in_sync() {
-    let rows: [(&str, &[i32], &[i32], Option<i32>, &[i32]); 4] = [
+    type Row<'a> = (&'a str, &'a [i32], &'a [i32], Option<i32>, &'a [i32]);
+    let rows: [Row<'_>; 4] = [
         ("the only one that is eligible", &[1], &[1], Some(1), &[]),
         ("one of two, and the other stays eligible", &[1, 2], &[], Some(1), &[2]),
         ("nobody is eligible, and it was the last leader", &[], &[1], Some(1), &[]),

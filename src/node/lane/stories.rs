@@ -132,8 +132,8 @@ fn records_are_deleted_up_to_what_everybody_may_read() {
     assert_eq!(delete(&mut bench, Some(6)), Err(OffsetOutOfRange));
     assert_eq!(delete(&mut bench, Some(-2)), Err(OffsetOutOfRange));
     assert_eq!(delete(&mut bench, None), Ok(5), "as far as the high watermark");
-    let mut compacted = TopicConfig::default();
-    compacted.cleanup_policy = CleanupPolicy { delete: false, compact: true };
+    let cleanup_policy = CleanupPolicy { delete: false, compact: true };
+    let compacted = TopicConfig { cleanup_policy, ..TopicConfig::default() };
     bench.step(vec![Input::Configure(Arc::new(compacted))]);
     assert_eq!(delete(&mut bench, None), Err(PolicyViolation));
     bench.lane.offline = Some("gone".to_owned());

@@ -35,7 +35,7 @@ fn stage() -> Stage {
         flushers: Default::default(),
         image: Arc::new(ArcSwap::from_pointee(Image::empty())),
         groups: Arc::new(GroupCoordinator::new(&config)),
-        config: Arc::new(config),
+        settings: Arc::new(Settings::new(config)),
         failures,
     };
     let me = vec![follower.me];
