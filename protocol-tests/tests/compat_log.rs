@@ -1,4 +1,4 @@
-//! What a partition's log looks like to producers and consumers. Rows 8 to 11, 17, 30, 31 and 34 of the list
+//! What a partition's log looks like to producers and consumers. Rows 8 to 11, 13, 17, 30, 31 and 34 of the list
 //! of behaviour that broke somebody's client.
 
 use anyhow::{Context, Result};
@@ -105,6 +105,34 @@ async fn the_first_batch_comes_however_small_the_limits() -> Result<()> {
     check("nothing each", 0, 1 << 20, [1, 0]).await?;
     check("room for one batch each", 20_200, 1 << 20, [1, 1]).await?;
     check("room for three batches in all", 1 << 20, 61_000, [2, 1]).await
+}
+
+/// Row 13, as far as it holds without transactions.
+#[tokio::test]
+async fn read_committed_ends_at_the_last_stable_offset_and_an_empty_log_is_fine() -> Result<()> {
+    let broker = broker().await;
+    let connection = broker.connect().await?;
+    let topic = broker.topic(1, &[]).await?;
+    for end in 0..3 {
+        for version in 4..=12 {
+            let request = fetch(&topic, &[(0, 0)]).with_isolation_level(1);
+            let request = if version < 7 { request.with_session_epoch(-1) } else { request };
+            let answer = connection.send(&request, version).await?;
+            let told = &answer.responses[0].partitions[0];
+            assert_eq!(
+                (told.error_code, told.high_watermark, told.last_stable_offset),
+                (0, end, end),
+                "v{version}"
+            );
+            assert_eq!(told.aborted_transactions.as_ref().map_or(0, Vec::len), 0, "v{version}");
+            let read = Batch::read_all(&told.records.clone().unwrap_or_default())?;
+            assert_eq!(read.len() as i64, end, "v{version}");
+        }
+        let answer = connection.send(&list_offsets(&topic.name, 0, -1).with_isolation_level(1), 7).await?;
+        assert_eq!(answer.topics[0].partitions[0].offset, end);
+        append(&connection, &topic, &batch(&["one more"])).await?;
+    }
+    Ok(())
 }
 
 /// Row 17: the producer learns the time only where the broker sets it.

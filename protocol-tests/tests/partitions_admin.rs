@@ -132,6 +132,7 @@ async fn records_are_deleted_up_to_an_offset() -> Result<()> {
     Ok(())
 }
 
+/// Row 16.
 #[tokio::test]
 async fn an_epoch_ends_where_the_next_begins() -> Result<()> {
     let broker = broker().await;

@@ -130,7 +130,8 @@ async fn answers_are_matched_in_order_or_not_at_all() {
     check_answers("hung up between", vec![good(0)], [None, Some("the peer closed it")]).await;
     check_answers("out of turn", vec![good(1), good(0)], [Some("in place of"), Some("in place of")]).await;
     let long = Answer(1, Bytes::from_static(&[0; 900]));
-    check_answers("bytes left over", vec![good(0), long], [None, Some("bytes more than the structure has")]).await;
+    check_answers("bytes left over", vec![good(0), long], [None, Some("bytes more than the structure has")])
+        .await;
     let short = Answer(1, Bytes::from_static(&[0]));
     check_answers("cut short", vec![good(0), short], [None, Some("malformed")]).await;
     let declared = Say(&[0x7f, 0, 0, 0, 1]);
