@@ -65,5 +65,7 @@ class Scorecard:
 
 def replaced(page, table):
     """The page with the table between its markers."""
-    before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}"
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    assert begin and end, "the page has no place for a scorecard"
+    return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"

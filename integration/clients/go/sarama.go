@@ -211,7 +211,9 @@ func saramaClient(bootstrap string) (client, func(command, member) error) {
 			slices.SortFunc(rows, func(a, b []any) int { return int(a[0].(int32) - b[0].(int32)) })
 			return rows, nil
 		},
-		"grow": func(c command) (any, error) { return nil, admin.CreatePartitions(c.Topic, int32(c.Partitions), nil, false) },
+		"grow": func(c command) (any, error) {
+			return nil, admin.CreatePartitions(c.Topic, int32(c.Partitions), nil, false)
+		},
 		"configs": func(c command) (any, error) {
 			kind := map[string]sarama.ConfigResourceType{"topic": sarama.TopicResource, "broker": sarama.BrokerResource}[c.Kind]
 			found, err := admin.DescribeConfig(sarama.ConfigResource{Type: kind, Name: c.Name})

@@ -34,6 +34,14 @@ func segment(bootstrap string) (client, func(command, member) error) {
 				}
 			}}
 		defer w.Close()
+		// The writer gives up at once on a topic that is younger than the metadata it has.
+		for tries := 0; tries < 20; tries++ {
+			found, err := admin.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{c.Topic}})
+			if err == nil && found.Topics[0].Error == nil {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
 		var out []kafka.Message
 		for n, r := range c.Records {
 			one := kafka.Message{Key: bytesOf(r.Key), Value: bytesOf(r.Value), WriterData: n}
