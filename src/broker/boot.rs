@@ -24,6 +24,7 @@ use uuid::Uuid;
 use crate::broker::{Broker, now_ms, sessions};
 use crate::net::listener::{self, Bound};
 use crate::net::memory::RequestMemory;
+use crate::run::cleaner::Cleaners;
 use crate::run::controller::{self, Controller, Token, Writer};
 use crate::run::flusher::Flushers;
 use crate::run::follower::Follower;
@@ -66,6 +67,7 @@ pub struct Server {
     broker: Arc<Broker>,
     storage: Arc<Storage>,
     threads: Vec<std::thread::JoinHandle<()>>,
+    cleaners: Cleaners,
     epoch: BrokerEpoch,
     /// The addresses that it listens on, in the order of `listeners`.
     pub addresses: Vec<std::net::SocketAddr>,
@@ -135,13 +137,15 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
         image,
     });
     groups::wake_all(&broker);
+    let cleaners = Cleaners::start(broker.partitions.clone(), broker.settings.clone(), storage.clone());
+    let cleaners = cleaners.map_err(BootError::Thread)?;
     for socket in bound {
         tokio::spawn(serve(broker.clone(), socket));
     }
     tokio::spawn(keep_house(broker.clone(), storage.clone(), flushers));
     info!("Kafka Server started");
     let threads = vec![controller_thread, follower_thread];
-    Ok((Server { broker, storage, threads, epoch, addresses }, failure))
+    Ok((Server { broker, storage, threads, cleaners, epoch, addresses }, failure))
 }
 
 async fn serve(broker: Arc<Broker>, bound: Bound) {
@@ -316,8 +320,9 @@ impl Server {
         };
         self.broker.controller.ask(beat).await;
         self.broker.controller.stop();
-        let Server { broker, storage, threads, epoch, .. } = self;
+        let Server { broker, storage, threads, cleaners, epoch, .. } = self;
         let closed = tokio::task::spawn_blocking(move || {
+            cleaners.stop();
             for thread in threads {
                 if thread.join().is_err() {
                     error!("a control thread failed");

@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use ottla_core::partition::{Acks, Leader, Leadership};
 use ottla_log::CheckedBatch;
-use ottla_log::log::{AppendError, Appended, FlushTicket, Log, LogError, LogReader, Refused, Retired};
+use ottla_log::log::{
+    AppendError, Appended, FlushTicket, Log, LogError, LogReader, NotSwapped, Refused, Retired, Swap,
+};
 use ottla_model::NodeId;
 use ottla_model::config::TopicConfig;
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
@@ -30,6 +32,11 @@ pub enum Input<T> {
     Flushed {
         up_to: Offset,
         result: std::io::Result<()>,
+    },
+    /// A cleaning of the log has finished an output, which is to take the place of what it was made from.
+    SwapCleaned {
+        token: T,
+        swap: Box<Swap>,
     },
     /// Records below an offset are to go; none is all up to the high watermark.
     DeleteRecords {
@@ -68,6 +75,11 @@ pub enum Output<T> {
     Reply {
         token: T,
         outcome: Result<Appended, Refused>,
+    },
+    /// The output is in its place, or why not: then the log is as it was.
+    Swapped {
+        token: T,
+        outcome: Result<(), String>,
     },
     /// Records are deleted: the log starts there now.
     Deleted {
@@ -180,6 +192,10 @@ impl<T> Lane<T> {
                     self.config = config;
                 }
                 Input::ExpireProducersAfter(ms) => self.log.set_producer_id_expiration_ms(ms),
+                Input::SwapCleaned { token, swap } => {
+                    let outcome = self.swap(now_ms, *swap, out);
+                    out.push(Output::Swapped { token, outcome });
+                }
                 Input::DeleteRecords { token, before } => {
                     let outcome = self.delete_records(before);
                     out.push(Output::Deleted { token, outcome });
@@ -330,6 +346,22 @@ impl<T> Lane<T> {
             self.flush(out);
         }
         self.settle(now_ms, out);
+    }
+
+    fn swap(&mut self, now_ms: i64, swap: Swap, out: &mut Vec<Output<T>>) -> Result<(), String> {
+        match self.log.swap_cleaned(swap, now_ms) {
+            Ok(retired) => {
+                out.push(Output::Retire(retired));
+                Ok(())
+            }
+            Err(NotSwapped::Refused(why)) => Err(why.to_owned()),
+            Err(NotSwapped::Io(error)) => {
+                let why = error.to_string();
+                let code = self.failed(error.into(), out);
+                self.refuse_all(code, out);
+                Err(why)
+            }
+        }
     }
 
     // As in Kafka, what is only compacted is not deleted at anybody's wish (KIP-107). The segments below the new start go

@@ -54,7 +54,7 @@ fn describe(broker: &Broker, request: DescribeProducersRequest) -> DescribeProdu
     DescribeProducersResponse::default().with_topics(topics.collect())
 }
 
-fn producers(partition: &Partition) -> Result<Vec<ProducerState>, ErrorCode> {
+fn producers(partition: &Arc<Partition>) -> Result<Vec<ProducerState>, ErrorCode> {
     let active = partition.with_log(|log| log.active_producers()).ok_or(ErrorCode::NotLeaderOrFollower)?;
     Ok(active.iter().map(state).collect())
 }

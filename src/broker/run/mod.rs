@@ -1,5 +1,6 @@
 //! What drives the step functions of `ottla-node`: threads, mailboxes, timers and disk I/O. Decisions are theirs.
 
+pub(crate) mod cleaner;
 pub(crate) mod configs;
 pub(crate) mod controller;
 pub(crate) mod create;

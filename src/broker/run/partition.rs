@@ -114,8 +114,11 @@ impl Partition {
     }
 
     /// Looks at the log between two turns.
-    pub fn with_log<R>(&self, look: impl FnOnce(&Log) -> R) -> Option<R> {
-        self.lane.lock().as_ref().map(|lane| look(lane.log()))
+    pub fn with_log<R>(self: &Arc<Self>, look: impl FnOnce(&Log) -> R) -> Option<R> {
+        let seen = self.lane.lock().as_ref().map(|lane| look(lane.log()));
+        // Whoever came meanwhile found the lane taken, and counts on us.
+        self.drive();
+        seen
     }
 
     fn drive(self: &Arc<Self>) {
@@ -159,6 +162,7 @@ impl Partition {
             match output {
                 Output::Reply { token, outcome } => token.fill(outcome),
                 Output::Deleted { token, outcome } => token.deleted(outcome),
+                Output::Swapped { token, outcome } => token.swapped(outcome),
                 Output::Flush(ticket) => {
                     let this = self.clone();
                     self.flushers.run(move || {
@@ -200,7 +204,7 @@ impl Partition {
         for input in std::mem::take(&mut *self.queue.lock()) {
             match input {
                 Input::Append(append) => append.token.refuse(),
-                Input::DeleteRecords { token, .. } => token.refuse(),
+                Input::DeleteRecords { token, .. } | Input::SwapCleaned { token, .. } => token.refuse(),
                 _ => {}
             }
         }

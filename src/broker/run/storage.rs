@@ -54,6 +54,8 @@ struct Dir {
     /// What the checkpoints said when the broker started.
     recovery_points: Mutex<Offsets>,
     log_starts: Mutex<Offsets>,
+    /// Up to where each log is compacted, as the file says.
+    cleaned: Mutex<Offsets>,
     /// What they say now, so that nothing is written twice. Held while a file is written: one writer at a time.
     written: Mutex<[Option<Offsets>; 4]>,
 }
@@ -241,6 +243,21 @@ impl Storage {
         written.fold(true, |all, one| all & one)
     }
 
+    /// Up to where a log was compacted, if it ever was.
+    pub fn cleaned(&self, folder: &Path, id: &TopicPartition) -> Option<Offset> {
+        self.dirs[self.holder(folder)?].cleaned.lock().get(id).copied()
+    }
+
+    /// Writes up to where a log is compacted now. False when that could not be written: the next time does more.
+    pub fn set_cleaned(&self, folder: &Path, id: &TopicPartition, up_to: Offset) -> bool {
+        let Some(dir) = self.holder(folder).map(|index| &self.dirs[index]) else { return false };
+        let mut cleaned = dir.cleaned.lock();
+        cleaned.insert(id.clone(), up_to);
+        // What is said of partitions that have gone must not be taken for their namesakes'.
+        cleaned.retain(|id, _| self.disk.exists(&dir.held.path().join(id.to_string())));
+        dir.write(Checkpoint::Cleaner, cleaned.clone())
+    }
+
     /// Writes what is known of logs that have been closed, and marks directories in which all went well as clean.
     pub fn close(&self, closed: &[Log], failed: &[PathBuf], epoch: BrokerEpoch) {
         for (index, dir) in self.dirs.iter().enumerate() {
@@ -278,11 +295,13 @@ impl Dir {
         };
         let recovery_points = read(Checkpoint::RecoveryPoint);
         let log_starts = read(Checkpoint::LogStart);
+        let cleaned = read(Checkpoint::Cleaner);
         let clean = held.take_clean()?.is_some();
         let written = Mutex::new([Some(recovery_points.clone()), Some(log_starts.clone()), None, None]);
         let (recovery_points, log_starts) = (Mutex::new(recovery_points), Mutex::new(log_starts));
+        let cleaned = Mutex::new(cleaned);
         let damaged = AtomicBool::new(false);
-        Ok(Dir { id, clean, damaged, recovery_points, log_starts, written, held })
+        Ok(Dir { id, clean, damaged, recovery_points, log_starts, cleaned, written, held })
     }
 
     // What the checkpoints say of an earlier topic of that name must not be taken for the new one's: its log would
@@ -292,6 +311,7 @@ impl Dir {
             [(Checkpoint::RecoveryPoint, &self.recovery_points), (Checkpoint::LogStart, &self.log_starts)];
         for (which, at_start) in read {
             at_start.lock().remove(id);
+            self.cleaned.lock().remove(id);
             let mut written = self.written.lock();
             if let Some(on_disk) = &mut written[slot_of(which)]
                 && on_disk.remove(id).is_some()
@@ -336,7 +356,7 @@ fn at(which: Checkpoint, log: &Log) -> Offset {
         Checkpoint::RecoveryPoint => log.recovery_point(),
         Checkpoint::LogStart => log.log_start_offset(),
         Checkpoint::HighWatermark => log.high_watermark(),
-        // Nothing is compacted yet.
+        // Not the log's to know: see `set_cleaned`.
         Checkpoint::Cleaner => 0,
     }
 }

@@ -1,4 +1,4 @@
-//! Who waits for a lane: a producer's request, a coordinator's shard, or somebody who wants records deleted.
+//! Who waits for a lane: a producer's request, a coordinator's shard, somebody who wants records deleted, or a cleaner.
 
 use ottla_log::log::{Appended, Refused};
 use ottla_protocol::{ErrorCode, Offset};
@@ -13,6 +13,8 @@ pub(crate) enum Waiter {
     Shard(oneshot::Sender<Result<Appended, ErrorCode>>),
     /// Hears where the log starts now.
     Deletion(oneshot::Sender<Result<Offset, ErrorCode>>),
+    /// Hears whether its output is in place.
+    Cleaner(oneshot::Sender<Result<(), String>>),
 }
 
 impl Waiter {
@@ -21,7 +23,7 @@ impl Waiter {
             Waiter::Producer(slot) => slot.fill(outcome),
             // A shard that is gone has nobody to tell.
             Waiter::Shard(waiting) => drop(waiting.send(outcome.map_err(|refused| refused.code))),
-            Waiter::Deletion(_) => unreachable!("a deletion is no append"),
+            Waiter::Deletion(_) | Waiter::Cleaner(_) => unreachable!("this is no append"),
         }
     }
 
@@ -30,7 +32,18 @@ impl Waiter {
         match self {
             // Whoever asked may have stopped waiting.
             Waiter::Deletion(waiting) => drop(waiting.send(outcome.map_err(|refused| refused.code))),
-            Waiter::Producer(_) | Waiter::Shard(_) => unreachable!("an append is no deletion"),
+            Waiter::Producer(_) | Waiter::Shard(_) | Waiter::Cleaner(_) => {
+                unreachable!("this is no deletion")
+            }
+        }
+    }
+
+    /// A cleaner's output is in its place, or is not taken.
+    pub fn swapped(self, outcome: Result<(), String>) {
+        match self {
+            // A cleaner that has ended leaves nothing to be done.
+            Waiter::Cleaner(waiting) => drop(waiting.send(outcome)),
+            _ => unreachable!("nobody else swaps"),
         }
     }
 
@@ -41,6 +54,7 @@ impl Waiter {
             Waiter::Producer(slot) => slot.refuse(),
             Waiter::Shard(waiting) => drop(waiting.send(Err(code))),
             Waiter::Deletion(waiting) => drop(waiting.send(Err(code))),
+            Waiter::Cleaner(waiting) => drop(waiting.send(Err("the partition does not live here".into()))),
         }
     }
 }

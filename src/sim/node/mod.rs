@@ -114,7 +114,7 @@ impl Node {
                 Output::Flush(ticket) => said.push(Said::Flush { key, ticket }),
                 Output::Advanced => {}
                 // Nobody asks for that here.
-                Output::Deleted { .. } => {}
+                Output::Deleted { .. } | Output::Swapped { .. } => {}
                 Output::Retire(retired) => self.retired.extend(retired),
                 Output::Offline(why) => {
                     partition.offline = true;

@@ -70,28 +70,28 @@ broker_keys! {
         "Time to report a failed log directory before the broker stops itself.";
     internal "log.initial.task.delay.ms": Long = "30000", at_least(0), Low, ReadOnly, Honoured,
         "Wait after the start before the log's periodic work begins.";
-    "log.cleaner.enable": Boolean = "true", ANY, Medium, ReadOnly, Accepted,
+    "log.cleaner.enable": Boolean = "true", ANY, Medium, ReadOnly, Honoured,
         "Whether compaction runs; needed by compacted topics.";
-    "log.cleaner.threads": Int = "1", at_least(0), Medium, ClusterWide, Accepted,
+    "log.cleaner.threads": Int = "1", at_least(0), Medium, ClusterWide, Honoured,
         "Threads that compact.";
     "log.cleaner.io.max.bytes.per.second": Double = "1.7976931348623157E308", ANY, Medium, ClusterWide,
-        Accepted,
+        Honoured,
         "Bytes a second that all of compaction may read and write.";
-    "log.cleaner.dedupe.buffer.size": Long = "134217728", ANY, Medium, ClusterWide, Accepted,
+    "log.cleaner.dedupe.buffer.size": Long = "134217728", ANY, Medium, ClusterWide, Honoured,
         "Memory for the key maps of all cleaner threads together.";
     "log.cleaner.io.buffer.size": Int = "524288", at_least(0), Medium, ClusterWide, Accepted,
         "Memory for the I/O buffers of all cleaner threads together.";
-    "log.cleaner.io.buffer.load.factor": Double = "0.9", ANY, Medium, ClusterWide, Accepted,
+    "log.cleaner.io.buffer.load.factor": Double = "0.9", ANY, Medium, ClusterWide, Honoured,
         "How full a key map may get; fuller means fewer passes and more collisions.";
-    "log.cleaner.backoff.ms": Long = "15000", at_least(0), Medium, ClusterWide, Accepted,
+    "log.cleaner.backoff.ms": Long = "15000", at_least(0), Medium, ClusterWide, Honoured,
         "Pause when there is nothing to compact.";
-    "log.cleaner.min.cleanable.ratio": Double = "0.5", Valid::Ratio(0.0, 1.0), Medium, ClusterWide, Accepted,
+    "log.cleaner.min.cleanable.ratio": Double = "0.5", Valid::Ratio(0.0, 1.0), Medium, ClusterWide, Honoured,
         "Share of uncompacted log that makes a partition worth compacting.";
-    "log.cleaner.delete.retention.ms": Long = "86400000", at_least(0), Medium, ClusterWide, Accepted,
+    "log.cleaner.delete.retention.ms": Long = "86400000", at_least(0), Medium, ClusterWide, Honoured,
         "How long a tombstone stays for readers to see.";
-    "log.cleaner.min.compaction.lag.ms": Long = "0", at_least(0), Medium, ClusterWide, Accepted,
+    "log.cleaner.min.compaction.lag.ms": Long = "0", at_least(0), Medium, ClusterWide, Honoured,
         "Age a record must reach before it may be compacted away.";
     "log.cleaner.max.compaction.lag.ms": Long = "9223372036854775807", at_least(1), Medium, ClusterWide,
-        Accepted,
+        Honoured,
         "Age at which a record must be considered for compaction.";
 }

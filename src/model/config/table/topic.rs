@@ -17,14 +17,14 @@ resource_keys! {
         one_of(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), [same("compression.type")],
         Honoured,
         "Codec the topic's batches are stored with; producer keeps what was sent.";
-    "compression.gzip.level": Int = "-1", GZIP_LEVEL, [same("compression.gzip.level")], Accepted,
+    "compression.gzip.level": Int = "-1", GZIP_LEVEL, [same("compression.gzip.level")], Honoured,
         "Effort of gzip when the broker compresses.";
     "compression.lz4.level": Int = "9", between(1, 17), [same("compression.lz4.level")], Accepted,
         "Effort of lz4 when the broker compresses.";
-    "compression.zstd.level": Int = "3", between(-131072, 22), [same("compression.zstd.level")], Accepted,
+    "compression.zstd.level": Int = "3", between(-131072, 22), [same("compression.zstd.level")], Honoured,
         "Effort of zstd when the broker compresses.";
     "delete.retention.ms": Long = "86400000", at_least(0), [same("log.cleaner.delete.retention.ms")],
-        Accepted,
+        Honoured,
         "How long a tombstone stays for readers to see.";
     "errors.deadletterqueue.group.enable": Boolean = "false", ANY, [], Accepted,
         "Whether share groups may use this topic as their dead letter queue.";
@@ -49,7 +49,7 @@ resource_keys! {
     "local.retention.ms": Long = "-2", at_least(-2), [same("log.local.retention.ms")], Accepted,
         "Age up to which a tiered partition stays on local disk; -2 follows retention.ms.";
     "max.compaction.lag.ms": Long = "9223372036854775807", at_least(1),
-        [same("log.cleaner.max.compaction.lag.ms")], Accepted,
+        [same("log.cleaner.max.compaction.lag.ms")], Honoured,
         "Age at which a record must be considered for compaction.";
     "max.message.bytes": Int = "1048588", at_least(0), [same("message.max.bytes")], Honoured,
         "Largest record batch that is accepted, after compression.";
@@ -63,9 +63,9 @@ resource_keys! {
         [same("log.message.timestamp.type")], Honoured,
         "Whether records keep the producer's time or get the time of appending.";
     "min.cleanable.dirty.ratio": Double = "0.5", Valid::Ratio(0.0, 1.0),
-        [same("log.cleaner.min.cleanable.ratio")], Accepted,
+        [same("log.cleaner.min.cleanable.ratio")], Honoured,
         "Share of uncompacted log that makes a partition worth compacting.";
-    "min.compaction.lag.ms": Long = "0", at_least(0), [same("log.cleaner.min.compaction.lag.ms")], Accepted,
+    "min.compaction.lag.ms": Long = "0", at_least(0), [same("log.cleaner.min.compaction.lag.ms")], Honoured,
         "Age a record must reach before it may be compacted away.";
     "min.insync.replicas": Int = "1", at_least(1), [same("min.insync.replicas")], Honoured,
         "Replicas that must have a record before acks=all is answered.";
