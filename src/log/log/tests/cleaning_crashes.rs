@@ -37,7 +37,11 @@ impl World {
 /// A log with some of everything that a cleaning handles, in several groups of several segments.
 fn busy() -> World {
     let mut world = World::memory(compacted());
-    for n in 0..26 {
+    for n in 0..18 {
+        if n % 2 == 0 {
+            // Half full, so that two make one.
+            world.seal();
+        }
         let (key, value) = ((n * n % 23).to_string(), n.to_string());
         world.put_keys(&[(&key, (n % 7 > 0).then_some(&value)), (&(100 + n % 3).to_string(), Some(&value))]);
         if n % 8 == 0 {
@@ -70,43 +74,104 @@ fn again(busy: &World) -> World {
 #[test]
 fn a_cleaning_may_end_at_any_change_on_disk() {
     let busy = busy();
+    let before = (committed(&again(&busy)), busy.log.log_end_offset());
     let (mut changes, mut finished) = (0, false);
     while !finished {
-        for power in [false, true] {
-            // The checkpointed recovery point may be far behind.
-            for stale in [false, true].into_iter().filter(|stale| power || *stale) {
-                let mut world = again(&busy);
-                let memory = world.memory.clone().unwrap();
-                let (before, end) = (committed(&world), world.log.log_end_offset());
-                memory.cut_power_after(changes);
-                finished = world.try_clean(None).is_ok();
-                match power {
-                    true => memory.crash(),
-                    false => memory.kill(),
-                }
-                let mut opening = world.opening();
-                opening.recovery_point = if stale { 20 } else { end };
-                let what = format!("{changes} changes, power {power}, stale {stale}");
-                let (log, recovery) = Log::open(opening).unwrap_or_else(|e| panic!("{what}: {e}"));
-                world.log = log;
-                world.log.advance_high_watermark(end);
-                assert_eq!(recovery.truncated_to, None, "{what}");
-                assert_eq!(world.log.log_end_offset(), end, "{what}");
-                assert_eq!(committed(&world), before, "{what}");
-                let files = world.files();
-                assert!(
-                    !files.iter().any(|name| name.ends_with(".swap") || name.ends_with(".cleaned")),
-                    "{what}: {files:?}"
-                );
-                world.flush();
-                world.flush();
-                world.try_clean(None).unwrap_or_else(|e| panic!("{what}: {e}"));
-                assert_eq!(committed(&world), before, "{what}, cleaned once more");
+        let mut world = again(&busy);
+        let memory = world.memory.clone().expect("in memory");
+        memory.cut_power_after(changes);
+        finished = world.try_clean(None).is_ok();
+        // A kill loses nothing; what a loss of power does has many faces.
+        for face in 0..FACES {
+            let fork = memory.fork(face + 101 * changes);
+            let end = match face {
+                0 => MemoryDisk::kill,
+                _ => MemoryDisk::crash,
+            };
+            end(&fork);
+            (world.disk, world.memory) = (Arc::new(fork.clone()), Some(fork.clone()));
+            if face % 2 == 1 {
+                // Once more, while the first loss is being put right.
+                fork.cut_power_after((changes + face * 5) % 24);
+                let _ = Log::open(world.opening());
+                fork.crash();
             }
+            check_again(&mut world, &format!("{changes} changes, face {face}"), face % 3 == 0, &before);
         }
         changes += 1;
     }
     assert!(changes > 40, "{changes}: too few for several groups");
+}
+
+/// What was swapped in half is finished when the log is opened, which may be ended at any change too.
+#[test]
+fn finishing_a_cleaning_may_end_at_any_change_on_disk() {
+    let busy = busy();
+    let before = (committed(&again(&busy)), busy.log.log_end_offset());
+    let (mut changes, mut tried) = (0, 0);
+    loop {
+        let mut world = again(&busy);
+        let memory = world.memory.clone().expect("in memory");
+        memory.cut_power_after(changes);
+        if world.try_clean(None).is_ok() {
+            break;
+        }
+        changes += 1;
+        memory.kill();
+        memory.write_back();
+        let files = memory.list(&world.dir).expect("the folder is there");
+        let finished = |name: &str| name.ends_with(".log.swap");
+        if !files.iter().any(|e| finished(&e.name)) || files.iter().any(|e| e.name.ends_with(".cleaned")) {
+            continue;
+        }
+        tried += 1;
+        if tried % 3 > 0 {
+            continue;
+        }
+        for cut in 0..20 {
+            for face in 0..FACES {
+                let fork = memory.fork(face + 101 * changes);
+                (world.disk, world.memory) = (Arc::new(fork.clone()), Some(fork.clone()));
+                fork.cut_power_after(cut);
+                let _ = Log::open(world.opening());
+                fork.crash();
+                let what = format!("{changes} changes, then {cut}, face {face} of it");
+                check_again(&mut world, &what, false, &before);
+            }
+        }
+    }
+    assert!(tried > 12, "{tried}");
+}
+
+/// `stale`: the checkpointed recovery point is far behind.
+fn check_again(world: &mut World, what: &str, stale: bool, before: &(Model, Offset)) {
+    let end = before.1;
+    let mut opening = world.opening();
+    opening.recovery_point = if stale { 20 } else { end };
+    let (log, recovery) = Log::open(opening).unwrap_or_else(|e| panic!("{what}: {e}"));
+    world.log = log;
+    world.log.advance_high_watermark(end);
+    assert_eq!(recovery.truncated_to, None, "{what}");
+    assert_eq!(world.log.log_end_offset(), end, "{what}");
+    assert_eq!(committed(world), before.0, "{what}");
+    let files = world.files();
+    assert!(
+        !files.iter().any(|name| name.ends_with(".swap") || name.ends_with(".cleaned")),
+        "{what}: {files:?}"
+    );
+    // No segment reaches into the next one: a merged one is gone with what it was merged into.
+    for pair in world.log.segments.windows(2) {
+        let mut scan = pair[0].scan(0, pair[0].sealed_bytes().expect("a sealed segment"), 1000);
+        while let Some(found) = scan.next().expect("whole batches") {
+            assert!(found.header.last_offset() < pair[1].base, "{what}: {:?}", world.files());
+        }
+    }
+    if what.ends_with("face 1") {
+        world.flush();
+        world.flush();
+        world.try_clean(None).unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert_eq!(committed(world), before.0, "{what}, cleaned once more");
+    }
 }
 
 /// What a read_committed consumer ends up with.
@@ -303,3 +368,6 @@ impl Keeper {
         (self.dice >> 33) % bound.max(1)
     }
 }
+
+/// Of each end of a cleaning.
+const FACES: u64 = 12;
