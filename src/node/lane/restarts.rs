@@ -114,7 +114,11 @@ impl Stage {
                     told.push((token, outcome.map(|a| a.base_offset).map_err(|r| r.code)));
                 }
                 Output::Flush(ticket) => self.tickets.push_back(ticket),
-                Output::Advanced | Output::Deleted { .. } | Output::Retire(_) | Output::Offline(_) => {}
+                Output::Advanced
+                | Output::Deleted { .. }
+                | Output::Swapped { .. }
+                | Output::Retire(_)
+                | Output::Offline(_) => {}
             }
         }
         told

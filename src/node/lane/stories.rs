@@ -78,7 +78,11 @@ impl Bench {
                     answers.push((token, outcome.map(|a| a.base_offset).map_err(|r| r.code)));
                 }
                 Output::Flush(ticket) => self.tickets.push(ticket),
-                Output::Advanced | Output::Deleted { .. } | Output::Retire(_) | Output::Offline(_) => {}
+                Output::Advanced
+                | Output::Deleted { .. }
+                | Output::Swapped { .. }
+                | Output::Retire(_)
+                | Output::Offline(_) => {}
             }
         }
         answers
