@@ -26,6 +26,8 @@ pub(super) struct Output {
 
 impl Output {
     pub fn create(job: &Job, group: &Group) -> Result<Output, LogError> {
+        // Next to unfinished files those of an earlier swap must not look unfinished too.
+        job.disk.sync_dir(&job.dir).map_err(io("syncing a partition's folder"))?;
         // What an abandoned cleaning could not remove.
         for kind in Kind::OF_SEGMENT {
             remove_if_there(job.disk.as_ref(), &kind.staged(&job.dir, group.base, Stage::Cleaned))?;
