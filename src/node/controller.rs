@@ -15,9 +15,9 @@ use ottla_model::feature::MetadataVersion;
 use ottla_model::image::{ApplyError, Image};
 use ottla_model::record::{MetadataRecord, RecordError};
 use ottla_protocol::batch::{BatchError, BatchHeader, DecompressLimit, records};
-use ottla_protocol::{LeaderEpoch, Offset};
+use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
-use crate::quorum::{Committed, Keep, Quorum, QuorumError, Snapshot, SnapshotId, metadata_batch};
+use crate::quorum::{Committed, Keep, Quorum, QuorumError, Snapshot, SnapshotId, Spend, metadata_batch};
 
 /// Metadata batches are not compressed; if one is, it may not become larger than this.
 const BATCH_BYTES_MAX: DecompressLimit = DecompressLimit(256 << 20);
@@ -46,6 +46,8 @@ pub enum Output<T> {
     Published(Arc<Image>),
     /// Write this snapshot when there is time, then bring its id back as [`Input::Snapshotted`].
     Snapshot(Snapshot),
+    /// Whether the metadata log's disk is full, when that has changed: new topics are refused meanwhile.
+    Full(bool),
 }
 
 /// The controller cannot go on, and its process must end: the log is broken, or says what it cannot say.
@@ -99,6 +101,15 @@ pub struct Controller<T> {
     promises: VecDeque<Promise<T>>,
     sessions: BTreeMap<NodeId, i64>,
     unsnapshotted: Unsnapshotted,
+    /// Something was refused for want of room.
+    full: bool,
+}
+
+/// Why the quorum was not asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NotOffered {
+    NotLeading,
+    NoRoom,
 }
 
 /// What is not in any snapshot yet.
@@ -123,6 +134,7 @@ impl<T> Controller<T> {
             promises: VecDeque::new(),
             sessions: BTreeMap::new(),
             unsnapshotted: Unsnapshotted::default(),
+            full: false,
         }
     }
 
@@ -216,13 +228,24 @@ impl<T> Controller<T> {
             Command::Heartbeat { broker, .. } => Some(*broker),
             _ => None,
         };
+        let spend = if command.must_go_on() { Spend::Reserve } else { Spend::Nothing };
+        let no_room = command.refused(ErrorCode::KafkaStorageError, "The metadata log's disk is full");
         let Decision { records, reply } = self.decide(now_ms, command);
         if let (Some(broker), Reply::Heartbeat(Ok(_))) = (speaker, &reply) {
             self.sessions.insert(broker, now_ms);
         }
-        if !records.is_empty() && !self.offer(now_ms, &records) {
-            out.push(Output::Reply { token, reply: Reply::NotController });
+        if !records.is_empty()
+            && let Err(refused) = self.offer(now_ms, &records, spend)
+        {
+            if refused == NotOffered::NoRoom && !std::mem::replace(&mut self.full, true) {
+                out.push(Output::Full(true));
+            }
+            let reply = if refused == NotOffered::NoRoom { no_room } else { Reply::NotController };
+            out.push(Output::Reply { token, reply });
             return;
+        }
+        if !records.is_empty() && spend == Spend::Nothing && std::mem::take(&mut self.full) {
+            out.push(Output::Full(false));
         }
         self.promises.push_back(Promise { token, reply, offset: self.decided.offset });
     }
@@ -241,7 +264,7 @@ impl<T> Controller<T> {
         decide(&mut view, command)
     }
 
-    fn offer(&mut self, now_ms: i64, records: &[MetadataRecord]) -> bool {
+    fn offer(&mut self, now_ms: i64, records: &[MetadataRecord], spend: Spend) -> Result<(), NotOffered> {
         let first = self.quorum.next_offset();
         let mut decided = self.decided.clone();
         for (record, offset) in records.iter().zip(first..) {
@@ -255,11 +278,14 @@ impl<T> Controller<T> {
             record.encode_for(version).unwrap_or_else(|why| panic!("decided an unwritable record: {why}"))
         });
         let batch = metadata_batch(encoded, now_ms);
+        if !self.quorum.has_room(&batch, spend) {
+            return Err(NotOffered::NoRoom);
+        }
         if !self.quorum.propose(&batch) {
-            return false;
+            return Err(NotOffered::NotLeading);
         }
         self.decided = decided;
-        true
+        Ok(())
     }
 }
 

@@ -92,8 +92,12 @@ pub enum Output<T> {
     Advanced,
     /// Delete these files once `file.delete.delay.ms` has passed.
     Retire(Vec<Retired>),
-    /// The disk failed: nothing more is appended until the log is opened again.
-    Offline(String),
+    /// Nothing more is appended until the log is opened again; `disk` says that the disk failed, not what is on it.
+    Offline { why: String, disk: bool },
+    /// No room to append: refused until there is. Said once each time.
+    Full,
+    /// There is room again.
+    Roomy,
 }
 
 /// An append that is in the log, but whose reply would not be true yet.
@@ -126,7 +130,9 @@ pub struct Lane<T> {
     flushing: Flushing,
     /// What is past the recovery point must be flushed before anyone hears of it.
     must_flush: bool,
-    offline: Option<String>,
+    offline: bool,
+    /// The last write found no room.
+    full: bool,
 }
 
 impl<T> Lane<T> {
@@ -137,8 +143,8 @@ impl<T> Lane<T> {
         let leader = Leader::new(me, leadership, log.high_watermark());
         let must_flush = log.unflushed_messages() >= config.flush_messages && flush_now(&mut log).is_err();
         let flushing = Flushing::Idle;
-        let mut lane =
-            Lane { log, leader, config, held: VecDeque::new(), flushing, must_flush, offline: None };
+        let (held, offline, full) = (VecDeque::new(), false, false);
+        let mut lane = Lane { log, leader, config, held, flushing, must_flush, offline, full };
         let high_watermark = lane.leader.advance(lane.safe_end());
         lane.log.advance_high_watermark(high_watermark);
         lane
@@ -227,10 +233,11 @@ impl<T> Lane<T> {
         if batches.is_empty() {
             return;
         }
-        let began = self.log.assign_epoch(self.leader.epoch(), self.log.log_end_offset());
-        let appended = began.map_err(AppendError::from);
-        match appended.and_then(|()| self.log.append(&batches, self.leader.epoch(), now_ms)) {
+        match self.log.append(&batches, self.leader.epoch(), now_ms) {
             Ok(outcomes) => {
+                if std::mem::take(&mut self.full) {
+                    out.push(Output::Roomy);
+                }
                 for ((token, answered, acks, deadline_ms), outcome) in waiting.into_iter().zip(outcomes) {
                     match outcome {
                         Ok(appended) if answered == Answered::WhenSafe => {
@@ -252,7 +259,7 @@ impl<T> Lane<T> {
     }
 
     fn admit(&self, append: &Append<T>) -> Result<(), Refused> {
-        if self.offline.is_some() {
+        if self.offline {
             return Err(refused(ErrorCode::KafkaStorageError));
         }
         // A config that changed in between may forbid what was allowed: the producer tries again and is checked anew.
@@ -367,7 +374,7 @@ impl<T> Lane<T> {
     // As in Kafka, what is only compacted is not deleted at anybody's wish (KIP-107). The segments below the new start go
     // with the next tick.
     fn delete_records(&mut self, before: Option<Offset>) -> Result<Offset, Refused> {
-        if self.offline.is_some() {
+        if self.offline {
             return Err(refused(ErrorCode::KafkaStorageError));
         }
         let policy = self.config.cleanup_policy;
@@ -383,13 +390,16 @@ impl<T> Lane<T> {
     }
 
     fn tick(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) {
-        if self.offline.is_some() {
+        if self.offline {
             return;
         }
         self.log.expire_producers(now_ms);
         if let Err(error) = self.log.roll_if_due(now_ms) {
             self.failed(error, out);
-            return;
+            // Where there is no room, deleting is what makes some.
+            if self.offline {
+                return;
+            }
         }
         match self.log.delete_old_segments(now_ms) {
             Ok(retired) if !retired.is_empty() => out.push(Output::Retire(retired)),
@@ -405,16 +415,19 @@ impl<T> Lane<T> {
     fn failed(&mut self, error: AppendError, out: &mut Vec<Output<T>>) -> ErrorCode {
         match error {
             // There will be room again: the log is whole, and the producer may retry.
-            AppendError::DiskFull { .. } => ErrorCode::KafkaStorageError,
-            AppendError::Io(error) => {
-                let why = error.to_string();
-                if self.offline.is_none() {
-                    out.push(Output::Offline(why.clone()));
+            AppendError::DiskFull { .. } => {
+                if !std::mem::replace(&mut self.full, true) {
+                    out.push(Output::Full);
                 }
-                self.offline = Some(why);
-                ErrorCode::KafkaStorageError
+            }
+            AppendError::Io(error) => {
+                if !std::mem::replace(&mut self.offline, true) {
+                    let disk = matches!(error, LogError::Io { .. });
+                    out.push(Output::Offline { why: error.to_string(), disk });
+                }
             }
         }
+        ErrorCode::KafkaStorageError
     }
 
     fn refuse_all(&mut self, code: ErrorCode, out: &mut Vec<Output<T>>) {

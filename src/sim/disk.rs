@@ -188,6 +188,10 @@ impl DiskFile for SimFile {
         self.watch.seen(self.inner.truncate(len))
     }
 
+    fn reserve(&self, at: u64, len: u64) -> io::Result<()> {
+        self.inner.reserve(at, len)
+    }
+
     fn sync_begin(&self) -> SyncMark {
         self.inner.sync_begin()
     }

@@ -85,6 +85,10 @@ pub(crate) fn start(
         let served = catch_unwind(AssertUnwindSafe(|| {
             serve(&mut machine, &inbox, ticks, |output| match output {
                 Output::Snapshot(snapshot) => writer.write(snapshot, back.clone()),
+                Output::Full(true) => {
+                    error!("the disk of the metadata log is full: refusing new topics until there is room");
+                }
+                Output::Full(false) => info!("the metadata log has room again"),
                 // Nobody follows any more: the broker is stopping, and has said so to whoever asked.
                 output => drop(said.send(Heard::Said(output))),
             })

@@ -70,8 +70,8 @@ impl Follower {
                     // Whoever asked may have stopped waiting.
                     let _ = token.send(reply);
                 }
-                // The controller's thread has it written.
-                Heard::Said(Output::Snapshot(_)) => {}
+                // The controller's thread sees to these.
+                Heard::Said(Output::Snapshot(_) | Output::Full(_)) => {}
                 Heard::Failed(topic, index) => self.recover(topic, index),
                 Heard::Ended => return,
             }
@@ -184,10 +184,10 @@ impl Follower {
     fn open(&self, work: &ToOpen) {
         let id = TopicPartition { topic: work.topic.name.clone(), partition: work.index };
         match self.storage.open_log(&id, work.topic.id, work.config.clone(), work.left) {
-            Ok(log) => {
+            Ok((log, volume)) => {
                 let lane = Lane::new(self.me, log, leadership(&work.assigned), work.config.clone());
                 let (flushers, failures) = (self.flushers.clone(), self.failures.clone());
-                let partition = Partition::new(id, work.topic.id, lane, flushers, failures);
+                let partition = Partition::new(id, work.topic.id, lane, volume, flushers, failures);
                 self.partitions.insert(Arc::new(partition));
             }
             Err(error) => {

@@ -17,4 +17,5 @@ pub(crate) mod produce;
 pub(crate) mod producer_ids;
 pub(crate) mod settings;
 pub(crate) mod storage;
+pub(crate) mod volume;
 pub(crate) mod waiter;

@@ -21,6 +21,7 @@ use tracing::error;
 
 use super::flusher::Flushers;
 use super::follower::Heard;
+use super::volume::Volume;
 use super::waiter::Waiter;
 use crate::broker::now_ms;
 
@@ -34,6 +35,7 @@ pub(crate) struct Partition {
     pub id: TopicPartition,
     pub topic_id: TopicId,
     pub folder: PathBuf,
+    pub volume: Arc<Volume>,
     pub reader: Arc<LogReader>,
     /// What producers' batches are checked against.
     pub config: ArcSwap<TopicConfig>,
@@ -53,6 +55,7 @@ impl Partition {
         id: TopicPartition,
         topic_id: TopicId,
         lane: Lane<Waiter>,
+        volume: Arc<Volume>,
         flushers: Flushers,
         failures: Sender<Heard>,
     ) -> Partition {
@@ -60,6 +63,7 @@ impl Partition {
             id,
             topic_id,
             folder: lane.log().dir().to_owned(),
+            volume,
             reader: lane.reader(),
             config: ArcSwap::new(lane.config().clone()),
             leader_epoch: AtomicI32::new(lane.leader_epoch().0),
@@ -110,6 +114,7 @@ impl Partition {
         self.carry_out(out);
         self.refuse_queued();
         self.wake();
+        self.volume.has_room(&self.id);
         log
     }
 
@@ -173,7 +178,11 @@ impl Partition {
                 }
                 Output::Advanced => self.wake(),
                 Output::Retire(retired) => self.flushers.retire(retired),
-                Output::Offline(why) => error!(partition = %self.id, "{why}; the partition is offline"),
+                Output::Offline { why, .. } => {
+                    error!(partition = %self.id, "{why}; the partition is offline");
+                }
+                Output::Full => self.volume.is_full(&self.id),
+                Output::Roomy => self.volume.has_room(&self.id),
             }
         }
     }

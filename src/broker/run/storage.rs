@@ -21,6 +21,7 @@ use tracing::{error, warn};
 use uuid::Uuid;
 
 use super::partitions::Partitions;
+use super::volume::Volume;
 use crate::broker::now_ms;
 
 type Offsets = BTreeMap<TopicPartition, Offset>;
@@ -47,6 +48,7 @@ pub(crate) enum Left {
 
 struct Dir {
     held: LogDir,
+    volume: Arc<Volume>,
     id: DirectoryId,
     clean: bool,
     /// A log in it could not be opened: the next start must look at it again, so no shutdown is clean.
@@ -118,7 +120,7 @@ impl Storage {
         topic_id: TopicId,
         config: Arc<TopicConfig>,
         left: Left,
-    ) -> Result<Log, LogError> {
+    ) -> Result<(Log, Arc<Volume>), LogError> {
         let opened = self.open_folder(id, topic_id, config.clone(), left);
         let Err(LogError::TopicId { path, found, .. }) = &opened else { return opened };
         warn!(folder = %path.display(), topic_id = %uuid_to_base64(*found), "a deleted topic of that name is set aside");
@@ -138,7 +140,7 @@ impl Storage {
         topic_id: TopicId,
         config: Arc<TopicConfig>,
         left: Left,
-    ) -> Result<Log, LogError> {
+    ) -> Result<(Log, Arc<Volume>), LogError> {
         let folder = id.to_string();
         let here = self.dirs.iter().find(|dir| self.disk.exists(&dir.held.path().join(&folder)));
         let new = here.is_none();
@@ -176,7 +178,7 @@ impl Storage {
                 "what was not flushed before the crash is cut off"
             );
         }
-        Ok(log)
+        Ok((log, dir.volume.clone()))
     }
 
     /// Renames the folders of partitions that the metadata does not give to this broker, once it is read whole: a crash
@@ -301,7 +303,8 @@ impl Dir {
         let (recovery_points, log_starts) = (Mutex::new(recovery_points), Mutex::new(log_starts));
         let cleaned = Mutex::new(cleaned);
         let damaged = AtomicBool::new(false);
-        Ok(Dir { id, clean, damaged, recovery_points, log_starts, cleaned, written, held })
+        let volume = Arc::new(Volume::new(held.path()));
+        Ok(Dir { id, volume, clean, damaged, recovery_points, log_starts, cleaned, written, held })
     }
 
     // What the checkpoints say of an earlier topic of that name must not be taken for the new one's: its log would

@@ -104,6 +104,41 @@ pub enum Reply {
     NotController,
 }
 
+impl Command {
+    /// What the cluster needs to go on, and what makes room: it may be written when little else may.
+    pub fn must_go_on(&self) -> bool {
+        match self {
+            Command::CreateTopics { .. } | Command::CreatePartitions { .. } => false,
+            Command::ElectLeaders { .. } | Command::AllocateProducerIds { .. } => false,
+            Command::Bootstrap { .. } | Command::RegisterBroker(_) | Command::Heartbeat { .. } => true,
+            Command::DeleteTopics { .. } | Command::AlterConfigs { .. } => true,
+        }
+    }
+
+    /// The answer where all that it asks for is refused.
+    pub fn refused(&self, code: ErrorCode, message: &str) -> Reply {
+        let refusal = || Refusal::new(code, message);
+        match self {
+            Command::RegisterBroker(_) => Reply::BrokerRegistered(Err(refusal())),
+            Command::Heartbeat { .. } => Reply::Heartbeat(Err(refusal())),
+            Command::CreateTopics { topics, .. } => {
+                Reply::TopicsCreated(topics.iter().map(|t| (t.name.clone(), Err(refusal()))).collect())
+            }
+            Command::DeleteTopics { topics } => {
+                Reply::TopicsDeleted(topics.iter().map(|id| (*id, Err(refusal()))).collect())
+            }
+            Command::CreatePartitions { topics, .. } => {
+                Reply::PartitionsAdded(topics.iter().map(|t| (t.name.clone(), Err(refusal()))).collect())
+            }
+            Command::AlterConfigs { resources, .. } => Reply::ConfigsAltered(
+                resources.iter().map(|(resource, _)| (resource.clone(), Err(refusal()))).collect(),
+            ),
+            Command::AllocateProducerIds { .. } => Reply::ProducerIds(Err(refusal())),
+            Command::Bootstrap { .. } | Command::ElectLeaders { .. } => Reply::NotController,
+        }
+    }
+}
+
 /// A range of producer ids that one broker may hand out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProducerIdBlock {

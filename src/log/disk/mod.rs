@@ -55,7 +55,11 @@ pub trait Disk: Send + Sync + Debug {
         name.push(".tmp");
         let tmp = PathBuf::from(name);
         let file = self.open(&tmp, OpenHow::CreateEmpty)?;
-        file.write_at(bytes, 0)?;
+        if let Err(e) = file.write_at(bytes, 0) {
+            // A full disk needs the room, and half a file is worth nothing.
+            let _ = self.remove_file(&tmp);
+            return Err(e);
+        }
         file.sync()?;
         drop(file);
         self.rename(&tmp, path)?;
@@ -78,6 +82,9 @@ pub trait DiskFile: Send + Sync + Debug {
     /// Completes it. After an error what it covered may be lost though it still reads back, and a further sync
     /// would succeed without saving it: never retry.
     fn sync_end(&self, mark: SyncMark) -> io::Result<()>;
+    /// Sets room aside for `len` bytes from `at` on without changing the length: writing them cannot find the disk full.
+    /// A file system that cannot promise says `Unsupported`.
+    fn reserve(&self, at: u64, len: u64) -> io::Result<()>;
     /// For the kernel's own copying (`sendfile`); the in-memory disk has none.
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
 

@@ -2,7 +2,7 @@
 //! finishes it.
 
 use super::{Disk, DiskFile, Entry, LockGuard, OpenHow, SyncMark, failed};
-use rustix::fs::FlockOperation;
+use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io::{self, IoSlice};
@@ -145,6 +145,11 @@ impl DiskFile for RealFile {
 
     fn truncate(&self, len: u64) -> io::Result<()> {
         self.file.set_len(len).map_err(|e| failed("truncate", &self.path, e))
+    }
+
+    fn reserve(&self, at: u64, len: u64) -> io::Result<()> {
+        let reserved = rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, at, len);
+        reserved.map_err(|e| failed("reserve room in", &self.path, e))
     }
 
     fn sync_begin(&self) -> SyncMark {

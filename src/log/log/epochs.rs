@@ -49,6 +49,16 @@ impl Epochs {
         self.shared.clone()
     }
 
+    pub fn starts(&self) -> Arc<Starts> {
+        self.shared.load_full()
+    }
+
+    /// Takes back what could not be written.
+    pub fn restore(&mut self, before: &Starts) {
+        self.starts.clone_from(before);
+        self.changed();
+    }
+
     pub fn latest(&self) -> Option<EpochStart> {
         self.starts.last().copied()
     }

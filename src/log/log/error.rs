@@ -67,6 +67,13 @@ pub enum ReadError {
     Io(#[from] LogError),
 }
 
+impl LogError {
+    /// The disk, or this user's share of it, is full.
+    pub fn is_full(&self) -> bool {
+        matches!(self, LogError::Io { source, .. } if super::active::is_full(source))
+    }
+}
+
 pub(super) fn io(doing: &'static str) -> impl FnOnce(io::Error) -> LogError {
     move |source| LogError::Io { doing, source }
 }

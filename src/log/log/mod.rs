@@ -187,8 +187,13 @@ impl Log {
     /// On disk when this returns, before the first write of that epoch (KAFKA-7415).
     pub fn assign_epoch(&mut self, epoch: LeaderEpoch, start: Offset) -> Result<(), LogError> {
         self.check_online()?;
-        if self.epochs.assign(EpochStart { epoch, offset: start }) {
-            self.epochs.write(self.disk.as_ref()).map_err(io("writing the leader epochs"))?;
+        let before = self.epochs.starts();
+        if self.epochs.assign(EpochStart { epoch, offset: start })
+            && let Err(e) = self.epochs.write(self.disk.as_ref())
+        {
+            // It must be tried again before anything is written under it.
+            self.epochs.restore(&before);
+            return Err(io("writing the leader epochs")(e));
         }
         Ok(())
     }

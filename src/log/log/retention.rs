@@ -171,6 +171,11 @@ impl Log {
             let to = files::deleted(&path);
             match self.disk.rename(&path, &to) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                // A longer name may need room in the folder; without any, it goes now.
+                Err(e) if is_full(&e) => {
+                    self.disk.remove_file(&path).map_err(io_error("removing a deleted segment"))?;
+                    continue;
+                }
                 outcome => outcome.map_err(io_error("renaming a deleted segment"))?,
             }
             renamed.push(to);
@@ -191,7 +196,11 @@ impl Log {
             let segment = &self.segments[at];
             if let Some(size) = segment.sealed_bytes().filter(|_| segment.index_damaged()) {
                 tracing::info!(segment = %segment.path.display(), "making the indexes anew");
-                let rebuilt = recovery::reindex(&self.disk, &self.dir, segment, size, &self.config)?;
+                let rebuilt = match recovery::reindex(&self.disk, &self.dir, segment, size, &self.config) {
+                    // Reads go on without them, and deleting makes room.
+                    Err(LogError::Io { source, .. }) if is_full(&source) => return Ok(()),
+                    rebuilt => rebuilt?,
+                };
                 self.segments[at] = Arc::new(rebuilt);
                 self.publish_segments();
             }

@@ -67,6 +67,12 @@ impl Log {
         Ok(())
     }
 
+    /// Sets room aside for the next `bytes`, as far as the file system can and the segment goes.
+    pub fn reserve(&self, bytes: u64) -> Result<(), LogError> {
+        self.check_online()?;
+        self.active.segment.log.reserve(self.active.size, bytes).map_err(io_error("reserving room"))
+    }
+
     /// Keeps what the producers are at `offset`, which nothing was appended above. Without room it is left out:
     /// recovery then reads more of the log.
     pub(super) fn snapshot(&mut self, offset: Offset) -> Result<(), LogError> {

@@ -68,7 +68,7 @@ impl Stage {
         for output in out {
             match output {
                 Output::Reply { token, .. } => self.replies.push(token),
-                Output::Published(_) => {}
+                Output::Published(_) | Output::Full(_) => {}
                 Output::Snapshot(snapshot) => {
                     let id = snapshot.write(&self.disk).expect("the disk is well");
                     self.snapshots.push(id);
@@ -201,4 +201,31 @@ fn the_first_batch_founds_the_quorum_and_snapshots_remember_it() {
     let mut plain = Stage::open(MemoryDisk::new(4), Membership::default()).expect("new");
     plain.live(0, 1);
     assert_eq!(*plain.controller.quorum().membership(), Membership::default(), "the configuration says it");
+}
+
+#[test]
+fn a_full_disk_refuses_new_topics_until_there_is_room() {
+    let mut stage = Stage::open(MemoryDisk::new(1), Membership::default()).expect("a new log");
+    stage.live(0, 3);
+    stage.disk.set_capacity(Some(0));
+    let create = |name: &str| {
+        let (assignments, configs) = Default::default();
+        let topic = NewTopic { name: name.into(), partitions: 1, replication_factor: 1, assignments, configs };
+        Command::CreateTopics { topics: vec![topic], validate_only: false }
+    };
+    let mut out = Vec::new();
+    let input = Input::Command { token: 90, command: create("refused") };
+    stage.controller.step(0, input, &mut out).expect("it goes on");
+    let code = out.iter().find_map(|output| match output {
+        Output::Reply { reply: Reply::TopicsCreated(outcomes), .. } => outcomes[0].1.as_ref().err(),
+        _ => None,
+    });
+    assert_eq!(code.map(|refusal| refusal.code), Some(ErrorCode::KafkaStorageError));
+    assert!(matches!(out[0], Output::Full(true)), "{out:?}");
+    // The disk in memory promises room and keeps none: it is given some for what was reserved.
+    stage.disk.set_capacity(None);
+    stage.ask(91, create("taken"));
+    assert_eq!(stage.replies.last(), Some(&91));
+    assert!(stage.controller.image().topic("taken").is_some());
+    assert!(stage.controller.image().topic("refused").is_none(), "what was refused leaves no trace");
 }

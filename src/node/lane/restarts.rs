@@ -118,7 +118,9 @@ impl Stage {
                 | Output::Deleted { .. }
                 | Output::Swapped { .. }
                 | Output::Retire(_)
-                | Output::Offline(_) => {}
+                | Output::Offline { .. }
+                | Output::Full
+                | Output::Roomy => {}
             }
         }
         told

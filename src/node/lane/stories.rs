@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ottla_log::check::{Origin, Rules, check};
-use ottla_log::disk::MemoryDisk;
+use ottla_log::Disk;
+use ottla_log::disk::{Fault, MemoryDisk, Operation};
 use ottla_log::log::Opening;
 use ottla_model::TopicPartition;
 use ottla_model::config::CleanupPolicy;
@@ -15,17 +16,21 @@ use super::*;
 
 /// A lane, what it put out, and the flushes it asked for.
 struct Bench {
+    disk: MemoryDisk,
     lane: Lane<u32>,
     config: Arc<TopicConfig>,
     tickets: Vec<FlushTicket>,
+    /// What it said of its disk.
+    told: Vec<&'static str>,
     now_ms: i64,
 }
 
 impl Bench {
     fn new(config: TopicConfig, isr: &[i32]) -> Bench {
         let config = Arc::new(config);
+        let disk = MemoryDisk::new(1);
         let (log, _) = Log::open(Opening {
-            disk: Arc::new(MemoryDisk::new(1)),
+            disk: Arc::new(disk.clone()),
             dir: PathBuf::from("/data/t-0"),
             partition: TopicPartition::new("t", 0),
             topic_id: None,
@@ -41,7 +46,7 @@ impl Bench {
         let nodes: Vec<NodeId> = isr.iter().map(|id| NodeId(*id)).collect();
         let leadership = Leadership { epoch: LeaderEpoch(0), replicas: nodes.clone(), isr: nodes };
         let lane = Lane::new(NodeId(1), log, leadership, config.clone());
-        Bench { lane, config, tickets: Vec::new(), now_ms: 0 }
+        Bench { disk, lane, config, tickets: Vec::new(), told: Vec::new(), now_ms: 0 }
     }
 
     fn append(&self, token: u32, acks: Acks, deadline_ms: i64) -> Input<u32> {
@@ -78,11 +83,15 @@ impl Bench {
                     answers.push((token, outcome.map(|a| a.base_offset).map_err(|r| r.code)));
                 }
                 Output::Flush(ticket) => self.tickets.push(ticket),
-                Output::Advanced
-                | Output::Deleted { .. }
-                | Output::Swapped { .. }
-                | Output::Retire(_)
-                | Output::Offline(_) => {}
+                Output::Advanced | Output::Deleted { .. } | Output::Swapped { .. } => {}
+                Output::Retire(retired) => {
+                    self.told.push("retired");
+                    retired.into_iter().for_each(|files| files.run().expect("they are there"));
+                }
+                Output::Offline { disk: true, .. } => self.told.push("the disk failed"),
+                Output::Offline { disk: false, .. } => self.told.push("offline"),
+                Output::Full => self.told.push("full"),
+                Output::Roomy => self.told.push("roomy"),
             }
         }
         answers
@@ -140,7 +149,7 @@ fn records_are_deleted_up_to_what_everybody_may_read() {
     let compacted = TopicConfig { cleanup_policy, ..TopicConfig::default() };
     bench.step(vec![Input::Configure(Arc::new(compacted))]);
     assert_eq!(delete(&mut bench, None), Err(PolicyViolation));
-    bench.lane.offline = Some("gone".to_owned());
+    bench.lane.offline = true;
     assert_eq!(delete(&mut bench, None), Err(KafkaStorageError));
 }
 
@@ -173,6 +182,65 @@ fn a_failed_flush_ends_the_log() {
     let second = bench.append(2, Acks::All, 1_000);
     assert_eq!(bench.step(vec![second]), [(2, Err(ErrorCode::KafkaStorageError))]);
     assert_eq!(bench.high_watermark(), 0);
+}
+
+#[test]
+fn a_full_disk_refuses_producers_until_there_is_room() {
+    use ErrorCode::KafkaStorageError;
+    let small = TopicConfig { segment_bytes: 400, retention_ms: 1_000, ..TopicConfig::default() };
+    let mut bench = Bench::new(small, &[1]);
+    let produce = |bench: &mut Bench, token| {
+        let append = bench.append(token, Acks::All, 1_000);
+        bench.step(vec![append]).remove(0).1
+    };
+    // The first lets its epoch be written; from here on there is room for some batches and not for all.
+    assert_eq!(produce(&mut bench, 0), Ok(0));
+    bench.disk.set_capacity(Some(1_500));
+    let mut next = 1;
+    while let Ok(offset) = produce(&mut bench, next as u32) {
+        assert_eq!(offset, next);
+        next += 1;
+    }
+    assert!((5..15).contains(&next), "{next}");
+    assert_eq!(produce(&mut bench, 90), Err(KafkaStorageError), "again");
+    assert_eq!(bench.high_watermark(), next, "what was acknowledged stays readable");
+    assert_eq!(bench.told, ["full"], "said once");
+    // Time makes room: retention goes on.
+    bench.now_ms = 10_000;
+    bench.step(vec![Input::Tick]);
+    assert_eq!(bench.told, ["full", "retired"]);
+    assert_eq!(produce(&mut bench, 91), Ok(next));
+    assert_eq!(bench.told, ["full", "retired", "roomy"]);
+}
+
+#[test]
+fn an_epoch_that_finds_no_room_is_written_before_the_first_batch_all_the_same() {
+    let mut bench = Bench::new(TopicConfig::default(), &[1]);
+    bench.disk.set_capacity(Some(0));
+    for token in 1..3 {
+        let refused = bench.append(token, Acks::All, 1_000);
+        assert_eq!(bench.step(vec![refused]), [(token, Err(ErrorCode::KafkaStorageError))]);
+    }
+    bench.disk.set_capacity(None);
+    let stored = bench.append(3, Acks::All, 1_000);
+    assert_eq!(bench.step(vec![stored]), [(3, Ok(0))]);
+    let epochs = bench.disk.read_to_vec(&PathBuf::from("/data/t-0/leader-epoch-checkpoint"));
+    assert_eq!(epochs.expect("it is there"), b"0\n1\n0 0\n");
+    assert_eq!(bench.told, ["full", "roomy"]);
+}
+
+#[test]
+fn a_failed_write_is_told_apart_from_a_full_disk() {
+    let mut bench = Bench::new(TopicConfig::default(), &[1]);
+    let first = bench.append(1, Acks::All, 1_000);
+    bench.step(vec![first]);
+    bench.disk.fail_next(Operation::Write, Fault::Broken);
+    for token in 2..4 {
+        let refused = bench.append(token, Acks::All, 1_000);
+        assert_eq!(bench.step(vec![refused]), [(token, Err(ErrorCode::KafkaStorageError))]);
+    }
+    assert_eq!(bench.told, ["the disk failed"], "once, and not tried again");
+    assert_eq!(bench.high_watermark(), 1);
 }
 
 #[test]

@@ -52,6 +52,14 @@ pub struct Keep {
     pub ms: i64,
 }
 
+/// What may be taken from a disk that is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spend {
+    Nothing,
+    /// The room that was set aside.
+    Reserve,
+}
+
 /// A batch that the quorum has agreed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
@@ -137,6 +145,12 @@ impl Quorum {
     /// To be called every [`TICK_MS`].
     pub fn tick(&mut self) {
         self.raw.tick();
+    }
+
+    /// Whether this node's disk has room for a batch. To be asked before it is proposed: what has been proposed and
+    /// cannot be written is the end of this member.
+    pub fn has_room(&mut self, batch: &Bytes, spend: Spend) -> bool {
+        self.raw.mut_store().has_room(batch.len() as u64, spend)
     }
 
     /// Offers a batch, built at offset 0, for agreement. `false` when this node does not lead, or too much waits.

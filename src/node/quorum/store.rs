@@ -16,7 +16,7 @@ use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
 use super::snapshot::{self, Loaded};
-use super::{Committed, Keep, Membership, SnapshotId, Voters, entries, raft_id};
+use super::{Committed, Keep, Membership, SnapshotId, Spend, Voters, entries, raft_id};
 
 /// The quorum cannot go on: its disk failed, or holds what it cannot hold.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,13 @@ pub struct Store {
     began_with: Option<Image>,
     last_timestamp_ms: i64,
     now_ms: i64,
+    /// What is left of the room that was set aside.
+    reserved_bytes: u64,
 }
+
+/// What may be appended to the metadata log when others have filled its disk: enough to delete topics and to change
+/// what is retained, many times over.
+const RESERVED_BYTES: u64 = 256 << 10;
 
 impl Store {
     /// Reads the vote and finds the batches of a log that has been opened.
@@ -100,8 +106,10 @@ impl Store {
             began_with,
             last_timestamp_ms,
             now_ms,
+            reserved_bytes: 0,
         };
         store.begin(snapshot)?;
+        store.has_room(0, Spend::Reserve);
         // The vote file may be missing while the log is there; a term that is in the log has begun.
         let logged = store.places.last().map_or(store.base.term, |p| p.term);
         if store.hard_state.term < logged {
@@ -187,6 +195,19 @@ impl Store {
         older.iter().try_for_each(|path| self.disk.remove_file(path)).map_err(QuorumError::Snapshot)
     }
 
+    /// Whether a batch can be written. Room is set aside first, so that nobody takes it in between.
+    pub(super) fn has_room(&mut self, bytes: u64, spend: Spend) -> bool {
+        match self.log.reserve(RESERVED_BYTES + bytes) {
+            Ok(()) => {
+                self.reserved_bytes = RESERVED_BYTES + bytes;
+                true
+            }
+            Err(error) if error.is_full() => spend == Spend::Reserve && bytes <= self.reserved_bytes,
+            // This file system makes no promises, and a disk that is broken will say so when it is written to.
+            Err(_) => true,
+        }
+    }
+
     pub fn next_offset(&self) -> Offset {
         self.log.log_end_offset()
     }
@@ -238,6 +259,7 @@ impl Store {
         for outcome in outcomes {
             outcome.map_err(|r| QuorumError::Refused(r.code.name().to_owned()))?;
         }
+        self.reserved_bytes = self.reserved_bytes.saturating_sub(placed.len() as u64);
         self.place(&placed)?;
         Ok(())
     }

@@ -116,7 +116,8 @@ impl Node {
                 // Nobody asks for that here.
                 Output::Deleted { .. } | Output::Swapped { .. } => {}
                 Output::Retire(retired) => self.retired.extend(retired),
-                Output::Offline(why) => {
+                Output::Full | Output::Roomy => {}
+                Output::Offline { why, .. } => {
                     partition.offline = true;
                     said.push(Said::Offline { key, why });
                 }
@@ -175,6 +176,7 @@ impl Node {
             }
             Some(ControllerOutput::Reply { token: Who::ProducerIds, reply }) => self.stock(&reply, said),
             Some(ControllerOutput::Reply { token: Who::Shell, .. }) => {}
+            Some(ControllerOutput::Full(_)) => {}
             Some(ControllerOutput::Snapshot(snapshot)) => {
                 let written = snapshot.write(&*self.storage.disk).ok();
                 let mut out = Vec::new();

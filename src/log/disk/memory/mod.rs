@@ -420,6 +420,12 @@ impl DiskFile for MemoryFile {
         Ok(())
     }
 
+    fn reserve(&self, at: u64, len: u64) -> io::Result<()> {
+        let mut state = self.alive().map_err(self.wrong("reserve room in"))?;
+        let missing = (at + len).saturating_sub(state.tree.file(self.node).len());
+        if missing > state.free_bytes() { Err(self.wrong("reserve room in")(Errno::NOSPC.into())) } else { Ok(()) }
+    }
+
     fn sync_begin(&self) -> SyncMark {
         // A dead handle covers nothing; its `sync_end` says so.
         SyncMark(self.alive().map_or(0, |mut state| state.tree.file(self.node).mark()))

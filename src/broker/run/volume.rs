@@ -1,0 +1,58 @@
+//! One log directory as its partitions see it: whether it is full, whether it has failed. It must never know what is
+//! in it, or do anything about it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ottla_model::TopicPartition;
+use parking_lot::Mutex;
+use tracing::{error, info};
+
+/// Shared by everybody who has files there.
+#[derive(Debug)]
+pub(crate) struct Volume {
+    path: PathBuf,
+    /// Whose last append found no room.
+    full: Mutex<BTreeSet<TopicPartition>>,
+    failed: AtomicBool,
+}
+
+impl Volume {
+    pub fn new(path: &Path) -> Volume {
+        Volume { path: path.to_owned(), full: Mutex::default(), failed: AtomicBool::new(false) }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Said once, however many partitions find out.
+    pub fn is_full(&self, partition: &TopicPartition) {
+        let mut full = self.full.lock();
+        if full.is_empty() {
+            error!(
+                dir = %self.path.display(), %partition,
+                "no space left in the log directory: producers are refused until there is room; reads and deletes go on"
+            );
+        }
+        full.insert(partition.clone());
+    }
+
+    /// That partition has written again, or has gone.
+    pub fn has_room(&self, partition: &TopicPartition) {
+        let mut full = self.full.lock();
+        if full.remove(partition) && full.is_empty() {
+            info!(dir = %self.path.display(), "the log directory has room again");
+        }
+    }
+
+    /// A write or sync has failed: nothing in it is to be trusted until the next start. Whether that is news.
+    pub fn fail(&self) -> bool {
+        !self.failed.swap(true, Ordering::AcqRel)
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+}
