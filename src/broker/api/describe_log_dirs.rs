@@ -48,15 +48,14 @@ fn describe(broker: &Broker, wanted: &Wanted, version: i16) -> Answer {
         let topics = partitions.remove(dir.as_path()).unwrap_or_default();
         let mut result = DescribeLogDirsResult::default().with_log_dir(text(&shown)).with_topics(topics);
         match room(&path) {
+            _ if broker.storage.has_failed(dir) => result = failed(&shown),
             Ok((total, usable)) if version >= 4 => {
                 result = result.with_total_bytes(total).with_usable_bytes(usable);
             }
             Ok(_) => {}
             Err(error) => {
                 warn!(dir = %shown, %error, "cannot tell the room in a log directory");
-                result = DescribeLogDirsResult::default()
-                    .with_log_dir(text(&shown))
-                    .with_error_code(ErrorCode::KafkaStorageError.code());
+                result = failed(&shown);
             }
         }
         are_cordoned.push(cordoned == ["*"] || cordoned.iter().any(|c| dir.as_os_str() == c.as_str()));
@@ -68,6 +67,11 @@ fn describe(broker: &Broker, wanted: &Wanted, version: i16) -> Answer {
         Ok(()) => bytes(buf),
         Err(error) => Answer::Close(format!("a response that cannot be encoded: {error}")),
     }
+}
+
+fn failed(dir: &str) -> DescribeLogDirsResult {
+    let code = ErrorCode::KafkaStorageError.code();
+    DescribeLogDirsResult::default().with_log_dir(text(dir)).with_error_code(code)
 }
 
 fn by_dir(broker: &Broker, wanted: &Wanted) -> BTreeMap<std::path::PathBuf, Vec<DescribeLogDirsTopic>> {

@@ -13,7 +13,7 @@ use ottla_protocol::messages::describe_topic_partitions_response::{
 use ottla_protocol::messages::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 use ottla_protocol::{ErrorCode, codec};
 
-use super::topics::{ids, is_internal, see};
+use super::topics::{Eyes, ids, is_internal, see};
 use super::{Begun, Caller, NO_OPERATIONS, now, text};
 use crate::broker::Broker;
 
@@ -28,8 +28,7 @@ pub(super) fn begin(broker: &Arc<Broker>, caller: &Caller, version: i16, body: B
     }
     let most = broker.config().max_request_partition_size_limit;
     let mut page = Page {
-        image: &image,
-        listener: &caller.listener,
+        eyes: Eyes { broker, image: &image, listener: &caller.listener },
         room: request.response_partition_limit.clamp(1, most.max(1)) as usize,
         topics: Vec::new(),
         next: None,
@@ -61,8 +60,7 @@ fn wanted(image: &Image, request: &DescribeTopicPartitionsRequest, from: Option<
 }
 
 struct Page<'a> {
-    image: &'a Image,
-    listener: &'a str,
+    eyes: Eyes<'a>,
     room: usize,
     topics: Vec<DescribeTopicPartitionsResponseTopic>,
     next: Option<(String, i32)>,
@@ -75,7 +73,7 @@ impl Page<'_> {
             self.next = Some((name.to_owned(), first));
             return false;
         }
-        let Some(topic) = self.image.topic(name) else {
+        let Some(topic) = self.eyes.image.topic(name) else {
             let code = match check_topic_name(name) {
                 Ok(()) => ErrorCode::UnknownTopicOrPartition,
                 Err(_) => ErrorCode::InvalidTopicException,
@@ -102,7 +100,7 @@ impl Page<'_> {
 
     fn partition(&self, topic: &Topic, index: i32) -> DescribeTopicPartitionsResponsePartition {
         let partition = &topic.partitions[&index];
-        let seen = see(self.image, partition, self.listener);
+        let seen = see(self.eyes, topic, index, partition);
         DescribeTopicPartitionsResponsePartition::default()
             .with_error_code(seen.error.code())
             .with_partition_index(index)

@@ -12,7 +12,7 @@ use ottla_protocol::messages::find_coordinator_response::Coordinator;
 use ottla_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use ottla_protocol::{ErrorCode, StrBytes, codec};
 
-use super::topics::see;
+use super::topics::{Eyes, see};
 use super::{Begun, Caller, later, now, text};
 use crate::broker::Broker;
 use crate::run::create::create_offsets_topic;
@@ -35,27 +35,24 @@ pub(super) fn begin(broker: &Arc<Broker>, caller: &Caller, version: i16, body: B
     let request: FindCoordinatorRequest = codec::decode(ApiKey::FindCoordinator.code(), version, body)?;
     let image = broker.image.load();
     if request.key_type != GROUP || offsets_topic(&image).is_some() {
-        return Ok(now(&answer(&request, &image, &caller.listener, version), version));
+        let eyes = Eyes { broker, image: &image, listener: &caller.listener };
+        return Ok(now(&answer(&request, eyes, version), version));
     }
     drop(image);
     let (broker, listener) = (broker.clone(), caller.listener.clone());
     Ok(later(version, async move {
         create_offsets_topic(&broker).await;
-        answer(&request, &broker.image.load(), &listener, version)
+        let eyes = Eyes { broker: &broker, image: &broker.image.load(), listener: &listener };
+        answer(&request, eyes, version)
     }))
 }
 
-fn answer(
-    request: &FindCoordinatorRequest,
-    image: &Image,
-    listener: &str,
-    version: i16,
-) -> FindCoordinatorResponse {
+fn answer(request: &FindCoordinatorRequest, eyes: Eyes<'_>, version: i16) -> FindCoordinatorResponse {
     let response = FindCoordinatorResponse::default();
     if version >= 4 {
         let each = request.coordinator_keys.iter().map(|key| {
             let coordinator = Coordinator::default().with_key(key.clone());
-            match find(image, request.key_type, key, listener) {
+            match find(eyes, request.key_type, key) {
                 Ok(found) => {
                     coordinator.with_node_id(found.node.into()).with_host(found.host).with_port(found.port)
                 }
@@ -68,7 +65,7 @@ fn answer(
         });
         return response.with_coordinators(each.collect());
     }
-    let (response, message) = match find(image, request.key_type, &request.key, listener) {
+    let (response, message) = match find(eyes, request.key_type, &request.key) {
         Ok(found) => {
             let said = (version >= 1).then(|| text(ErrorCode::None.name()));
             (response.with_node_id(found.node.into()).with_host(found.host).with_port(found.port), said)
@@ -81,7 +78,8 @@ fn answer(
     response.with_error_message(message)
 }
 
-fn find(image: &Image, key_type: i8, key: &str, listener: &str) -> Outcome {
+fn find(eyes: Eyes<'_>, key_type: i8, key: &str) -> Outcome {
+    let Eyes { image, listener, .. } = eyes;
     let unavailable = |why: &str| Err((ErrorCode::CoordinatorNotAvailable, why.to_owned()));
     match key_type {
         GROUP => {}
@@ -95,7 +93,7 @@ fn find(image: &Image, key_type: i8, key: &str, listener: &str) -> Outcome {
     };
     let shard = shard_of(key, topic.partitions.len());
     let leader = topic.partitions.get(&shard).and_then(|partition| {
-        let seen = see(image, partition, listener);
+        let seen = see(eyes, topic, shard, partition);
         image.broker(ottla_model::NodeId(seen.leader))
     });
     match leader.and_then(|broker| Some((broker.id, broker.endpoint(listener)?))) {

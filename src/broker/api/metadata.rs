@@ -13,7 +13,7 @@ use ottla_protocol::messages::metadata_response::{
 use ottla_protocol::messages::{MetadataRequest, MetadataResponse};
 use ottla_protocol::{ErrorCode, codec};
 
-use super::topics::{controller, ids, is_internal, reachable, see};
+use super::topics::{Eyes, controller, ids, is_internal, reachable, see};
 use super::{Begun, Caller, NO_OPERATIONS, later, now, text};
 use crate::broker::Broker;
 use crate::run::create::auto_create;
@@ -89,11 +89,10 @@ fn reply(
     version: i16,
 ) -> MetadataResponse {
     let listener = &*caller.listener;
+    let eyes = Eyes { broker, image, listener };
     let topics = match asked {
-        Asked::All => image.topics().map(|topic| describe(image, topic, listener)).collect(),
-        Asked::These(named) => {
-            named.iter().map(|one| describe_named(image, one, created, listener, version)).collect()
-        }
+        Asked::All => image.topics().map(|topic| describe(eyes, topic)).collect(),
+        Asked::These(named) => named.iter().map(|one| describe_named(eyes, one, created, version)).collect(),
     };
     let brokers = reachable(image, listener).map(|(broker, endpoint)| {
         MetadataResponseBroker::default()
@@ -116,15 +115,14 @@ fn reply(
 }
 
 fn describe_named(
-    image: &Image,
+    eyes: Eyes<'_>,
     named: &Named,
     created: &[(TopicName, ErrorCode)],
-    listener: &str,
     version: i16,
 ) -> MetadataResponseTopic {
     match named {
-        Named::Name(name) => match image.topic(name) {
-            Some(topic) => describe(image, topic, listener),
+        Named::Name(name) => match eyes.image.topic(name) {
+            Some(topic) => describe(eyes, topic),
             None => {
                 let tried = created.iter().find(|(created, _)| created == name).map(|(_, code)| *code);
                 let code = match tried {
@@ -137,8 +135,8 @@ fn describe_named(
                 unknown(code).with_name(Some(text(name).into()))
             }
         },
-        Named::Id(id) => match image.topic_by_id(*id) {
-            Some(topic) => describe(image, topic, listener),
+        Named::Id(id) => match eyes.image.topic_by_id(*id) {
+            Some(topic) => describe(eyes, topic),
             None => {
                 // Before version 12 a name cannot be null.
                 let name = (version < 12).then(|| text("").into());
@@ -154,9 +152,9 @@ fn unknown(code: ErrorCode) -> MetadataResponseTopic {
         .with_topic_authorized_operations(NO_OPERATIONS)
 }
 
-fn describe(image: &Image, topic: &Topic, listener: &str) -> MetadataResponseTopic {
+fn describe(eyes: Eyes<'_>, topic: &Topic) -> MetadataResponseTopic {
     let partitions = topic.partitions.iter().map(|(index, partition)| {
-        let seen = see(image, partition, listener);
+        let seen = see(eyes, topic, *index, partition);
         MetadataResponsePartition::default()
             .with_error_code(seen.error.code())
             .with_partition_index(*index)

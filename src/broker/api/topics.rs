@@ -4,6 +4,8 @@ use ottla_model::NodeId;
 use ottla_model::image::{Broker as Known, Endpoint, Image, Partition, Topic};
 use ottla_protocol::ErrorCode;
 
+use crate::broker::Broker;
+
 /// A partition as a client sees it by one listener.
 pub(super) struct Seen {
     pub error: ErrorCode,
@@ -11,7 +13,20 @@ pub(super) struct Seen {
     pub offline: Vec<NodeId>,
 }
 
-pub(super) fn see(image: &Image, partition: &Partition, listener: &str) -> Seen {
+/// What a look at partitions needs.
+#[derive(Clone, Copy)]
+pub(super) struct Eyes<'a> {
+    pub broker: &'a Broker,
+    pub image: &'a Image,
+    pub listener: &'a str,
+}
+
+pub(super) fn see(eyes: Eyes<'_>, topic: &Topic, index: i32, partition: &Partition) -> Seen {
+    let Eyes { broker, image, listener } = eyes;
+    // A log that is offline is led by nobody, whatever the metadata says of it.
+    if partition.leader == Some(broker.me) && broker.partitions.is_offline(topic.id, index) {
+        return Seen { error: ErrorCode::LeaderNotAvailable, leader: -1, offline: vec![broker.me] };
+    }
     let alive = |id: &NodeId| image.broker(*id).is_some_and(|b| !b.fenced);
     let offline = partition.replicas.iter().filter(|id| !alive(id)).copied().collect();
     let leader = partition.leader.filter(alive);

@@ -7,16 +7,19 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ottla_core::partition::Leadership;
+use ottla_log::log::Log;
 use ottla_model::config::TopicConfig;
 use ottla_model::image::{Image, Partition as Assigned, Topic};
 use ottla_model::record::ResourceType;
 use ottla_model::{NodeId, TopicId, TopicPartition};
 use ottla_node::controller::Output;
 use ottla_node::lane::{Input, Lane};
+use parking_lot::Mutex;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
@@ -27,11 +30,17 @@ use super::partition::Partition;
 use super::partitions::Partitions;
 use super::settings::Settings;
 use super::storage::{Left, Storage};
+use super::volume::Volume;
+
+/// When a full disk is tried again.
+const ROOM_AFTER: Duration = Duration::from_secs(1);
 
 /// What the thread is told.
 pub(crate) enum Heard {
     /// By the controller.
     Said(Output<Token>),
+    /// By a log directory that has failed.
+    VolumeFailed,
     /// By a partition whose owner has panicked.
     Failed(TopicId, i32),
     /// The controller's thread has ended, and nothing more is followed.
@@ -49,6 +58,10 @@ pub(crate) struct Follower {
     pub groups: Arc<GroupCoordinator>,
     /// For partitions to tell of their failure.
     pub failures: Sender<Heard>,
+    /// What could not be opened because a disk was full.
+    pub no_room: Mutex<Vec<(TopicId, i32)>>,
+    /// Ends the process, which can do nothing more; says why.
+    pub give_up: Box<dyn Fn(String) + Send + Sync>,
 }
 
 /// Work that one partition needs.
@@ -63,7 +76,19 @@ struct ToOpen {
 impl Follower {
     /// Follows until the controller's thread has ended.
     pub fn serve(self, heard: &Receiver<Heard>) {
-        while let Ok(heard) = heard.recv() {
+        loop {
+            let heard = match self.no_room.lock().is_empty() {
+                true => heard.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                false => heard.recv_timeout(ROOM_AFTER),
+            };
+            let heard = match heard {
+                Ok(heard) => heard,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.open_again();
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             match heard {
                 Heard::Said(Output::Published(image)) => self.apply(image),
                 Heard::Said(Output::Reply { token, reply }) => {
@@ -72,6 +97,7 @@ impl Follower {
                 }
                 // The controller's thread sees to these.
                 Heard::Said(Output::Snapshot(_) | Output::Full(_)) => {}
+                Heard::VolumeFailed => self.lose_failed(),
                 Heard::Failed(topic, index) => self.recover(topic, index),
                 Heard::Ended => return,
             }
@@ -95,6 +121,19 @@ impl Follower {
             warn!(partition = %here.id, log_end_offset = here.reader.offsets().log_end, "recovered");
         }
         failed.wake();
+    }
+
+    // What is in a failed directory is offline, and nothing of it is flushed any more; the rest goes on (KIP-112).
+    fn lose_failed(&self) {
+        for partition in self.partitions.all() {
+            if partition.volume.has_failed() {
+                self.partitions.set_offline(partition.topic_id, partition.id.partition);
+                drop(partition.close());
+            }
+        }
+        if let Some(why) = self.storage.cannot_go_on() {
+            (self.give_up)(why);
+        }
     }
 
     fn apply(&self, image: Arc<Image>) {
@@ -155,7 +194,9 @@ impl Follower {
             here.submit_from_thread(Input::Lead(leadership(assigned)));
         } else {
             let (topic, assigned, config) = (topic.clone(), assigned.clone(), config.clone());
-            to_open.push(ToOpen { topic, index, assigned, config, left: Left::ByProcess });
+            // While nothing was known yet, nothing is new.
+            let left = if self.image.load().offset < 0 { Left::ByProcess } else { Left::ByNobody };
+            to_open.push(ToOpen { topic, index, assigned, config, left });
         }
     }
 
@@ -184,15 +225,46 @@ impl Follower {
     fn open(&self, work: &ToOpen) {
         let id = TopicPartition { topic: work.topic.name.clone(), partition: work.index };
         match self.storage.open_log(&id, work.topic.id, work.config.clone(), work.left) {
-            Ok((log, volume)) => {
-                let lane = Lane::new(self.me, log, leadership(&work.assigned), work.config.clone());
-                let (flushers, failures) = (self.flushers.clone(), self.failures.clone());
-                let partition = Partition::new(id, work.topic.id, lane, volume, flushers, failures);
-                self.partitions.insert(Arc::new(partition));
-            }
+            Ok((log, volume)) => self.serve_from(id, work, log, volume),
             Err(error) => {
                 error!(partition = %id, %error, "cannot open the log; the partition is offline");
                 self.partitions.set_offline(work.topic.id, work.index);
+                if error.is_full() {
+                    self.no_room.lock().push((work.topic.id, work.index));
+                }
+            }
+        }
+    }
+
+    fn serve_from(&self, id: TopicPartition, work: &ToOpen, log: Log, volume: Arc<Volume>) {
+        let lane = Lane::new(self.me, log, leadership(&work.assigned), work.config.clone());
+        let (flushers, failures) = (self.flushers.clone(), self.failures.clone());
+        let partition = Partition::new(id, work.topic.id, lane, volume, flushers, failures);
+        self.partitions.insert(Arc::new(partition));
+    }
+
+    // Opens what found no room to be opened in, if it is still wanted and there is room now.
+    fn open_again(&self) {
+        let image = self.image.load();
+        for (topic, index) in std::mem::take(&mut *self.no_room.lock()) {
+            let Some(topic) = image.topic_by_id(topic).cloned() else { continue };
+            let Some(assigned) = topic.partitions.get(&index).filter(|p| p.leader == Some(self.me)).cloned()
+            else {
+                continue;
+            };
+            let id = TopicPartition { topic: topic.name.clone(), partition: index };
+            let config = self.topic_config(&image, &topic.name);
+            let work = ToOpen { topic, index, assigned, config, left: Left::ByFailure };
+            match self.storage.open_log(&id, work.topic.id, work.config.clone(), work.left) {
+                Ok((log, volume)) => {
+                    info!(partition = %id, "opened: there is room again");
+                    self.serve_from(id, &work, log, volume);
+                    self.partitions.set_online(work.topic.id, index);
+                }
+                Err(error) if error.is_full() => self.no_room.lock().push((work.topic.id, index)),
+                Err(error) => {
+                    error!(partition = %id, %error, "cannot open the log; the partition is offline")
+                }
             }
         }
     }

@@ -178,8 +178,11 @@ impl Partition {
                 }
                 Output::Advanced => self.wake(),
                 Output::Retire(retired) => self.flushers.retire(retired),
-                Output::Offline { why, .. } => {
+                Output::Offline { why, disk } => {
                     error!(partition = %self.id, "{why}; the partition is offline");
+                    if disk {
+                        self.volume.fail(&why);
+                    }
                 }
                 Output::Full => self.volume.is_full(&self.id),
                 Output::Roomy => self.volume.has_room(&self.id),

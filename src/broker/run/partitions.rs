@@ -44,6 +44,11 @@ impl Partitions {
         self.by_id.remove(&(topic, index));
     }
 
+    /// There is a log after all.
+    pub fn set_online(&self, topic: TopicId, index: i32) {
+        self.offline.remove(&(topic, index));
+    }
+
     pub fn is_offline(&self, topic: TopicId, index: i32) -> bool {
         self.offline.contains(&(topic, index))
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::mpsc::Sender;
 
 use ottla_log::Disk;
 use ottla_log::dirs::{Checkpoint, DirError, Expected, LogDir, MetaProperties};
@@ -20,6 +21,7 @@ use parking_lot::Mutex;
 use tracing::{error, warn};
 use uuid::Uuid;
 
+use super::follower::Heard;
 use super::partitions::Partitions;
 use super::volume::Volume;
 use crate::broker::now_ms;
@@ -32,6 +34,11 @@ pub(crate) struct Storage {
     /// As all directories have it.
     pub cluster_id: String,
     dirs: Vec<Dir>,
+    /// Could not be opened when this process started.
+    unopened: Vec<PathBuf>,
+    /// Where partitions live, and where the metadata log does, which may be one of them.
+    log_dirs: Vec<PathBuf>,
+    metadata_dir: PathBuf,
     producer_id_expiration_ms: AtomicI64,
     leaving: Mutex<Vec<(PathBuf, i64)>>,
     checkpointing: Mutex<()>,
@@ -44,6 +51,8 @@ pub(crate) enum Left {
     ByProcess,
     /// By an owner in this process that has panicked.
     ByFailure,
+    /// It is new.
+    ByNobody,
 }
 
 struct Dir {
@@ -73,12 +82,19 @@ impl Storage {
         let paths = all_paths(config);
         let mut known = None;
         for path in &paths {
-            known = known.or(MetaProperties::read(&*disk, path)?.map(|meta| meta.cluster_id));
+            match MetaProperties::read(&*disk, path) {
+                Ok(meta) => known = known.or(meta.map(|meta| meta.cluster_id)),
+                // It is opened below, and says so there.
+                Err(DirError::Io(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
         let cluster_id = known
             .or(cluster_id.map(str::to_owned))
             .unwrap_or_else(|| ottla_model::uuid_to_base64(fresh_id(random)));
-        let mut dirs = Vec::new();
+        let mut dirs: Vec<Dir> = Vec::new();
+        let mut unopened = Vec::new();
+        let mut left = config.log_dirs.len();
         for path in &paths {
             let expected = Expected { cluster_id: Some(&cluster_id), node_id: config.node_id };
             let new = || {
@@ -88,12 +104,24 @@ impl Storage {
                     directory_id: Some(fresh_id(random)),
                 })
             };
-            dirs.push(Dir::open(LogDir::open_or_format(disk.clone(), path, expected, new)?)?);
+            match LogDir::open_or_format(disk.clone(), path, expected, new).and_then(Dir::open) {
+                Ok(dir) => dirs.push(dir),
+                // The others go on, as in Kafka (KIP-112); without the metadata log, or with no directory, nothing does.
+                Err(DirError::Io(error)) if *path != config.metadata_log_dir && left > 1 => {
+                    left -= 1;
+                    error!(dir = %path.display(), %error, "the log directory cannot be used; it is offline until the next start");
+                    unopened.push(path.clone());
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(Storage {
             disk,
             cluster_id,
             dirs,
+            unopened,
+            log_dirs: config.log_dirs.clone(),
+            metadata_dir: config.metadata_log_dir.clone(),
             producer_id_expiration_ms: AtomicI64::new(config.producer_id_expiration_ms.into()),
             leaving: Mutex::default(),
             checkpointing: Mutex::default(),
@@ -102,6 +130,31 @@ impl Storage {
 
     pub fn directory_id(&self, path: &Path) -> Option<DirectoryId> {
         self.dirs.iter().find(|dir| dir.held.path() == path).map(|dir| dir.id)
+    }
+
+    /// Who takes partitions offline when their directory fails.
+    pub fn report_to(&self, follower: &Sender<Heard>) {
+        self.dirs.iter().for_each(|dir| dir.volume.report_to(follower.clone()));
+    }
+
+    /// Whether a directory is of no use until the next start.
+    pub fn has_failed(&self, path: &Path) -> bool {
+        let failed = |dir: &Dir| dir.held.path() == path && dir.volume.has_failed();
+        self.unopened.iter().any(|dir| dir == path) || self.dirs.iter().any(failed)
+    }
+
+    /// Why this process must end, if it must.
+    pub fn cannot_go_on(&self) -> Option<String> {
+        if self.log_dirs.iter().all(|dir| self.has_failed(dir)) {
+            return Some("every log directory has failed".to_owned());
+        }
+        let dir = self.metadata_dir.display();
+        self.has_failed(&self.metadata_dir)
+            .then(|| format!("the directory of the metadata log has failed: {dir}"))
+    }
+
+    fn healthy(&self) -> impl Iterator<Item = &Dir> {
+        self.dirs.iter().filter(|dir| !dir.volume.has_failed())
     }
 
     /// For the logs that are opened from now on.
@@ -142,9 +195,15 @@ impl Storage {
         left: Left,
     ) -> Result<(Log, Arc<Volume>), LogError> {
         let folder = id.to_string();
-        let here = self.dirs.iter().find(|dir| self.disk.exists(&dir.held.path().join(&folder)));
+        let here = self.healthy().find(|dir| self.disk.exists(&dir.held.path().join(&folder)));
         let new = here.is_none();
-        let dir = here.unwrap_or_else(|| self.emptiest());
+        let lost = !self.unopened.is_empty() || self.dirs.iter().any(|dir| dir.volume.has_failed());
+        let Some(dir) = here.or_else(|| self.emptiest().filter(|_| !lost || left == Left::ByNobody)) else {
+            return Err(LogError::Io {
+                doing: "looking for its folder",
+                source: std::io::Error::other("it is in none of the directories that can be used"),
+            });
+        };
         if new {
             dir.forget(id).map_err(|error| LogError::Io {
                 doing: "forgetting an earlier topic of that name",
@@ -157,7 +216,7 @@ impl Storage {
             partition: id.clone(),
             topic_id: Some(topic_id),
             config,
-            clean_shutdown: dir.clean && left == Left::ByProcess,
+            clean_shutdown: dir.clean && left != Left::ByFailure,
             recovery_point: dir.recovery_points.lock().get(id).copied().unwrap_or(0),
             log_start: dir.log_starts.lock().get(id).copied().unwrap_or(0),
             now_ms: now_ms(),
@@ -167,6 +226,11 @@ impl Storage {
         let opened = Log::open(opening);
         if opened.as_ref().is_err_and(|error| !matches!(error, LogError::TopicId { .. })) {
             dir.damaged.store(true, Ordering::Relaxed);
+        }
+        if let Err(error @ LogError::Io { .. }) = &opened
+            && !error.is_full()
+        {
+            dir.volume.fail(&error.to_string());
         }
         let (log, recovery) = opened?;
         if recovery.truncated_bytes > 0 || !recovery.dropped_segments.is_empty() {
@@ -188,7 +252,7 @@ impl Storage {
             let topic = image.topic(&id.topic);
             topic.and_then(|t| t.partitions.get(&id.partition)).is_some_and(|p| p.replicas.contains(&me))
         };
-        for dir in &self.dirs {
+        for dir in self.healthy() {
             let Ok(folders) = dir.held.folders() else { continue };
             for stray in folders.live.iter().filter(|folder| !assigned(&folder.partition)) {
                 match set_aside(&*self.disk, dir.held.path(), &stray.partition) {
@@ -199,11 +263,14 @@ impl Storage {
         }
     }
 
-    fn emptiest(&self) -> &Dir {
-        let count = |dir: &Dir| dir.held.folders().map_or(usize::MAX, |f| f.live.len());
+    fn emptiest(&self) -> Option<&Dir> {
+        let count = |dir: &&Dir| dir.held.folders().map_or(usize::MAX, |f| f.live.len());
         match self.dirs.as_slice() {
-            [only] => only,
-            dirs => dirs.iter().min_by_key(|dir| count(dir)).unwrap_or(&dirs[0]),
+            [only] => Some(only),
+            _ => self
+                .healthy()
+                .filter(|dir| self.log_dirs.iter().any(|d| d == dir.held.path()))
+                .min_by_key(count),
         }
     }
 
@@ -327,6 +394,9 @@ impl Dir {
 
     // False when the file could not be written.
     fn write(&self, which: Checkpoint, offsets: Offsets) -> bool {
+        if self.volume.has_failed() {
+            return false;
+        }
         let mut written = self.written.lock();
         let slot = &mut written[slot_of(which)];
         if slot.as_ref() == Some(&offsets) || (slot.is_none() && offsets.is_empty()) {
@@ -339,10 +409,20 @@ impl Dir {
             }
             Err(error) => {
                 error!(dir = %self.held.path().display(), %error, "cannot write a checkpoint");
+                if let DirError::Io(error) = &error
+                    && !is_full(error)
+                {
+                    self.volume.fail(&error.to_string());
+                }
                 false
             }
         }
     }
+}
+
+// It may be written when there is room again.
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 fn slot_of(which: Checkpoint) -> usize {

@@ -3,11 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 
 use ottla_model::TopicPartition;
 use parking_lot::Mutex;
 use tracing::{error, info};
+
+use super::follower::Heard;
 
 /// Shared by everybody who has files there.
 #[derive(Debug)]
@@ -16,11 +20,19 @@ pub(crate) struct Volume {
     /// Whose last append found no room.
     full: Mutex<BTreeSet<TopicPartition>>,
     failed: AtomicBool,
+    failures: OnceLock<Sender<Heard>>,
 }
 
 impl Volume {
     pub fn new(path: &Path) -> Volume {
-        Volume { path: path.to_owned(), full: Mutex::default(), failed: AtomicBool::new(false) }
+        let (full, failed, failures) = Default::default();
+        Volume { path: path.to_owned(), full, failed, failures }
+    }
+
+    /// Who takes the partitions offline when it fails.
+    pub fn report_to(&self, follower: Sender<Heard>) {
+        // The first one stays.
+        let _ = self.failures.set(follower);
     }
 
     pub fn path(&self) -> &Path {
@@ -47,9 +59,16 @@ impl Volume {
         }
     }
 
-    /// A write or sync has failed: nothing in it is to be trusted until the next start. Whether that is news.
-    pub fn fail(&self) -> bool {
-        !self.failed.swap(true, Ordering::AcqRel)
+    /// A write or sync has failed: nothing in it is to be trusted until the next start (KIP-112).
+    pub fn fail(&self, why: &str) {
+        if self.failed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        error!(dir = %self.path.display(), why, "the log directory has failed; it is offline until the next start");
+        if let Some(follower) = self.failures.get() {
+            // Nobody follows any more when the broker stops.
+            let _ = follower.send(Heard::VolumeFailed);
+        }
     }
 
     pub fn has_failed(&self) -> bool {

@@ -210,7 +210,8 @@ fn a_full_disk_refuses_new_topics_until_there_is_room() {
     stage.disk.set_capacity(Some(0));
     let create = |name: &str| {
         let (assignments, configs) = Default::default();
-        let topic = NewTopic { name: name.into(), partitions: 1, replication_factor: 1, assignments, configs };
+        let topic =
+            NewTopic { name: name.into(), partitions: 1, replication_factor: 1, assignments, configs };
         Command::CreateTopics { topics: vec![topic], validate_only: false }
     };
     let mut out = Vec::new();

@@ -37,6 +37,8 @@ fn stage() -> Stage {
         groups: Arc::new(GroupCoordinator::new(&config)),
         settings: Arc::new(Settings::new(config)),
         failures,
+        no_room: Default::default(),
+        give_up: Box::new(|why| panic!("{why}")),
     };
     let me = vec![follower.me];
     let partition = PartitionRecord {

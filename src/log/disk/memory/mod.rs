@@ -423,7 +423,11 @@ impl DiskFile for MemoryFile {
     fn reserve(&self, at: u64, len: u64) -> io::Result<()> {
         let mut state = self.alive().map_err(self.wrong("reserve room in"))?;
         let missing = (at + len).saturating_sub(state.tree.file(self.node).len());
-        if missing > state.free_bytes() { Err(self.wrong("reserve room in")(Errno::NOSPC.into())) } else { Ok(()) }
+        if missing > state.free_bytes() {
+            Err(self.wrong("reserve room in")(Errno::NOSPC.into()))
+        } else {
+            Ok(())
+        }
     }
 
     fn sync_begin(&self) -> SyncMark {
