@@ -83,6 +83,7 @@ pub type Failure = tokio::sync::oneshot::Receiver<BootError>;
 pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Failure), BootError> {
     let config = Arc::new(config);
     let settings = Arc::new(Settings::new((*config).clone()));
+    allow_files();
     let bound = bind_all(&config)?;
     let addresses = bound.iter().map(|b| b.address).collect();
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
@@ -157,6 +158,18 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
     info!("Kafka Server started");
     let threads = vec![controller_thread, follower_thread];
     Ok((Server { broker, storage, threads, cleaners, epoch, addresses }, failure))
+}
+
+// Every partition that is written to has a file open, and shells allow few; a process may help itself to more.
+fn allow_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return;
+    }
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        warn!(%error, ?current, ?maximum, "cannot raise the number of files that may be open");
+    }
 }
 
 async fn serve(broker: Arc<Broker>, bound: Bound) {

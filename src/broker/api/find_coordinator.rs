@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ottla_model::GROUP_METADATA_TOPIC;
-use ottla_model::image::Image;
 use ottla_protocol::api::ApiKey;
 use ottla_protocol::messages::find_coordinator_response::Coordinator;
 use ottla_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};

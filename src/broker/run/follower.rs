@@ -7,6 +7,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
@@ -28,10 +29,13 @@ use super::flusher::Flushers;
 use super::groups::GroupCoordinator;
 use super::partition::Partition;
 use super::partitions::Partitions;
+use super::progress::Progress;
 use super::settings::Settings;
 use super::storage::{Left, Storage};
 use super::volume::Volume;
 
+/// New logs are opened by so many threads at least.
+const SYNCING_THREADS: usize = 16;
 /// When a full disk is tried again.
 const ROOM_AFTER: Duration = Duration::from_secs(1);
 
@@ -195,31 +199,35 @@ impl Follower {
         } else {
             let (topic, assigned, config) = (topic.clone(), assigned.clone(), config.clone());
             // While nothing was known yet, nothing is new.
-            let left = if self.image.load().offset < 0 { Left::ByProcess } else { Left::ByNobody };
+            let left = if self.image.load().offset < 0 { Left::ByProcess } else { Left::Nothing };
             to_open.push(ToOpen { topic, index, assigned, config, left });
         }
     }
 
-    // Opening waits for the disk and, after a crash, reads what was not flushed: many at a time.
+    // Opening waits for the disk and, after a crash, reads what was not flushed: many at a time. New logs have nothing to
+    // read, only syncs to wait for, which go faster many at a time.
     fn open_all(&self, to_open: Vec<ToOpen>) {
         let count = to_open.len();
-        let threads = (self.settings.now().num_recovery_threads_per_data_dir.max(1) as usize).min(count);
+        let new = to_open.iter().all(|work| work.left == Left::Nothing);
+        let asked = self.settings.now().num_recovery_threads_per_data_dir.max(1) as usize;
+        let threads = if new { asked.max(SYNCING_THREADS) } else { asked }.min(count);
         if threads <= 1 {
             to_open.iter().for_each(|work| self.open(work));
             return;
         }
-        let next = std::sync::atomic::AtomicUsize::new(0);
+        let progress = Progress::of(count);
+        let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
-                    while let Some(work) =
-                        to_open.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
-                    {
+                    while let Some(work) = to_open.get(next.fetch_add(1, Ordering::Relaxed)) {
                         self.open(work);
+                        progress.one_more();
                     }
                 });
             }
         });
+        progress.end();
     }
 
     fn open(&self, work: &ToOpen) {

@@ -15,6 +15,7 @@ pub(crate) mod partition;
 pub(crate) mod partitions;
 pub(crate) mod produce;
 pub(crate) mod producer_ids;
+pub(crate) mod progress;
 pub(crate) mod settings;
 pub(crate) mod storage;
 pub(crate) mod volume;

@@ -52,7 +52,7 @@ pub(crate) enum Left {
     /// By an owner in this process that has panicked.
     ByFailure,
     /// It is new.
-    ByNobody,
+    Nothing,
 }
 
 struct Dir {
@@ -198,7 +198,7 @@ impl Storage {
         let here = self.healthy().find(|dir| self.disk.exists(&dir.held.path().join(&folder)));
         let new = here.is_none();
         let lost = !self.unopened.is_empty() || self.dirs.iter().any(|dir| dir.volume.has_failed());
-        let Some(dir) = here.or_else(|| self.emptiest().filter(|_| !lost || left == Left::ByNobody)) else {
+        let Some(dir) = here.or_else(|| self.emptiest().filter(|_| !lost || left == Left::Nothing)) else {
             return Err(LogError::Io {
                 doing: "looking for its folder",
                 source: std::io::Error::other("it is in none of the directories that can be used"),

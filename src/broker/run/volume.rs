@@ -35,10 +35,6 @@ impl Volume {
         let _ = self.failures.set(follower);
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Said once, however many partitions find out.
     pub fn is_full(&self, partition: &TopicPartition) {
         let mut full = self.full.lock();

@@ -63,11 +63,9 @@ impl<E: IndexEntry> Index<E> {
 
     /// An empty one, in place of whatever was there.
     pub fn create(disk: Arc<dyn Disk>, path: PathBuf) -> io::Result<Index<E>> {
-        let file = disk.open(&path, OpenHow::CreateEmpty)?;
-        let index = Index::existing(disk, path, 0);
-        // Nobody else has seen it: the cell is empty.
-        let _ = index.file.set(file);
-        Ok(index)
+        // Not kept open: many partitions are made and never written to.
+        disk.open(&path, OpenHow::CreateEmpty)?;
+        Ok(Index::existing(disk, path, 0))
     }
 
     pub fn path(&self) -> &Path {

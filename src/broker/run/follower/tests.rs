@@ -19,15 +19,24 @@ struct Stage {
     disk: MemoryDisk,
     follower: Follower,
     heard: Receiver<Heard>,
+    /// Why the process would have ended.
+    gave_up: Arc<Mutex<Option<String>>>,
 }
 
 fn stage() -> Stage {
+    stage_in("/data")
+}
+
+fn stage_in(log_dirs: &str) -> Stage {
     let disk = MemoryDisk::new(1);
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let overrides = [("node.id".to_owned(), "1".to_owned()), ("log.dirs".to_owned(), "/data".to_owned())];
+    let overrides = [("node.id".to_owned(), "1".to_owned()), ("log.dirs".to_owned(), log_dirs.to_owned())];
     let (config, _) = load(Sources { file: None, env: [], overrides: &overrides }).expect("a configuration");
     let storage = Storage::open(shared, &config, None).expect("storage");
     let (failures, heard) = channel();
+    storage.report_to(&failures);
+    let gave_up = Arc::new(Mutex::new(None));
+    let reason = gave_up.clone();
     let follower = Follower {
         me: config.node_id,
         storage: Arc::new(storage),
@@ -38,7 +47,7 @@ fn stage() -> Stage {
         settings: Arc::new(Settings::new(config)),
         failures,
         no_room: Default::default(),
-        give_up: Box::new(|why| panic!("{why}")),
+        give_up: Box::new(move |why| *reason.lock() = Some(why)),
     };
     let me = vec![follower.me];
     let partition = PartitionRecord {
@@ -56,7 +65,7 @@ fn stage() -> Stage {
         image.apply_in_place(offset, LeaderEpoch(1), record).expect("it applies");
     }
     follower.apply(Arc::new(image));
-    Stage { disk, follower, heard }
+    Stage { disk, follower, heard, gave_up }
 }
 
 impl Stage {
@@ -108,4 +117,24 @@ fn a_partition_that_was_deleted_meanwhile_is_left_alone() {
     stage.follower.apply(Arc::new(Image::empty()));
     stage.recover();
     assert!(stage.follower.partitions.get(TOPIC, 0).is_none());
+}
+
+#[test]
+fn a_failed_write_takes_its_directory_and_not_the_process_if_there_is_another() {
+    for (dirs, ends) in [("/data,/other", None), ("/data", Some("every log directory has failed"))] {
+        let stage = stage_in(dirs);
+        assert_eq!(stage.produce(), Ok(0));
+        let here = stage.follower.partitions.get(TOPIC, 0).expect("it is led here");
+        // The metadata log lives in the first one, which must not be the one that fails.
+        let metadata = here.folder.starts_with("/data") && dirs.contains(',');
+        stage.disk.fail_next(Operation::Write, Fault::Broken);
+        assert_eq!(stage.produce(), Err(ErrorCode::KafkaStorageError));
+        let Ok(Heard::VolumeFailed) = stage.heard.try_recv() else { panic!("no failure was told") };
+        stage.follower.lose_failed();
+        let led = stage.follower.partitions.led(&stage.follower.image.load(), TOPIC, 0);
+        assert_eq!(led.err(), Some(ErrorCode::KafkaStorageError), "offline, not gone");
+        assert!(stage.follower.storage.has_failed(here.folder.parent().expect("a directory")));
+        let ends = if metadata { Some("the directory of the metadata log has failed: /data") } else { ends };
+        assert_eq!(stage.gave_up.lock().as_deref(), ends);
+    }
 }
