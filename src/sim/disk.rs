@@ -189,7 +189,7 @@ impl DiskFile for SimFile {
     }
 
     fn reserve(&self, at: u64, len: u64) -> io::Result<()> {
-        self.inner.reserve(at, len)
+        self.watch.seen(self.inner.reserve(at, len))
     }
 
     fn sync_begin(&self) -> SyncMark {

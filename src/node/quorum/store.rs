@@ -202,7 +202,10 @@ impl Store {
                 self.reserved_bytes = RESERVED_BYTES + bytes;
                 true
             }
-            Err(error) if error.is_full() => spend == Spend::Reserve && bytes <= self.reserved_bytes,
+            Err(error) if error.is_full() && spend == Spend::Reserve => {
+                bytes <= self.reserved_bytes || self.log.reserve(bytes).is_ok()
+            }
+            Err(error) if error.is_full() => false,
             // This file system makes no promises, and a disk that is broken will say so when it is written to.
             Err(_) => true,
         }
