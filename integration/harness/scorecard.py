@@ -44,12 +44,12 @@ class Scorecard:
                 cells = [self._cell(self.cells[name, scenario], notes) for scenario in SCENARIOS]
                 lines.append(f"| {self.names[name]} | {' | '.join(cells)} |")
         lines += ["", "Yes: all of its tests pass. What a client has not by itself:"] if notes else []
-        lines += ["", *(f"{number}. {', '.join(features)}: {why}" for number, (why, features) in enumerate(notes, 1))] if notes else []
+        lines += ["", *(f"{number}. {', '.join(sorted(features))}: {why}" for number, (why, features) in enumerate(notes, 1))] if notes else []
         return "\n".join(lines)
 
     def _cell(self, cell, notes):
         marks = []
-        for reason in cell["unsupported"]:
+        for reason in sorted(cell["unsupported"]):
             feature, why = reason.split(": ", 1)
             number = next((number for number, note in enumerate(notes, 1) if note[0] == why), None)
             if number is None:
@@ -57,10 +57,10 @@ class Scorecard:
                 number = len(notes)
             if feature not in notes[number - 1][1]:
                 notes[number - 1][1].append(feature)
-            if str(number) not in marks:
-                marks.append(str(number))
+            if number not in marks:
+                marks.append(number)
         word = "**no**" if cell["failed"] else "yes" if cell["passed"] else "-"
-        return f"{word} <sup>{' '.join(marks)}</sup>" if marks else word
+        return f"{word} <sup>{' '.join(map(str, sorted(marks)))}</sup>" if marks else word
 
 
 def replaced(page, table):

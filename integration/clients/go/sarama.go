@@ -274,7 +274,7 @@ func saramaClient(bootstrap string) (client, func(command, member) error) {
 		}
 		return pointer(int16(known))
 	}
-	cannot := map[string]string{"cluster": "its DescribeCluster names no cluster id"}
+	cannot := map[string]string{"cluster": "its view of the cluster has no id"}
 	return client{module: "github.com/IBM/sarama", cannot: cannot, commands: commands, code: code}, join
 }
 

@@ -7,7 +7,7 @@ const { serve } = require('./adapter');
 
 const kafka = new Kafka({ kafkaJS: { brokers: [process.argv[2]], logLevel: logLevel.NOTHING } });
 const admin = kafka.admin();
-const none = (what) => `its admin client has no ${what} yet`;
+const notYet = 'not in its admin client yet';
 
 // A consumer that knows the group and is no member. (The admin client's fetchOffsets ends the process while the
 // coordinator is away: librdkafka 2.15 to 2.16.)
@@ -24,9 +24,9 @@ async function outside(groupId, use) {
 serve({
   client: `confluent-kafka-javascript ${require(`${module_}/package.json`).version}`,
   cannot: {
-    'mixed headers': 'its promise API takes headers as an object: those of one name come together',
+    'mixed headers': 'its headers are an object: those of one name come together',
     'null header': 'it drops a header whose value is null',
-    grow: none('createPartitions'), configs: none('describeConfigs'), configure: none('alterConfigs'), cluster: none('describeCluster'),
+    grow: notYet, configs: notYet, configure: notYet, cluster: notYet,
   },
   admin,
   state: (state) => Object.keys(ConsumerGroupStates).find((name) => ConsumerGroupStates[name] === state),

@@ -88,7 +88,7 @@ class KafkaPython(Adapter):
         client.subscribe(topics)
         before = None
         while not self.asked():
-            polled = client.poll(50)
+            polled = client.poll(500)  # a poll that ends in the middle of a join can lose the assignment for good: 50 does
             now = sorted([one.topic, one.partition] for one in client.assignment())
             if now != before:
                 self.say(assigned=now)

@@ -28,8 +28,8 @@ class Kcat(Adapter):
     cannot = {
         "empty parts": "what is empty is null to it with -Z, and nothing is null without",
         "timestamp": "it takes no timestamp for what it sends",
-        "commit": "it commits as a member of a group only", "committed": "it shows no committed offsets",
-        "cluster": "its metadata list names no cluster id",
+        **dict.fromkeys(["commit", "committed"], "it commits as a member of a group only, and shows none"),
+        "cluster": "its view of the cluster has no id",
         **dict.fromkeys(["create", "delete", "grow", "configs", "configure", "trim", "groups", "group", "forget"], NO_ADMIN),
     }
 

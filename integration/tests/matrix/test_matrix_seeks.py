@@ -18,7 +18,7 @@ def test_to_an_offset_the_beginning_and_the_end(client, broker, topic):
 
 
 @scenario("seeks")
-def test_to_a_time(client, broker, topic):
+def test_row_14_to_a_time(client, broker, topic):
     """The first record at or after it, also in the middle of a batch."""
     client.needs("seek", "seek to time")
     ten_records(broker, topic)
