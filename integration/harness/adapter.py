@@ -212,6 +212,9 @@ class Pool:
 
     def close(self):
         failures = []
+        for adapter in self.all:  # all hear of it before the first is waited for
+            if adapter.process.returncode is None:
+                adapter.process.stdin.close()
         for adapter in self.all:
             try:
                 adapter.close()

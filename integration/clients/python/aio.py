@@ -24,7 +24,7 @@ class Aio(Adapter):
     cannot = {"forget": "its admin client deletes no groups"}
 
     def code(self, failure):
-        return getattr(failure, "errno", None)
+        return getattr(failure, "errno", None) or getattr(failure, "code", None)
 
     def __getattribute__(self, name):
         """Commands are coroutines here; each runs in a loop of its own."""
@@ -107,7 +107,9 @@ class Aio(Adapter):
 
     async def committed(self, group, topic, partition=0):
         asked = TopicPartition(topic, partition)
-        found = (await self._ask("list_consumer_group_offsets", group, None, [asked]))[asked]
+        found = (await self._ask("list_consumer_group_offsets", group, None, [asked])).get(asked)
+        if found is None:
+            raise Failed(14, "an error, which the client hides: the coordinator is not ready")
         return [found.offset, found.metadata]
 
     # --- admin
