@@ -68,7 +68,13 @@ impl Keeper {
     // None if it cannot be loaded now. Clients are told to wait meanwhile.
     async fn load(&mut self, partition: &Arc<Partition>) -> Option<Shard<Token>> {
         let began = std::time::Instant::now();
-        let shard = Shard::new(self.broker.groups.terms.clone(), Box::new(rand::random::<u64>));
+        let mut shard = Shard::new(self.broker.groups.terms.clone(), Box::new(rand::random::<u64>));
+        let offsets = partition.reader.offsets();
+        if offsets.log_start == offsets.log_end {
+            // Nothing to read, as in a topic that was just made: nobody has to hear that it is being loaded.
+            shard.loaded(now_ms(), offsets.log_end, offsets.high_watermark);
+            return Some(shard);
+        }
         let buffer_bytes = self.broker.config().whole("offsets.load.buffer.size");
         let loading = tokio::task::spawn_blocking({
             let partition = partition.clone();
