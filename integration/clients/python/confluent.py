@@ -157,7 +157,10 @@ class Confluent(Adapter):
         return self.admin.delete_records([asked])[asked].result(30).low_watermark
 
     def groups(self):
-        return [one.group_id for one in self.admin.list_consumer_groups().result(30).valid]
+        found = self.admin.list_consumer_groups().result(30)
+        if found.errors:
+            raise KafkaException(found.errors[0])
+        return [one.group_id for one in found.valid]
 
     def group(self, group):
         found = self.admin.describe_consumer_groups([group])[group].result(30)
