@@ -38,7 +38,8 @@ fn text(data: Option<&[u8]>) -> Option<String> {
 }
 
 fn shown(record: &ConsumerRecord) -> Value {
-    let headers: Vec<_> = record.headers.iter().map(|(name, value)| json!([name, text(value.as_deref())])).collect();
+    let headers: Vec<_> =
+        record.headers.iter().map(|(name, value)| json!([name, text(value.as_deref())])).collect();
     json!({"partition": record.partition, "offset": record.offset, "key": text(record.key.as_deref()),
            "value": text(record.value.as_deref()), "headers": headers, "timestamp": record.timestamp})
 }
@@ -88,7 +89,9 @@ impl Client {
                 for to in asked.0["to"].as_array().ok_or("no places")? {
                     seek(&consumer, asked, to).await?;
                     got.push(match to.as_str() {
-                        Some("end") => consumer.position(topic, asked.partition()).await.ok_or("no position")?,
+                        Some("end") => {
+                            consumer.position(topic, asked.partition()).await.ok_or("no position")?
+                        }
                         _ => next(&consumer).await?.offset,
                     });
                 }
@@ -97,11 +100,19 @@ impl Client {
             }
             "commit" => {
                 let offset = asked.number("offset", 0);
-                only(admin.alter_consumer_group_offsets(group, [(asked.at(), offset)], Default::default()).await?)?;
+                only(
+                    admin
+                        .alter_consumer_group_offsets(group, [(asked.at(), offset)], Default::default())
+                        .await?,
+                )?;
                 Value::Null
             }
             "committed" => {
-                let found = admin.list_consumer_group_offsets(group, Default::default()).await?.remove(&asked.at()).transpose()?;
+                let found = admin
+                    .list_consumer_group_offsets(group, Default::default())
+                    .await?
+                    .remove(&asked.at())
+                    .transpose()?;
                 let found = found.and_then(|one| one.offset.map(|offset| (offset, one.metadata)));
                 found.map_or(json!([-1, null]), |(offset, metadata)| json!([offset, metadata]))
             }
@@ -120,7 +131,13 @@ impl Client {
             "topics" => json!(admin.list_topics(Default::default()).await?),
             "describe" => {
                 let found = only(admin.describe_topics([topic], Default::default()).await?)?;
-                json!(found.partitions.iter().map(|one| json!([one.partition, one.leader, one.replicas, one.isr])).collect::<Vec<_>>())
+                json!(
+                    found
+                        .partitions
+                        .iter()
+                        .map(|one| json!([one.partition, one.leader, one.replicas, one.isr]))
+                        .collect::<Vec<_>>()
+                )
             }
             "grow" => {
                 let total = asked.number("partitions", 1) as i32;
@@ -133,12 +150,24 @@ impl Client {
                     _ => ConfigResource::broker(asked.word("name").parse()?),
                 };
                 let found = only(admin.describe_configs([resource], Default::default()).await?)?;
-                Value::Object(found.into_iter().map(|one| (one.name, json!(one.value))).collect::<Map<_, _>>())
+                Value::Object(
+                    found.into_iter().map(|one| (one.name, json!(one.value))).collect::<Map<_, _>>(),
+                )
             }
             "configure" => {
                 let changes = asked.0["configs"].as_object().ok_or("no configs")?;
-                let changes = changes.iter().map(|(name, value)| ConfigOp::set(name, value.as_str().unwrap_or_default())).collect();
-                only(admin.incremental_alter_configs([(ConfigResource::topic(topic), changes)], Default::default()).await?)?;
+                let changes = changes
+                    .iter()
+                    .map(|(name, value)| ConfigOp::set(name, value.as_str().unwrap_or_default()))
+                    .collect();
+                only(
+                    admin
+                        .incremental_alter_configs(
+                            [(ConfigResource::topic(topic), changes)],
+                            Default::default(),
+                        )
+                        .await?,
+                )?;
                 Value::Null
             }
             "offsets" => {
@@ -149,7 +178,9 @@ impl Client {
                 };
                 json!(only(admin.list_offsets([(asked.at(), at)], Default::default()).await?)?.offset)
             }
-            "trim" => json!(only(admin.delete_records([(asked.at(), asked.number("offset", 0))], Default::default()).await?)?),
+            "trim" => json!(only(
+                admin.delete_records([(asked.at(), asked.number("offset", 0))], Default::default()).await?
+            )?),
             "groups" => {
                 let mut names = vec![];
                 for listed in admin.list_consumer_groups(Default::default()).await?.into_values() {
@@ -181,8 +212,16 @@ impl Client {
             "zstd" => Compression::Zstd,
             _ => Compression::None,
         };
-        let producer = self.kafka.producer().compression(compression).linger(Duration::from_millis(20))
-            .max_request_size(10_000_000).delivery_timeout(Duration::from_secs(31)).max_block(Duration::from_secs(10)).build().await?;
+        let producer = self
+            .kafka
+            .producer()
+            .compression(compression)
+            .linger(Duration::from_millis(20))
+            .max_request_size(10_000_000)
+            .delivery_timeout(Duration::from_secs(31))
+            .max_block(Duration::from_secs(10))
+            .build()
+            .await?;
         let mut handles = vec![];
         for one in asked.0["records"].as_array().ok_or("no records")? {
             let mut record = match one["value"].as_str() {
@@ -216,23 +255,42 @@ impl Client {
     }
 
     async fn assigned(&self, asked: &Asked) -> Result<Consumer, Error> {
-        let consumer = self.kafka.consumer_without_group().fetch_max_wait(Duration::from_millis(100)).max_poll_records(1)
-            .auto_offset_reset(AutoOffsetReset::Earliest).build().await?;
+        let consumer = self
+            .kafka
+            .consumer_without_group()
+            .fetch_max_wait(Duration::from_millis(100))
+            .max_poll_records(1)
+            .auto_offset_reset(AutoOffsetReset::Earliest)
+            .build()
+            .await?;
         consumer.assign(asked.word("topic"), vec![asked.partition()]).await?;
         Ok(consumer)
     }
 
     /// Until the next command comes, which is left to the caller.
     async fn join(&self, asked: &Asked, lines: &mut mpsc::UnboundedReceiver<Asked>) -> Result<(), Error> {
-        let consumer = self.kafka.consumer(asked.word("group")).enable_auto_commit(false)
-            .auto_offset_reset(AutoOffsetReset::Earliest).fetch_max_wait(Duration::from_millis(100))
-            .session_timeout(Duration::from_secs(6)).heartbeat_interval(Duration::from_millis(500)).build().await?;
-        consumer.subscribe(asked.0["topics"].as_array().ok_or("no topics")?.iter().filter_map(Value::as_str)).await?;
+        let consumer = self
+            .kafka
+            .consumer(asked.word("group"))
+            .enable_auto_commit(false)
+            .auto_offset_reset(AutoOffsetReset::Earliest)
+            .fetch_max_wait(Duration::from_millis(100))
+            .session_timeout(Duration::from_secs(6))
+            .heartbeat_interval(Duration::from_millis(500))
+            .build()
+            .await?;
+        consumer
+            .subscribe(asked.0["topics"].as_array().ok_or("no topics")?.iter().filter_map(Value::as_str))
+            .await?;
         let mut before = None;
         while lines.is_empty() && !lines.is_closed() {
             let polled = consumer.poll(Duration::from_millis(50)).await?;
-            let mut now: Vec<(String, i32)> = consumer.assignment().await.into_iter()
-                .flat_map(|(topic, partitions)| partitions.into_iter().map(move |one| (topic.clone(), one))).collect();
+            let mut now: Vec<(String, i32)> = consumer
+                .assignment()
+                .await
+                .into_iter()
+                .flat_map(|(topic, partitions)| partitions.into_iter().map(move |one| (topic.clone(), one)))
+                .collect();
             now.sort();
             if before.as_ref() != Some(&now) {
                 say(json!({"assigned": now}));
@@ -272,7 +330,9 @@ async fn next(consumer: &Consumer) -> Result<ConsumerRecord, Error> {
 async fn main() -> Result<(), Error> {
     let bootstrap = std::env::args().nth(1).ok_or("names no broker")?;
     let client = Client { kafka: Kafka::builder(bootstrap).connect().await? };
-    say(json!({"client": "krafka 0.28.1", "cannot": {"metadata": "its admin client commits offsets without a note"}}));
+    say(
+        json!({"client": "krafka 0.28.1", "cannot": {"metadata": "its admin client commits offsets without a note"}}),
+    );
     let (sender, mut lines) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         let mut input = BufReader::new(tokio::io::stdin()).lines();
