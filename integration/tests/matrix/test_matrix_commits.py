@@ -1,13 +1,13 @@
 """The client matrix: what was committed is there after a restart of the broker, and after kill -9 of it. All clients
 share the two interruptions."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from harness.adapter import CLIENTS, AdapterError, Cannot, Pool
 from harness.clients import create_topic
 from harness.matrix import scenario
+from harness.wait import wait_for
 
 
 pytestmark = pytest.mark.timeout(400)  # the first test waits for all clients, and both interruptions
@@ -15,14 +15,14 @@ pytestmark = pytest.mark.timeout(400)  # the first test waits for all clients, a
 
 def patiently(client, *command, **options):
     """Connections died with the broker: a client may say so, and its user asks again. What a broker said stands."""
-    deadline = time.monotonic() + 30
-    while True:
+    def answer():
         try:
-            return client(*command, **options)
+            return [client(*command, **options)]
         except AdapterError as failure:
-            if failure.code is not None or time.monotonic() > deadline:
+            if failure.code is not None:
                 raise
-        time.sleep(0.2)
+            return None
+    return wait_for(answer, f"{client.name} finds the broker again")[0]
 
 
 @pytest.fixture(scope="module")

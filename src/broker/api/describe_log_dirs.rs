@@ -13,9 +13,8 @@ use ottla_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 use ottla_protocol::{ErrorCode, codec, describe_log_dirs};
 use tracing::warn;
 
-use super::{Answer, Begun, Body, bytes, text};
+use super::{Answer, Begun, blocking, bytes, text};
 use crate::broker::Broker;
-use crate::net::connection::Overtakers;
 
 /// Topic and index of each partition that is asked for; none is every one.
 type Wanted = Option<BTreeSet<(String, i32)>>;
@@ -27,14 +26,8 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
         all.map(|(topic, index)| (topic.topic.to_string(), index)).collect()
     });
     let broker = broker.clone();
-    Ok(Body::Later(
-        Overtakers::None,
-        Box::pin(async move {
-            // Disks may stall, and a look at a log waits for its owner.
-            let described = tokio::task::spawn_blocking(move || describe(&broker, &wanted, version)).await;
-            described.unwrap_or_else(|error| Answer::Close(error.to_string()))
-        }),
-    ))
+    // Disks may stall, and a look at a log waits for its owner.
+    Ok(blocking(move || describe(&broker, &wanted, version)))
 }
 
 fn describe(broker: &Broker, wanted: &Wanted, version: i16) -> Answer {

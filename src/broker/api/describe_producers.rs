@@ -12,18 +12,15 @@ use ottla_protocol::messages::describe_producers_response::{
 use ottla_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse};
 use ottla_protocol::{ErrorCode, codec};
 
-use super::{Begun, later, text};
+use super::{Begun, blocking, encoded, text};
 use crate::broker::Broker;
 use crate::run::partition::Partition;
 
 pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
     let request: DescribeProducersRequest = codec::decode(ApiKey::DescribeProducers.code(), version, body)?;
     let broker = broker.clone();
-    Ok(later(version, async move {
-        // A look at a log waits for its owner.
-        let described = tokio::task::spawn_blocking(move || describe(&broker, request));
-        described.await.unwrap_or_default()
-    }))
+    // A look at a log waits for its owner.
+    Ok(blocking(move || encoded(&describe(&broker, request), version)))
 }
 
 fn describe(broker: &Broker, request: DescribeProducersRequest) -> DescribeProducersResponse {

@@ -35,23 +35,32 @@ pub(super) fn begin(broker: &Arc<Broker>, caller: &Caller, version: i16, body: B
     let image = broker.image.load();
     if request.key_type != GROUP || offsets_topic(&image).is_some() {
         let eyes = Eyes { broker, image: &image, listener: &caller.listener };
-        return Ok(now(&answer(&request, eyes, version), version));
+        return Ok(now(&answer(&request, eyes, version, None), version));
     }
     drop(image);
     let (broker, listener) = (broker.clone(), caller.listener.clone());
     Ok(later(version, async move {
-        create_offsets_topic(&broker).await;
+        let failed = create_offsets_topic(&broker).await.err();
+        if let Some(why) = &failed {
+            broker.groups.say_once(why);
+        }
         let eyes = Eyes { broker: &broker, image: &broker.image.load(), listener: &listener };
-        answer(&request, eyes, version)
+        answer(&request, eyes, version, failed.as_deref())
     }))
 }
 
-fn answer(request: &FindCoordinatorRequest, eyes: Eyes<'_>, version: i16) -> FindCoordinatorResponse {
+// `failed` is why the offsets topic could not be created.
+fn answer(
+    request: &FindCoordinatorRequest,
+    eyes: Eyes<'_>,
+    version: i16,
+    failed: Option<&str>,
+) -> FindCoordinatorResponse {
     let response = FindCoordinatorResponse::default();
     if version >= 4 {
         let each = request.coordinator_keys.iter().map(|key| {
             let coordinator = Coordinator::default().with_key(key.clone());
-            match find(eyes, request.key_type, key) {
+            match find(eyes, request.key_type, key, failed) {
                 Ok(found) => {
                     coordinator.with_node_id(found.node.into()).with_host(found.host).with_port(found.port)
                 }
@@ -64,7 +73,7 @@ fn answer(request: &FindCoordinatorRequest, eyes: Eyes<'_>, version: i16) -> Fin
         });
         return response.with_coordinators(each.collect());
     }
-    let (response, message) = match find(eyes, request.key_type, &request.key) {
+    let (response, message) = match find(eyes, request.key_type, &request.key, failed) {
         Ok(found) => {
             let said = (version >= 1).then(|| text(ErrorCode::None.name()));
             (response.with_node_id(found.node.into()).with_host(found.host).with_port(found.port), said)
@@ -77,7 +86,7 @@ fn answer(request: &FindCoordinatorRequest, eyes: Eyes<'_>, version: i16) -> Fin
     response.with_error_message(message)
 }
 
-fn find(eyes: Eyes<'_>, key_type: i8, key: &str) -> Outcome {
+fn find(eyes: Eyes<'_>, key_type: i8, key: &str, failed: Option<&str>) -> Outcome {
     let Eyes { image, listener, .. } = eyes;
     let unavailable = |why: &str| Err((ErrorCode::CoordinatorNotAvailable, why.to_owned()));
     match key_type {
@@ -88,7 +97,8 @@ fn find(eyes: Eyes<'_>, key_type: i8, key: &str) -> Outcome {
         }
     }
     let Some(topic) = offsets_topic(image) else {
-        return unavailable(&format!("There is no topic {GROUP_METADATA_TOPIC} yet."));
+        let why = failed.map(|why| format!(" ({why})")).unwrap_or_default();
+        return unavailable(&format!("There is no topic {GROUP_METADATA_TOPIC} yet{why}."));
     };
     let shard = shard_of(key, topic.partitions.len());
     let leader = topic.partitions.get(&shard).and_then(|partition| {

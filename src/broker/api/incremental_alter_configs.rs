@@ -8,7 +8,7 @@ use ottla_protocol::api::ApiKey;
 use ottla_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use ottla_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use ottla_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
-use ottla_protocol::{ErrorCode, codec};
+use ottla_protocol::{ErrorCode, StrBytes, codec};
 
 use super::alter_configs::well_formed;
 use super::{Begun, later, text};
@@ -24,19 +24,13 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
     let asked: Vec<Asked> = request.resources.into_iter().map(ask).collect();
     let broker = broker.clone();
     Ok(later(version, async move {
-        let named: Vec<(i8, String)> = asked.iter().map(|one| (one.kind, one.name.clone())).collect();
         let outcomes = alter(&broker, asked, request.validate_only).await;
-        let responses = named.into_iter().zip(outcomes).map(|((kind, name), outcome)| {
-            let response = AlterConfigsResourceResponse::default()
-                .with_resource_type(kind)
-                .with_resource_name(text(&name))
-                .with_error_message(None);
-            match outcome {
-                Ok(()) => response,
-                Err(Refusal { code, message }) => {
-                    response.with_error_code(code.code()).with_error_message(Some(text(&message)))
-                }
-            }
+        let responses = outcomes.into_iter().map(|outcome| {
+            AlterConfigsResourceResponse::default()
+                .with_resource_type(outcome.kind)
+                .with_resource_name(text(&outcome.name))
+                .with_error_code(outcome.code.code())
+                .with_error_message(outcome.message.map(StrBytes::from_string))
         });
         IncrementalAlterConfigsResponse::default().with_responses(responses.collect())
     }))

@@ -1,5 +1,5 @@
 //! InitProducerId v0-5 for idempotent producers (KIP-98). A transactional id is refused with UNSUPPORTED_VERSION:
-//! there is no transaction coordinator, and FindCoordinator is not advertised.
+//! there is no transaction coordinator yet.
 
 use std::sync::Arc;
 

@@ -147,6 +147,15 @@ fn later<R: Encodable + Send + 'static>(
     Body::Later(Overtakers::None, Box::pin(async move { encoded(&response.await, version) }))
 }
 
+/// An answer that takes a thread which may stall; nothing may overtake it.
+fn blocking(answer: impl FnOnce() -> Answer + Send + 'static) -> Body {
+    let answered = async { tokio::task::spawn_blocking(answer).await };
+    Body::Later(
+        Overtakers::None,
+        Box::pin(async { answered.await.unwrap_or_else(|error| Answer::Close(error.to_string())) }),
+    )
+}
+
 fn encoded<R: Encodable>(response: &R, version: i16) -> Answer {
     let mut buf = BytesMut::new();
     match codec::encode(response, version, &mut buf) {

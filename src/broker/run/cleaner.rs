@@ -2,12 +2,13 @@
 //! owner and its readers, and rests. What is kept of a log is decided in `ottla_log::log`.
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ottla_log::log::{Cleaned, Cleaning, Dirt, OffsetMap, Step};
+use ottla_log::log::{Cleaned, Dirt, OffsetMap, Step};
 use ottla_model::TopicId;
-use ottla_model::config::{BrokerConfig, Value};
 use ottla_node::lane::Input;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
@@ -24,10 +25,7 @@ use crate::broker::now_ms;
 const STEP_BYTES: u64 = 1 << 20;
 
 /// The threads, while there are any.
-pub(crate) struct Cleaners {
-    shared: Arc<Shared>,
-    threads: Vec<std::thread::JoinHandle<()>>,
-}
+pub(crate) struct Cleaners(Arc<Shared>);
 
 struct Shared {
     partitions: Arc<Partitions>,
@@ -40,6 +38,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     stopping: bool,
+    threads: Vec<JoinHandle<()>>,
     /// Being cleaned by some thread.
     busy: BTreeSet<(TopicId, i32)>,
     /// Failed to be cleaned; left alone until the broker starts again.
@@ -47,29 +46,30 @@ struct State {
 }
 
 impl Cleaners {
-    /// Starts as many threads as `log.cleaner.threads` says.
+    /// Starts the first thread, which starts the others; none without `log.cleaner.enable`.
     pub fn start(
         partitions: Arc<Partitions>,
         settings: Arc<Settings>,
         storage: Arc<Storage>,
     ) -> std::io::Result<Cleaners> {
-        let count =
-            if settings.now().log_cleaner_enable { settings.now().log_cleaner_threads.max(0) } else { 0 };
+        let enabled = settings.now().log_cleaner_enable;
         let (state, stopping) = Default::default();
         let shared = Arc::new(Shared { partitions, settings, storage, state, stopping });
-        let start = |n| {
-            let shared = shared.clone();
-            std::thread::Builder::new().name(format!("cleaner-{n}")).spawn(move || shared.serve())
-        };
-        let threads = (0..count).map(start).collect::<Result<Vec<_>, _>>()?;
-        Ok(Cleaners { shared, threads })
+        if enabled {
+            shared.add_thread(&mut shared.state.lock())?;
+        }
+        Ok(Cleaners(shared))
     }
 
     /// Ends the threads; what was being cleaned is abandoned.
     pub fn stop(self) {
-        self.shared.state.lock().stopping = true;
-        self.shared.stopping.notify_all();
-        for thread in self.threads {
+        let threads = {
+            let mut state = self.0.state.lock();
+            state.stopping = true;
+            std::mem::take(&mut state.threads)
+        };
+        self.0.stopping.notify_all();
+        for thread in threads {
             if thread.join().is_err() {
                 error!("a cleaner thread failed");
             }
@@ -78,10 +78,27 @@ impl Cleaners {
 }
 
 impl Shared {
-    fn serve(&self) {
+    fn add_thread(self: &Arc<Self>, state: &mut State) -> std::io::Result<()> {
+        let (shared, index) = (self.clone(), state.threads.len());
+        let thread = std::thread::Builder::new()
+            .name(format!("cleaner-{index}"))
+            .spawn(move || shared.serve(index))?;
+        state.threads.push(thread);
+        Ok(())
+    }
+
+    // Each thread looks after its own cleaning; the first one also sees to it that there are as many as
+    // `log.cleaner.threads` says now. Those that are too many rest.
+    fn serve(self: Arc<Self>, index: usize) {
         let mut map = None;
         while !self.state.lock().stopping {
-            let Some((partition, dirt)) = self.dirtiest() else {
+            let wanted = self.settings.now().log_cleaner_threads.max(0) as usize;
+            if index == 0 {
+                self.add_threads(wanted);
+            }
+            let Some((partition, dirt)) = (index < wanted).then(|| self.dirtiest()).flatten() else {
+                // What it has grown to is of no use to an idle broker.
+                map = None;
                 self.rest(Duration::from_millis(
                     self.settings.now().whole("log.cleaner.backoff.ms").max(1) as u64
                 ));
@@ -89,7 +106,9 @@ impl Shared {
             };
             let key = (partition.topic_id, partition.id.partition);
             let map_now = map.take().unwrap_or_else(|| self.new_map());
-            match self.clean(&partition, &dirt, map_now) {
+            // Our own mistake must not end compaction for all the other logs.
+            let cleaned = catch_unwind(AssertUnwindSafe(|| self.clean(&partition, &dirt, map_now)));
+            match cleaned.unwrap_or_else(|_| Err("the cleaner panicked".into())) {
                 Ok(used) => map = used,
                 Err(why) => {
                     error!(partition = %partition.id, "cannot compact the log, and leaves it alone: {why}");
@@ -100,6 +119,16 @@ impl Shared {
         }
     }
 
+    fn add_threads(self: &Arc<Self>, wanted: usize) {
+        let mut state = self.state.lock();
+        while !state.stopping && state.threads.len() < wanted {
+            if let Err(error) = self.add_thread(&mut state) {
+                error!(%error, "cannot start another cleaner thread");
+                return;
+            }
+        }
+    }
+
     fn rest(&self, pause: Duration) {
         let mut state = self.state.lock();
         if !state.stopping {
@@ -107,18 +136,19 @@ impl Shared {
         }
     }
 
-    // As in Kafka the threads share the memory, so a change of their number counts from the next start.
+    // As in Kafka the threads share the memory.
     fn new_map(&self) -> OffsetMap {
         let config = self.settings.now();
         let threads = i64::from(config.log_cleaner_threads.max(1));
         let bytes = config.whole("log.cleaner.dedupe.buffer.size") / threads;
-        let load = fraction(&config, "log.cleaner.io.buffer.load.factor");
+        let load = config.fraction("log.cleaner.io.buffer.load.factor");
         OffsetMap::new(bytes.max(0) as u64, load, rand::random())
     }
 
     // Of those that are due, the one with the largest dirty share; it is marked as busy.
     fn dirtiest(&self) -> Option<(Arc<Partition>, Dirt)> {
         let mut best: Option<(Arc<Partition>, Dirt)> = None;
+        let mut corrections = Vec::new();
         for partition in self.partitions.all() {
             let key = (partition.topic_id, partition.id.partition);
             let config = partition.config.load_full();
@@ -130,7 +160,7 @@ impl Shared {
             match partition.reader.dirt(&config, checkpoint, now_ms()) {
                 Ok(dirt) => {
                     if let Some(true_one) = dirt.checkpoint {
-                        self.storage.set_cleaned(&partition.folder, &partition.id, true_one);
+                        corrections.push((partition.clone(), true_one));
                     }
                     let dirtier = best.as_ref().is_none_or(|(_, other)| dirt.ratio() > other.ratio());
                     if dirt.due(&config) && dirtier {
@@ -143,6 +173,8 @@ impl Shared {
                 }
             }
         }
+        // It has said why if it could not, and comes to the same the next time.
+        self.storage.set_cleaned(&corrections);
         let (partition, dirt) = best?;
         // Somebody else may have been quicker.
         let key = (partition.topic_id, partition.id.partition);
@@ -183,14 +215,15 @@ impl Shared {
                     return Ok(Some(cleaning.into_map()));
                 }
                 Err(error) => {
-                    abandon(cleaning);
+                    // Its map may be half filled by what failed: the next log gets a new one.
+                    cleaning.abandon();
                     return Err(error.to_string());
                 }
             }
         }
     }
 
-    fn finish(&self, partition: &Partition, done: &Cleaned) {
+    fn finish(&self, partition: &Arc<Partition>, done: &Cleaned) {
         info!(
             partition = %partition.id,
             up_to = done.up_to,
@@ -199,29 +232,17 @@ impl Shared {
             keys = done.keys,
             "compacted"
         );
-        if self.storage.set_cleaned(&partition.folder, &partition.id, done.up_to) {
+        if self.storage.set_cleaned(&[(partition.clone(), done.up_to)]) {
             partition.reader.forget_cut(done.lowest_cut);
         }
     }
 
     fn throttle(&self, bytes: u64) {
-        let per_second = fraction(&self.settings.now(), "log.cleaner.io.max.bytes.per.second");
+        let per_second = self.settings.now().fraction("log.cleaner.io.max.bytes.per.second");
         let pause = bytes as f64 / per_second.max(1.0);
         // Less than a millisecond is not worth waking up for.
         if pause >= 0.001 {
             self.rest(Duration::from_secs_f64(pause.min(60.0)));
         }
-    }
-}
-
-fn abandon(cleaning: Cleaning) {
-    // Its map may have been half filled by what failed: the next log gets a new one.
-    drop(cleaning.abandon());
-}
-
-fn fraction(config: &BrokerConfig, name: &str) -> f64 {
-    match config.get(name).and_then(|found| found.value) {
-        Some(Value::Double(value)) => value,
-        other => panic!("{name} is no fraction but {other:?}"),
     }
 }

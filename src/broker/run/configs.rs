@@ -21,12 +21,30 @@ pub(crate) struct Asked {
     pub alteration: Result<Alteration, Refusal>,
 }
 
+/// What became of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    pub kind: i8,
+    pub name: String,
+    pub code: ErrorCode,
+    pub message: Option<String>,
+}
+
 /// What became of each resource, in their order.
-pub(crate) async fn alter(
-    broker: &Arc<Broker>,
-    asked: Vec<Asked>,
-    validate_only: bool,
-) -> Vec<Result<(), Refusal>> {
+pub(crate) async fn alter(broker: &Arc<Broker>, asked: Vec<Asked>, validate_only: bool) -> Vec<Outcome> {
+    let named: Vec<(i8, String)> = asked.iter().map(|one| (one.kind, one.name.clone())).collect();
+    let decided = decide(broker, asked, validate_only).await;
+    let outcomes = named.into_iter().zip(decided).map(|((kind, name), decided)| {
+        let (code, message) = match decided {
+            Ok(()) => (ErrorCode::None, None),
+            Err(Refusal { code, message }) => (code, Some(message)),
+        };
+        Outcome { kind, name, code, message }
+    });
+    outcomes.collect()
+}
+
+async fn decide(broker: &Arc<Broker>, asked: Vec<Asked>, validate_only: bool) -> Vec<Result<(), Refusal>> {
     let twice = named_twice(&asked);
     let mut outcomes: Vec<Option<Result<(), Refusal>>> = Vec::new();
     let mut resources = Vec::new();

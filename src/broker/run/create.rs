@@ -6,7 +6,6 @@ use std::sync::Arc;
 use ottla_core::controller::{Command, NewTopic, Reply};
 use ottla_model::{GROUP_METADATA_TOPIC, TopicName, check_topic_name};
 use ottla_protocol::ErrorCode;
-use tracing::warn;
 
 use super::groups::wake_all;
 use crate::broker::Broker;
@@ -42,9 +41,9 @@ pub(crate) async fn auto_create(broker: &Arc<Broker>, names: Vec<TopicName>) -> 
     outcomes
 }
 
-/// Creates `__consumer_offsets` by the `offsets.topic.*` settings. When this returns it has leaders, or there is a line
-/// in the log that says why not: too few brokers for its replication factor, most likely.
-pub(crate) async fn create_offsets_topic(broker: &Arc<Broker>) {
+/// Creates `__consumer_offsets` by the `offsets.topic.*` settings. When this returns it has leaders, or says why not: too
+/// few brokers for its replication factor, most likely.
+pub(crate) async fn create_offsets_topic(broker: &Arc<Broker>) -> Result<(), String> {
     let small = |name| i32::try_from(broker.config().whole(name)).unwrap_or(i32::MAX);
     let setting = |name: &str, value: String| (name.to_owned(), Some(value));
     let topic = NewTopic {
@@ -59,13 +58,15 @@ pub(crate) async fn create_offsets_topic(broker: &Arc<Broker>) {
         ],
     };
     let command = Command::CreateTopics { topics: vec![topic], validate_only: false };
-    let Reply::TopicsCreated(created) = broker.controller.ask(command).await else { return };
-    for (name, outcome) in created {
-        match outcome {
-            Err(refusal) if refusal.code != ErrorCode::TopicAlreadyExists => {
-                warn!(topic = %name, why = refusal.message, "cannot create the topic");
-            }
-            _ => wake_all(broker),
+    let refused = match broker.controller.ask(command).await {
+        Reply::TopicsCreated(created) => created.into_iter().find_map(|(_, outcome)| outcome.err()),
+        _ => Some(ErrorCode::NotController.into()),
+    };
+    match refused.filter(|refusal| refusal.code != ErrorCode::TopicAlreadyExists) {
+        Some(refusal) => Err(refusal.message),
+        None => {
+            wake_all(broker);
+            Ok(())
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The log directories of this broker: opened and locked once, told apart by what they hold, checkpointed while it
 //! runs and marked clean when it stops. It must never know who leads what.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +25,7 @@ use tracing::{error, warn};
 use uuid::Uuid;
 
 use super::follower::Heard;
+use super::partition::Partition;
 use super::partitions::Partitions;
 use super::volume::Volume;
 use crate::broker::now_ms;
@@ -65,10 +69,8 @@ struct Dir {
     /// What the checkpoints said when the broker started.
     recovery_points: Mutex<Offsets>,
     log_starts: Mutex<Offsets>,
-    /// Up to where each log is compacted, as the file says.
-    cleaned: Mutex<Offsets>,
     /// What they say now, so that nothing is written twice. Held while a file is written: one writer at a time.
-    written: Mutex<[Option<Offsets>; 4]>,
+    written: Mutex<[Offsets; 4]>,
 }
 
 impl Storage {
@@ -308,23 +310,29 @@ impl Storage {
                 by_dir[index].insert(partition.id.clone(), offset);
             }
         }
-        let written = self.dirs.iter().zip(by_dir).map(|(dir, offsets)| dir.write(which, offsets));
+        let disk = &*self.disk;
+        let written = self.dirs.iter().zip(by_dir).map(|(dir, offsets)| dir.write(disk, which, offsets));
         written.fold(true, |all, one| all & one)
     }
 
     /// Up to where a log was compacted, if it ever was.
     pub fn cleaned(&self, folder: &Path, id: &TopicPartition) -> Option<Offset> {
-        self.dirs[self.holder(folder)?].cleaned.lock().get(id).copied()
+        let written = self.dirs[self.holder(folder)?].written.lock();
+        written[slot_of(Checkpoint::Cleaner)].get(id).copied()
     }
 
-    /// Writes up to where a log is compacted now. False when that could not be written: the next time does more.
-    pub fn set_cleaned(&self, folder: &Path, id: &TopicPartition, up_to: Offset) -> bool {
-        let Some(dir) = self.holder(folder).map(|index| &self.dirs[index]) else { return false };
-        let mut cleaned = dir.cleaned.lock();
-        cleaned.insert(id.clone(), up_to);
-        // What is said of partitions that have gone must not be taken for their namesakes'.
-        cleaned.retain(|id, _| self.disk.exists(&dir.held.path().join(id.to_string())));
-        dir.write(Checkpoint::Cleaner, cleaned.clone())
+    /// Writes up to where logs are compacted now, each in its directory. False when that could not be written: the next
+    /// time does more.
+    pub fn set_cleaned(&self, cleaned: &[(Arc<Partition>, Offset)]) -> bool {
+        let mut by_dir: Vec<Offsets> = self.dirs.iter().map(|_| Offsets::new()).collect();
+        for (partition, up_to) in cleaned {
+            if let Some(index) = self.holder(&partition.folder) {
+                by_dir[index].insert(partition.id.clone(), *up_to);
+            }
+        }
+        let news = self.dirs.iter().zip(by_dir).filter(|(_, offsets)| !offsets.is_empty());
+        let written = news.map(|(dir, offsets)| dir.write(&*self.disk, Checkpoint::Cleaner, offsets));
+        written.fold(true, |all, one| all & one)
     }
 
     /// Writes what is known of logs that have been closed, and marks directories in which all went well as clean.
@@ -335,7 +343,7 @@ impl Storage {
                 && !failed.iter().any(|folder| self.holder(folder) == Some(index));
             for which in [Checkpoint::RecoveryPoint, Checkpoint::LogStart, Checkpoint::HighWatermark] {
                 let offsets = mine.iter().map(|log| (log.partition().clone(), at(which, log))).collect();
-                whole &= dir.write(which, offsets);
+                whole &= dir.write(&*self.disk, which, offsets);
             }
             if whole && let Err(error) = dir.held.mark_clean(epoch) {
                 error!(dir = %dir.held.path().display(), %error, "cannot mark the shutdown as clean");
@@ -364,47 +372,50 @@ impl Dir {
         };
         let recovery_points = read(Checkpoint::RecoveryPoint);
         let log_starts = read(Checkpoint::LogStart);
-        let cleaned = read(Checkpoint::Cleaner);
+        let written =
+            [Checkpoint::RecoveryPoint, Checkpoint::LogStart, Checkpoint::HighWatermark, Checkpoint::Cleaner];
+        let written = Mutex::new(written.map(read));
         let clean = held.take_clean()?.is_some();
-        let written = Mutex::new([Some(recovery_points.clone()), Some(log_starts.clone()), None, None]);
         let (recovery_points, log_starts) = (Mutex::new(recovery_points), Mutex::new(log_starts));
-        let cleaned = Mutex::new(cleaned);
         let damaged = AtomicBool::new(false);
         let volume = Arc::new(Volume::new(held.path()));
-        Ok(Dir { id, volume, clean, damaged, recovery_points, log_starts, cleaned, written, held })
+        Ok(Dir { id, volume, clean, damaged, recovery_points, log_starts, written, held })
     }
 
     // What the checkpoints say of an earlier topic of that name must not be taken for the new one's: its log would
     // begin where the other one ended, or be thrown away after the next crash.
     fn forget(&self, id: &TopicPartition) -> Result<(), DirError> {
-        let read =
-            [(Checkpoint::RecoveryPoint, &self.recovery_points), (Checkpoint::LogStart, &self.log_starts)];
-        for (which, at_start) in read {
-            at_start.lock().remove(id);
-            self.cleaned.lock().remove(id);
+        self.recovery_points.lock().remove(id);
+        self.log_starts.lock().remove(id);
+        for which in [Checkpoint::RecoveryPoint, Checkpoint::LogStart, Checkpoint::Cleaner] {
             let mut written = self.written.lock();
-            if let Some(on_disk) = &mut written[slot_of(which)]
-                && on_disk.remove(id).is_some()
-            {
+            let on_disk = &mut written[slot_of(which)];
+            if on_disk.remove(id).is_some() {
                 self.held.write_checkpoint(which, on_disk)?;
             }
         }
         Ok(())
     }
 
-    // False when the file could not be written.
-    fn write(&self, which: Checkpoint, offsets: Offsets) -> bool {
+    // What is known of a log stays known while its folder is here, also when it is not open: a start that was moved by
+    // DeleteRecords would be forgotten otherwise. False when the file could not be written.
+    fn write(&self, disk: &dyn Disk, which: Checkpoint, mut offsets: Offsets) -> bool {
         if self.volume.has_failed() {
             return false;
         }
         let mut written = self.written.lock();
         let slot = &mut written[slot_of(which)];
-        if slot.as_ref() == Some(&offsets) || (slot.is_none() && offsets.is_empty()) {
+        for (id, offset) in slot.iter() {
+            if !offsets.contains_key(id) && disk.exists(&self.held.path().join(id.to_string())) {
+                offsets.insert(id.clone(), *offset);
+            }
+        }
+        if *slot == offsets {
             return true;
         }
         match self.held.write_checkpoint(which, &offsets) {
             Ok(()) => {
-                *slot = Some(offsets);
+                *slot = offsets;
                 true
             }
             Err(error) => {

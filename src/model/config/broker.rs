@@ -153,6 +153,14 @@ impl BrokerConfig {
         value.and_then(|value| value.as_whole()).unwrap_or_else(|| panic!("{name} has no whole number"))
     }
 
+    /// Any fractional key by name. A key without such a value is a mistake of the caller.
+    pub fn fraction(&self, name: &str) -> f64 {
+        match self.get(name).and_then(|found| found.value) {
+            Some(Value::Double(value)) => value,
+            other => panic!("{name} has no fraction but {other:?}"),
+        }
+    }
+
     /// Any boolean key by name. A key without such a value is a mistake of the caller.
     pub fn boolean(&self, name: &str) -> bool {
         match self.get(name).and_then(|found| found.value) {

@@ -94,12 +94,20 @@ impl Snapshot {
     pub fn write(&self, disk: &dyn Disk) -> io::Result<SnapshotId> {
         let id = self.id();
         let (path, part) = (self.dir.join(id.file_name()), self.dir.join(format!("{}.part", id.file_name())));
-        let file = disk.open(&part, OpenHow::CreateEmpty)?;
-        file.write_at(&self.encoded(), 0)?;
-        file.sync()?;
-        disk.rename(&part, &path)?;
+        let written = self.write_part(disk, &part).and_then(|()| disk.rename(&part, &path));
+        if let Err(error) = written {
+            // Half of a snapshot would keep room that a full disk has not; what cannot be removed goes at the next start.
+            let _ = disk.remove_file(&part);
+            return Err(error);
+        }
         disk.sync_dir(&self.dir)?;
         Ok(id)
+    }
+
+    fn write_part(&self, disk: &dyn Disk, part: &Path) -> io::Result<()> {
+        let file = disk.open(part, OpenHow::CreateEmpty)?;
+        file.write_at(&self.encoded(), 0)?;
+        file.sync()
     }
 
     fn encoded(&self) -> Bytes {
@@ -278,9 +286,12 @@ mod tests {
         for operation in [Operation::Write, Operation::Sync, Operation::Rename] {
             disk.fail_next(operation, Fault::Broken);
             assert!(Snapshot::new(image(1), Membership::default(), dir.clone(), 0).write(&disk).is_err());
-            assert!(newest(&disk, &dir).unwrap().is_none(), "{operation:?}");
+            assert!(disk.list(&dir).unwrap().is_empty(), "{operation:?}: nothing is left of it");
         }
-        assert!(disk.list(&dir).unwrap().is_empty(), "what was left of them is gone");
+        // A process that dies in between leaves what it has; the next one clears it away.
+        disk.replace(&dir.join("00000000000000000007-0000000004.checkpoint.part"), b"half").unwrap();
+        assert!(newest(&disk, &dir).unwrap().is_none());
+        assert!(disk.list(&dir).unwrap().is_empty());
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::broker::{Broker, now_ms};
 use crate::run::partition::Partition;
 use crate::run::waiter::Waiter;
 
-/// How long until a log that could not be loaded is tried again.
+/// How long until a log that could not be loaded, or is being recovered, is looked at again.
 const RETRY: Duration = Duration::from_secs(1);
 
 pub(super) struct Keeper {
@@ -49,6 +49,11 @@ impl Keeper {
     /// Until the shard is not this broker's any more.
     pub async fn keep(mut self) {
         while let Some(partition) = self.partition() {
+            if partition.has_failed() {
+                // Its log is being recovered, or that is tried in vain: then there is no partition any more.
+                self.refuse_for(RETRY).await;
+                continue;
+            }
             let Some(shard) = self.load(&partition).await else { continue };
             if let Left::Stopping = self.serve(shard, &partition).await {
                 break;

@@ -16,6 +16,7 @@ use ottla_protocol::ErrorCode;
 use ottla_protocol::batch::Compression;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
+use tracing::warn;
 
 use crate::broker::Broker;
 use keeper::Keeper;
@@ -33,11 +34,22 @@ pub(crate) struct Question {
 pub(crate) struct GroupCoordinator {
     terms: Terms,
     shards: Mutex<BTreeMap<i32, mpsc::UnboundedSender<Question>>>,
+    /// Why there is no offsets topic, as the log has it.
+    said: Mutex<Option<String>>,
 }
 
 impl GroupCoordinator {
     pub fn new(config: &BrokerConfig) -> GroupCoordinator {
-        GroupCoordinator { terms: terms(config), shards: Mutex::default() }
+        GroupCoordinator { terms: terms(config), shards: Mutex::default(), said: Mutex::default() }
+    }
+
+    /// Logs why the offsets topic cannot be created, once for a reason: clients ask again and again.
+    pub fn say_once(&self, why: &str) {
+        let mut said = self.said.lock();
+        if said.as_deref() != Some(why) {
+            warn!(topic = GROUP_METADATA_TOPIC, why, "cannot create the topic");
+            *said = Some(why.to_owned());
+        }
     }
 
     /// Tells every shard that these topics are gone, and with them what was committed in them.
