@@ -79,20 +79,25 @@ pub struct Server {
 /// A way to hear that the broker must stop by itself.
 pub type Failure = tokio::sync::oneshot::Receiver<BootError>;
 
+/// More log files than these are not kept open, whatever the process may: opening one again takes microseconds.
+const OPEN_FILES_MAX: usize = 8192;
+
 /// Starts a broker: ports first, then storage, then the quorum, then the partitions, then clients.
 pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Failure), BootError> {
     let config = Arc::new(config);
     let settings = Arc::new(Settings::new((*config).clone()));
-    allow_files();
+    let open_files = allow_files();
     let bound = bind_all(&config)?;
     let addresses = bound.iter().map(|b| b.address).collect();
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let storage = Arc::new(Storage::open(disk.clone(), &config, options.cluster_id.as_deref())?);
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk::with_open_files(open_files));
+    let storage = Arc::new(Storage::open(disk, &config, options.cluster_id.as_deref())?);
     info!(node_id = config.node_id.0, cluster_id = storage.cluster_id, "starting");
     let flushers = Flushers::default();
     let partitions = Arc::new(Partitions::default());
     let image = Arc::new(ArcSwap::from_pointee(Image::empty()));
-    let machine = quorum_of_one(disk.clone(), &config, &storage)?;
+    // Its own: whoever changes a name on a stalled disk keeps others from opening files.
+    let metadata_disk: Arc<dyn Disk> = Arc::new(RealDisk::default());
+    let machine = quorum_of_one(metadata_disk.clone(), &config, &storage)?;
 
     let (said, hears) = channel();
     let (fails, failure) = tokio::sync::oneshot::channel();
@@ -109,9 +114,9 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
             drop(fails.lock().take().map(|fails| fails.send(BootError::Controller(failed))));
         }
     };
+    let writer = Writer { disk: metadata_disk, flushers: flushers.clone() };
     let (controller, controller_thread) =
-        controller::start(machine, false, said.clone(), Writer { disk, flushers: flushers.clone() }, ended)
-            .map_err(BootError::Thread)?;
+        controller::start(machine, false, said.clone(), writer, ended).map_err(BootError::Thread)?;
     let groups = Arc::new(GroupCoordinator::new(&config));
     let follower = Follower {
         me: config.node_id,
@@ -160,16 +165,20 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
     Ok((Server { broker, storage, threads, cleaners, epoch, addresses }, failure))
 }
 
-// Every partition that is written to has a file open, and shells allow few; a process may help itself to more.
-fn allow_files() {
+// Shells allow few open files, and a process may help itself to more. Returns how many of them logs may have open: the
+// rest is for connections.
+fn allow_files() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current == maximum {
-        return;
-    }
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+    let mut allowed = maximum;
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
         warn!(%error, ?current, ?maximum, "cannot raise the number of files that may be open");
+        allowed = current;
     }
+    let half = allowed.map_or(usize::MAX, |files| usize::try_from(files / 2).unwrap_or(usize::MAX));
+    half.min(OPEN_FILES_MAX)
 }
 
 async fn serve(broker: Arc<Broker>, bound: Bound) {

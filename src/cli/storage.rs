@@ -82,7 +82,7 @@ fn directories(config: &BrokerConfig) -> BTreeSet<PathBuf> {
 }
 
 fn info(given: &Given) -> Result<ExitCode, Failure> {
-    let (disk, directories) = (RealDisk, directories(&config(given)?));
+    let (disk, directories) = (RealDisk::default(), directories(&config(given)?));
     let mut found: Vec<&PathBuf> = Vec::new();
     let mut metadata: Option<MetaProperties> = None;
     let mut problems = Vec::new();
@@ -137,7 +137,7 @@ fn run_format(given: &Given) -> anyhow::Result<()> {
     check_cluster_id(&cluster_id)?;
     check_quorum(given, &config)?;
     check_features(given)?;
-    let (disk, directories) = (RealDisk, directories(&config));
+    let (disk, directories) = (RealDisk::default(), directories(&config));
 
     // All are looked at before any is written.
     let mut empty = Vec::new();
@@ -287,7 +287,7 @@ mod tests {
         check("format -t MkU3OEVBNTcwNTJENDM2Qg -s --feature a=1", Some("not supported yet"));
         check("format -t MkU3OEVBNTcwNTJENDM2Qg -s", None);
         check("info", None);
-        let meta = MetaProperties::read(&RealDisk, &temporary.path().join("b"))
+        let meta = MetaProperties::read(&RealDisk::default(), &temporary.path().join("b"))
             .expect("readable")
             .expect("formatted");
         assert_eq!(

@@ -3,7 +3,6 @@
 //! what an honest run does.
 
 use std::io::{self, ErrorKind, IoSlice};
-use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -202,10 +201,6 @@ impl DiskFile for SimFile {
         }
         self.watch.burn();
         self.watch.seen_sync(self.inner.sync_end(mark))
-    }
-
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        None
     }
 }
 

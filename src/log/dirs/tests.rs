@@ -87,8 +87,10 @@ fn a_directory_that_is_not_ours_is_refused_in_one_line() {
 #[test]
 fn the_real_lock_holds_too() {
     let dir = tempfile::tempdir().unwrap();
-    format(&RealDisk, dir.path(), &meta()).unwrap();
-    let open = || LogDir::open(Arc::new(RealDisk), dir.path(), Expected { cluster_id: None, node_id: NODE });
+    format(&RealDisk::default(), dir.path(), &meta()).unwrap();
+    let open = || {
+        LogDir::open(Arc::new(RealDisk::default()), dir.path(), Expected { cluster_id: None, node_id: NODE })
+    };
     let held = open().unwrap();
     assert!(matches!(open(), Err(DirError::Locked { .. })));
     drop(held);

@@ -5,6 +5,7 @@
 //! Every error names the operation and the path and keeps the `io::ErrorKind` it came with, so that callers can
 //! tell a full disk (`StorageFull`) from a missing file (`NotFound`) from a broken one (anything else).
 
+mod handles;
 mod memory;
 mod real;
 #[cfg(test)]
@@ -15,7 +16,6 @@ pub use real::RealDisk;
 
 use std::fmt::{self, Debug};
 use std::io::{self, IoSlice};
-use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +23,10 @@ use std::sync::Arc;
 /// after `sync_dir` of that folder; a new folder also needs `sync_dir` of its parent.
 pub trait Disk: Send + Sync + Debug {
     fn open(&self, path: &Path, how: OpenHow) -> io::Result<Arc<dyn DiskFile>>;
+    /// A file that is there, to read and write; opened when it is first used, where that makes a difference.
+    fn open_later(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(path, OpenHow::Write)
+    }
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
     /// Sorted by name. Fails with `NotFound` if `dir` is not there.
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
@@ -85,8 +89,6 @@ pub trait DiskFile: Send + Sync + Debug {
     /// Sets room aside for `len` bytes from `at` on without changing the length: writing them cannot find the disk full.
     /// A file system that cannot promise says `Unsupported`.
     fn reserve(&self, at: u64, len: u64) -> io::Result<()>;
-    /// For the kernel's own copying (`sendfile`); the in-memory disk has none.
-    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
 
     fn sync(&self) -> io::Result<()> {
         self.sync_end(self.sync_begin())

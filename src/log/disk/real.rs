@@ -1,18 +1,34 @@
 //! The operating system's disk. Must never decide anything: each method is one system call or the loop that
-//! finishes it.
+//! finishes it; which files are open is for [`Handles`].
 
+use super::handles::{Handles, Kept};
 use super::{Disk, DiskFile, Entry, LockGuard, OpenHow, SyncMark, failed};
 use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RealDisk;
+#[derive(Clone, Debug)]
+pub struct RealDisk {
+    pub(super) handles: Arc<Handles>,
+}
+
+impl RealDisk {
+    /// Keeps at most so many files open (apart from those that were removed while somebody reads them).
+    pub fn with_open_files(most: usize) -> RealDisk {
+        RealDisk { handles: Arc::new(Handles::new(most)) }
+    }
+}
+
+impl Default for RealDisk {
+    /// As many files open as any shell allows, and a few left over.
+    fn default() -> RealDisk {
+        RealDisk::with_open_files(200)
+    }
+}
 
 impl Disk for RealDisk {
     fn open(&self, path: &Path, how: OpenHow) -> io::Result<Arc<dyn DiskFile>> {
@@ -25,7 +41,11 @@ impl Disk for RealDisk {
             OpenHow::CreateEmpty => options.create(true).truncate(true),
         };
         let file = options.open(path).map_err(|e| failed("open", path, e))?;
-        Ok(Arc::new(RealFile { file, path: path.to_owned() }))
+        Ok(self.handles.keep(path, how != OpenHow::Read, Some(file)))
+    }
+
+    fn open_later(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(self.handles.keep(path, true, None))
     }
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
@@ -51,14 +71,16 @@ impl Disk for RealDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to).map_err(|e| failed("rename", from, e))
+        self.handles.rename(from, to).map_err(|e| failed("rename", from, e))
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.handles.hold_on_to(path);
         fs::remove_file(path).map_err(|e| failed("remove", path, e))
     }
 
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.handles.hold_on_to(dir);
         fs::remove_dir_all(dir).map_err(|e| failed("remove folder", dir, e))
     }
 
@@ -94,62 +116,42 @@ fn busy(errno: Errno) -> io::Error {
     if errno == Errno::ACCESS { Errno::AGAIN.into() } else { errno.into() }
 }
 
-#[derive(Debug)]
-struct RealFile {
-    file: File,
-    path: PathBuf,
+impl Kept {
+    fn on<T>(&self, doing: &'static str, act: impl FnOnce(&File) -> io::Result<T>) -> io::Result<T> {
+        let file = self.file()?;
+        let Some(file) = file.as_deref() else { return Err(io::ErrorKind::NotFound.into()) };
+        act(file).map_err(|error| failed(doing, &self.path(), error))
+    }
 }
 
-impl DiskFile for RealFile {
+impl DiskFile for Kept {
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
-        loop {
-            match self.file.read_at(buf, at) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                read => return read.map_err(|e| failed("read", &self.path, e)),
+        self.on("read", |file| {
+            loop {
+                match file.read_at(buf, at) {
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    read => return read,
+                }
             }
-        }
+        })
     }
 
     fn write_vectored_at(&self, bufs: &[IoSlice<'_>], at: u64) -> io::Result<()> {
-        let wrong = |e: io::Error| failed("write", &self.path, e);
-        let mut at = at;
-        for group in bufs.chunks(IOV_MAX) {
-            let mut owned: [IoSlice<'_>; FEW] = [IoSlice::new(&[]); FEW];
-            let mut many;
-            let mut left: &mut [IoSlice<'_>] = if group.len() <= FEW {
-                owned[..group.len()].copy_from_slice(group);
-                &mut owned[..group.len()]
-            } else {
-                many = group.to_vec();
-                &mut many
-            };
-            IoSlice::advance_slices(&mut left, 0);
-            while !left.is_empty() {
-                match rustix::io::pwritev(&self.file, left, at) {
-                    Ok(0) => return Err(wrong(io::ErrorKind::WriteZero.into())),
-                    Ok(written) => {
-                        at += written as u64;
-                        IoSlice::advance_slices(&mut left, written);
-                    }
-                    Err(Errno::INTR) => {}
-                    Err(e) => return Err(wrong(e.into())),
-                }
-            }
-        }
-        Ok(())
+        self.on("write", |file| write_all(file, bufs, at))
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.file.metadata().map_err(|e| failed("stat", &self.path, e))?.len())
+        self.on("stat", |file| Ok(file.metadata()?.len()))
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len).map_err(|e| failed("truncate", &self.path, e))
+        self.on("truncate", |file| file.set_len(len))
     }
 
     fn reserve(&self, at: u64, len: u64) -> io::Result<()> {
-        let reserved = rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, at, len);
-        reserved.map_err(|e| failed("reserve room in", &self.path, e))
+        self.on("reserve room in", |file| {
+            Ok(rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, at, len)?)
+        })
     }
 
     fn sync_begin(&self) -> SyncMark {
@@ -157,12 +159,35 @@ impl DiskFile for RealFile {
     }
 
     fn sync_end(&self, _: SyncMark) -> io::Result<()> {
-        self.file.sync_data().map_err(|e| failed("sync", &self.path, e))
+        self.on("sync", File::sync_data)
     }
+}
 
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.file.as_fd())
+fn write_all(file: &File, bufs: &[IoSlice<'_>], mut at: u64) -> io::Result<()> {
+    for group in bufs.chunks(IOV_MAX) {
+        let mut owned: [IoSlice<'_>; FEW] = [IoSlice::new(&[]); FEW];
+        let mut many;
+        let mut left: &mut [IoSlice<'_>] = if group.len() <= FEW {
+            owned[..group.len()].copy_from_slice(group);
+            &mut owned[..group.len()]
+        } else {
+            many = group.to_vec();
+            &mut many
+        };
+        IoSlice::advance_slices(&mut left, 0);
+        while !left.is_empty() {
+            match rustix::io::pwritev(file, left, at) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    at += written as u64;
+                    IoSlice::advance_slices(&mut left, written);
+                }
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
     }
+    Ok(())
 }
 
 /// Linux takes at most this many buffers in one call.

@@ -121,7 +121,7 @@ impl Segment {
         index_bytes: IndexBytes,
     ) -> Result<Segment, LogError> {
         let path = Kind::Log.path(dir, base);
-        let log = disk.open(&path, OpenHow::Write).map_err(io("opening a segment"))?;
+        let log = disk.open_later(&path).map_err(io("opening a segment"))?;
         let offset = Index::existing(disk.clone(), Kind::OffsetIndex.path(dir, base), index_bytes.offset);
         let time = Index::existing(disk.clone(), Kind::TimeIndex.path(dir, base), index_bytes.time);
         let txn = TxnIndex::existing(disk.clone(), Kind::TxnIndex.path(dir, base), index_bytes.txn);

@@ -25,7 +25,6 @@ use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
-use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tree::{NodeId, Tree};
@@ -437,10 +436,6 @@ impl DiskFile for MemoryFile {
 
     fn sync_end(&self, mark: SyncMark) -> io::Result<()> {
         self.finish_sync(mark).map_err(self.wrong("sync"))
-    }
-
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        None
     }
 }
 

@@ -1,7 +1,6 @@
 //! One script, two disks, the same answers.
 
 use super::super::{Disk, MemoryDisk, OpenHow, RealDisk};
-use super::open;
 use std::io::{ErrorKind, IoSlice};
 use std::path::Path;
 
@@ -88,7 +87,7 @@ fn both_disks_answer_alike() {
     let dir = tempfile::tempdir().unwrap();
     let memory = MemoryDisk::new(7);
     memory.create_dir_all(Path::new("/data")).unwrap();
-    let (real, memory) = (play(&RealDisk, dir.path()), play(&memory, Path::new("/data")));
+    let (real, memory) = (play(&RealDisk::with_open_files(1), dir.path()), play(&memory, Path::new("/data")));
     for (real, memory) in real.iter().zip(&memory) {
         assert_eq!(real, memory, "real first");
     }
@@ -99,26 +98,18 @@ fn both_disks_answer_alike() {
 fn more_buffers_than_one_call_takes_arrive_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f");
-    let file = RealDisk.open(&path, OpenHow::CreateNew).unwrap();
+    let file = RealDisk::default().open(&path, OpenHow::CreateNew).unwrap();
     let pieces: Vec<[u8; 4]> = (0..5_000_u32).map(u32::to_be_bytes).collect();
     let bufs: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
     file.write_vectored_at(&bufs, 3).unwrap();
-    assert_eq!(RealDisk.read_to_vec(&path).unwrap()[3..], pieces.concat());
+    assert_eq!(RealDisk::default().read_to_vec(&path).unwrap()[3..], pieces.concat());
 }
 
 #[test]
 fn an_error_names_the_operation_and_the_path_and_keeps_its_kind() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("00000000000000000000.log");
-    let error = RealDisk.open(&missing, OpenHow::Read).unwrap_err();
+    let error = RealDisk::default().open(&missing, OpenHow::Read).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.to_string().starts_with(&format!("open {}: ", missing.display())), "{error}");
-}
-
-#[test]
-fn only_the_real_disk_has_descriptors() {
-    let dir = tempfile::tempdir().unwrap();
-    let real = RealDisk.open(&dir.path().join("f"), OpenHow::Create).unwrap();
-    let memory = open(&MemoryDisk::new(1), "/f", OpenHow::Create);
-    assert!(real.descriptor().is_some() && memory.descriptor().is_none());
 }

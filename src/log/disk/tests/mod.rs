@@ -3,6 +3,7 @@
 mod alike;
 mod crash;
 mod fault;
+mod handles;
 
 use super::{Disk, DiskFile, MemoryDisk, OpenHow};
 use std::path::Path;

@@ -63,7 +63,7 @@ impl World {
     pub fn real(config: TopicConfig) -> World {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let dir = folder.path().join("t-0");
-        World::on(Arc::new(RealDisk), None, dir, Some(folder), config)
+        World::on(Arc::new(RealDisk::with_open_files(1)), None, dir, Some(folder), config)
     }
 
     /// The same story on both disks.

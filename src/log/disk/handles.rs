@@ -1,0 +1,247 @@
+//! Which files of the real disk are open. Log directories hold more files than a process may have open: one that was
+//! not used lately is closed, and opened again by its name when it is needed. Every name is changed through here, so
+//! that a file stays the one that it was. It must never know what files are for.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::ops::Bound;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use arc_swap::{ArcSwapOption, Guard};
+use parking_lot::{Mutex, MutexGuard};
+
+use super::failed;
+
+/// The files that are known, and those of them that are open. The lock is held while a name changes, never while a file
+/// is read, written, synced or opened.
+#[derive(Debug)]
+pub(super) struct Handles {
+    capacity: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default, Debug)]
+struct State {
+    named: BTreeMap<Arc<Path>, Vec<Weak<Kept>>>,
+    /// The next to be closed first, unless it was used since it was looked at last. Some have gone.
+    ring: VecDeque<Weak<Kept>>,
+    open: usize,
+}
+
+/// A file that is open whenever it is used.
+pub(super) struct Kept {
+    handles: Arc<Handles>,
+    me: Weak<Kept>,
+    writable: bool,
+    path: Mutex<Arc<Path>>,
+    file: ArcSwapOption<File>,
+    /// More than once since it was opened or looked at: what is used only once is the next to go.
+    used: AtomicBool,
+    /// Its name is gone: closed, it could not be opened again.
+    nameless: AtomicBool,
+    /// Device and inode, known since it was closed for the first time.
+    identity: OnceLock<(u64, u64)>,
+}
+
+impl Handles {
+    /// With room for so many files to be open, and one at least.
+    pub fn new(capacity: usize) -> Handles {
+        Handles { capacity: capacity.max(1), state: Mutex::default() }
+    }
+
+    /// Keeps a file that is open, or, with None, one that is opened when it is first used.
+    pub fn keep(self: &Arc<Self>, path: &Path, writable: bool, file: Option<File>) -> Arc<Kept> {
+        let path: Arc<Path> = path.into();
+        let is_open = file.is_some();
+        let kept = Arc::new_cyclic(|me| Kept {
+            handles: self.clone(),
+            me: me.clone(),
+            writable,
+            path: Mutex::new(path.clone()),
+            file: ArcSwapOption::new(file.map(Arc::new)),
+            used: AtomicBool::new(false),
+            nameless: AtomicBool::new(false),
+            identity: OnceLock::new(),
+        });
+        let mut met = Vec::new();
+        let mut state = self.state.lock();
+        state.named.entry(path).or_default().push(kept.me.clone());
+        if is_open {
+            state.opened(&kept, self.capacity, &mut met);
+        }
+        release(state, met);
+        kept
+    }
+
+    pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.hold_on_to(to);
+        let mut met = Vec::new();
+        let mut state = self.state.lock();
+        let renamed = fs::rename(from, to);
+        if renamed.is_ok() {
+            for path in state.below(from) {
+                let Some(files) = state.named.remove(&path) else { continue };
+                let Ok(rest) = path.strip_prefix(from) else { continue };
+                let now: Arc<Path> =
+                    if rest.as_os_str().is_empty() { to.into() } else { to.join(rest).into() };
+                for kept in files.iter().filter_map(Weak::upgrade) {
+                    *kept.path.lock() = now.clone();
+                    met.push(kept);
+                }
+                state.named.entry(now).or_default().extend(files);
+            }
+        }
+        release(state, met);
+        renamed
+    }
+
+    /// Before the names at and below `path` go: whoever still has such a file goes on reading it.
+    pub fn hold_on_to(&self, path: &Path) {
+        let state = self.state.lock();
+        let files = state.below(path).into_iter().flat_map(|path| state.named[&path].clone());
+        let met: Vec<Arc<Kept>> = files.filter_map(|kept| kept.upgrade()).collect();
+        drop(state);
+        for kept in met {
+            // First, lest it is closed in between. What is not there has nothing to be held.
+            kept.nameless.store(true, Ordering::SeqCst);
+            let _ = kept.file();
+        }
+    }
+
+    #[cfg(test)]
+    pub fn open_files(&self) -> usize {
+        self.state.lock().open
+    }
+}
+
+// The last owner of a file needs the lock to let it go.
+fn release(state: MutexGuard<'_, State>, met: Vec<Arc<Kept>>) {
+    drop(state);
+    drop(met);
+}
+
+impl State {
+    fn below(&self, path: &Path) -> Vec<Arc<Path>> {
+        let from = self.named.range::<Path, _>((Bound::Included(path), Bound::Unbounded));
+        from.map(|(path, _)| path.clone()).take_while(|at| at.starts_with(path)).collect()
+    }
+
+    // Counts one more as open, and closes others if these are too many. `met` is to be dropped outside of the lock.
+    fn opened(&mut self, kept: &Arc<Kept>, capacity: usize, met: &mut Vec<Arc<Kept>>) {
+        self.open += 1;
+        self.ring.push_back(kept.me.clone());
+        for _ in 0..2 * self.ring.len() {
+            if self.open <= capacity {
+                return;
+            }
+            let Some(next) = self.ring.pop_front().and_then(|next| next.upgrade()) else { continue };
+            // An error of writing back that nobody has seen is told to whoever opens the file next (since Linux 4.16),
+            // so that a file may be closed before it is synced.
+            if next.nameless.load(Ordering::SeqCst) {
+                // Open for as long as it lives.
+            } else if next.used.swap(false, Ordering::Relaxed) || !next.close() {
+                self.ring.push_back(next.me.clone());
+            } else {
+                self.open -= 1;
+            }
+            met.push(next);
+        }
+    }
+}
+
+impl Kept {
+    pub fn path(&self) -> Arc<Path> {
+        self.path.lock().clone()
+    }
+
+    /// The open file, which stays open for as long as the answer lives.
+    pub fn file(&self) -> io::Result<Guard<Option<Arc<File>>>> {
+        let file = self.file.load();
+        if file.is_none() {
+            return self.open_again();
+        }
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+        Ok(file)
+    }
+
+    fn open_again(&self) -> io::Result<Guard<Option<Arc<File>>>> {
+        let me = self.me.upgrade();
+        loop {
+            let path = self.path();
+            let opened = File::options().read(true).write(self.writable).open(&path);
+            let opened = opened.and_then(|file| self.check(&file).map(|()| file));
+            let mut met = Vec::new();
+            let mut state = self.handles.state.lock();
+            if *self.path.lock() != path {
+                continue; // It was renamed meanwhile.
+            }
+            let file = self.file.load();
+            if file.is_some() {
+                return Ok(file);
+            }
+            let file = Arc::new(opened.map_err(|error| failed("open again", &path, error))?);
+            self.file.store(Some(file.clone()));
+            if let Some(me) = &me {
+                state.opened(me, self.handles.capacity, &mut met);
+            }
+            release(state, met);
+            return Ok(Guard::from_inner(Some(file)));
+        }
+    }
+
+    fn check(&self, file: &File) -> io::Result<()> {
+        let Some(known) = self.identity.get() else { return Ok(()) };
+        match identity(file)? == *known {
+            true => Ok(()),
+            false => Err(io::Error::new(io::ErrorKind::NotFound, "another file has its name now")),
+        }
+    }
+
+    // False if it stays open: nobody could tell that the next one of its name is the same.
+    fn close(&self) -> bool {
+        let file = self.file.load();
+        let known =
+            file.as_deref().map(|file| self.identity.get().copied().map_or_else(|| identity(file), Ok));
+        let Some(Ok(known)) = known else { return false };
+        let _ = self.identity.set(known);
+        self.file.store(None);
+        true
+    }
+}
+
+fn identity(file: &File) -> io::Result<(u64, u64)> {
+    let meta = file.metadata()?;
+    Ok((meta.dev(), meta.ino()))
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let state = &mut *self.handles.state.lock();
+        if self.file.load().is_some() {
+            state.open -= 1;
+        }
+        let path = self.path.lock();
+        if let Some(files) = state.named.get_mut(&*path) {
+            files.retain(|kept| !std::ptr::eq(kept.as_ptr(), self));
+            if files.is_empty() {
+                state.named.remove(&*path);
+            }
+        }
+        if state.ring.len() > 2 * state.open + 64 {
+            state.ring.retain(|kept| kept.strong_count() > 0);
+        }
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path().display())
+    }
+}
