@@ -25,6 +25,7 @@ mod producers;
 mod published;
 mod reader;
 mod recovery;
+mod relocation;
 mod retention;
 mod roll;
 mod scan;
@@ -43,6 +44,7 @@ pub use flush::FlushTicket;
 pub use follow::Followed;
 pub use open::{Opening, Recovery};
 pub use reader::{Isolation, LogReader, Offsets, Slice, TimestampedOffset};
+pub use relocation::{GoLive, NotMoved, Relocation, Settled};
 pub use retention::Retired;
 pub use verification::Guard;
 

@@ -126,6 +126,10 @@ impl Producers {
     }
 
     /// Changes after how long a producer that is not heard of is forgotten.
+    pub fn expires_after(&self) -> i64 {
+        self.expiration_ms
+    }
+
     pub fn expire_after(&mut self, expiration_ms: i64) {
         self.expiration_ms = expiration_ms;
     }

@@ -16,7 +16,7 @@ impl World {
     }
 
     /// Cleans until something fails. What was retired is removed, as if `file.delete.delay.ms` were over.
-    fn try_clean(&mut self, checkpoint: Option<Offset>) -> Result<Option<Cleaned>, String> {
+    pub fn try_clean(&mut self, checkpoint: Option<Offset>) -> Result<Option<Cleaned>, String> {
         let told = |e: &dyn std::fmt::Display| e.to_string();
         let dirt = self.log.reader().dirt(&self.config, checkpoint, self.now_ms).map_err(|e| told(&e))?;
         let begun = self.log.begin_cleaning(&dirt, map(), self.now_ms).map_err(|e| told(&e))?;
@@ -35,7 +35,7 @@ impl World {
 }
 
 /// A log with some of everything that a cleaning handles, in several groups of several segments.
-fn busy() -> World {
+pub fn busy() -> World {
     let mut world = World::memory(compacted());
     for n in 0..18 {
         if n % 2 == 0 {

@@ -9,6 +9,7 @@ mod idempotence;
 mod layout;
 mod reading;
 mod recovering;
+mod relocating;
 mod retaining;
 mod rolling;
 mod timestamps;

@@ -1,0 +1,203 @@
+//! Moving a log to another log directory while it is written to (KIP-113): a copy is made beside it, and takes its place
+//! once it holds all of it. At every moment one of the two is whole under the live name. It must never know which
+//! directory is which, or who wants it moved.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ottla_protocol::{LeaderEpoch, Offset};
+use uuid::Uuid;
+
+use super::error::{AppendError, LogError, ReadError, io as io_error};
+use super::{Isolation, Log, LogReader, Opening};
+
+/// Gives the copy's folder its live name, once the checkpoints of its directory say where it starts and what of it is
+/// flushed; both are durable on return.
+pub type GoLive = Box<dyn FnOnce(Settled) -> io::Result<()> + Send>;
+
+/// What the checkpoints must say of a log that has moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    pub recovery_point: Offset,
+    pub log_start: Offset,
+}
+
+/// A copy of a log on its way.
+pub struct Relocation {
+    log: Log,
+    /// Of the log when it lives there.
+    opening: Opening,
+    go_live: GoLive,
+}
+
+/// Why a log has not moved.
+#[derive(Debug)]
+pub enum NotMoved {
+    /// Too much was appended meanwhile: the copying goes on.
+    Behind(Box<Relocation>),
+    /// The log is as it was, and the copy is of no use.
+    Failed(LogError),
+    /// Nobody can tell which of the two lives: the log is offline, and the next start decides.
+    Torn(LogError),
+}
+
+impl Relocation {
+    /// Starts a copy in `folder`; `opening` says how the log is opened where it is to live.
+    pub fn begin(
+        opening: Opening,
+        folder: PathBuf,
+        source: &LogReader,
+        go_live: GoLive,
+    ) -> Result<Relocation, LogError> {
+        let new = Opening { dir: folder, clean_shutdown: false, recovery_point: 0, ..opening.clone() };
+        let now_ms = new.now_ms;
+        let (mut log, _) = Log::open(new)?;
+        log.truncate_fully(source.offsets().log_start, now_ms)?;
+        Ok(Relocation { log, opening, go_live })
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.log.dir
+    }
+
+    /// Where the copy ends.
+    pub fn log_end_offset(&self) -> Offset {
+        self.log.log_end
+    }
+
+    /// Bytes copied and still there.
+    pub fn size(&self) -> u64 {
+        self.log.size()
+    }
+
+    /// Copies at most about so many bytes, one batch at least, and says how many. Zero: it has caught up.
+    pub fn step(&mut self, source: &LogReader, bytes_max: usize, now_ms: i64) -> Result<u64, AppendError> {
+        self.agree(source, now_ms)?;
+        let slice = match source.read(self.log.log_end, bytes_max, Isolation::LogEnd, true) {
+            Ok(slice) => slice,
+            // Retention was quicker; the next step begins where the log does now.
+            Err(ReadError::OutOfRange(_)) => return Ok(1),
+            Err(ReadError::Io(error)) => return Err(error.into()),
+        };
+        let Some(range) = slice.range else { return Ok(0) };
+        let bytes = range.read().map_err(io_error("reading a log to copy it"))?;
+        let copied = bytes.len() as u64;
+        let taken = self.log.append_as_follower(bytes.into(), LeaderEpoch(i32::MAX), now_ms)?;
+        match taken {
+            Ok(_) => Ok(copied),
+            Err(refused) => Err(self.corrupt(refused.message).into()),
+        }
+    }
+
+    // What the log has lost since it was copied must not live on in the copy.
+    fn agree(&mut self, source: &LogReader, now_ms: i64) -> Result<(), AppendError> {
+        if let Some(epoch) = self.log.last_epoch() {
+            let (known, end) = source.epoch_end_offset(epoch);
+            if known.is_some() && end < self.log.log_end {
+                self.log.truncate_to(end, now_ms)?;
+            }
+        }
+        let offsets = source.offsets();
+        if !(offsets.log_start..=offsets.log_end).contains(&self.log.log_end) {
+            self.log.truncate_fully(offsets.log_start, now_ms)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what was copied.
+    pub fn abandon(self) {
+        self.log.go_offline();
+        if let Err(error) = self.log.disk.remove_dir_all(&self.log.dir) {
+            tracing::warn!(folder = %self.log.dir.display(), %error, "cannot remove a copy; the next start does");
+        }
+    }
+
+    fn corrupt(&self, what: String) -> LogError {
+        let path = self.log.dir.clone();
+        LogError::Corrupt { path, position: self.log.size(), offset: self.log.log_end, what }
+    }
+}
+
+impl Log {
+    /// Becomes the log that the copy is, with the little that it lacks. Returns the folder that this log has left, which
+    /// has been renamed to be deleted; readers may go on with what they have.
+    pub fn relocate(&mut self, mut copy: Box<Relocation>, now_ms: i64) -> Result<PathBuf, NotMoved> {
+        let missing = self.log_end - copy.log.log_end;
+        if missing > 0 && self.bytes_behind(copy.log.log_end) > LACKS_BYTES_MAX {
+            return Err(NotMoved::Behind(copy));
+        }
+        if let Err(error) = self.complete(&mut copy, now_ms) {
+            copy.abandon();
+            return Err(NotMoved::Failed(error));
+        }
+        let Relocation { mut log, opening, go_live } = *copy;
+        let settled = Settled { recovery_point: log.log_end, log_start: log.log_start };
+        let closed = self.check_online().and_then(|()| log.close());
+        if let Err(error) = closed {
+            Relocation { log, opening, go_live }.abandon();
+            return Err(NotMoved::Failed(error));
+        }
+        // From here on there may be two of the live name.
+        let torn = |log: &Log, error| {
+            log.go_offline();
+            NotMoved::Torn(error)
+        };
+        if let Err(error) = go_live(settled) {
+            let error = io_error("giving a moved log its name")(error);
+            if self.disk.exists(&opening.dir) {
+                return Err(torn(self, error));
+            }
+            Relocation { log, opening, go_live: Box::new(|_| Ok(())) }.abandon();
+            return Err(NotMoved::Failed(error));
+        }
+        drop(log);
+        let Settled { recovery_point, log_start } = settled;
+        let config = self.config.clone();
+        let opening = Opening { clean_shutdown: true, recovery_point, log_start, now_ms, config, ..opening };
+        let (mut moved, _) = Log::open(opening).map_err(|error| torn(self, error))?;
+        moved.advance_high_watermark(self.high_watermark.offset);
+        moved.producers.expire_after(self.producers.expires_after());
+        moved.producers.verifications = std::mem::take(&mut self.producers.verifications);
+        let left = std::mem::replace(self, moved);
+        left.delete(Uuid::new_v4()).map_err(|error| torn(self, error))
+    }
+
+    fn bytes_behind(&self, from: Offset) -> u64 {
+        self.reader.bytes_available(from, Isolation::LogEnd)
+    }
+
+    fn complete(&self, copy: &mut Relocation, now_ms: i64) -> Result<(), LogError> {
+        let failed = |error| match error {
+            AppendError::Io(error) => error,
+            AppendError::DiskFull { dir } => LogError::Io {
+                doing: "completing a copy",
+                source: io::Error::new(io::ErrorKind::StorageFull, dir.display().to_string()),
+            },
+        };
+        while copy.step(&self.reader, STEP_BYTES, now_ms).map_err(failed)? > 0 {}
+        let log = &mut copy.log;
+        if log.log_end < self.log_end {
+            // What was last is compacted away: the log ends in an empty segment, and so must the copy.
+            log.roll_at(self.log_end, now_ms).map_err(failed)?;
+            log.log_end = self.log_end;
+        }
+        if let Some(latest) = self.epochs.latest() {
+            log.assign_epoch(latest.epoch, latest.offset)?;
+        }
+        log.advance_high_watermark(self.high_watermark.offset);
+        // The copy has no records above its high watermark that the log has not; it cannot refuse.
+        let _ = log.advance_log_start(self.log_start);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Relocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Relocation({} to {})", self.log.dir.display(), self.log.log_end)
+    }
+}
+
+/// What a copy may lack to be completed by the log's owner, for whom producers wait.
+const LACKS_BYTES_MAX: u64 = 4 << 20;
+const STEP_BYTES: usize = 1 << 20;
