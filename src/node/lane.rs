@@ -8,12 +8,14 @@ mod restarts;
 mod stories;
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ottla_core::partition::{Acks, Leader, Leadership};
 use ottla_log::CheckedBatch;
 use ottla_log::log::{
-    AppendError, Appended, FlushTicket, Log, LogError, LogReader, NotSwapped, Refused, Retired, Swap,
+    AppendError, Appended, FlushTicket, Log, LogError, LogReader, NotMoved, NotSwapped, Refused, Relocation,
+    Retired, Swap,
 };
 use ottla_model::NodeId;
 use ottla_model::config::TopicConfig;
@@ -37,6 +39,11 @@ pub enum Input<T> {
     SwapCleaned {
         token: T,
         swap: Box<Swap>,
+    },
+    /// A copy of the log in another directory has caught up, and is to take its place.
+    Relocate {
+        token: T,
+        copy: Box<Relocation>,
     },
     /// Records below an offset are to go; none is all up to the high watermark.
     DeleteRecords {
@@ -80,6 +87,11 @@ pub enum Output<T> {
     Swapped {
         token: T,
         outcome: Result<(), String>,
+    },
+    /// The log lives where its copy was, and has left this folder behind; or why not.
+    Relocated {
+        token: T,
+        outcome: Result<PathBuf, NotMoved>,
     },
     /// Records are deleted: the log starts there now.
     Deleted {
@@ -133,6 +145,8 @@ pub struct Lane<T> {
     flushing: Flushing,
     /// What is past the recovery point must be flushed before anyone hears of it.
     must_flush: bool,
+    /// Waits for the flush that is under way, which is of the log as it is.
+    moving: Option<(T, Box<Relocation>)>,
     offline: bool,
     /// The last write found no room.
     full: bool,
@@ -146,8 +160,8 @@ impl<T> Lane<T> {
         let leader = Leader::new(me, leadership, log.high_watermark());
         let must_flush = log.unflushed_messages() >= config.flush_messages && flush_now(&mut log).is_err();
         let flushing = Flushing::Idle;
-        let (held, offline, full) = (VecDeque::new(), false, false);
-        let mut lane = Lane { log, leader, config, held, flushing, must_flush, offline, full };
+        let (held, moving, offline, full) = (VecDeque::new(), None, false, false);
+        let mut lane = Lane { log, leader, config, held, flushing, must_flush, moving, offline, full };
         let high_watermark = lane.leader.advance(lane.safe_end());
         lane.log.advance_high_watermark(high_watermark);
         lane
@@ -173,6 +187,7 @@ impl<T> Lane<T> {
     /// Gives the log back, for closing or deleting it; whoever still waits is told that this node leads no more.
     pub fn into_log(mut self, out: &mut Vec<Output<T>>) -> Log {
         self.refuse_all(ErrorCode::NotLeaderOrFollower, out);
+        self.refuse_move(out);
         self.log
     }
 
@@ -204,6 +219,13 @@ impl<T> Lane<T> {
                 Input::SwapCleaned { token, swap } => {
                     let outcome = self.swap(now_ms, *swap, out);
                     out.push(Output::Swapped { token, outcome });
+                }
+                Input::Relocate { token, copy } => {
+                    self.refuse_move(out);
+                    self.moving = Some((token, copy));
+                    if self.flushing == Flushing::Idle {
+                        self.relocate(now_ms, out);
+                    }
                 }
                 Input::DeleteRecords { token, before } => {
                     let outcome = self.delete_records(before);
@@ -347,15 +369,52 @@ impl<T> Lane<T> {
             let failed = LogError::Io { doing: "flush", source: error };
             let code = self.failed(failed.into(), out);
             self.refuse_all(code, out);
+            self.refuse_move(out);
             return;
         }
         self.log.flush_end(up_to);
-        if up_to >= self.log.log_end_offset() {
+        let moved = self.relocate(now_ms, out);
+        if moved || up_to >= self.log.log_end_offset() {
             self.must_flush = false;
         } else if more {
             self.flush(out);
         }
         self.settle(now_ms, out);
+    }
+
+    // Producers wait meanwhile: what is missing is copied, and all of it is synced. Whether the log has moved.
+    fn relocate(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) -> bool {
+        let Some((token, copy)) = self.moving.take() else { return false };
+        let outcome = match self.log.relocate(copy, now_ms) {
+            Err(NotMoved::Torn(error)) => {
+                let dir = self.log.dir().to_owned();
+                let code = self.failed(error.into(), out);
+                self.refuse_all(code, out);
+                Err(NotMoved::Failed(LogError::Offline { dir }))
+            }
+            Ok(left) => {
+                self.must_flush = false;
+                if std::mem::take(&mut self.full) {
+                    out.push(Output::Roomy);
+                }
+                Ok(left)
+            }
+            behind_or_failed => behind_or_failed,
+        };
+        let moved = outcome.is_ok();
+        out.push(Output::Relocated { token, outcome });
+        if moved {
+            self.settle(now_ms, out);
+        }
+        moved
+    }
+
+    fn refuse_move(&mut self, out: &mut Vec<Output<T>>) {
+        if let Some((token, copy)) = self.moving.take() {
+            copy.abandon();
+            let dir = self.log.dir().to_owned();
+            out.push(Output::Relocated { token, outcome: Err(NotMoved::Failed(LogError::Offline { dir })) });
+        }
     }
 
     fn swap(&mut self, now_ms: i64, swap: Swap, out: &mut Vec<Output<T>>) -> Result<(), String> {

@@ -2,7 +2,7 @@
 //! the owner and never looks past its bound. It must never change anything.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use ottla_model::TopicPartition;
@@ -66,6 +66,8 @@ pub struct LogReader {
     /// The recovery point, and the lowest end that the log was cut to: what a cleaner asks for.
     flushed: AtomicI64,
     lowest_cut: AtomicI64,
+    /// How many copies of the log are being made.
+    copies: AtomicUsize,
 }
 
 impl LogReader {
@@ -77,7 +79,21 @@ impl LogReader {
     ) -> LogReader {
         let (published, segments) = (Published::new(state), ArcSwap::from_pointee(segments));
         let (flushed, lowest_cut) = (AtomicI64::new(state.log_start), AtomicI64::new(Offset::MAX));
-        LogReader { partition, published, segments, epochs, flushed, lowest_cut }
+        let copies = AtomicUsize::new(0);
+        LogReader { partition, published, segments, epochs, flushed, lowest_cut, copies }
+    }
+
+    /// Whether the log is being copied to another directory: until that ends, it is not compacted.
+    pub fn is_copied(&self) -> bool {
+        self.copies.load(Ordering::Acquire) > 0
+    }
+
+    pub(super) fn begin_copy(&self) {
+        self.copies.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn end_copy(&self) {
+        self.copies.fetch_sub(1, Ordering::AcqRel);
     }
 
     pub(super) fn note_flushed(&self, recovery_point: Offset) {

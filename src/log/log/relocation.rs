@@ -5,6 +5,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ottla_protocol::{LeaderEpoch, Offset};
 use uuid::Uuid;
@@ -23,13 +24,18 @@ pub struct Settled {
     pub log_start: Offset,
 }
 
-/// A copy of a log on its way.
+/// A copy of a log on its way. While there is one the log is not compacted: a tombstone that is taken away before it is
+/// copied would bring back what it had deleted.
 pub struct Relocation {
     log: Log,
+    source: Source,
     /// Of the log when it lives there.
     opening: Opening,
     go_live: GoLive,
 }
+
+/// The log that is copied.
+struct Source(Arc<LogReader>);
 
 /// Why a log has not moved.
 #[derive(Debug)]
@@ -47,14 +53,15 @@ impl Relocation {
     pub fn begin(
         opening: Opening,
         folder: PathBuf,
-        source: &LogReader,
+        source: Arc<LogReader>,
         go_live: GoLive,
     ) -> Result<Relocation, LogError> {
+        let source = Source::of(source);
         let new = Opening { dir: folder, clean_shutdown: false, recovery_point: 0, ..opening.clone() };
         let now_ms = new.now_ms;
         let (mut log, _) = Log::open(new)?;
-        log.truncate_fully(source.offsets().log_start, now_ms)?;
-        Ok(Relocation { log, opening, go_live })
+        log.truncate_fully(source.0.offsets().log_start, now_ms)?;
+        Ok(Relocation { log, source, opening, go_live })
     }
 
     pub fn folder(&self) -> &Path {
@@ -72,9 +79,9 @@ impl Relocation {
     }
 
     /// Copies at most about so many bytes, one batch at least, and says how many. Zero: it has caught up.
-    pub fn step(&mut self, source: &LogReader, bytes_max: usize, now_ms: i64) -> Result<u64, AppendError> {
-        self.agree(source, now_ms)?;
-        let slice = match source.read(self.log.log_end, bytes_max, Isolation::LogEnd, true) {
+    pub fn step(&mut self, bytes_max: usize, now_ms: i64) -> Result<u64, AppendError> {
+        self.agree(now_ms)?;
+        let slice = match self.source.0.read(self.log.log_end, bytes_max, Isolation::LogEnd, true) {
             Ok(slice) => slice,
             // Retention was quicker; the next step begins where the log does now.
             Err(ReadError::OutOfRange(_)) => return Ok(1),
@@ -91,7 +98,8 @@ impl Relocation {
     }
 
     // What the log has lost since it was copied must not live on in the copy.
-    fn agree(&mut self, source: &LogReader, now_ms: i64) -> Result<(), AppendError> {
+    fn agree(&mut self, now_ms: i64) -> Result<(), AppendError> {
+        let source = &self.source.0;
         if let Some(epoch) = self.log.last_epoch() {
             let (known, end) = source.epoch_end_offset(epoch);
             if known.is_some() && end < self.log.log_end {
@@ -103,6 +111,11 @@ impl Relocation {
             self.log.truncate_fully(offsets.log_start, now_ms)?;
         }
         Ok(())
+    }
+
+    /// The copy cannot go on: a write or sync in its directory has failed.
+    pub fn has_failed(&self) -> bool {
+        self.log.is_offline()
     }
 
     /// Removes what was copied.
@@ -123,6 +136,12 @@ impl Log {
     /// Becomes the log that the copy is, with the little that it lacks. Returns the folder that this log has left, which
     /// has been renamed to be deleted; readers may go on with what they have.
     pub fn relocate(&mut self, mut copy: Box<Relocation>, now_ms: i64) -> Result<PathBuf, NotMoved> {
+        if !Arc::ptr_eq(&copy.source.0, &self.reader) {
+            let dir = copy.log.dir.clone();
+            copy.abandon();
+            // The log was opened anew since.
+            return Err(NotMoved::Failed(LogError::Offline { dir }));
+        }
         let missing = self.log_end - copy.log.log_end;
         if missing > 0 && self.bytes_behind(copy.log.log_end) > LACKS_BYTES_MAX {
             return Err(NotMoved::Behind(copy));
@@ -131,11 +150,11 @@ impl Log {
             copy.abandon();
             return Err(NotMoved::Failed(error));
         }
-        let Relocation { mut log, opening, go_live } = *copy;
+        let Relocation { mut log, source, opening, go_live } = *copy;
         let settled = Settled { recovery_point: log.log_end, log_start: log.log_start };
         let closed = self.check_online().and_then(|()| log.close());
         if let Err(error) = closed {
-            Relocation { log, opening, go_live }.abandon();
+            Relocation { log, source, opening, go_live }.abandon();
             return Err(NotMoved::Failed(error));
         }
         // From here on there may be two of the live name.
@@ -148,7 +167,7 @@ impl Log {
             if self.disk.exists(&opening.dir) {
                 return Err(torn(self, error));
             }
-            Relocation { log, opening, go_live: Box::new(|_| Ok(())) }.abandon();
+            Relocation { log, source, opening, go_live: Box::new(|_| Ok(())) }.abandon();
             return Err(NotMoved::Failed(error));
         }
         drop(log);
@@ -175,7 +194,7 @@ impl Log {
                 source: io::Error::new(io::ErrorKind::StorageFull, dir.display().to_string()),
             },
         };
-        while copy.step(&self.reader, STEP_BYTES, now_ms).map_err(failed)? > 0 {}
+        while copy.step(STEP_BYTES, now_ms).map_err(failed)? > 0 {}
         let log = &mut copy.log;
         if log.log_end < self.log_end {
             // What was last is compacted away: the log ends in an empty segment, and so must the copy.
@@ -189,6 +208,19 @@ impl Log {
         // The copy has no records above its high watermark that the log has not; it cannot refuse.
         let _ = log.advance_log_start(self.log_start);
         Ok(())
+    }
+}
+
+impl Source {
+    fn of(log: Arc<LogReader>) -> Source {
+        log.begin_copy();
+        Source(log)
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.0.end_copy();
     }
 }
 

@@ -117,6 +117,7 @@ impl Stage {
                 Output::Advanced
                 | Output::Deleted { .. }
                 | Output::Swapped { .. }
+                | Output::Relocated { .. }
                 | Output::Retire(_)
                 | Output::Offline { .. }
                 | Output::Full

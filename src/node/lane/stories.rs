@@ -1,6 +1,6 @@
 //! What a lane answers, and when, told step by step over a disk in memory.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,20 +29,7 @@ impl Bench {
     fn new(config: TopicConfig, isr: &[i32]) -> Bench {
         let config = Arc::new(config);
         let disk = MemoryDisk::new(1);
-        let (log, _) = Log::open(Opening {
-            disk: Arc::new(disk.clone()),
-            dir: PathBuf::from("/data/t-0"),
-            partition: TopicPartition::new("t", 0),
-            topic_id: None,
-            config: config.clone(),
-            clean_shutdown: false,
-            recovery_point: 0,
-            log_start: 0,
-            now_ms: 0,
-            producer_id_expiration_ms: i64::MAX,
-            jitter_seed: 0,
-        })
-        .expect("an empty log");
+        let (log, _) = Log::open(opening(&disk, &config)).expect("an empty log");
         let nodes: Vec<NodeId> = isr.iter().map(|id| NodeId(*id)).collect();
         let leadership = Leadership { epoch: LeaderEpoch(0), replicas: nodes.clone(), isr: nodes };
         let lane = Lane::new(NodeId(1), log, leadership, config.clone());
@@ -84,6 +71,8 @@ impl Bench {
                 }
                 Output::Flush(ticket) => self.tickets.push(ticket),
                 Output::Advanced | Output::Deleted { .. } | Output::Swapped { .. } => {}
+                Output::Relocated { outcome: Ok(_), .. } => self.told.push("moved"),
+                Output::Relocated { outcome: Err(_), .. } => self.told.push("not moved"),
                 Output::Retire(retired) => {
                     self.told.push("retired");
                     retired.into_iter().for_each(|files| files.run().expect("they are there"));
@@ -104,8 +93,40 @@ impl Bench {
         self.step(vec![Input::Flushed { up_to, result }])
     }
 
+    /// A copy of the log in another directory, as far as the log goes now.
+    fn copied(&self) -> Box<Relocation> {
+        let disk = self.disk.clone();
+        let live = PathBuf::from("/other/t-0");
+        let opening = Opening { dir: live.clone(), ..opening(&self.disk, &self.config) };
+        let from = PathBuf::from("/other/t-0.1f-future");
+        let go_live = {
+            let from = from.clone();
+            move |_| disk.rename(&from, &live)
+        };
+        let copy = Relocation::begin(opening, from, self.lane.reader(), Box::new(go_live));
+        let mut copy = copy.expect("a copy begins");
+        while copy.step(1_000, 0).expect("it is copied") > 0 {}
+        Box::new(copy)
+    }
+
     fn high_watermark(&self) -> Offset {
         self.lane.reader().offsets().high_watermark
+    }
+}
+
+fn opening(disk: &MemoryDisk, config: &Arc<TopicConfig>) -> Opening {
+    Opening {
+        disk: Arc::new(disk.clone()),
+        dir: PathBuf::from("/data/t-0"),
+        partition: TopicPartition::new("t", 0),
+        topic_id: None,
+        config: config.clone(),
+        clean_shutdown: false,
+        recovery_point: 0,
+        log_start: 0,
+        now_ms: 0,
+        producer_id_expiration_ms: i64::MAX,
+        jitter_seed: 0,
     }
 }
 
@@ -168,6 +189,41 @@ fn nothing_is_told_before_it_is_flushed() {
     assert_eq!(bench.finish_flush(), [(2, Ok(1)), (3, Ok(2))]);
     assert_eq!(bench.high_watermark(), 3);
     assert!(bench.tickets.is_empty());
+}
+
+#[test]
+fn a_log_moves_between_two_flushes() {
+    let mut bench = Bench::new(flush_each(), &[1]);
+    let first = bench.append(1, Acks::All, 1_000);
+    bench.step(vec![first]);
+    let (copy, second) = (bench.copied(), bench.append(2, Acks::All, 1_000));
+    assert_eq!(bench.step(vec![Input::Relocate { token: 9, copy }, second]), []);
+    assert_eq!(bench.told, [""; 0], "the flush that is under way is of the log as it is");
+    assert_eq!(bench.finish_flush(), [(1, Ok(0)), (2, Ok(1))], "what has moved is flushed");
+    assert_eq!(bench.told, ["moved"]);
+    assert_eq!(bench.lane.log().dir(), Path::new("/other/t-0"));
+    assert_eq!(bench.high_watermark(), 2);
+    assert!(bench.tickets.is_empty());
+    let third = bench.append(3, Acks::All, 1_000);
+    assert_eq!(bench.step(vec![third]), []);
+    assert_eq!(bench.finish_flush(), [(3, Ok(2))]);
+}
+
+#[test]
+fn a_log_that_is_closed_does_not_move() {
+    let mut bench = Bench::new(flush_each(), &[1]);
+    let first = bench.append(1, Acks::All, 1_000);
+    bench.step(vec![first]);
+    let copy = bench.copied();
+    bench.step(vec![Input::Relocate { token: 9, copy }]);
+    let mut out = Vec::new();
+    let log = bench.lane.into_log(&mut out);
+    assert!(
+        matches!(out[..], [Output::Reply { token: 1, .. }, Output::Relocated { outcome: Err(_), .. }]),
+        "{out:?}"
+    );
+    assert_eq!(log.dir(), Path::new("/data/t-0"));
+    assert!(bench.disk.list(Path::new("/other")).expect("it is there").is_empty(), "the copy is gone");
 }
 
 #[test]

@@ -114,7 +114,7 @@ impl Node {
                 Output::Flush(ticket) => said.push(Said::Flush { key, ticket }),
                 Output::Advanced => {}
                 // Nobody asks for that here.
-                Output::Deleted { .. } | Output::Swapped { .. } => {}
+                Output::Deleted { .. } | Output::Swapped { .. } | Output::Relocated { .. } => {}
                 Output::Retire(retired) => self.retired.extend(retired),
                 Output::Full | Output::Roomy => {}
                 Output::Offline { why, .. } => {

@@ -110,6 +110,9 @@ impl Log {
         if *self.config != *swap.config {
             return Err("the log's config has changed");
         }
+        if self.reader.is_copied() {
+            return Err("the log is being moved to another directory");
+        }
         let same = |(a, b): (&Arc<Segment>, &Arc<Segment>)| Arc::ptr_eq(a, b);
         let at = self.segments.iter().position(|segment| Arc::ptr_eq(segment, &swap.old[0]));
         let at = at.ok_or("the log's segments have changed")?;

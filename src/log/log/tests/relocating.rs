@@ -53,12 +53,12 @@ impl World {
             disk.rename(&from, &live)?;
             disk.sync_dir(&other)
         };
-        Relocation::begin(opening, self.elsewhere().join(FUTURE), &self.log.reader(), Box::new(go_live))
+        Relocation::begin(opening, self.elsewhere().join(FUTURE), self.log.reader(), Box::new(go_live))
             .expect("a copy begins")
     }
 
     fn copy(&self, relocation: &mut Relocation) {
-        while relocation.step(&self.log.reader(), 300, self.now_ms).expect("it is copied") > 0 {}
+        while relocation.step(300, self.now_ms).expect("it is copied") > 0 {}
     }
 
     fn relocate(&mut self, relocation: Relocation) -> PathBuf {
@@ -156,7 +156,7 @@ fn retention_may_overtake_a_copy() {
     let mut world = World::memory(config());
     world.fill(30);
     let mut copy = world.begin();
-    copy.step(&world.log.reader(), 1, world.now_ms).expect("one batch is copied");
+    copy.step(1, world.now_ms).expect("one batch is copied");
     world.log.advance_log_start(25).expect("records are deleted");
     let _ = world.log.delete_old_segments(world.now_ms).expect("old segments go");
     let before = seen(&world.log);
@@ -180,6 +180,18 @@ fn a_compacted_log_moves_with_its_holes() {
     assert_eq!(after.aborted, before.aborted);
     world.reopen(|_| {});
     assert_eq!(seen(&world.log).batches, before.batches);
+}
+
+#[test]
+fn a_log_that_is_copied_is_not_compacted() {
+    let mut world = busy();
+    world.reopen(|opening| opening.clean_shutdown = true);
+    world.log.advance_high_watermark(world.log.log_end_offset());
+    let copy = world.begin();
+    let refused = world.try_clean(None).expect_err("nothing is swapped in");
+    assert_eq!(refused, "the log is being moved to another directory");
+    copy.abandon();
+    assert!(world.try_clean(None).expect("it is cleaned").is_some());
 }
 
 #[test]
@@ -221,9 +233,7 @@ fn a_move_may_end_at_any_change_on_disk() {
         memory.write_back();
         let mut copy = world.begin();
         memory.cut_power_after(changes);
-        let copied = (0..100)
-            .map(|_| copy.step(&world.log.reader(), 300, world.now_ms))
-            .find(|step| !matches!(step, Ok(1..)));
+        let copied = (0..100).map(|_| copy.step(300, world.now_ms)).find(|step| !matches!(step, Ok(1..)));
         moved = matches!(copied, Some(Ok(0))) && world.log.relocate(Box::new(copy), world.now_ms).is_ok();
         for face in 0..8 {
             let fork = memory.fork(face + 31 * changes);
