@@ -1,7 +1,7 @@
 //! Brokers come, stay and go: registration, heartbeats, fencing (KIP-631), and the first records of a cluster.
 
 use ottla_model::feature::{ELIGIBLE_LEADER_REPLICAS_VERSION, METADATA_VERSION};
-use ottla_model::image::{Endpoint, FeatureRange, Image, Partition};
+use ottla_model::image::{Broker, Endpoint, FeatureRange, Image, Partition};
 use ottla_model::record::{
     BrokerRegistrationChangeRecord, ConfigRecord, FeatureLevelRecord, FencingChange, LeaderChange,
     MetadataRecord, PartitionChangeRecord, RegisterBrokerRecord, ResourceType,
@@ -90,15 +90,10 @@ pub(super) fn register(view: &View<'_>, new: Registration) -> Decision {
 }
 
 pub(super) fn heartbeat(view: &View<'_>, id: NodeId, epoch: BrokerEpoch, wish: Wish) -> Decision {
-    let refuse =
-        |code: ErrorCode, why: String| Decision::only(Reply::Heartbeat(Err(Refusal::new(code, why))));
-    let Some(broker) = view.image.broker(id) else {
-        return refuse(ErrorCode::BrokerIdNotRegistered, format!("No broker is registered with id {id}."));
+    let broker = match known(view.image, id, epoch) {
+        Ok(broker) => broker,
+        Err(refusal) => return Decision::only(Reply::Heartbeat(Err(refusal))),
     };
-    if broker.epoch != epoch {
-        let why = format!("Expected broker epoch {}, but got broker epoch {epoch}.", broker.epoch);
-        return refuse(ErrorCode::StaleBrokerEpoch, why);
-    }
     // A broker may serve only once it has seen its own registration.
     let caught_up = wish.metadata_offset >= epoch.0;
     let fenced = wish.want_fence || wish.want_shutdown || (broker.fenced && !caught_up);
@@ -118,6 +113,18 @@ pub(super) fn heartbeat(view: &View<'_>, id: NodeId, epoch: BrokerEpoch, wish: W
     Decision { records, reply: Reply::Heartbeat(Ok(answer)) }
 }
 
+/// A broker that is registered, and knows of no later registration.
+pub(super) fn known(image: &Image, id: NodeId, epoch: BrokerEpoch) -> Result<&Broker, Refusal> {
+    let unknown =
+        || Refusal::new(ErrorCode::BrokerIdNotRegistered, format!("No broker is registered with id {id}."));
+    let broker = image.broker(id).ok_or_else(unknown)?;
+    if broker.epoch != epoch {
+        let why = format!("Expected broker epoch {}, but got broker epoch {epoch}.", broker.epoch);
+        return Err(Refusal::new(ErrorCode::StaleBrokerEpoch, why));
+    }
+    Ok(broker)
+}
+
 // A broker that is back leads again what nobody else can lead, under a new epoch: its log may have lost what was
 // not flushed, and a consumer that read further must be able to tell (KIP-320).
 fn take_the_lead(view: &View<'_>, id: NodeId) -> Vec<MetadataRecord> {
@@ -125,7 +132,9 @@ fn take_the_lead(view: &View<'_>, id: NodeId) -> Vec<MetadataRecord> {
     for topic in view.image.topics() {
         for (index, partition) in &topic.partitions {
             let vacant = partition.leader.is_none_or(|leader| leader == id);
-            if !vacant {
+            let directory = partition.directory(id).zip(view.image.broker(id));
+            let offline = directory.is_some_and(|(directory, broker)| !broker.has_online(directory));
+            if !vacant || offline {
                 continue;
             }
             let change = PartitionChangeRecord {

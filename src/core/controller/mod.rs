@@ -4,6 +4,7 @@
 
 mod brokers;
 mod configs;
+mod directories;
 mod elections;
 mod partitions;
 mod placement;
@@ -17,11 +18,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use ottla_model::config::BrokerConfig;
 use ottla_model::image::{ConfigResource, Image};
 use ottla_model::record::MetadataRecord;
-use ottla_model::{BrokerEpoch, NodeId, TopicId, TopicName};
+use ottla_model::{BrokerEpoch, DirectoryId, NodeId, TopicId, TopicName};
 use ottla_protocol::ErrorCode;
 
 pub use brokers::{HeartbeatAnswer, Registration};
 pub use configs::{Alteration, Change, altered};
+pub use directories::Assignment;
 pub use elections::{Elected, Election};
 pub use partitions::MorePartitions;
 pub use placement::Placement;
@@ -86,6 +88,17 @@ pub enum Command {
         broker: NodeId,
         epoch: BrokerEpoch,
     },
+    /// AssignReplicasToDirs (KIP-858).
+    AssignReplicas {
+        broker: NodeId,
+        epoch: BrokerEpoch,
+        assignments: Vec<Assignment>,
+    },
+    DirectoriesOffline {
+        broker: NodeId,
+        epoch: BrokerEpoch,
+        directories: Vec<DirectoryId>,
+    },
 }
 
 /// The answer to a [`Command`], valid once its records are applied.
@@ -100,6 +113,9 @@ pub enum Reply {
     Elected(Elected),
     ConfigsAltered(Vec<(ConfigResource, Result<(), Refusal>)>),
     ProducerIds(Result<ProducerIdBlock, Refusal>),
+    /// In the order of the assignments.
+    ReplicasAssigned(Result<Vec<Result<(), ErrorCode>>, Refusal>),
+    DirectoriesOffline(Result<(), Refusal>),
     /// The controller is not the leader of the quorum, or stopped being it before the records were agreed on.
     NotController,
 }
@@ -112,6 +128,7 @@ impl Command {
             Command::ElectLeaders { .. } | Command::AllocateProducerIds { .. } => false,
             Command::Bootstrap { .. } | Command::RegisterBroker(_) | Command::Heartbeat { .. } => true,
             Command::DeleteTopics { .. } | Command::AlterConfigs { .. } => true,
+            Command::AssignReplicas { .. } | Command::DirectoriesOffline { .. } => true,
         }
     }
 
@@ -134,6 +151,8 @@ impl Command {
                 resources.iter().map(|(resource, _)| (resource.clone(), Err(refusal()))).collect(),
             ),
             Command::AllocateProducerIds { .. } => Reply::ProducerIds(Err(refusal())),
+            Command::AssignReplicas { .. } => Reply::ReplicasAssigned(Err(refusal())),
+            Command::DirectoriesOffline { .. } => Reply::DirectoriesOffline(Err(refusal())),
             Command::Bootstrap { .. } | Command::ElectLeaders { .. } => Reply::NotController,
         }
     }
@@ -190,6 +209,12 @@ pub fn decide(view: &mut View<'_>, command: Command) -> Decision {
         Command::ElectLeaders { election, partitions } => elections::elect(view, election, partitions),
         Command::AlterConfigs { resources, validate_only } => configs::alter(view, resources, validate_only),
         Command::AllocateProducerIds { broker, epoch } => producers::allocate(view, broker, epoch),
+        Command::AssignReplicas { broker, epoch, assignments } => {
+            directories::assign(view, broker, epoch, assignments)
+        }
+        Command::DirectoriesOffline { broker, epoch, directories } => {
+            directories::offline(view, broker, epoch, &directories)
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the controller decides, told as rows.
 
 mod admin;
+mod directories;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
