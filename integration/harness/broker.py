@@ -96,7 +96,7 @@ class Broker:
         on purpose, and it is the start that should say so."""
         if self.kind == "kafka" and not self.formatted:
             plain = self.dir / "format.properties"
-            write(plain, self.defaults())
+            write(plain, {**self.defaults(), "log.dirs": self.config["log.dirs"]})
             self.tools("kafka-storage", "format", "--standalone", "--ignore-formatted",
                        "--cluster-id", "J4f8Yy1nQ2uO0l3nKvQb8A", "--config", plain)
             self.formatted = True

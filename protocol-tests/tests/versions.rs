@@ -3,6 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
@@ -38,6 +39,7 @@ use protocol_tests::{Broker, Topic, batch, broker, name_of};
 const ASKED_ELSEWHERE: [(i16, i16); 4] = [(18, 5), (8, 10), (9, 10), (35, 5)];
 
 const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+const LOG_DIR_NOT_FOUND: i16 = 57;
 const UNKNOWN_MEMBER_ID: i16 = 25;
 const GROUP_ID_NOT_FOUND: i16 = 69;
 const MEMBER_ID_REQUIRED: i16 = 79;
@@ -247,6 +249,17 @@ matrix! {
             DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000)
         },
         codes |answer| answer.topics.iter().flat_map(|topic| &topic.partitions).map(|at| at.error_code).collect();
+    AlterReplicaLogDirsRequest:
+        |about| {
+            let topic = AlterReplicaLogDirTopic::default().with_name(topic_name(&about.topic.name));
+            let dir = AlterReplicaLogDir::default().with_path("/no/such/directory".into());
+            AlterReplicaLogDirsRequest::default()
+                .with_dirs(vec![dir.with_topics(vec![topic.with_partitions(vec![0])])])
+        },
+        codes |answer| {
+            let partitions = answer.results.iter().flat_map(|topic| &topic.partitions);
+            partitions.map(|partition| expected(partition.error_code, LOG_DIR_NOT_FOUND)).collect()
+        };
     OffsetForLeaderEpochRequest:
         |about| {
             let partition = OffsetForLeaderPartition::default().with_current_leader_epoch(-1);

@@ -31,8 +31,10 @@ use crate::run::flusher::Flushers;
 use crate::run::follower::Follower;
 use crate::run::groups::{self, GroupCoordinator};
 use crate::run::housekeeping::keep_house;
+use crate::run::mover::Movers;
 use crate::run::partition::Partition;
 use crate::run::partitions::Partitions;
+use crate::run::registrar::Registrar;
 use crate::run::settings::Settings;
 use crate::run::storage::Storage;
 use crate::stop::Stopping;
@@ -118,6 +120,10 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
     let (controller, controller_thread) =
         controller::start(machine, false, said.clone(), writer, ended).map_err(BootError::Thread)?;
     let groups = Arc::new(GroupCoordinator::new(&config));
+    let registrar = {
+        let (me, image, controller) = (config.node_id, image.clone(), controller.clone());
+        Arc::new(Registrar { me, image, tell: Box::new(move |command| controller.tell(command)) })
+    };
     let follower = Follower {
         me: config.node_id,
         settings: settings.clone(),
@@ -129,6 +135,7 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
         no_room: Default::default(),
         give_up: Box::new(give_up),
         groups: groups.clone(),
+        registrar: registrar.clone(),
     };
     let follower_thread = std::thread::Builder::new()
         .name("follower".into())
@@ -138,6 +145,7 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
     let epoch = join(&config, &controller, &image, &storage, &bound).await?;
     storage.set_strays_aside(config.node_id, &image.load());
     let queued_max_request_bytes = config.queued_max_request_bytes;
+    let movers = Movers::new(partitions.clone(), settings.clone(), storage.clone(), registrar);
     let broker = Arc::new(Broker {
         me: config.node_id,
         cluster_id: storage.cluster_id.clone(),
@@ -148,12 +156,14 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
         controller,
         groups,
         producer_ids: Default::default(),
+        movers,
         census: Default::default(),
         request_memory: RequestMemory::new(queued_max_request_bytes),
         stopping: Stopping::new(),
         image,
     });
     groups::wake_all(&broker);
+    resume_moves(&broker);
     let cleaners = Cleaners::start(broker.partitions.clone(), broker.settings.clone(), storage.clone());
     let cleaners = cleaners.map_err(BootError::Thread)?;
     for socket in bound {
@@ -163,6 +173,17 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
     info!("Kafka Server started");
     let threads = vec![controller_thread, follower_thread];
     Ok((Server { broker, storage, threads, cleaners, epoch, addresses }, failure))
+}
+
+// What a kill has cut short, as in Kafka.
+fn resume_moves(broker: &Broker) {
+    let image = broker.image.load();
+    for (id, to) in broker.storage.unfinished_moves() {
+        let topic = image.topic(&id.topic);
+        if let Some(partition) = topic.and_then(|topic| broker.partitions.get(topic.id, id.partition)) {
+            broker.movers.send(&partition, to);
+        }
+    }
 }
 
 // Shells allow few open files, and a process may help itself to more. Returns how many of them logs may have open: the
@@ -307,6 +328,12 @@ async fn join(
         Reply::BrokerRegistered(Ok(epoch)) => epoch,
         other => return Err(BootError::Registration(format!("{other:?}"))),
     };
+    // First where its replicas are: what is in a directory that is not there must not be led.
+    let assignments = storage.misplaced(config.node_id, &image.load());
+    if !assignments.is_empty() {
+        let broker = config.node_id;
+        controller.ask(Command::AssignReplicas { broker, epoch, assignments }).await;
+    }
     let beat = Command::Heartbeat {
         broker: config.node_id,
         epoch,
@@ -356,6 +383,7 @@ impl Server {
         let Server { broker, storage, threads, cleaners, epoch, .. } = self;
         let closed = tokio::task::spawn_blocking(move || {
             cleaners.stop();
+            broker.movers.stop();
             for thread in threads {
                 if thread.join().is_err() {
                     error!("a control thread failed");
@@ -396,7 +424,7 @@ fn close_all(broker: &Broker) -> (Vec<Log>, Vec<PathBuf>) {
 // None for a partition that was closed before; the folder of one that is not well.
 fn close(partition: &Arc<Partition>) -> Option<Result<Log, PathBuf>> {
     let Some(mut log) = partition.close() else {
-        return partition.has_failed().then(|| Err(partition.folder.clone()));
+        return partition.has_failed().then(|| Err(partition.place().folder.clone()));
     };
     Some(match log.close() {
         Ok(()) => Ok(log),

@@ -15,6 +15,7 @@ use crate::net::listener::Census;
 use crate::net::memory::RequestMemory;
 use crate::run::controller::Controller;
 use crate::run::groups::GroupCoordinator;
+use crate::run::mover::Movers;
 use crate::run::partitions::Partitions;
 use crate::run::producer_ids::ProducerIds;
 use crate::run::settings::Settings;
@@ -31,6 +32,7 @@ pub(crate) struct Broker {
     pub sessions: Mutex<Sessions>,
     pub controller: Controller,
     pub groups: Arc<GroupCoordinator>,
+    pub movers: Movers,
     pub producer_ids: ProducerIds,
     pub census: Census,
     pub request_memory: RequestMemory,

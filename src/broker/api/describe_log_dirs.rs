@@ -13,6 +13,7 @@ use ottla_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 use ottla_protocol::{ErrorCode, codec, describe_log_dirs};
 use tracing::warn;
 
+use super::alter_replica_log_dirs::is_cordoned;
 use super::{Answer, Begun, blocking, bytes, text};
 use crate::broker::Broker;
 
@@ -51,7 +52,7 @@ fn describe(broker: &Broker, wanted: &Wanted, version: i16) -> Answer {
                 result = failed(&shown);
             }
         }
-        are_cordoned.push(cordoned == ["*"] || cordoned.iter().any(|c| dir.as_os_str() == c.as_str()));
+        are_cordoned.push(is_cordoned(&cordoned, dir));
         results.push(result);
     }
     let response = DescribeLogDirsResponse::default().with_results(results);
@@ -77,12 +78,25 @@ fn by_dir(broker: &Broker, wanted: &Wanted) -> BTreeMap<std::path::PathBuf, Vec<
         let looked = partition.with_log(|log| (log.dir().to_owned(), log.size()));
         let Some((folder, size)) = looked else { continue };
         let Some(dir) = folder.parent() else { continue };
-        let offsets = partition.reader.offsets();
+        let offsets = partition.place().reader.offsets();
         let described = DescribeLogDirsPartition::default()
             .with_partition_index(key.1)
             .with_partition_size(i64::try_from(size).unwrap_or(i64::MAX))
             .with_offset_lag((offsets.high_watermark - offsets.log_end).max(0));
         found.entry(dir.to_owned()).or_default().entry(key.0).or_default().push(described);
+    }
+    for copy in broker.movers.copies() {
+        let key = (copy.id.topic.to_string(), copy.id.partition);
+        if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&key)) {
+            continue;
+        }
+        let Some(here) = broker.partitions.get(copy.topic_id, key.1) else { continue };
+        let described = DescribeLogDirsPartition::default()
+            .with_partition_index(key.1)
+            .with_partition_size(i64::try_from(copy.size).unwrap_or(i64::MAX))
+            .with_offset_lag(here.place().reader.offsets().log_end - copy.log_end)
+            .with_is_future_key(true);
+        found.entry(copy.dir).or_default().entry(key.0).or_default().push(described);
     }
     let topics = |by_name: BTreeMap<String, Vec<DescribeLogDirsPartition>>| {
         let topics = by_name.into_iter().map(|(name, mut partitions)| {

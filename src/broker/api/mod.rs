@@ -2,6 +2,7 @@
 //! into the response of that version; between them nothing looks at a version.
 
 mod alter_configs;
+mod alter_replica_log_dirs;
 mod api_versions;
 mod create_partitions;
 mod create_topics;
@@ -128,6 +129,7 @@ pub(crate) fn dispatch(
         ApiKey::DescribeUserScramCredentials => describe_user_scram_credentials::begin(broker, version, body),
         ApiKey::DescribeClientQuotas => describe_client_quotas::begin(broker, version, body),
         ApiKey::DescribeQuorum => describe_quorum::begin(broker, version, body),
+        ApiKey::AlterReplicaLogDirs => alter_replica_log_dirs::begin(broker, version, body),
         ApiKey::DescribeLogDirs => describe_log_dirs::begin(broker, version, body),
         ApiKey::DescribeTopicPartitions => describe_topic_partitions::begin(broker, caller, version, body),
     };

@@ -26,7 +26,7 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
             let found = led.and_then(|partition| {
                 let current = partition.leader_epoch();
                 fence(current, LeaderEpoch(asked.current_leader_epoch))?;
-                Ok(partition.reader.epoch_end_under(current, LeaderEpoch(asked.leader_epoch)))
+                Ok(partition.place().reader.epoch_end_under(current, LeaderEpoch(asked.leader_epoch)))
             });
             let (code, (epoch, end)) = match found {
                 Ok(found) => (ErrorCode::None, found),

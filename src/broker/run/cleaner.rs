@@ -156,8 +156,11 @@ impl Shared {
             if !config.cleanup_policy.compact || skipped(&self.state.lock()) {
                 continue;
             }
-            let checkpoint = self.storage.cleaned(&partition.folder, &partition.id);
-            match partition.reader.dirt(&config, checkpoint, now_ms()) {
+            let checkpoint = self.storage.cleaned(&partition.place().folder, &partition.id);
+            if partition.place().reader.is_copied() {
+                continue;
+            }
+            match partition.place().reader.dirt(&config, checkpoint, now_ms()) {
                 Ok(dirt) => {
                     if let Some(true_one) = dirt.checkpoint {
                         corrections.push((partition.clone(), true_one));
@@ -233,7 +236,7 @@ impl Shared {
             "compacted"
         );
         if self.storage.set_cleaned(&[(partition.clone(), done.up_to)]) {
-            partition.reader.forget_cut(done.lowest_cut);
+            partition.place().reader.forget_cut(done.lowest_cut);
         }
     }
 

@@ -42,6 +42,13 @@ impl Controller {
         answer.await.unwrap_or(Reply::NotController)
     }
 
+    /// Asks, and does not wait.
+    pub fn tell(&self, command: Command) {
+        // A thread that has ended has nothing to hear, and nobody hears the answer.
+        let (token, _) = oneshot::channel();
+        let _ = self.commands.send(Message::Ask(command, token));
+    }
+
     /// Ends the thread once it has done what was asked before.
     pub fn stop(&self) {
         // A thread that has ended already needs no telling.

@@ -180,11 +180,11 @@ impl Request {
         }
         let most = left.min(position.max_bytes.max(0) as usize);
         let isolation = self.command.isolation;
-        match partition.reader.read(position.fetch_offset, most, isolation, at_least_one) {
+        match partition.place().reader.read(position.fetch_offset, most, isolation, at_least_one) {
             Ok(slice) => {
                 let aborted = (isolation == Isolation::Committed).then(|| {
                     let from = position.fetch_offset;
-                    partition.reader.aborted_transactions(from, slice.next_offset).unwrap_or_default()
+                    partition.place().reader.aborted_transactions(from, slice.next_offset).unwrap_or_default()
                 });
                 // The leader may have changed while the file was read (KIP-320).
                 if partition.leader_epoch() != epoch {

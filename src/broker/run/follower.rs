@@ -12,6 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use ottla_core::controller::Assignment;
 use ottla_core::partition::Leadership;
 use ottla_log::log::Log;
 use ottla_model::config::TopicConfig;
@@ -30,6 +31,7 @@ use super::groups::GroupCoordinator;
 use super::partition::Partition;
 use super::partitions::Partitions;
 use super::progress::Progress;
+use super::registrar::Registrar;
 use super::settings::Settings;
 use super::storage::{Left, Storage};
 use super::volume::Volume;
@@ -60,6 +62,7 @@ pub(crate) struct Follower {
     pub flushers: Flushers,
     pub image: Arc<ArcSwap<Image>>,
     pub groups: Arc<GroupCoordinator>,
+    pub registrar: Arc<Registrar>,
     /// For partitions to tell of their failure.
     pub failures: Sender<Heard>,
     /// What could not be opened because a disk was full.
@@ -122,7 +125,7 @@ impl Follower {
         let config = failed.config.load_full();
         self.open(&ToOpen { topic, index, assigned, config, left: Left::ByFailure });
         if let Some(here) = self.partitions.get(failed.topic_id, index).filter(|p| !p.has_failed()) {
-            warn!(partition = %here.id, log_end_offset = here.reader.offsets().log_end, "recovered");
+            warn!(partition = %here.id, log_end_offset = here.place().reader.offsets().log_end, "recovered");
         }
         failed.wake();
     }
@@ -130,13 +133,14 @@ impl Follower {
     // What is in a failed directory is offline, and nothing of it is flushed any more; the rest goes on (KIP-112).
     fn lose_failed(&self) {
         for partition in self.partitions.all() {
-            if partition.volume.has_failed() {
+            if partition.place().volume.has_failed() {
                 self.partitions.set_offline(partition.topic_id, partition.id.partition);
                 drop(partition.close());
             }
         }
-        if let Some(why) = self.storage.cannot_go_on() {
-            (self.give_up)(why);
+        match self.storage.cannot_go_on() {
+            Some(why) => (self.give_up)(why),
+            None => self.registrar.lost(self.storage.lost()),
         }
     }
 
@@ -169,7 +173,8 @@ impl Follower {
                 self.led_here(&change.new, partition.partition, &partition.new, &config, &mut to_open);
             }
         }
-        self.open_all(to_open);
+        self.open_all(&to_open);
+        self.tell_places(&to_open);
         if settings_changed {
             // Topics without settings of their own run with the broker's.
             image.topics().for_each(|topic| self.configure(topic, self.topic_config(&image, &topic.name)));
@@ -206,7 +211,7 @@ impl Follower {
 
     // Opening waits for the disk and, after a crash, reads what was not flushed: many at a time. New logs have nothing to
     // read, only syncs to wait for, which go faster many at a time.
-    fn open_all(&self, to_open: Vec<ToOpen>) {
+    fn open_all(&self, to_open: &[ToOpen]) {
         let count = to_open.len();
         let new = to_open.iter().all(|work| work.left == Left::Nothing);
         let asked = self.settings.now().num_recovery_threads_per_data_dir.max(1) as usize;
@@ -228,6 +233,17 @@ impl Follower {
             }
         });
         progress.end();
+    }
+
+    // Where the controller has left it to this broker, or thinks of another directory.
+    fn tell_places(&self, opened: &[ToOpen]) {
+        let news = opened.iter().filter_map(|work| {
+            let here = self.partitions.get(work.topic.id, work.index)?;
+            let directory = self.storage.directory_id(here.place().folder.parent()?)?;
+            let known = work.assigned.directory(self.me) == Some(directory);
+            (!known).then_some(Assignment { directory, topic: work.topic.id, partition: work.index })
+        });
+        self.registrar.assign(news.collect());
     }
 
     fn open(&self, work: &ToOpen) {

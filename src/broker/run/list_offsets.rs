@@ -55,7 +55,8 @@ pub(crate) fn look_up(
 ) -> Result<Place, ErrorCode> {
     let current = partition.leader_epoch();
     fence(current, believed)?;
-    let reader = &partition.reader;
+    let place = partition.place();
+    let reader = &place.reader;
     let offsets = reader.offsets();
     let at = |offset, leader_epoch| Place { offset, timestamp: -1, leader_epoch };
     let found = match moment {

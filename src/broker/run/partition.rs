@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
-use ottla_log::log::{Log, LogReader};
+use arc_swap::{ArcSwap, Guard};
+use ottla_log::log::{Log, LogReader, NotMoved};
 use ottla_model::config::TopicConfig;
 use ottla_model::{TopicId, TopicPartition};
 use ottla_node::lane::{Input, Lane, Output};
@@ -30,13 +30,18 @@ const SLOW_TURN: Duration = Duration::from_millis(20);
 /// How long a partition counts as stalled after its last slow turn.
 const SLOW_FOR_MS: i64 = 1_000;
 
+/// Where a partition lives; it may move.
+pub(crate) struct Place {
+    pub folder: PathBuf,
+    pub volume: Arc<Volume>,
+    pub reader: Arc<LogReader>,
+}
+
 /// One partition that this broker leads.
 pub(crate) struct Partition {
     pub id: TopicPartition,
     pub topic_id: TopicId,
-    pub folder: PathBuf,
-    pub volume: Arc<Volume>,
-    pub reader: Arc<LogReader>,
+    place: ArcSwap<Place>,
     /// What producers' batches are checked against.
     pub config: ArcSwap<TopicConfig>,
     leader_epoch: AtomicI32,
@@ -62,9 +67,7 @@ impl Partition {
         Partition {
             id,
             topic_id,
-            folder: lane.log().dir().to_owned(),
-            volume,
-            reader: lane.reader(),
+            place: ArcSwap::from_pointee(Place::of(lane.log(), volume)),
             config: ArcSwap::new(lane.config().clone()),
             leader_epoch: AtomicI32::new(lane.leader_epoch().0),
             queue: Mutex::default(),
@@ -75,6 +78,11 @@ impl Partition {
             failed: AtomicBool::new(false),
             failures,
         }
+    }
+
+    /// Where it lives now; ask again rather than keep it.
+    pub fn place(&self) -> Guard<Arc<Place>> {
+        self.place.load()
     }
 
     /// Its owner has panicked: what it knew of the log is not to be trusted.
@@ -114,7 +122,7 @@ impl Partition {
         self.carry_out(out);
         self.refuse_queued();
         self.wake();
-        self.volume.has_room(&self.id);
+        self.place().volume.has_room(&self.id);
         log
     }
 
@@ -181,13 +189,26 @@ impl Partition {
                 Output::Offline { why, disk } => {
                     error!(partition = %self.id, "{why}; the partition is offline");
                     if disk {
-                        self.volume.fail(&why);
+                        self.place().volume.fail(&why);
                     }
                 }
-                Output::Full => self.volume.is_full(&self.id),
-                Output::Roomy => self.volume.has_room(&self.id),
+                Output::Full => self.place().volume.is_full(&self.id),
+                Output::Roomy => self.place().volume.has_room(&self.id),
+                Output::Relocated { token, outcome } => self.relocated(token, outcome),
             }
         }
+    }
+
+    // The log lives elsewhere: whoever reads and waits here goes on there.
+    fn relocated(self: &Arc<Self>, token: Waiter, outcome: Result<PathBuf, NotMoved>) {
+        if let (Ok(_), Some(volume)) = (&outcome, token.volume()) {
+            let now = self.lane.lock().as_ref().map(|lane| Place::of(lane.log(), volume));
+            now.into_iter().for_each(|now| self.place.store(Arc::new(now)));
+            self.wake();
+            // Whoever came meanwhile found the lane taken, and counts on us.
+            self.drive();
+        }
+        token.moved(outcome);
     }
 
     // Outside the runtime there is nothing to hand a slow turn to, and no need.
@@ -217,8 +238,18 @@ impl Partition {
             match input {
                 Input::Append(append) => append.token.refuse(),
                 Input::DeleteRecords { token, .. } | Input::SwapCleaned { token, .. } => token.refuse(),
+                Input::Relocate { token, copy } => {
+                    copy.abandon();
+                    token.refuse();
+                }
                 _ => {}
             }
         }
+    }
+}
+
+impl Place {
+    fn of(log: &Log, volume: Arc<Volume>) -> Place {
+        Place { folder: log.dir().to_owned(), volume, reader: log.reader() }
     }
 }

@@ -71,7 +71,7 @@ impl Slot {
             Ok(appended) => Ok(Stored {
                 base_offset: appended.base_offset,
                 log_append_time_ms: appended.log_append_time_ms,
-                log_start_offset: self.partition.reader.offsets().log_start,
+                log_start_offset: self.partition.place().reader.offsets().log_start,
             }),
             Err(refused) => Err(reject(refused.code)),
         };

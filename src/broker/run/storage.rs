@@ -1,6 +1,7 @@
 //! The log directories of this broker: opened and locked once, told apart by what they hold, checkpointed while it
 //! runs and marked clean when it stops. It must never know who leads what.
 
+mod moves;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use parking_lot::Mutex;
 use tracing::{error, warn};
 use uuid::Uuid;
 
+use self::moves::Moves;
 use super::follower::Heard;
 use super::partition::Partition;
 use super::partitions::Partitions;
@@ -46,6 +48,7 @@ pub(crate) struct Storage {
     producer_id_expiration_ms: AtomicI64,
     leaving: Mutex<Vec<(PathBuf, i64)>>,
     checkpointing: Mutex<()>,
+    moves: Moves,
 }
 
 /// How a log was left by whoever had it last.
@@ -117,8 +120,10 @@ impl Storage {
                 Err(error) => return Err(error),
             }
         }
+        let moves = Moves::recover(&*disk, &dirs)?;
         Ok(Storage {
             disk,
+            moves,
             cluster_id,
             dirs,
             unopened,
@@ -200,7 +205,8 @@ impl Storage {
         let here = self.healthy().find(|dir| self.disk.exists(&dir.held.path().join(&folder)));
         let new = here.is_none();
         let lost = !self.unopened.is_empty() || self.dirs.iter().any(|dir| dir.volume.has_failed());
-        let Some(dir) = here.or_else(|| self.emptiest().filter(|_| !lost || left == Left::Nothing)) else {
+        let elsewhere = || self.preferred(id).or_else(|| self.emptiest());
+        let Some(dir) = here.or_else(|| elsewhere().filter(|_| !lost || left == Left::Nothing)) else {
             return Err(LogError::Io {
                 doing: "looking for its folder",
                 source: std::io::Error::other("it is in none of the directories that can be used"),
@@ -213,17 +219,10 @@ impl Storage {
             })?;
         }
         let opening = Opening {
-            disk: self.disk.clone(),
-            dir: dir.held.path().join(&folder),
-            partition: id.clone(),
-            topic_id: Some(topic_id),
-            config,
             clean_shutdown: dir.clean && left != Left::ByFailure,
             recovery_point: dir.recovery_points.lock().get(id).copied().unwrap_or(0),
             log_start: dir.log_starts.lock().get(id).copied().unwrap_or(0),
-            now_ms: now_ms(),
-            producer_id_expiration_ms: self.producer_id_expiration_ms.load(Ordering::Relaxed),
-            jitter_seed: rand::random(),
+            ..self.opening(id, topic_id, config, dir.held.path().join(&folder))
         };
         let opened = Log::open(opening);
         if opened.as_ref().is_err_and(|error| !matches!(error, LogError::TopicId { .. })) {
@@ -245,6 +244,29 @@ impl Storage {
             );
         }
         Ok((log, dir.volume.clone()))
+    }
+
+    /// Of a log of which nothing is known.
+    fn opening(
+        &self,
+        id: &TopicPartition,
+        topic_id: TopicId,
+        config: Arc<TopicConfig>,
+        dir: PathBuf,
+    ) -> Opening {
+        Opening {
+            disk: self.disk.clone(),
+            dir,
+            partition: id.clone(),
+            topic_id: Some(topic_id),
+            config,
+            clean_shutdown: false,
+            recovery_point: 0,
+            log_start: 0,
+            now_ms: now_ms(),
+            producer_id_expiration_ms: self.producer_id_expiration_ms.load(Ordering::Relaxed),
+            jitter_seed: rand::random(),
+        }
     }
 
     /// Renames the folders of partitions that the metadata does not give to this broker, once it is read whole: a crash
@@ -326,7 +348,7 @@ impl Storage {
     pub fn set_cleaned(&self, cleaned: &[(Arc<Partition>, Offset)]) -> bool {
         let mut by_dir: Vec<Offsets> = self.dirs.iter().map(|_| Offsets::new()).collect();
         for (partition, up_to) in cleaned {
-            if let Some(index) = self.holder(&partition.folder) {
+            if let Some(index) = self.holder(&partition.place().folder) {
                 by_dir[index].insert(partition.id.clone(), *up_to);
             }
         }

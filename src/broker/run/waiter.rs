@@ -1,10 +1,15 @@
-//! Who waits for a lane: a producer's request, a coordinator's shard, somebody who wants records deleted, or a cleaner.
+//! Who waits for a lane: a producer's request, a coordinator's shard, somebody who wants records deleted, a cleaner or a
+//! mover.
 
-use ottla_log::log::{Appended, Refused};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ottla_log::log::{Appended, NotMoved, Refused};
 use ottla_protocol::{ErrorCode, Offset};
 use tokio::sync::oneshot;
 
 use super::produce::Slot;
+use super::volume::Volume;
 
 /// Dropped without an answer, it says KAFKA_STORAGE_ERROR: nobody waits for ever.
 #[derive(Debug)]
@@ -15,6 +20,11 @@ pub(crate) enum Waiter {
     Deletion(oneshot::Sender<Result<Offset, ErrorCode>>),
     /// Hears whether its output is in place.
     Cleaner(oneshot::Sender<Result<(), String>>),
+    /// Hears which folder the log has left, or why it has not moved to that volume.
+    Mover {
+        waiting: oneshot::Sender<Result<PathBuf, NotMoved>>,
+        volume: Option<Arc<Volume>>,
+    },
 }
 
 impl Waiter {
@@ -23,7 +33,7 @@ impl Waiter {
             Waiter::Producer(slot) => slot.fill(outcome),
             // A shard that is gone has nobody to tell.
             Waiter::Shard(waiting) => drop(waiting.send(outcome.map_err(|refused| refused.code))),
-            Waiter::Deletion(_) | Waiter::Cleaner(_) => unreachable!("this is no append"),
+            _ => unreachable!("this is no append"),
         }
     }
 
@@ -32,9 +42,7 @@ impl Waiter {
         match self {
             // Whoever asked may have stopped waiting.
             Waiter::Deletion(waiting) => drop(waiting.send(outcome.map_err(|refused| refused.code))),
-            Waiter::Producer(_) | Waiter::Shard(_) | Waiter::Cleaner(_) => {
-                unreachable!("this is no deletion")
-            }
+            _ => unreachable!("this is no deletion"),
         }
     }
 
@@ -47,6 +55,23 @@ impl Waiter {
         }
     }
 
+    /// Where a log is to move to, if anywhere.
+    pub fn volume(&self) -> Option<Arc<Volume>> {
+        match self {
+            Waiter::Mover { volume, .. } => volume.clone(),
+            _ => None,
+        }
+    }
+
+    /// A log has moved, or has not.
+    pub fn moved(self, outcome: Result<PathBuf, NotMoved>) {
+        match self {
+            // A mover that has ended leaves nothing to be done.
+            Waiter::Mover { waiting, .. } => drop(waiting.send(outcome)),
+            _ => unreachable!("nobody else moves"),
+        }
+    }
+
     /// The partition does not live here any more.
     pub fn refuse(self) {
         let code = ErrorCode::NotLeaderOrFollower;
@@ -55,6 +80,8 @@ impl Waiter {
             Waiter::Shard(waiting) => drop(waiting.send(Err(code))),
             Waiter::Deletion(waiting) => drop(waiting.send(Err(code))),
             Waiter::Cleaner(waiting) => drop(waiting.send(Err("the partition does not live here".into()))),
+            // Dropped, it says so.
+            Waiter::Mover { waiting, .. } => drop(waiting),
         }
     }
 }

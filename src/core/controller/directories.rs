@@ -1,6 +1,7 @@
 //! Which directory of its broker a replica lives in, and what becomes of it when that fails (KIP-858). A partition
 //! whose only replica is in a directory that is offline has no leader.
 
+use ottla_model::feature::MetadataVersion;
 use ottla_model::image::{Broker, Image, Partition};
 use ottla_model::record::{
     BrokerRegistrationChangeRecord, LeaderChange, MetadataRecord, PartitionChangeRecord,
@@ -9,7 +10,7 @@ use ottla_model::{BrokerEpoch, DirectoryId, NodeId, TopicId};
 use ottla_protocol::ErrorCode;
 
 use super::brokers::known;
-use super::{Decision, Reply, View};
+use super::{Decision, Refusal, Reply, View};
 
 /// Where a broker says that its replica of a partition lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub(super) fn assign(
     epoch: BrokerEpoch,
     assignments: Vec<Assignment>,
 ) -> Decision {
-    let broker = match known(view.image, id, epoch) {
+    let broker = match broker_with_directories(view.image, id, epoch) {
         Ok(broker) => broker,
         Err(refusal) => return Decision::only(Reply::ReplicasAssigned(Err(refusal))),
     };
@@ -37,6 +38,14 @@ pub(super) fn assign(
         }));
     }
     Decision { records, reply: Reply::ReplicasAssigned(Ok(outcomes)) }
+}
+
+fn broker_with_directories(image: &Image, id: NodeId, epoch: BrokerEpoch) -> Result<&Broker, Refusal> {
+    if image.metadata_version().is_some_and(|version| version < MetadataVersion::DIRECTORIES) {
+        let why = "Directory assignment is not supported yet.";
+        return Err(Refusal::new(ErrorCode::UnsupportedVersion, why));
+    }
+    known(image, id, epoch)
 }
 
 fn find(image: &Image, id: NodeId, assignment: Assignment) -> Result<&Partition, ErrorCode> {
@@ -81,7 +90,7 @@ pub(super) fn offline(
     epoch: BrokerEpoch,
     directories: &[DirectoryId],
 ) -> Decision {
-    let broker = match known(view.image, id, epoch) {
+    let broker = match broker_with_directories(view.image, id, epoch) {
         Ok(broker) => broker,
         Err(refusal) => return Decision::only(Reply::DirectoriesOffline(Err(refusal))),
     };

@@ -55,8 +55,10 @@ fn plan(image: &Image, name: &str, index: i32, election: Election) -> Result<Met
         .get(&index)
         .ok_or_else(|| unknown(format!("There is no partition {name}-{index}")))?;
     let preferred = partition.replicas.first().copied();
-    let may_lead =
-        |id: &NodeId| partition.isr.contains(id) && image.broker(*id).is_some_and(|b| b.is_active());
+    let may_lead = |id: &NodeId| {
+        let broker = image.broker(*id).filter(|broker| partition.isr.contains(id) && broker.is_active());
+        broker.is_some_and(|broker| partition.directory(*id).is_none_or(|d| broker.has_online(d)))
+    };
     let next = match election {
         Election::Preferred if partition.leader.is_some() && partition.leader == preferred => {
             return Err(ErrorCode::ElectionNotNeeded.into());

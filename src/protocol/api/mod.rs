@@ -279,6 +279,10 @@ apis! {
         on [broker controller], layout Some(&shape::ALTER_CONFIGS),
         rights [AlterConfigs on Cluster ("brokers"), AlterConfigs on Topic, AlterConfigs on Group],
         "replaces everything that is set for topics, brokers and groups";
+    AlterReplicaLogDirs = 34, versions (1-2), flexible 2,
+        on [broker], layout Some(&shape::ALTER_REPLICA_LOG_DIRS),
+        rights [Alter on Cluster],
+        "moves replicas to other log directories of their broker";
     DescribeLogDirs = 35, versions (1-5) typed (1-4), flexible 2,
         on [broker], layout Some(&shape::DESCRIBE_LOG_DIRS),
         rights [Describe on Cluster],

@@ -124,6 +124,19 @@ pub(crate) static INCREMENTAL_ALTER_CONFIGS: Shapes = Shapes {
 };
 
 /// The response gained a field in version 5, which a codec of this crate adds.
+pub(crate) static ALTER_REPLICA_LOG_DIRS: Shapes = Shapes {
+    request: &[
+        array("dirs").of(&[string("path"), array("topics").of(&[string("name"), int32s("partitions")])])
+    ],
+    response: &[
+        int32("throttle_time_ms"),
+        array("results").of(&[
+            string("topic_name"),
+            array("partitions").of(&[int32("partition_index"), int16("error_code")]),
+        ]),
+    ],
+};
+
 pub(crate) static DESCRIBE_LOG_DIRS: Shapes = Shapes {
     request: &[array("topics").of(&[string("topic"), int32s("partitions")]).nullable(0)],
     response: &[

@@ -37,13 +37,16 @@ fn stage_in(log_dirs: &str) -> Stage {
     storage.report_to(&failures);
     let gave_up = Arc::new(Mutex::new(None));
     let reason = gave_up.clone();
+    let image = Arc::new(ArcSwap::from_pointee(Image::empty()));
+    let registrar = Registrar { me: config.node_id, image: image.clone(), tell: Box::new(|_| {}) };
     let follower = Follower {
         me: config.node_id,
         storage: Arc::new(storage),
         partitions: Default::default(),
         flushers: Default::default(),
-        image: Arc::new(ArcSwap::from_pointee(Image::empty())),
+        image,
         groups: Arc::new(GroupCoordinator::new(&config)),
+        registrar: Arc::new(registrar),
         settings: Arc::new(Settings::new(config)),
         failures,
         no_room: Default::default(),
@@ -126,14 +129,14 @@ fn a_failed_write_takes_its_directory_and_not_the_process_if_there_is_another() 
         assert_eq!(stage.produce(), Ok(0));
         let here = stage.follower.partitions.get(TOPIC, 0).expect("it is led here");
         // The metadata log lives in the first one, which must not be the one that fails.
-        let metadata = here.folder.starts_with("/data") && dirs.contains(',');
+        let metadata = here.place().folder.starts_with("/data") && dirs.contains(',');
         stage.disk.fail_next(Operation::Write, Fault::Broken);
         assert_eq!(stage.produce(), Err(ErrorCode::KafkaStorageError));
         let Ok(Heard::VolumeFailed) = stage.heard.try_recv() else { panic!("no failure was told") };
         stage.follower.lose_failed();
         let led = stage.follower.partitions.led(&stage.follower.image.load(), TOPIC, 0);
         assert_eq!(led.err(), Some(ErrorCode::KafkaStorageError), "offline, not gone");
-        assert!(stage.follower.storage.has_failed(here.folder.parent().expect("a directory")));
+        assert!(stage.follower.storage.has_failed(here.place().folder.parent().expect("a directory")));
         let ends = if metadata { Some("the directory of the metadata log has failed: /data") } else { ends };
         assert_eq!(stage.gave_up.lock().as_deref(), ends);
     }

@@ -74,7 +74,7 @@ impl Keeper {
     async fn load(&mut self, partition: &Arc<Partition>) -> Option<Shard<Token>> {
         let began = std::time::Instant::now();
         let mut shard = Shard::new(self.broker.groups.terms.clone(), Box::new(rand::random::<u64>));
-        let offsets = partition.reader.offsets();
+        let offsets = partition.place().reader.offsets();
         if offsets.log_start == offsets.log_end {
             // Nothing to read, as in a topic that was just made: nobody has to hear that it is being loaded.
             shard.loaded(now_ms(), offsets.log_end, offsets.high_watermark);
@@ -142,7 +142,7 @@ impl Keeper {
                 partition.wait(&moved);
             }
             // What came before the registration would wake nobody.
-            let high_watermark = partition.reader.offsets().high_watermark;
+            let high_watermark = partition.place().reader.offsets().high_watermark;
             let input = if awaited.is_some_and(|offset| offset <= high_watermark) {
                 Some(Input::Replicated(high_watermark))
             } else {
@@ -186,12 +186,12 @@ impl Keeper {
                 Output::Note(note) => info!(partition = %partition.id, "{note}"),
                 Output::Append(batch) => {
                     let outcome = append(partition, &batch).await;
-                    if outcome.is_err() && partition.reader.offsets().log_end != shard.applied() {
+                    if outcome.is_err() && partition.place().reader.offsets().log_end != shard.applied() {
                         return Err(Uncertain);
                     }
                     let mut out = Vec::new();
                     shard.step(now_ms(), Input::Appended(outcome), &mut out);
-                    let high_watermark = partition.reader.offsets().high_watermark;
+                    let high_watermark = partition.place().reader.offsets().high_watermark;
                     // Only if that led to no further write: its outcome comes before anything else.
                     if !out.iter().any(|output| matches!(output, Output::Append(_))) {
                         shard.step(now_ms(), Input::Replicated(high_watermark), &mut out);
@@ -248,10 +248,11 @@ async fn append(partition: &Arc<Partition>, batch: &Bytes) -> Result<(Offset, Of
 }
 
 fn load(mut shard: Shard<Token>, partition: &Partition, buffer_bytes: usize) -> Result<Shard<Token>, String> {
-    let offsets = partition.reader.offsets();
+    let offsets = partition.place().reader.offsets();
     let mut at = offsets.log_start;
     while at < offsets.log_end {
         let slice = partition
+            .place()
             .reader
             .read(at, buffer_bytes, Isolation::LogEnd, true)
             .map_err(|error| format!("reading at offset {at}: {error}"))?;

@@ -1,6 +1,7 @@
 //! Replicas in several directories of their brokers, which fail and come back (KIP-858).
 
 use ottla_model::DirectoryId;
+use ottla_model::feature::MetadataVersion;
 
 use super::*;
 
@@ -64,7 +65,8 @@ impl Cluster {
 #[test]
 fn a_broker_says_where_its_replicas_live() {
     use ErrorCode::{
-        BrokerIdNotRegistered, NotLeaderOrFollower, StaleBrokerEpoch, UnknownTopicId, UnknownTopicOrPartition,
+        BrokerIdNotRegistered, NotLeaderOrFollower, StaleBrokerEpoch, UnknownTopicId,
+        UnknownTopicOrPartition, UnsupportedVersion,
     };
     let mut cluster = Cluster::new(2);
     let epoch = cluster.start(1, 7, &[GOOD, BAD]);
@@ -82,6 +84,11 @@ fn a_broker_says_where_its_replicas_live() {
     assert_eq!(cluster.assign(1, epoch, 2, BAD), Err(NotLeaderOrFollower), "it is another's");
     assert_eq!(cluster.assign(1, BrokerEpoch(0), 0, BAD), Err(StaleBrokerEpoch));
     assert_eq!(cluster.assign(9, epoch, 0, BAD), Err(BrokerIdNotRegistered));
+    // Before 3.7 there was no way to write it down.
+    let metadata_version = MetadataVersion::DIRECTORIES.level() - 1;
+    cluster.ask(Command::Bootstrap { metadata_version, features: Vec::new() });
+    assert_eq!(cluster.assign(1, epoch, 0, GOOD), Err(UnsupportedVersion));
+    assert_eq!(cluster.lose(1, epoch, &[GOOD]), Err(UnsupportedVersion));
 }
 
 #[test]

@@ -1,0 +1,179 @@
+//! Logs that move from one directory of this broker to another (KIP-113), what a crash has left of such moves, and where
+//! the controller is to find each log (KIP-858).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ottla_core::controller::Assignment;
+use ottla_log::Disk;
+use ottla_log::dirs::{Checkpoint, Folders};
+use ottla_log::log::{LogError, Opening, Relocation, Settled};
+use ottla_model::image::Image;
+use ottla_model::{DirectoryId, FolderSuffix, NodeId, PartitionFolder, TopicPartition};
+use ottla_protocol::Offset;
+use parking_lot::Mutex;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::{Dir, Storage, set_aside, slot_of};
+use crate::run::partition::Partition;
+use crate::run::volume::Volume;
+
+/// Directories that were asked for before there was a log.
+const PREFERRED_MAX: usize = 10_000;
+
+/// What is known of moves.
+#[derive(Default)]
+pub(super) struct Moves {
+    /// Begun by the process before this one.
+    unfinished: Vec<(TopicPartition, PathBuf)>,
+    /// Where logs are to be made that are not there yet.
+    preferred: Mutex<BTreeMap<TopicPartition, PathBuf>>,
+}
+
+impl Moves {
+    /// Puts in order what a crash has left: copies that were being made begin anew, and of two that have the live name
+    /// the one that goes further counts.
+    pub fn recover(disk: &dyn Disk, dirs: &[Dir]) -> std::io::Result<Moves> {
+        let mut live: BTreeMap<TopicPartition, &Dir> = BTreeMap::new();
+        let listed: Vec<(&Dir, Folders)> =
+            dirs.iter().filter_map(|dir| Some((dir, dir.held.folders().ok()?))).collect();
+        for (dir, folders) in &listed {
+            for folder in &folders.live {
+                let id = &folder.partition;
+                let Some(other) = live.get(id).copied() else {
+                    live.insert(id.clone(), dir);
+                    continue;
+                };
+                // What a move leaves behind ends where the copy began to live, or before.
+                let (keeps, goes) = match extent(disk, dir, id)? > extent(disk, other, id)? {
+                    true => (*dir, other),
+                    false => (other, *dir),
+                };
+                let to = set_aside(disk, goes.held.path(), id)?;
+                warn!(
+                    partition = %id, kept = %keeps.held.path().display(), aside = %to.display(),
+                    "found in two log directories: a move was cut short; the one that goes further is kept"
+                );
+                live.insert(id.clone(), keeps);
+            }
+        }
+        let mut unfinished = Vec::new();
+        for (dir, folders) in &listed {
+            for copy in &folders.future {
+                let id = &copy.partition;
+                let Some(home) = live.get(id) else {
+                    warn!(folder = %copy.path.display(), "a copy of a log that is not there; it is left alone");
+                    continue;
+                };
+                disk.remove_dir_all(&copy.path)?;
+                if home.id != dir.id {
+                    unfinished.push((id.clone(), dir.held.path().to_owned()));
+                }
+            }
+        }
+        Ok(Moves { unfinished, preferred: Mutex::default() })
+    }
+}
+
+// The last segment of a log, and how long it is.
+fn extent(disk: &dyn Disk, dir: &Dir, id: &TopicPartition) -> std::io::Result<(String, u64)> {
+    let entries = disk.list(&dir.held.path().join(id.to_string()))?;
+    let logs = entries.into_iter().filter(|entry| entry.name.ends_with(".log"));
+    Ok(logs.map(|entry| (entry.name, entry.len)).max().unwrap_or_default())
+}
+
+impl Storage {
+    /// What the process before this one has not finished: partitions, and the log directory that each was to live in.
+    pub fn unfinished_moves(&self) -> &[(TopicPartition, PathBuf)] {
+        &self.moves.unfinished
+    }
+
+    /// The log directory that a client means, by its absolute path.
+    pub fn log_dir(&self, path: &str) -> Option<&Path> {
+        let same = |dir: &&PathBuf| std::path::absolute(dir).is_ok_and(|dir| dir == Path::new(path));
+        self.log_dirs.iter().find(same).map(PathBuf::as_path)
+    }
+
+    /// Remembers where to make a log, until this process ends.
+    pub fn prefer(&self, id: TopicPartition, dir: &Path) {
+        let mut preferred = self.moves.preferred.lock();
+        if preferred.len() < PREFERRED_MAX || preferred.contains_key(&id) {
+            preferred.insert(id, dir.to_owned());
+        }
+    }
+
+    pub(super) fn preferred(&self, id: &TopicPartition) -> Option<&Dir> {
+        let path = self.moves.preferred.lock().remove(id)?;
+        self.healthy().find(|dir| dir.held.path() == path)
+    }
+
+    pub fn volume(&self, dir: &Path) -> Option<Arc<Volume>> {
+        self.dirs.iter().find(|d| d.held.path() == dir).map(|dir| dir.volume.clone())
+    }
+
+    /// The ids of directories that have failed since the start.
+    pub fn lost(&self) -> Vec<DirectoryId> {
+        self.dirs.iter().filter(|dir| dir.volume.has_failed()).map(|dir| dir.id).collect()
+    }
+
+    /// What the metadata does not know yet of where this broker's logs are.
+    pub fn misplaced(&self, me: NodeId, image: &Image) -> Vec<Assignment> {
+        let mut found = Vec::new();
+        for dir in self.healthy() {
+            let Ok(folders) = dir.held.folders() else { continue };
+            for folder in folders.live {
+                let id = folder.partition;
+                let Some(topic) = image.topic(&id.topic) else { continue };
+                let assigned = topic.partitions.get(&id.partition).and_then(|p| p.directory(me));
+                if assigned.is_some_and(|directory| directory != dir.id) {
+                    found.push(Assignment { directory: dir.id, topic: topic.id, partition: id.partition });
+                }
+            }
+        }
+        found
+    }
+
+    /// Begins a copy of a partition's log in another log directory.
+    pub fn begin_move(self: &Arc<Self>, partition: &Partition, to: &Path) -> Result<Relocation, LogError> {
+        let (id, place) = (partition.id.clone(), partition.place());
+        let live = to.join(id.to_string());
+        let copy = to.join(PartitionFolder::marked(&id, FolderSuffix::Future, Uuid::new_v4()));
+        let config = partition.config.load_full();
+        let opening = self.opening(&id, partition.topic_id, config, live);
+        let go_live = {
+            let (storage, from, copy) = (self.clone(), place.folder.clone(), copy.clone());
+            let opening: Opening = opening.clone();
+            move |settled: Settled| storage.go_live(&from, &copy, &opening, settled)
+        };
+        Relocation::begin(opening, copy, place.reader.clone(), Box::new(go_live))
+    }
+
+    // First what the checkpoints say, then the name: a crash in between leaves a copy, and words about nothing. No
+    // checkpoint is written in between, which would leave them out.
+    fn go_live(&self, from: &Path, copy: &Path, opening: &Opening, settled: Settled) -> std::io::Result<()> {
+        let (id, live) = (&opening.partition, &opening.dir);
+        let known: [(Checkpoint, Option<Offset>); 3] = [
+            (Checkpoint::RecoveryPoint, Some(settled.recovery_point)),
+            (Checkpoint::LogStart, Some(settled.log_start)),
+            (Checkpoint::Cleaner, self.cleaned(from, id)),
+        ];
+        let Some(dir) = self.holder(live).map(|index| &self.dirs[index]) else {
+            return Err(std::io::Error::other("it is no log directory"));
+        };
+        let mut written = dir.written.lock();
+        for (which, offset) in known {
+            let offsets = &mut written[slot_of(which)];
+            match offset {
+                Some(offset) => offsets.insert(id.clone(), offset),
+                None => offsets.remove(id),
+            };
+            dir.held.write_checkpoint(which, offsets).map_err(std::io::Error::other)?;
+        }
+        self.disk.rename(copy, live)?;
+        self.disk.sync_dir(dir.held.path())?;
+        info!(partition = %id, to = %live.display(), "the copy takes the log's place");
+        Ok(())
+    }
+}
