@@ -4,7 +4,7 @@ import json
 
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
-from harness.clients import admin, consume, create_topic, producer, records, try_produce, values
+from harness.clients import Record, admin, consume, create_topic, is_led, producer, records, try_produce, values
 from harness.wait import wait_for
 
 TIMES = {"broker.session.timeout.ms": 2000, "broker.heartbeat.interval.ms": 500, "log.cleaner.backoff.ms": 100}
@@ -137,3 +137,26 @@ def test_a_compacted_log_keeps_its_tombstones_when_it_moves(two, tools, name):
         state[message.key()] = message.value()
     there = lambda found: {key: value for key, value in found.items() if value is not None}
     assert there(state) == there(model)
+
+
+@pytest.mark.ottla_only
+@pytest.mark.timeout(240)
+def test_what_has_moved_is_taken_over_by_kafka_and_back(two, tools, name):
+    broker, _, second = two
+    topic = create_topic(broker, name, partitions=2)
+    sent = [b"%d" % n for n in range(100)]
+    for partition in range(2):
+        try_produce(broker, topic, [Record(value, partition=partition) for value in sent])
+    move(tools, broker, second, f"{topic}-0", f"{topic}-1")
+    expected = {"0": [str(second), None], "1": [str(second), None]}
+    wait_for(lambda: where(tools, broker, topic) == expected, "both live in the second directory")
+    for kind in ("kafka", "ottla"):
+        broker.stop()
+        broker.kind, broker.formatted = kind, True
+        broker.start()
+        wait_for(lambda: is_led(admin(broker), topic, 2), f"{topic} has leaders under {kind}")
+        assert where(tools, broker, topic) == expected
+        for partition in range(2):
+            assert values(consume(broker, topic, partition=partition)) == sent
+            try_produce(broker, topic, [Record(b"under " + kind.encode(), partition=partition)])
+        sent.append(b"under " + kind.encode())

@@ -1,7 +1,7 @@
 //! Quotas, metrics and client telemetry.
 //! It must never hold anything but rows.
 
-use super::super::key::Support::Accepted;
+use super::super::key::Support::{Accepted, Honoured};
 use super::super::key::{ConfigKey, Importance, Kind};
 use super::{ANY, LIST, at_least, broker_keys};
 
@@ -29,7 +29,7 @@ broker_keys! {
         Accepted,
         "Bytes a second that throttled replicas take from leaders.";
     "replica.alter.log.dirs.io.max.bytes.per.second": Long = "9223372036854775807", at_least(0), Medium,
-        DynamicOnly, Accepted,
+        DynamicOnly, Honoured,
         "Bytes a second that move between log directories.";
     "metric.reporters": List = "org.apache.kafka.common.metrics.JmxReporter", LIST, Low, ClusterWide,
         Accepted,

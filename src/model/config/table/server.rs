@@ -56,7 +56,7 @@ broker_keys! {
         "Class that may reject a change of configuration.";
     "config.providers": List = "", LIST, Low, ClusterWide, NO_JAVA,
         "Sources that values written as variables are read from.";
-    "num.replica.alter.log.dirs.threads": Int = null, ANY, High, ReadOnly, Accepted,
+    "num.replica.alter.log.dirs.threads": Int = null, ANY, High, ReadOnly, Honoured,
         "Threads that move partitions between log directories.";
     "socket.connection.setup.timeout.ms": Long = "10000", ANY, Medium, ReadOnly, Accepted,
         "First limit on the time to connect to another node.";
