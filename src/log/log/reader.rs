@@ -11,7 +11,7 @@ use ottla_protocol::{LeaderEpoch, Offset, ProducerId};
 use super::epochs::{self, Starts};
 use super::error::{LogError, ReadError, io};
 use super::published::{Mark, Published, State, Timestamped};
-use super::scan::Found;
+use super::scan::{Found, Stopped};
 use super::segment::Segment;
 use crate::FileRange;
 
@@ -341,6 +341,11 @@ impl View<'_> {
             segment.boundary(&first, limit, visible)?
         };
         let (file, position) = (segment.log.clone(), first.position);
+        if next_offset <= from {
+            // Damage in what is believed: whoever goes on from there would never come to an end.
+            let what = "offsets that do not rise".to_owned();
+            return Err(segment.corrupt(from, Stopped::Invalid { position, what }));
+        }
         // Segments are below 2 GiB.
         let range = FileRange { file, position, len: (end - position) as usize };
         Ok(Slice { range: Some(range), next_offset, offsets, first_too_large: false })

@@ -192,11 +192,11 @@ impl Segment {
     /// The first batch that ends at or above `offset`, among the first `limit` bytes.
     pub fn locate(&self, offset: Offset, limit: u64) -> Result<Option<Found>, LogError> {
         let relative = self.relative_below(offset);
+        // Where an entry points behind the bytes that count, nothing is there to find it out.
+        let leads = |e: &OffsetEntry| e.relative <= relative && u64::from(e.position) < limit;
         let entry = match self.index_damaged() {
             true => None,
-            false => {
-                self.offset_index.floor(|e| e.relative <= relative).map_err(io("reading an offset index"))?
-            }
+            false => self.offset_index.floor(leads).map_err(io("reading an offset index"))?,
         };
         if let Some(entry) = entry {
             match self.first_ending_at(offset, entry.position.into(), limit, Some(entry)) {
@@ -228,12 +228,10 @@ impl Segment {
     /// The last batch boundary at or below byte `limit`, seen from the batch `from`, which ends at or below it too,
     /// and the offset that goes on there. Only the first `visible` bytes are looked at.
     pub fn boundary(&self, from: &Found, limit: u64, visible: u64) -> Result<(u64, Offset), LogError> {
-        let position = u32::try_from(limit).unwrap_or(u32::MAX);
+        let leads = |e: &OffsetEntry| u64::from(e.position) <= limit && u64::from(e.position) < visible;
         let entry = match self.index_damaged() {
             true => None,
-            false => {
-                self.offset_index.floor(|e| e.position <= position).map_err(io("reading an offset index"))?
-            }
+            false => self.offset_index.floor(leads).map_err(io("reading an offset index"))?,
         };
         if let Some(entry) = entry.filter(|entry| u64::from(entry.position) > from.position) {
             match self.boundary_from(entry.position.into(), limit, visible, Some(entry)) {

@@ -192,3 +192,43 @@ fn readers_go_on_while_the_owner_appends_rolls_and_retires() {
     });
     assert!(world.log.log_start_offset() > 0);
 }
+
+#[test]
+fn an_index_that_points_behind_its_file_hides_nothing() {
+    let mut world = five();
+    let expected = world.read_all();
+    world.log.close().unwrap();
+    // The second batch of the first segment, said to be where nothing is.
+    world.overwrite(&world.path(0, ".index"), |bytes| {
+        *bytes = [[0, 0, 0, 1, 0, 0, 0, 0], [0, 0, 0, 3, 0x7f, 0, 0, 0]].concat();
+    });
+    world.reopen(|opening| opening.clean_shutdown = true);
+    for (offset, _) in &expected {
+        let slice = world.log.reader().read(*offset, 0, Isolation::LogEnd, true).unwrap();
+        assert_eq!(offsets_in(&slice), [offset - offset % 2], "offset {offset}");
+    }
+    assert_eq!(world.read_all(), expected);
+}
+
+#[test]
+fn a_reader_never_goes_round_in_circles() {
+    let mut world = five();
+    world.log.close().unwrap();
+    // In what is believed after a clean shutdown, the second batch says that it comes before the first.
+    world.overwrite(&world.path(4, ".log"), |bytes| {
+        let second = bytes.len() / 2;
+        bytes[..8].copy_from_slice(&100i64.to_be_bytes());
+        bytes[second..second + 8].copy_from_slice(&0i64.to_be_bytes());
+    });
+    world.reopen(|opening| opening.clean_shutdown = true);
+    let reader = world.log.reader();
+    for max_bytes in [0, 100, 150, 10_000] {
+        let mut from = 0;
+        while let Ok(Slice { range: Some(_), next_offset, .. }) =
+            reader.read(from, max_bytes, Isolation::LogEnd, true)
+        {
+            assert!(next_offset > from, "{next_offset} after {from}");
+            from = next_offset;
+        }
+    }
+}
