@@ -82,7 +82,7 @@ pub(super) fn register(view: &View<'_>, new: Registration) -> Decision {
         features: new.features,
         rack: new.rack,
         fenced: true,
-        log_dirs: new.log_dirs,
+        log_dirs: if view.knows_directories() { new.log_dirs } else { Vec::new() },
         ..RegisterBrokerRecord::default()
     };
     let records = vec![MetadataRecord::RegisterBroker(record)];

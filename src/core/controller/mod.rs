@@ -16,6 +16,7 @@ mod topics;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ottla_model::config::BrokerConfig;
+use ottla_model::feature::MetadataVersion;
 use ottla_model::image::{ConfigResource, Image};
 use ottla_model::record::MetadataRecord;
 use ottla_model::{BrokerEpoch, DirectoryId, NodeId, TopicId, TopicName};
@@ -190,6 +191,14 @@ pub struct View<'a> {
     pub config: &'a BrokerConfig,
     /// A source of random numbers.
     pub chance: &'a mut dyn FnMut() -> u64,
+}
+
+impl View<'_> {
+    /// Whether records may say in which directories replicas are (KIP-858). A cluster that comes from an older Kafka has
+    /// no place for it until its level is raised.
+    fn knows_directories(&self) -> bool {
+        self.image.metadata_version().is_none_or(|version| version >= MetadataVersion::DIRECTORIES)
+    }
 }
 
 /// Decides one command.

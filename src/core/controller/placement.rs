@@ -40,7 +40,7 @@ pub(super) fn spread(view: &mut View<'_>, partitions: i32, factor: i16) -> Resul
         let replicas: Vec<&Broker> = (0..factor as usize)
             .map(|r| if r < alive { order[(start + index + r) % alive] } else { order[r] })
             .collect();
-        placement_of(&replicas)
+        placement_of(view, &replicas)
     });
     Ok(placed.collect())
 }
@@ -62,13 +62,14 @@ pub(super) fn by_hand(view: &View<'_>, replicas: &[NodeId]) -> Result<Placement,
         }
         brokers.push(broker);
     }
-    Ok(placement_of(&brokers))
+    Ok(placement_of(view, &brokers))
 }
 
-fn placement_of(replicas: &[&Broker]) -> Placement {
+fn placement_of(view: &View<'_>, replicas: &[&Broker]) -> Placement {
+    let with_directories = if view.knows_directories() { replicas } else { &[] };
     Placement {
         replicas: replicas.iter().map(|b| b.id).collect(),
-        directories: replicas.iter().map(|b| directory_on(b)).collect(),
+        directories: with_directories.iter().map(|b| directory_on(b)).collect(),
         isr: replicas.iter().filter(|b| b.is_active()).map(|b| b.id).collect(),
     }
 }

@@ -317,6 +317,24 @@ fn producer_ids_are_given_once() {
 }
 
 #[test]
+fn a_cluster_of_an_old_level_writes_no_directories() {
+    for (level, knows) in [(7, false), (16, false), (17, true), (30, true)] {
+        let mut cluster = Cluster::new(0);
+        cluster.ask(Command::Bootstrap { metadata_version: level, features: Vec::new() });
+        let epoch = cluster.register(1, 1).expect("registered");
+        cluster.beat(1, epoch);
+        cluster.create(topic("t", 1, 1)).expect("created");
+        // A record of that level must have a place for all that was decided.
+        let version = MetadataVersion::from_level(level).expect("a level");
+        for record in cluster.image.records() {
+            assert!(record.encode_for(version).is_ok(), "level {level}: {record:?}");
+        }
+        let broker = cluster.image.broker(NodeId(1)).expect("registered");
+        assert_eq!(!broker.log_dirs.is_empty(), knows, "level {level}");
+    }
+}
+
+#[test]
 fn a_cluster_is_bootstrapped_once() {
     let mut cluster = Cluster::new(0);
     let bootstrap =
