@@ -142,6 +142,16 @@ impl MetadataRecord {
         self.encode_at(self.version_for(metadata_version))
     }
 
+    /// The record for a snapshot, framed: as a cluster at `metadata_version` writes it, or where that version has no
+    /// place for what the log said, at the lowest one that has. A log may hold more than its level can say, after a
+    /// downgrade or by another writer; to forget it would be worse.
+    pub fn encode_whole(&self, metadata_version: MetadataVersion) -> Result<Bytes, Unwritable> {
+        let written = self.version_for(metadata_version);
+        let later =
+            || (written + 1..=self.record_type().latest).find_map(|version| self.encode_at(version).ok());
+        self.encode_at(written).or_else(|why| later().ok_or(why))
+    }
+
     /// The version that a cluster at `metadata_version` writes, so that all its nodes can read it.
     pub fn version_for(&self, metadata_version: MetadataVersion) -> i16 {
         let first_at =

@@ -120,7 +120,7 @@ impl Snapshot {
         for record in self.image.records() {
             // What is in an image came from a record.
             let encoded =
-                record.encode_for(version).unwrap_or_else(|why| panic!("an unwritable record: {why}"));
+                record.encode_whole(version).unwrap_or_else(|why| panic!("an unwritable record: {why}"));
             batch.append(self.timestamp_ms, None, Some(&encoded), &[]);
             if batch.record_count() >= BATCH_RECORDS_MAX || batch.size_in_bytes() >= BATCH_BYTES_MAX {
                 out.batch(&std::mem::replace(&mut batch, BatchBuilder::new(Compression::None)));
