@@ -1,0 +1,4 @@
+//! The body `checkpoint` under `cargo fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz_bodies::run("checkpoint", bytes));

@@ -1,0 +1,4 @@
+//! The body `snapshots` under `cargo fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz_bodies::run("snapshots", bytes));
