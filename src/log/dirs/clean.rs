@@ -17,6 +17,12 @@ pub(super) fn write(disk: &dyn Disk, dir: &Path, epoch: BrokerEpoch) -> Result<(
     Ok(disk.replace(&dir.join(FILE), text.as_bytes())?)
 }
 
+/// The mark, which stays where it is.
+pub(super) fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<CleanShutdown>, DirError> {
+    let text = read_text(disk, &dir.join(FILE), BYTES_MAX)?;
+    Ok(text.and_then(|text| broker_epoch(&text)).map(|epoch| CleanShutdown { epoch }))
+}
+
 /// A mark that does not name an epoch proves nothing. Kafka takes its mere presence for a clean shutdown; we rather
 /// read the tail of the logs again.
 pub(super) fn take(disk: &dyn Disk, dir: &Path) -> Result<Option<CleanShutdown>, DirError> {

@@ -19,16 +19,21 @@ pub struct MetaProperties {
 impl MetaProperties {
     /// None if the directory is not formatted.
     pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<MetaProperties>, DirError> {
+        Ok(MetaProperties::read_versioned(disk, dir)?.map(|(meta, _)| meta))
+    }
+
+    /// The same with the file's version: 0 is of ZooKeeper's time.
+    pub fn read_versioned(disk: &dyn Disk, dir: &Path) -> Result<Option<(MetaProperties, u8)>, DirError> {
         let path = dir.join(FILE);
         let Some(text) = read_text(disk, &path, BYTES_MAX)? else { return Ok(None) };
         let pairs = parse_properties(&text).map_err(|e| DirError::malformed(&path, e.line, e.what))?;
         let value = |key: &str| pairs.iter().rev().find(|(k, _)| k == key).map(|(_, value)| value.trim());
         let wrong = |key: &str, what: String| DirError::malformed(&path, line_of(&text, key), what);
 
-        let node_key = match value("version") {
-            Some("1") => "node.id",
+        let (node_key, version) = match value("version") {
+            Some("1") => ("node.id", 1),
             // Of ZooKeeper's time; Kafka still reads it.
-            Some("0") | None => "broker.id",
+            Some("0") | None => ("broker.id", 0),
             Some(other) => return Err(wrong("version", format!("version is {other}, 0 and 1 are known"))),
         };
         let needed = |key: &str| value(key).ok_or_else(|| wrong(key, format!("{key} is missing")));
@@ -49,7 +54,7 @@ impl MetaProperties {
                 }
             },
         };
-        Ok(Some(MetaProperties { cluster_id, node_id, directory_id }))
+        Ok(Some((MetaProperties { cluster_id, node_id, directory_id }, version)))
     }
 
     pub(super) fn write(&self, disk: &dyn Disk, dir: &Path) -> Result<(), DirError> {

@@ -143,6 +143,25 @@ impl LogDir {
     }
 }
 
+/// The partitions' folders of a directory that nobody holds; for looking only.
+pub fn folders_in(disk: &dyn Disk, dir: &Path) -> Result<Folders, DirError> {
+    folders::list(disk, dir)
+}
+
+/// A checkpoint of a directory that nobody holds; for looking only.
+pub fn checkpoint_in(
+    disk: &dyn Disk,
+    dir: &Path,
+    which: Checkpoint,
+) -> Result<BTreeMap<TopicPartition, Offset>, DirError> {
+    checkpoint::read(disk, &dir.join(which.file()))
+}
+
+/// Whether a clean shutdown's mark is there and counts. It stays.
+pub fn is_clean(disk: &dyn Disk, dir: &Path) -> bool {
+    clean::read(disk, dir).is_ok_and(|mark| mark.is_some())
+}
+
 /// Makes a directory ours, creating it if absent. Refuses one that is formatted already.
 pub fn format(disk: &dyn Disk, dir: &Path, meta: &MetaProperties) -> Result<(), DirError> {
     if let Some(found) = MetaProperties::read(disk, dir)? {

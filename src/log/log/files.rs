@@ -6,7 +6,7 @@ use ottla_protocol::Offset;
 
 /// The files that Kafka names by an offset, told apart by their suffix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Log,
     OffsetIndex,
     TimeIndex,
@@ -17,7 +17,7 @@ pub(super) enum Kind {
 
 /// What a name ends with beyond its kind: a file on its way in or out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     Live,
     /// To be removed.
     Deleted,
@@ -28,7 +28,7 @@ pub(super) enum Stage {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Name {
+pub(crate) struct Name {
     pub offset: Offset,
     pub kind: Kind,
     pub stage: Stage,

@@ -34,6 +34,11 @@ pub(super) fn settle(
     }
 }
 
+/// The topic that a folder says it is of, if it does.
+pub(crate) fn read(disk: &dyn Disk, dir: &Path) -> Option<TopicId> {
+    parse(&disk.read_to_vec(&dir.join(PARTITION_METADATA)).ok()?)
+}
+
 fn text(id: TopicId) -> String {
     format!("version: 0\ntopic_id: {}", uuid_to_base64(id))
 }

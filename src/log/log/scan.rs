@@ -8,7 +8,7 @@ use ottla_protocol::batch::{BatchHeader, HEADER_BYTES};
 use crate::DiskFile;
 
 /// Reads few, large pieces; the batches between two headers of interest cost nothing if they are larger.
-pub(super) struct Scan<'a> {
+pub(crate) struct Scan<'a> {
     file: &'a dyn DiskFile,
     at: u64,
     end: u64,
@@ -18,13 +18,13 @@ pub(super) struct Scan<'a> {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
+pub(crate) struct Found {
     pub position: u64,
     pub header: BatchHeader,
 }
 
 #[derive(Debug)]
-pub(super) enum Stopped {
+pub(crate) enum Stopped {
     Io(io::Error),
     /// No batch starts at `position`, or it does not end before the file does.
     Invalid {
@@ -89,6 +89,6 @@ impl<'a> Scan<'a> {
 /// For a few headers near an index entry.
 pub(super) const LOOKUP_BYTES: usize = 4 << 10;
 /// For walking along a segment.
-pub(super) const WALK_BYTES: usize = 64 << 10;
+pub(crate) const WALK_BYTES: usize = 64 << 10;
 /// For reading a segment whole.
 pub(super) const RECOVERY_BYTES: usize = 1 << 20;

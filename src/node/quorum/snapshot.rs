@@ -10,61 +10,17 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use ottla_log::Disk;
 use ottla_log::disk::OpenHow;
+use ottla_log::metadata::Loaded;
+pub use ottla_log::metadata::{Membership, SnapshotId};
 use ottla_model::feature::MetadataVersion;
 use ottla_model::image::Image;
-use ottla_model::record::MetadataRecord;
-use ottla_protocol::batch::control::{
-    ControlRecord, KRaftVersion, KRaftVoters, SnapshotFooter, SnapshotHeader,
-};
-use ottla_protocol::batch::{
-    BatchBuilder, BatchHeader, Compression, DecompressLimit, batches, records, verify_crc,
-};
+use ottla_protocol::batch::control::{ControlRecord, SnapshotFooter, SnapshotHeader};
+use ottla_protocol::batch::{BatchBuilder, Compression};
 use ottla_protocol::{LeaderEpoch, Offset};
 
 /// Records of one batch at most, and their bytes.
 const BATCH_RECORDS_MAX: usize = 1024;
 const BATCH_BYTES_MAX: usize = 256 << 10;
-const DECOMPRESSED_MAX: DecompressLimit = DecompressLimit(256 << 20);
-
-/// Names a snapshot: it holds everything below `end`, of which the last was written in `epoch`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SnapshotId {
-    pub end: Offset,
-    pub epoch: LeaderEpoch,
-}
-
-impl SnapshotId {
-    fn file_name(self) -> String {
-        format!("{:020}-{:010}.checkpoint", self.end, self.epoch.0)
-    }
-
-    fn parse(name: &str) -> Option<SnapshotId> {
-        let (end, epoch) = name.strip_suffix(".checkpoint")?.split_once('-')?;
-        Some(SnapshotId { end: end.parse().ok()?, epoch: LeaderEpoch(epoch.parse().ok()?) })
-    }
-}
-
-/// What the quorum knows of itself by records in its log (KIP-853). Without any it is the configured one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Membership {
-    pub version: Option<KRaftVersion>,
-    pub voters: Option<KRaftVoters>,
-}
-
-impl Membership {
-    pub(super) fn notice(&mut self, record: &ControlRecord) {
-        match record {
-            ControlRecord::KRaftVersion(version) => self.version = Some(*version),
-            ControlRecord::KRaftVoters(voters) => self.voters = Some(voters.clone()),
-            _ => {}
-        }
-    }
-
-    pub(super) fn records(&self) -> impl Iterator<Item = ControlRecord> {
-        let version = self.version.map(ControlRecord::KRaftVersion);
-        version.into_iter().chain(self.voters.clone().map(ControlRecord::KRaftVoters))
-    }
-}
 
 /// A snapshot that is due: everything it holds, and where it goes. Writing it may take a while, and needs nobody.
 #[derive(Clone, Debug)]
@@ -155,14 +111,6 @@ impl Encoder {
     }
 }
 
-/// What a snapshot said.
-#[derive(Clone, Debug)]
-pub(super) struct Loaded {
-    pub id: SnapshotId,
-    pub image: Image,
-    pub membership: Membership,
-}
-
 /// The newest snapshot in a directory that can be read whole, besides the one at offset 0, which only names voters and
 /// is read too. Files that were never finished are removed.
 pub(super) fn newest(disk: &dyn Disk, dir: &Path) -> io::Result<Option<Loaded>> {
@@ -173,10 +121,10 @@ pub(super) fn newest(disk: &dyn Disk, dir: &Path) -> io::Result<Option<Loaded>> 
         }
         ids.extend(SnapshotId::parse(&entry.name));
     }
-    let Some(id) = ids.last() else { return Ok(None) };
+    let Some(id) = ids.last().copied() else { return Ok(None) };
     let bytes = disk.read_to_vec(&dir.join(id.file_name()))?;
     let broken = |why: String| io::Error::other(format!("snapshot {}: {why}", id.file_name()));
-    decode(*id, &bytes.into()).map(Some).map_err(broken)
+    Loaded::decode(id, &bytes.into()).map(Some).map_err(broken)
 }
 
 /// All but the newest.
@@ -186,50 +134,11 @@ pub(super) fn older(disk: &dyn Disk, dir: &Path, newest: SnapshotId) -> io::Resu
     Ok(older.map(|entry| dir.join(&entry.name)).collect())
 }
 
-fn decode(id: SnapshotId, bytes: &Bytes) -> Result<Loaded, String> {
-    let mut membership = Membership::default();
-    let mut found = Vec::new();
-    let mut ended = false;
-    for batch in batches(bytes) {
-        let (header, batch) = batch.map_err(|e| e.to_string())?;
-        if !verify_crc(&batch) {
-            return Err(format!("the batch of record {} has a wrong checksum", header.base_offset));
-        }
-        for record in records(&batch, DECOMPRESSED_MAX).map_err(|e| e.to_string())? {
-            let record = record.map_err(|e| e.to_string())?;
-            let value = record.value.unwrap_or_default();
-            if header.is_control() {
-                let key = record.key.unwrap_or_default();
-                let control = ControlRecord::decode(&key, &value).map_err(|e| e.to_string())?;
-                ended |= matches!(control, ControlRecord::SnapshotFooter(_));
-                membership.notice(&control);
-            } else {
-                found.push(MetadataRecord::decode(&value).map_err(|e| e.to_string())?);
-            }
-        }
-    }
-    if !ended {
-        return Err("it has no end".into());
-    }
-    let image = Image::from_records(id.end - 1, id.epoch, &found).map_err(|e| e.to_string())?;
-    Ok(Loaded { id, image, membership })
-}
-
-/// The control records of a batch of the log.
-pub(super) fn control_records(batch: &Bytes) -> Vec<ControlRecord> {
-    let is_control = BatchHeader::parse(batch).is_ok_and(|header| header.is_control());
-    let Ok(read) = records(batch, DECOMPRESSED_MAX) else { return Vec::new() };
-    let read = read.filter(|_| is_control).filter_map(|record| {
-        let record = record.ok()?;
-        ControlRecord::decode(&record.key.unwrap_or_default(), &record.value.unwrap_or_default()).ok()
-    });
-    read.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use ottla_log::disk::{Fault, MemoryDisk, Operation};
     use ottla_model::record::{FeatureLevelRecord, TopicRecord};
+    use ottla_protocol::batch::control::{KRaftVersion, KRaftVoters};
     use uuid::Uuid;
 
     use super::*;

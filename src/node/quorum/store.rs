@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ottla_log::check::{Origin, Rules, check};
 use ottla_log::log::{AppendError, Isolation, Log, LogError, ReadError};
+use ottla_log::metadata::{Loaded, control_records};
 use ottla_log::{CheckedBatch, Disk};
 use ottla_model::config::TopicConfig;
 use ottla_model::image::Image;
@@ -15,7 +16,7 @@ use ottla_protocol::{LeaderEpoch, Offset};
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
-use super::snapshot::{self, Loaded};
+use super::snapshot;
 use super::{Committed, Keep, Membership, SnapshotId, Spend, Voters, entries, raft_id};
 
 /// The quorum cannot go on: its disk failed, or holds what it cannot hold.
@@ -154,7 +155,7 @@ impl Store {
         self.places.push(Place { term, base_offset, last_offset });
         self.last_timestamp_ms = self.last_timestamp_ms.max(header.max_timestamp);
         if header.is_control() {
-            snapshot::control_records(batch).iter().for_each(|record| self.membership.notice(record));
+            control_records(batch).iter().for_each(|record| self.membership.notice(record));
         }
         Ok(header.next_offset())
     }

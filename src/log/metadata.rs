@@ -1,0 +1,119 @@
+//! Snapshots of the metadata log as files (KIP-630), `<end offset>-<epoch>.checkpoint`: their names, and what they hold.
+//! It must never write one, nor decide anything by what it reads.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use ottla_model::image::Image;
+use ottla_model::record::MetadataRecord;
+use ottla_protocol::batch::control::{ControlRecord, KRaftVersion, KRaftVoters};
+use ottla_protocol::batch::{DecompressLimit, batches, records, verify_crc};
+use ottla_protocol::{LeaderEpoch, Offset};
+
+/// What a batch of metadata may decompress to.
+pub const DECOMPRESSED_MAX: DecompressLimit = DecompressLimit(256 << 20);
+
+/// Names a snapshot: it holds everything below `end`, of which the last was written in `epoch`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SnapshotId {
+    pub end: Offset,
+    pub epoch: LeaderEpoch,
+}
+
+impl SnapshotId {
+    pub fn file_name(self) -> String {
+        format!("{:020}-{:010}.checkpoint", self.end, self.epoch.0)
+    }
+
+    /// None for any other file.
+    pub fn parse(name: &str) -> Option<SnapshotId> {
+        let (end, epoch) = name.strip_suffix(".checkpoint")?.split_once('-')?;
+        let id = SnapshotId { end: end.parse().ok()?, epoch: LeaderEpoch(epoch.parse().ok()?) };
+        (id.end >= 0).then_some(id)
+    }
+}
+
+/// What the quorum knows of itself by records in its log (KIP-853). Without any it is the configured one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Membership {
+    pub version: Option<KRaftVersion>,
+    pub voters: Option<KRaftVoters>,
+}
+
+impl Membership {
+    pub fn notice(&mut self, record: &ControlRecord) {
+        match record {
+            ControlRecord::KRaftVersion(version) => self.version = Some(*version),
+            ControlRecord::KRaftVoters(voters) => self.voters = Some(voters.clone()),
+            _ => {}
+        }
+    }
+
+    pub fn records(&self) -> impl Iterator<Item = ControlRecord> {
+        let version = self.version.map(ControlRecord::KRaftVersion);
+        version.into_iter().chain(self.voters.clone().map(ControlRecord::KRaftVoters))
+    }
+}
+
+/// What a snapshot said.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub id: SnapshotId,
+    pub image: Image,
+    pub membership: Membership,
+}
+
+impl Loaded {
+    /// The error says what is wrong with the file, and not which one it is.
+    pub fn decode(id: SnapshotId, bytes: &Bytes) -> Result<Loaded, String> {
+        let mut membership = Membership::default();
+        let mut found = Vec::new();
+        let mut ended = false;
+        for batch in batches(bytes) {
+            let (header, batch) = batch.map_err(|e| e.to_string())?;
+            if !verify_crc(&batch) {
+                return Err(format!("the batch of record {} has a wrong checksum", header.base_offset));
+            }
+            for record in records(&batch, DECOMPRESSED_MAX).map_err(|e| e.to_string())? {
+                let record = record.map_err(|e| e.to_string())?;
+                let value = record.value.unwrap_or_default();
+                if header.is_control() {
+                    let key = record.key.unwrap_or_default();
+                    let control = ControlRecord::decode(&key, &value).map_err(|e| e.to_string())?;
+                    ended |= matches!(control, ControlRecord::SnapshotFooter(_));
+                    membership.notice(&control);
+                } else {
+                    found.push(MetadataRecord::decode(&value).map_err(|e| e.to_string())?);
+                }
+            }
+        }
+        if !ended {
+            return Err("it has no end".into());
+        }
+        let image = Image::from_records(id.end - 1, id.epoch, &found).map_err(|e| e.to_string())?;
+        Ok(Loaded { id, image, membership })
+    }
+}
+
+/// The newest snapshot's name among those of a folder.
+pub fn newest<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<SnapshotId> {
+    names.into_iter().filter_map(SnapshotId::parse).max()
+}
+
+/// The control records of a batch of the log; none of those that cannot be read.
+pub fn control_records(batch: &Bytes) -> Vec<ControlRecord> {
+    let Ok(read) = records(batch, DECOMPRESSED_MAX) else { return Vec::new() };
+    if !read.header().is_control() {
+        return Vec::new();
+    }
+    let read = read.filter_map(|record| {
+        let record = record.ok()?;
+        ControlRecord::decode(&record.key.unwrap_or_default(), &record.value.unwrap_or_default()).ok()
+    });
+    read.collect()
+}
+
+/// The folder of the metadata log in its directory.
+pub fn folder(metadata_log_dir: &Path) -> std::path::PathBuf {
+    metadata_log_dir.join(format!("{}-0", ottla_model::CLUSTER_METADATA_TOPIC))
+}

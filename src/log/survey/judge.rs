@@ -1,0 +1,160 @@
+//! What stops a start, by what was found. Pure: the start and `ottla storage check` ask the same, and hear the same lines.
+//! Only what cannot be served is here; what can be put right by a start is its own business.
+
+use std::fmt;
+
+use ottla_model::config::{BrokerConfig, check_topic_config};
+use ottla_model::feature::{METADATA_VERSION, feature};
+use ottla_model::image::{Image, Topic};
+use ottla_model::record::ResourceType;
+
+use super::{Directory, Found, Metadata, State};
+use crate::dirs::DirError;
+
+/// One reason not to start, in one line: the file, what is wrong, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop(pub String);
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Empty if a start goes on.
+pub fn stops(found: &Found, config: &BrokerConfig) -> Vec<Stop> {
+    let mut stops = Vec::new();
+    directories(found, config, &mut stops);
+    if let Some(metadata) = &found.metadata {
+        with_metadata(metadata, config, &mut stops);
+    }
+    // A log without a record is one that a start had just begun, and says nothing of partitions.
+    if found.metadata.as_ref().is_none_or(|metadata| metadata.end == 0 && metadata.problem.is_none()) {
+        without_metadata(found, config, &mut stops);
+    }
+    stops.into_iter().map(Stop).collect()
+}
+
+fn directories(found: &Found, config: &BrokerConfig, stops: &mut Vec<String>) {
+    let mut cluster_id: Option<&str> = None;
+    for Directory { path, state, .. } in &found.dirs {
+        match state {
+            State::Absent | State::Unformatted => {}
+            State::Malformed(what) => stops.push(format!(
+                "{what}; write the file anew from another directory of this node, or take the directory out of log.dirs"
+            )),
+            // The others go on without it (KIP-112).
+            State::Unreadable(what) if *path == config.metadata_log_dir || is_last(found, config) => {
+                stops.push(format!("{what}; see to the disk, or move metadata.log.dir or log.dirs to another"));
+            }
+            State::Unreadable(_) => {}
+            State::Formatted { meta, .. } => {
+                let expected = *cluster_id.get_or_insert(&meta.cluster_id);
+                if meta.cluster_id != expected {
+                    let (dir, expected) = (path.clone(), expected.to_owned());
+                    let wrong = DirError::WrongCluster { dir, expected, found: meta.cluster_id.clone() };
+                    stops.push(format!("{wrong}; take the directories of the other cluster out of log.dirs"));
+                }
+                if meta.node_id != config.node_id {
+                    let (dir, expected) = (path.clone(), config.node_id);
+                    stops.push(DirError::WrongNode { dir, expected, found: meta.node_id }.to_string());
+                }
+            }
+        }
+    }
+}
+
+/// Whether no log directory can be read.
+fn is_last(found: &Found, config: &BrokerConfig) -> bool {
+    let unreadable = |dir: &Directory| matches!(dir.state, State::Unreadable(_));
+    !found.dirs.iter().any(|dir| config.log_dirs.contains(&dir.path) && !unreadable(dir))
+}
+
+// A start would make a new cluster, and set aside every partition as one that no topic has.
+fn without_metadata(found: &Found, config: &BrokerConfig, stops: &mut Vec<String>) {
+    let folder = crate::metadata::folder(&config.metadata_log_dir);
+    let folder = folder.display();
+    for Directory { path, state, partitions } in &found.dirs {
+        let path = path.display();
+        match state {
+            State::Formatted { version: 0, .. } => stops.push(format!(
+                "{path}/meta.properties is of version 0 and there is no metadata log in {folder}: the cluster's metadata is \
+                 in ZooKeeper; migrate it to KRaft with Apache Kafka 3.9 first"
+            )),
+            _ if *partitions > 0 => stops.push(format!(
+                "{path} has {partitions} partitions, and there is no metadata log in {folder} that says whose they are; set \
+                 metadata.log.dir to where it is, or restore it"
+            )),
+            _ => {}
+        }
+    }
+}
+
+fn with_metadata(metadata: &Metadata, config: &BrokerConfig, stops: &mut Vec<String>) {
+    let folder = metadata.folder.display();
+    if let Some(problem) = &metadata.problem {
+        stops.push(format!(
+            "{}: {}; restore the file from a backup, or bring metadata.version and features down with the Kafka \
+             that wrote it",
+            problem.file.display(),
+            problem.what
+        ));
+    }
+    for (name, level) in metadata.image.features().filter(|(name, _)| *name != METADATA_VERSION) {
+        let known = feature(name).map(|feature| feature.latest());
+        if level > known.unwrap_or(0) {
+            let known =
+                known.map_or("this feature is unknown".into(), |known| format!("known is 0 to {known}"));
+            stops.push(format!(
+                "{folder}: the cluster is at level {level} of {name}, {known}; lower it with kafka-features downgrade"
+            ));
+        }
+    }
+    let voters = metadata.membership.voters.iter().flat_map(|voters| &voters.voters);
+    let others: Vec<String> =
+        voters.map(|voter| voter.id).filter(|id| *id != config.node_id.0).map(|id| id.to_string()).collect();
+    if !others.is_empty() {
+        stops.push(format!(
+            "{folder}: node {} also votes in the metadata quorum, and only one controller is supported yet; remove it with \
+             kafka-metadata-quorum remove-controller",
+            others.join(", node ")
+        ));
+    }
+    let topics = metadata.image.topics().filter_map(|topic| refused(topic, &metadata.image, config));
+    let mut topics: Vec<String> = topics.map(|line| format!("{folder}: {line}")).collect();
+    let more = topics.len().saturating_sub(TOPICS_TOLD);
+    topics.truncate(TOPICS_TOLD);
+    stops.append(&mut topics);
+    if more > 0 {
+        stops.push(format!("{folder}: {more} more topics cannot be taken over"));
+    }
+}
+
+/// Why a topic cannot be served as it is, if it cannot.
+fn refused(topic: &Topic, image: &Image, config: &BrokerConfig) -> Option<String> {
+    let name = &topic.name;
+    let elsewhere = |(id, partition): (&i32, &std::sync::Arc<ottla_model::image::Partition>)| {
+        (partition.replicas != [config.node_id]).then(|| (*id, partition.replicas.clone()))
+    };
+    if let Some((partition, replicas)) = topic.partitions.iter().find_map(elsewhere) {
+        let replicas: Vec<String> = replicas.iter().map(ToString::to_string).collect();
+        return Some(format!(
+            "partition {name}-{partition} has its replicas on nodes {}, and only node {} is here; move them to it with \
+             kafka-reassign-partitions",
+            replicas.join(","),
+            config.node_id
+        ));
+    }
+    let configs = image.configs(ResourceType::Topic, name)?;
+    if configs.get("remote.storage.enable").is_some_and(|value| value.trim().eq_ignore_ascii_case("true")) {
+        return Some(format!(
+            "topic {name} has remote.storage.enable=true, and what is in remote storage cannot be read; set it to false \
+             with remote.log.delete.on.disable=true"
+        ));
+    }
+    let wrong = configs.iter().find_map(|(key, value)| check_topic_config(key, value).err())?;
+    Some(format!("topic {name}: {wrong}; delete this setting with kafka-configs --delete-config"))
+}
+
+/// Where one reason holds for a thousand topics, the first tell it.
+const TOPICS_TOLD: usize = 20;

@@ -1,0 +1,82 @@
+//! What is in the directories of a broker that is not running, and whether a start can take it over. `ottla storage
+//! check` shows all of it, the start asks for what stops it: both by [`stops`], so that the one refuses what the other
+//! lists. It reads, and must never write anything.
+
+mod content;
+mod judge;
+mod metadata;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use ottla_model::config::BrokerConfig;
+
+pub use content::{Content, Folder, Kind};
+pub use judge::{Stop, stops};
+pub use metadata::{Metadata, Problem};
+
+use crate::Disk;
+use crate::dirs::{DirError, MetaProperties, folders_in};
+
+/// What was found, as far as a start depends on it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub dirs: Vec<Directory>,
+    /// None where there is no metadata log.
+    pub metadata: Option<Metadata>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Directory {
+    pub path: PathBuf,
+    pub state: State,
+    /// How many folders of partitions it has.
+    pub partitions: usize,
+}
+
+/// Whose directory it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It would be made.
+    Absent,
+    /// It is there, and would be formatted.
+    Unformatted,
+    /// Version 0 of `meta.properties` is of ZooKeeper's time.
+    Formatted { meta: MetaProperties, version: u8 },
+    /// `meta.properties` says nothing that makes sense: file, line and what is wrong.
+    Malformed(String),
+    /// The disk does not give it; operation, path and reason.
+    Unreadable(String),
+}
+
+/// The log directories and the metadata log's, each once.
+pub fn paths(config: &BrokerConfig) -> BTreeSet<PathBuf> {
+    config.log_dirs.iter().chain([&config.metadata_log_dir]).cloned().collect()
+}
+
+/// Reads what decides about a start: whose directories these are, and the metadata log.
+pub fn find(disk: &dyn Disk, config: &BrokerConfig) -> Found {
+    let dirs = paths(config).iter().map(|path| directory(disk, path)).collect();
+    let metadata = Metadata::read(disk, &crate::metadata::folder(&config.metadata_log_dir));
+    Found { dirs, metadata }
+}
+
+fn directory(disk: &dyn Disk, path: &Path) -> Directory {
+    let state = match MetaProperties::read_versioned(disk, path) {
+        Ok(Some((meta, version))) => State::Formatted { meta, version },
+        Ok(None) if disk.exists(path) => State::Unformatted,
+        Ok(None) => State::Absent,
+        Err(error @ DirError::Malformed { .. }) => State::Malformed(error.to_string()),
+        Err(error) => State::Unreadable(error.to_string()),
+    };
+    let (state, partitions) = match state {
+        State::Absent => (state, 0),
+        _ => match folders_in(disk, path) {
+            Ok(folders) => (state, folders.live.len()),
+            Err(error) => (State::Unreadable(error.to_string()), 0),
+        },
+    };
+    Directory { path: path.to_owned(), state, partitions }
+}
