@@ -11,6 +11,7 @@ use ottla_log::Disk;
 use ottla_log::dirs::DirError;
 use ottla_log::disk::RealDisk;
 use ottla_log::log::{Log, LogError, Opening};
+use ottla_log::survey::{self, Stop};
 use ottla_model::config::{BrokerConfig, Listener, TopicConfig};
 use ottla_model::feature::{self, MetadataVersion};
 use ottla_model::image::{Endpoint, FeatureRange, Image};
@@ -58,6 +59,9 @@ pub enum BootError {
     Storage(String),
     #[error("the controller failed: {0}")]
     Controller(String),
+    /// Each in a line of its own.
+    #[error("{}", .0.iter().map(Stop::to_string).collect::<Vec<_>>().join("\n"))]
+    NotTakenOver(Vec<Stop>),
 }
 
 /// What else a start depends on.
@@ -92,6 +96,7 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
     let bound = bind_all(&config)?;
     let addresses = bound.iter().map(|b| b.address).collect();
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::with_open_files(open_files));
+    take_over(&*disk, &config)?;
     let storage = Arc::new(Storage::open(disk, &config, options.cluster_id.as_deref())?);
     info!(node_id = config.node_id.0, cluster_id = storage.cluster_id, "starting");
     let flushers = Flushers::default();
@@ -184,6 +189,12 @@ fn resume_moves(broker: &Broker) {
             broker.movers.send(&partition, to);
         }
     }
+}
+
+// Before anything is written: what cannot be served as it is stays as it is. `ottla storage check` lists the same.
+fn take_over(disk: &dyn Disk, config: &BrokerConfig) -> Result<(), BootError> {
+    let stops = survey::stops(&survey::find(disk, config), config);
+    if stops.is_empty() { Ok(()) } else { Err(BootError::NotTakenOver(stops)) }
 }
 
 // Shells allow few open files, and a process may help itself to more. Returns how many of them logs may have open: the

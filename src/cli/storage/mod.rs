@@ -1,6 +1,8 @@
 //! `kafka-storage`: prepares the log directories of a broker that is not running, and tells what is in them.
 //! All writing goes through `ottla-log`; it must never talk to a broker.
 
+mod check;
+
 use crate::options::{Failure, Given, Spec, Tool};
 use anyhow::{Context, anyhow, bail};
 use ottla_log::dirs::{MetaProperties, format};
@@ -13,11 +15,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use uuid::Uuid;
 
-const ABOUT: &str = "Prepares log directories and tells what is in them. Commands: info, format, random-uuid; each with --help.";
+const ABOUT: &str = "Prepares log directories and tells what is in them. Commands: info, check, format, random-uuid; each with --help.";
 
 const CONFIG: Spec = Spec::value("config", "CONFIG", "REQUIRED: The broker's configuration file.").or('c');
 
 const INFO: Tool = Tool { about: "Tells what is in the log directories.", options: &[CONFIG] };
+
+const CHECK: Tool = Tool {
+    about: "Tells what a start would find in the directories, what it would do with each thing, and what stops it: a dry run. \
+            It reads everything and writes nothing. It fails where a start would be refused.",
+    options: &[CONFIG],
+};
 
 const FORMAT: Tool = Tool {
     about: "Makes the log directories those of a node.",
@@ -40,6 +48,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode, Failure> {
     let Some((command, args)) = args.split_first() else { return Err(Failure::Wrong(ABOUT.into())) };
     match command.as_str() {
         "info" => Ok(info(&INFO.parse(args)?)?),
+        "check" => Ok(check::run(&config(&CHECK.parse(args)?)?)),
         "format" => {
             let given = FORMAT.parse(args)?;
             run_format(&given)?;
@@ -84,7 +93,7 @@ fn directories(config: &BrokerConfig) -> BTreeSet<PathBuf> {
 fn info(given: &Given) -> Result<ExitCode, Failure> {
     let (disk, directories) = (RealDisk::default(), directories(&config(given)?));
     let mut found: Vec<&PathBuf> = Vec::new();
-    let mut metadata: Option<MetaProperties> = None;
+    let mut metadata: Option<(MetaProperties, u8)> = None;
     let mut problems = Vec::new();
     for dir in &directories {
         if !dir.is_dir() {
@@ -93,14 +102,14 @@ fn info(given: &Given) -> Result<ExitCode, Failure> {
             continue;
         }
         found.push(dir);
-        match MetaProperties::read(&disk, dir) {
+        match MetaProperties::read_versioned(&disk, dir) {
             Ok(None) => problems.push(format!("{} is not formatted.", dir.display())),
-            Ok(Some(read)) => match &metadata {
-                None => metadata = Some(read),
-                Some(first) if first.cluster_id != read.cluster_id => {
+            Ok(Some((read, version))) => match &metadata {
+                None => metadata = Some((read, version)),
+                Some((first, _)) if first.cluster_id != read.cluster_id => {
                     problems.push("The directories belong to different clusters.".into());
                 }
-                Some(first) if first.node_id != read.node_id => {
+                Some((first, _)) if first.node_id != read.node_id => {
                     problems.push("The directories belong to different nodes.".into());
                 }
                 Some(_) => {}
@@ -109,8 +118,8 @@ fn info(given: &Given) -> Result<ExitCode, Failure> {
         }
     }
     section("Found log director", ["y", "ies"], found.iter().map(|dir| dir.display().to_string()));
-    if let Some(metadata) = metadata {
-        println!("Found metadata: {}\n", described(&metadata));
+    if let Some((metadata, version)) = metadata {
+        println!("Found metadata: {}\n", described(&metadata, version));
     }
     section("Found problem", ["", "s"], problems.iter().cloned());
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -125,10 +134,11 @@ fn section(heading: &str, endings: [&str; 2], lines: impl ExactSizeIterator<Item
     }
 }
 
-fn described(metadata: &MetaProperties) -> String {
+fn described(metadata: &MetaProperties, version: u8) -> String {
     let id =
         metadata.directory_id.map(|id| format!("directory.id={}, ", uuid_to_base64(id))).unwrap_or_default();
-    format!("{{cluster.id={}, {id}node.id={}, version=1}}", metadata.cluster_id, metadata.node_id.0)
+    let key = if version == 0 { "broker.id" } else { "node.id" };
+    format!("{{cluster.id={}, {id}{key}={}, version={version}}}", metadata.cluster_id, metadata.node_id.0)
 }
 
 fn run_format(given: &Given) -> anyhow::Result<()> {
