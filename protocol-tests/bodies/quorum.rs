@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use ottla_log::Disk;
 use ottla_log::disk::MemoryDisk;
 use ottla_log::log::{Log, Opening};
-use ottla_model::config::TopicConfig;
+use ottla_log::survey;
+use ottla_model::config::{BrokerConfig, Sources, TopicConfig, load};
 use ottla_model::image::Image;
 use ottla_model::{CLUSTER_METADATA_TOPIC, METADATA_TOPIC_ID, NodeId, TopicPartition};
 use ottla_node::quorum::{Membership, Quorum, QuorumError, Store, Voters, metadata_batch};
@@ -52,7 +53,13 @@ fn put(disk: &MemoryDisk, name: &str, bytes: &[u8]) {
 }
 
 /// Opens the quorum, agrees on what is there, and writes a snapshot of it, which must be read as the same.
+///
+/// Before that it is looked at as `ottla storage check` does, which must change nothing.
 fn start(disk: &MemoryDisk) {
+    let before = disk.changes();
+    let found = survey::find(disk, config());
+    let stops = survey::stops(&found, config());
+    assert_eq!(disk.changes(), before, "looking changes nothing: {stops:?}");
     let mut quorum = match open(disk) {
         Ok(quorum) => quorum,
         Err(error) => return assert!(!error.to_string().is_empty()),
@@ -98,6 +105,14 @@ fn open(disk: &MemoryDisk) -> Result<Quorum, QuorumError> {
     })?;
     let voters = Voters { founders: founders(), ..Voters::only(NodeId(1)) };
     Quorum::new(Store::open(Arc::new(disk.clone()), log, config, voters.clone())?, &voters)
+}
+
+fn config() -> &'static BrokerConfig {
+    static CONFIG: OnceLock<BrokerConfig> = OnceLock::new();
+    CONFIG.get_or_init(|| {
+        let overrides = [("node.id", "1"), ("log.dirs", "/data")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        load(Sources { file: None, env: [], overrides: &overrides }).expect("a configuration").0
+    })
 }
 
 fn founders() -> Membership {
