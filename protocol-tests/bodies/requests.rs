@@ -53,6 +53,7 @@ generated! {
     DescribeAcls => DescribeAclsRequest,
     DescribeConfigs => DescribeConfigsRequest,
     AlterConfigs => AlterConfigsRequest,
+    AlterReplicaLogDirs => AlterReplicaLogDirsRequest,
     DescribeLogDirs => DescribeLogDirsRequest,
     CreatePartitions => CreatePartitionsRequest,
     DeleteGroups => DeleteGroupsRequest,

@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use ottla_core::controller::Assignment;
 use ottla_core::partition::Leadership;
 use ottla_log::log::Log;
-use ottla_model::config::TopicConfig;
+use ottla_model::config::{TopicConfig, check_topic_config};
 use ottla_model::image::{Image, Partition as Assigned, Topic};
 use ottla_model::record::ResourceType;
 use ottla_model::{NodeId, TopicId, TopicPartition};
@@ -322,12 +322,19 @@ impl Follower {
         }
     }
 
-    // A stored override that is no longer valid must not keep a topic offline: the others still count.
+    // What nobody knows (any more), and what is no longer valid, must not keep a topic offline: the rest still counts.
     fn topic_config(&self, image: &Image, name: &str) -> Arc<TopicConfig> {
         let config = self.settings.now();
-        let overrides = image.configs(ResourceType::Topic, name).cloned().unwrap_or_default();
+        let mut overrides = image.configs(ResourceType::Topic, name).cloned().unwrap_or_default();
+        overrides.retain(|key, value| {
+            let checked = check_topic_config(key, value);
+            if let Err(error) = &checked {
+                warn!(topic = name, %error, "ignoring a setting of the topic");
+            }
+            checked.is_ok()
+        });
         let resolved = TopicConfig::resolve(&config, &overrides).or_else(|error| {
-            error!(topic = name, %error, "ignoring the topic's configs");
+            error!(topic = name, %error, "ignoring the topic's settings");
             TopicConfig::resolve(&config, &BTreeMap::new())
         });
         Arc::new(resolved.unwrap_or_else(|_| config.topic_defaults.clone()))

@@ -7,13 +7,17 @@ use std::process::ExitCode;
 
 use ottla_log::disk::{Disk, RealDisk};
 use ottla_log::survey::{Content, Directory, Folder, Found, Kind, Metadata, State, find, stops};
-use ottla_model::config::BrokerConfig;
-use ottla_model::image::Image;
+use ottla_model::config::{BrokerConfig, is_topic_config};
+use ottla_model::image::{Image, Topic};
+use ottla_model::record::ResourceType;
 use ottla_model::{TopicPartition, uuid_to_base64};
+
+/// More topics than these need not be told.
+const UNKNOWN_TOLD: usize = 20;
 
 /// Shows all that was found; fails where a start would be refused.
 pub(super) fn run(config: &BrokerConfig) -> ExitCode {
-    let (text, goes_on) = described(&RealDisk, config);
+    let (text, goes_on) = described(&RealDisk::default(), config);
     print!("{text}");
     if goes_on { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -73,6 +77,17 @@ impl Out {
         let partitions: usize = image.topics().map(|topic| topic.partitions.len()).sum();
         let topics = counted(image.topics().len(), "topic");
         self.line(1, &format!("{topics}, {}", counted(partitions, "partition")));
+        let unknown = |topic: &Topic| {
+            let configs = image.configs(ResourceType::Topic, &topic.name)?;
+            let keys: Vec<String> = configs.keys().filter(|key| !is_topic_config(key)).cloned().collect();
+            (!keys.is_empty()).then(|| format!("{}: {}", topic.name, keys.join(", ")))
+        };
+        let unknown: Vec<String> =
+            image.topics().filter_map(|topic| unknown(topic)).take(UNKNOWN_TOLD).collect();
+        if !unknown.is_empty() {
+            self.line(1, "settings of topics that nobody knows, which would be ignored:");
+            unknown.iter().for_each(|line| self.line(2, line));
+        }
         if let Some(cut) = &metadata.cut {
             let what = format!("{}: {}", cut.file.display(), cut.what);
             self.line(1, &format!("{what}: it would be cut off there, at offset {end}"));

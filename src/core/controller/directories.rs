@@ -1,7 +1,6 @@
 //! Which directory of its broker a replica lives in, and what becomes of it when that fails (KIP-858). A partition
 //! whose only replica is in a directory that is offline has no leader.
 
-use ottla_model::feature::MetadataVersion;
 use ottla_model::image::{Broker, Image, Partition};
 use ottla_model::record::{
     BrokerRegistrationChangeRecord, LeaderChange, MetadataRecord, PartitionChangeRecord,
@@ -26,7 +25,7 @@ pub(super) fn assign(
     epoch: BrokerEpoch,
     assignments: Vec<Assignment>,
 ) -> Decision {
-    let broker = match broker_with_directories(view.image, id, epoch) {
+    let broker = match broker_with_directories(view, id, epoch) {
         Ok(broker) => broker,
         Err(refusal) => return Decision::only(Reply::ReplicasAssigned(Err(refusal))),
     };
@@ -40,12 +39,16 @@ pub(super) fn assign(
     Decision { records, reply: Reply::ReplicasAssigned(Ok(outcomes)) }
 }
 
-fn broker_with_directories(image: &Image, id: NodeId, epoch: BrokerEpoch) -> Result<&Broker, Refusal> {
-    if image.metadata_version().is_some_and(|version| version < MetadataVersion::DIRECTORIES) {
+fn broker_with_directories<'a>(
+    view: &'a View<'_>,
+    id: NodeId,
+    epoch: BrokerEpoch,
+) -> Result<&'a Broker, Refusal> {
+    if !view.knows_directories() {
         let why = "Directory assignment is not supported yet.";
         return Err(Refusal::new(ErrorCode::UnsupportedVersion, why));
     }
-    known(image, id, epoch)
+    known(view.image, id, epoch)
 }
 
 fn find(image: &Image, id: NodeId, assignment: Assignment) -> Result<&Partition, ErrorCode> {
@@ -90,7 +93,7 @@ pub(super) fn offline(
     epoch: BrokerEpoch,
     directories: &[DirectoryId],
 ) -> Decision {
-    let broker = match broker_with_directories(view.image, id, epoch) {
+    let broker = match broker_with_directories(view, id, epoch) {
         Ok(broker) => broker,
         Err(refusal) => return Decision::only(Reply::DirectoriesOffline(Err(refusal))),
     };

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use ottla_model::config::{BrokerConfig, check_topic_config};
+use ottla_model::config::{BrokerConfig, ConfigError, check_topic_config};
 use ottla_model::feature::{METADATA_VERSION, feature};
 use ottla_model::image::{Image, Topic};
 use ottla_model::record::ResourceType;
@@ -152,7 +152,9 @@ fn refused(topic: &Topic, image: &Image, config: &BrokerConfig) -> Option<String
              with remote.log.delete.on.disable=true"
         ));
     }
-    let wrong = configs.iter().find_map(|(key, value)| check_topic_config(key, value).err())?;
+    let errors = configs.iter().filter_map(|(key, value)| check_topic_config(key, value).err());
+    // As in Kafka, what nobody knows (any more) is ignored.
+    let wrong = errors.into_iter().find(|error| !matches!(error, ConfigError::UnknownTopicKey(_)))?;
     Some(format!("topic {name}: {wrong}; delete this setting with kafka-configs --delete-config"))
 }
 

@@ -41,5 +41,7 @@ pub use table::{
     BROKER_KEYS, CLIENT_METRICS_KEYS, GROUP_KEYS, TOPIC_KEYS, broker_key, client_metrics_key, group_key,
     topic_key,
 };
-pub use topic::{CleanupPolicy, CompressionType, ThrottledReplicas, TopicConfig, check_topic_config};
+pub use topic::{
+    CleanupPolicy, CompressionType, ThrottledReplicas, TopicConfig, check_topic_config, is_topic_config,
+};
 pub use value::Value;

@@ -110,6 +110,11 @@ impl Default for TopicConfig {
     }
 }
 
+/// Whether there is such a setting.
+pub fn is_topic_config(key: &str) -> bool {
+    topic_key(key).is_some()
+}
+
 /// Checks one setting of a topic by itself, as CreateTopics and AlterConfigs do first.
 pub fn check_topic_config(key: &str, value: &str) -> Result<(), ConfigError> {
     let key = topic_key(key).ok_or_else(|| ConfigError::UnknownTopicKey(key.to_owned()))?;
