@@ -1,17 +1,18 @@
 """What was acknowledged is there after the process is killed, once, and the broker comes back without help."""
 
+import random
 import threading
+import time
 
 import pytest
 from harness.clients import admin, consume, create_topic, produce, producer, records, values
+from harness.kills import BUSY, Kills
 from harness.wait import wait_for
 
 
 @pytest.fixture(scope="module")
 def mortal(brokers):
-    """Sessions end early: Kafka's controller lets a killed broker back in only after its session."""
-    times = {"broker.session.timeout.ms": 2000, "broker.heartbeat.interval.ms": 500}
-    return brokers("mortal", config=times).start()
+    return brokers("mortal", config=BUSY).start()
 
 
 class Stream(threading.Thread):
@@ -76,6 +77,21 @@ def test_kill_9_while_producing_loses_and_doubles_nothing(mortal, name):
     stream.finish()
     check(mortal, stream)
     assert len(stream.acked) == stream.sent, "every record was acknowledged in the end"
+
+
+def test_kills_between_rolls_retention_and_compaction(mortal, name):
+    """The start of `soak/kills`: plain, compressed, retained and compacted topics, kills at any moment."""
+    dice = random.Random(4)
+    kills = Kills(mortal, name, dice, producers=2)
+    kills.run()
+    for _ in range(4):
+        kills.progress(200)
+        time.sleep(dice.uniform(0, 1))  # no wait for something: the moment is left to chance
+        mortal.kill9()
+        mortal.start()
+    with kills.settled():
+        kills.check()
+    kills.finish()
 
 
 def test_what_was_there_before_the_kill_is_there_with_its_topic(mortal, tools, name):
