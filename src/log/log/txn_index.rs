@@ -57,7 +57,13 @@ impl TxnIndex {
     /// For the owner: on disk at once, aborts are rare.
     pub fn append(&self, txn: AbortedTxn) -> io::Result<()> {
         let entries = self.entries.load(Ordering::Relaxed);
-        self.file()?.write_at(&txn.to_bytes(), (entries * ENTRY_BYTES) as u64)?;
+        let (file, end) = (self.file()?, (entries * ENTRY_BYTES) as u64);
+        if let Err(e) = file.write_at(&txn.to_bytes(), end) {
+            // The marker is not in the log either: a later opening must not find it here.
+            file.truncate(end)?;
+            file.sync()?;
+            return Err(e);
+        }
         self.entries.store(entries + 1, Ordering::Release);
         Ok(())
     }
@@ -94,7 +100,9 @@ impl TxnIndex {
         }
         let bytes = (keep * ENTRY_BYTES) as u64;
         if keep < self.entries.load(Ordering::Relaxed) {
+            // At once: an index without entries is in no flush, and what was cut off must not come back with lost power.
             self.file()?.truncate(bytes)?;
+            self.file()?.sync()?;
         }
         Ok(TxnIndex::existing(self.disk.clone(), self.path.clone(), bytes))
     }
