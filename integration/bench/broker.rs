@@ -106,7 +106,7 @@ impl Broker {
     /// Creates a topic and has a record acknowledged.
     fn first_record(&mut self) -> Result<()> {
         let mut setup = Setup::connect(&self.address, STARTS_WITHIN)?;
-        let topic = setup.create_topic("first", 1, STARTS_WITHIN)?;
+        let topic = setup.create_topic("first", 1, &[], STARTS_WITHIN)?;
         let frame = produce::frame(&topic.id, 0, &produce::batch_of(SINGLE_RECORDS), SINGLE_RECORDS.acks);
         retry(STARTS_WITHIN, || match produce::read_answer(setup.exchange(&frame)?)? {
             ErrorCode::None => Ok(()),

@@ -65,8 +65,8 @@ fn column(rounds: &[Round], row: usize) -> Vec<f64> {
     rounds.iter().map(|round| round.readings[row].value).collect()
 }
 
-/// Sorts on the way.
-fn median(values: &mut [f64]) -> f64 {
+/// Of at least one value. Sorts on the way.
+pub fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
     (low + high) / 2.0

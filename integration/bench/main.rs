@@ -5,6 +5,7 @@ mod broker;
 mod compare;
 mod engine;
 mod fetch;
+mod flush;
 mod histogram;
 mod produce;
 mod round;
@@ -47,6 +48,19 @@ enum Command {
         quick: bool,
         #[command(flatten)]
         acks: Acks,
+    },
+    /// Starts brokers in turn and prints what `flush.messages=1` costs
+    Flush {
+        #[command(flatten)]
+        programs: Programs,
+        /// One alone
+        #[arg(long)]
+        only: Option<Kind>,
+        #[arg(long, default_value_t = 3)]
+        pairs: usize,
+        /// Of each measurement
+        #[arg(long, default_value_t = 5.0)]
+        seconds: f64,
     },
     /// Starts a broker, has a record acknowledged, waits 5 seconds and tells its memory
     Start {
@@ -126,6 +140,10 @@ fn main() -> Result<()> {
             let plan = Plan { acks, ..if quick { Plan::QUICK } else { Plan::FULL } };
             let kinds = only.map_or(vec![Kind::Ottla, Kind::Kafka], |kind| vec![kind]);
             compare::run(&kinds, pairs.unwrap_or(if quick { 1 } else { 10 }), &programs, &plan)
+        }
+        Command::Flush { programs, only, pairs, seconds } => {
+            let kinds = only.map_or(vec![Kind::Ottla, Kind::Kafka], |kind| vec![kind]);
+            flush::run(&kinds, pairs, &programs, Duration::from_secs_f64(seconds))
         }
         Command::Start { kind, programs } => {
             let broker = Broker::start(kind, &programs)?;

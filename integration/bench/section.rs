@@ -26,8 +26,13 @@ pub struct Section {
 impl Target<'_> {
     /// A new topic that is ready to be used.
     pub fn topic(&self, name: &str, partitions: usize) -> Result<Topic> {
+        self.topic_with(name, partitions, &[])
+    }
+
+    /// The same with settings of its own.
+    pub fn topic_with(&self, name: &str, partitions: usize, configs: &[(&str, &str)]) -> Result<Topic> {
         let mut setup = Setup::connect(self.address, READY_WITHIN)?;
-        let topic = setup.create_topic(name, partitions, READY_WITHIN)?;
+        let topic = setup.create_topic(name, partitions, configs, READY_WITHIN)?;
         setup.end_offsets(&topic, READY_WITHIN)?;
         Ok(topic)
     }

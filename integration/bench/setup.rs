@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use ottla_client::connection::{decode_answer, request_frame};
 use ottla_client::{HeaderVersion, Request};
-use ottla_protocol::messages::create_topics_request::CreatableTopic;
+use ottla_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use ottla_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use ottla_protocol::messages::metadata_request::MetadataRequestTopic;
 use ottla_protocol::messages::{CreateTopicsRequest, ListOffsetsRequest, MetadataRequest, TopicName};
@@ -36,9 +36,20 @@ impl Setup {
     }
 
     /// Creates a topic as soon as the broker can.
-    pub fn create_topic(&mut self, name: &str, partitions: usize, within: Duration) -> Result<Topic> {
+    pub fn create_topic(
+        &mut self,
+        name: &str,
+        partitions: usize,
+        configs: &[(&str, &str)],
+        within: Duration,
+    ) -> Result<Topic> {
+        let config = |(name, value): &(&str, &str)| {
+            let text = |text: &str| StrBytes::from_string(text.into());
+            CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value)))
+        };
         let topic = CreatableTopic::default()
             .with_name(topic_name(name))
+            .with_configs(configs.iter().map(config).collect())
             .with_num_partitions(i32::try_from(partitions)?)
             .with_replication_factor(1);
         let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
