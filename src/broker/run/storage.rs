@@ -22,7 +22,7 @@ use ottla_model::{
 };
 use ottla_protocol::Offset;
 use parking_lot::Mutex;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 use uuid::Uuid;
 
 use self::moves::Moves;
@@ -234,6 +234,9 @@ impl Storage {
             dir.volume.fail(&error.to_string());
         }
         let (log, recovery) = opened?;
+        if recovery.scanned_bytes > 0 {
+            debug!(partition = %id, scanned_bytes = recovery.scanned_bytes, "read again what may not have been flushed");
+        }
         if recovery.truncated_bytes > 0 || !recovery.dropped_segments.is_empty() {
             warn!(
                 partition = %id,
