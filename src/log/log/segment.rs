@@ -201,16 +201,10 @@ impl Segment {
         if let Some(entry) = entry {
             match self.first_ending_at(offset, entry.position.into(), limit, Some(entry)) {
                 Err(LogError::Corrupt { .. }) => self.distrust("offset index"),
-                Ok(None) if self.ends_before(entry) => self.distrust("offset index"),
                 answer => return answer,
             }
         }
         self.first_ending_at(offset, 0, limit, None)
-    }
-
-    /// No batch can be where the entry says. Of an active segment readers see a part, so there it means nothing.
-    fn ends_before(&self, entry: OffsetEntry) -> bool {
-        self.sealed_bytes().is_some_and(|bytes| u64::from(entry.position) >= bytes)
     }
 
     fn first_ending_at(
@@ -240,9 +234,7 @@ impl Segment {
             false => self.offset_index.floor(leads).map_err(io("reading an offset index"))?,
         };
         let entry = entry.filter(|entry| u64::from(entry.position) > from.position);
-        if entry.is_some_and(|entry| self.ends_before(entry)) {
-            self.distrust("offset index");
-        } else if let Some(entry) = entry {
+        if let Some(entry) = entry {
             match self.boundary_from(entry.position.into(), limit, visible, Some(entry)) {
                 Err(LogError::Corrupt { .. }) => self.distrust("offset index"),
                 answer => return answer,
