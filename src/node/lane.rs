@@ -27,6 +27,8 @@ pub enum Input<T> {
     Append(Append<T>),
     /// The controller's word: this node leads, under that epoch.
     Lead(Leadership),
+    /// Nothing else is to be done: write down where this leadership begins, so that no producer waits for that.
+    Settle,
     Configure(Arc<TopicConfig>),
     /// `producer.id.expiration.ms` has changed.
     ExpireProducersAfter(i64),
@@ -211,6 +213,7 @@ impl<T> Lane<T> {
                     self.leader.lead(leadership);
                     self.advance(out);
                 }
+                Input::Settle => self.assign_epoch(out),
                 Input::Configure(config) => {
                     self.log.set_config(config.clone());
                     self.config = config;
@@ -280,6 +283,18 @@ impl<T> Lane<T> {
                     out.push(Output::Reply { token, outcome: Err(refused(code)) });
                 }
             }
+        }
+    }
+
+    // Without room the first append tries again.
+    fn assign_epoch(&mut self, out: &mut Vec<Output<T>>) {
+        let epoch = self.leader.epoch();
+        if self.offline || self.log.last_epoch() == Some(epoch) {
+            return;
+        }
+        match self.log.assign_epoch(epoch, self.log.log_end_offset()) {
+            Err(error) if !error.is_full() => drop(self.failed(error.into(), out)),
+            _ => {}
         }
     }
 

@@ -175,6 +175,7 @@ impl Follower {
         }
         self.open_all(&to_open);
         self.tell_places(&to_open);
+        self.settle(&to_open);
         if settings_changed {
             // Topics without settings of their own run with the broker's.
             image.topics().for_each(|topic| self.configure(topic, self.topic_config(&image, &topic.name)));
@@ -233,6 +234,32 @@ impl Follower {
             }
         });
         progress.end();
+    }
+
+    // A new leadership is on disk before its first batch. After a start that is so for all partitions at once, and no
+    // producer should wait for all of them.
+    fn settle(&self, opened: &[ToOpen]) {
+        let old = opened.iter().filter(|work| work.left == Left::ByProcess);
+        let old: Vec<_> = old.filter_map(|work| self.partitions.get(work.topic.id, work.index)).collect();
+        if old.is_empty() {
+            return;
+        }
+        // Not by the flushers, where producers' flushes would wait behind all of it.
+        let next = AtomicUsize::new(0);
+        let settle = move || {
+            std::thread::scope(|scope| {
+                for _ in 0..SYNCING_THREADS.min(old.len()) {
+                    scope.spawn(|| {
+                        while let Some(here) = old.get(next.fetch_add(1, Ordering::Relaxed)) {
+                            here.submit_from_thread(Input::Settle);
+                        }
+                    });
+                }
+            });
+        };
+        if let Err(error) = std::thread::Builder::new().name("settling".into()).spawn(settle) {
+            warn!(%error, "first records wait for their leader epochs");
+        }
     }
 
     // Where the controller has left it to this broker, or thinks of another directory.

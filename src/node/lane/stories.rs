@@ -192,6 +192,23 @@ fn nothing_is_told_before_it_is_flushed() {
 }
 
 #[test]
+fn a_leadership_is_written_down_before_a_producer_comes() {
+    let mut bench = Bench::new(TopicConfig::default(), &[1]);
+    let writes = |bench: &Bench| bench.disk.changes();
+    let before = writes(&bench);
+    bench.step(vec![Input::Settle]);
+    assert!(writes(&bench) > before);
+    assert_eq!(bench.lane.log().last_epoch(), Some(LeaderEpoch(0)));
+    let settled = writes(&bench);
+    bench.step(vec![Input::Settle]);
+    assert_eq!(writes(&bench), settled, "once");
+    // A batch is one write, and one of its epoch is not needed any more.
+    let first = bench.append(1, Acks::All, 1_000);
+    assert_eq!(bench.step(vec![first]), [(1, Ok(0))]);
+    assert_eq!(writes(&bench), settled + 1);
+}
+
+#[test]
 fn a_log_moves_between_two_flushes() {
     let mut bench = Bench::new(flush_each(), &[1]);
     let first = bench.append(1, Acks::All, 1_000);
