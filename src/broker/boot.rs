@@ -185,8 +185,10 @@ fn resume_moves(broker: &Broker) {
     let image = broker.image.load();
     for (id, to) in broker.storage.unfinished_moves() {
         let topic = image.topic(&id.topic);
-        if let Some(partition) = topic.and_then(|topic| broker.partitions.get(topic.id, id.partition)) {
-            broker.movers.send(&partition, to);
+        if let Some(partition) = topic.and_then(|topic| broker.partitions.get(topic.id, id.partition))
+            && let Err(error) = broker.movers.send(&partition, to)
+        {
+            error!(partition = %id, to = %to.display(), %error, "cannot take the move up again");
         }
     }
 }

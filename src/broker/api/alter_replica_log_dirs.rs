@@ -12,10 +12,10 @@ use ottla_protocol::messages::alter_replica_log_dirs_response::{
 };
 use ottla_protocol::messages::{AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse};
 use ottla_protocol::{ErrorCode, codec};
-use tracing::warn;
+use tracing::{error, warn};
 use uuid::Uuid;
 
-use super::{Begun, now};
+use super::{Begun, blocking, encoded};
 use crate::broker::Broker;
 
 const FILE_NAME_BYTES_MAX: usize = 255;
@@ -23,6 +23,12 @@ const FILE_NAME_BYTES_MAX: usize = 255;
 pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
     let request: AlterReplicaLogDirsRequest =
         codec::decode(ApiKey::AlterReplicaLogDirs.code(), version, body)?;
+    let broker = broker.clone();
+    // Each move begins with a folder, and disks may stall.
+    Ok(blocking(move || encoded(&answer(&broker, &request), version)))
+}
+
+fn answer(broker: &Broker, request: &AlterReplicaLogDirsRequest) -> AlterReplicaLogDirsResponse {
     let mut results: Vec<AlterReplicaLogDirTopicResult> = Vec::new();
     for dir in &request.dirs {
         for topic in &dir.topics {
@@ -48,7 +54,7 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
             }
         }
     }
-    Ok(now(&AlterReplicaLogDirsResponse::default().with_results(results), version))
+    AlterReplicaLogDirsResponse::default().with_results(results)
 }
 
 fn alter(broker: &Broker, id: TopicPartition, path: &str) -> Result<(), ErrorCode> {
@@ -75,8 +81,10 @@ fn alter(broker: &Broker, id: TopicPartition, path: &str) -> Result<(), ErrorCod
         }
         return Err(if known { ErrorCode::ReplicaNotAvailable } else { ErrorCode::UnknownTopicOrPartition });
     };
-    broker.movers.send(&partition, to);
-    Ok(())
+    broker.movers.send(&partition, to).map_err(|error| {
+        error!(partition = %partition.id, to = %to.display(), %error, "cannot begin to move the partition");
+        ErrorCode::KafkaStorageError
+    })
 }
 
 /// Whether a directory takes no new replicas (KIP-1066).

@@ -56,6 +56,8 @@ struct Wanted {
     id: TopicPartition,
     /// A log directory.
     to: PathBuf,
+    /// Of the copy. It is there from the beginning: that is how the next start knows of the move.
+    folder: PathBuf,
     busy: bool,
     copy: Option<Copied>,
 }
@@ -82,22 +84,26 @@ impl Movers {
         Movers(Arc::new(Shared { partitions, settings, storage, registrar, state, changed }))
     }
 
-    /// Begins to move a partition to another log directory, or stops a move that goes elsewhere.
-    pub fn send(&self, partition: &Partition, to: &Path) {
+    /// Begins to move a partition to another log directory, or stops a move that goes elsewhere. May wait for the disk.
+    pub fn send(&self, partition: &Partition, to: &Path) -> std::io::Result<()> {
         let key = (partition.topic_id, partition.id.partition);
         let mut state = self.0.state.lock();
-        if state.wanted.get(&key).is_some_and(|wanted| wanted.to == to) {
-            return;
+        if state.stopping || state.wanted.get(&key).is_some_and(|wanted| wanted.to == to) {
+            return Ok(());
         }
         // Whoever carries it elsewhere finds that it is not wanted there any more.
-        state.wanted.remove(&key);
-        if partition.place().folder.parent() != Some(to) && !state.stopping {
+        if let Some(other) = state.wanted.remove(&key).filter(|other| !other.busy) {
+            self.0.storage.forget_copy(&other.folder);
+        }
+        if partition.place().folder.parent() != Some(to) {
             let (id, to) = (partition.id.clone(), to.to_owned());
+            let folder = self.0.storage.new_copy(&id, &to)?;
             info!(partition = %id, to = %to.display(), "moving the partition to another log directory");
-            state.wanted.insert(key, Wanted { id, to, busy: false, copy: None });
+            state.wanted.insert(key, Wanted { id, to, folder, busy: false, copy: None });
             self.add_thread(&mut state);
         }
         self.0.changed.notify_all();
+        Ok(())
     }
 
     /// What is on its way.
@@ -143,8 +149,10 @@ impl Movers {
 /// How a move ended.
 enum Ended {
     Moved,
-    /// It is to go elsewhere, or nowhere; or the broker stops.
+    /// It is to go elsewhere, or nowhere.
     Unwanted,
+    /// The broker stops; the next one goes on.
+    Stopped,
     /// Its directory has no room, or its log is being opened anew.
     Later,
     Failed(String),
@@ -152,8 +160,8 @@ enum Ended {
 
 impl Shared {
     fn serve(&self) {
-        while let Some((key, to)) = self.next() {
-            let ended = self.carry(key, &to);
+        while let Some((key, to, folder)) = self.next() {
+            let ended = self.carry(key, &to, &folder);
             let mut state = self.state.lock();
             // Somebody may have sent it elsewhere meanwhile.
             let Some(wanted) = state.wanted.get_mut(&key).filter(|wanted| wanted.to == to) else { continue };
@@ -161,6 +169,7 @@ impl Shared {
             let id = wanted.id.clone();
             match ended {
                 Ended::Unwanted => {}
+                Ended::Stopped => continue,
                 Ended::Later => {
                     self.changed.wait_for(&mut state, RETRY);
                     continue;
@@ -168,6 +177,7 @@ impl Shared {
                 Ended::Moved => info!(partition = %id, to = %to.display(), "moved"),
                 Ended::Failed(why) => {
                     error!(partition = %id, to = %to.display(), "cannot move the partition: {why}");
+                    self.storage.forget_copy(&folder);
                 }
             }
             state.wanted.remove(&key);
@@ -175,7 +185,7 @@ impl Shared {
     }
 
     // Waits for something to do. None: the broker stops.
-    fn next(&self) -> Option<(Key, PathBuf)> {
+    fn next(&self) -> Option<(Key, PathBuf, PathBuf)> {
         let mut state = self.state.lock();
         loop {
             if state.stopping {
@@ -183,7 +193,7 @@ impl Shared {
             }
             if let Some((key, wanted)) = state.wanted.iter_mut().find(|(_, wanted)| !wanted.busy) {
                 wanted.busy = true;
-                return Some((*key, wanted.to.clone()));
+                return Some((*key, wanted.to.clone(), wanted.folder.clone()));
             }
             state.resting += 1;
             self.changed.wait(&mut state);
@@ -191,12 +201,17 @@ impl Shared {
         }
     }
 
-    fn carry(&self, key: Key, to: &Path) -> Ended {
+    fn carry(&self, key: Key, to: &Path, folder: &Path) -> Ended {
         let Some(partition) = self.partitions.get(key.0, key.1).filter(|p| !p.has_failed()) else {
-            return if self.partitions.is_offline(key.0, key.1) { Ended::Later } else { Ended::Unwanted };
+            if self.partitions.is_offline(key.0, key.1) {
+                return Ended::Later;
+            }
+            self.storage.forget_copy(folder);
+            return Ended::Unwanted;
         };
         let place = partition.place();
         if place.folder.parent() == Some(to) {
+            self.storage.forget_copy(folder);
             return Ended::Unwanted;
         }
         let volume = self.storage.volume(to);
@@ -209,15 +224,20 @@ impl Shared {
             }
             Ended::Failed(error.to_string())
         };
-        let begun = self.storage.begin_move(&partition, to);
+        let begun = self.storage.begin_move(&partition, to, folder);
         let mut copy = match begun {
             Ok(copy) => Box::new(copy),
             Err(error) => return failed(error, true),
         };
         loop {
-            if !self.still_wanted(key, to, &partition, &copy) {
-                copy.abandon();
-                return Ended::Unwanted;
+            match self.look(key, to, &partition, &copy) {
+                None => {}
+                // The copy stays, and says that there is a move.
+                Some(Ended::Stopped) => return Ended::Stopped,
+                Some(ended) => {
+                    copy.abandon();
+                    return ended;
+                }
             }
             match copy.step(STEP_BYTES, now_ms()) {
                 Ok(0) => {}
@@ -250,11 +270,14 @@ impl Shared {
         }
     }
 
-    fn still_wanted(&self, key: Key, to: &Path, partition: &Arc<Partition>, copy: &Relocation) -> bool {
+    // Shows how far it has come. None: the move goes on.
+    fn look(&self, key: Key, to: &Path, partition: &Arc<Partition>, copy: &Relocation) -> Option<Ended> {
         let mut state = self.state.lock();
-        let stopping = state.stopping;
-        let Some(wanted) = state.wanted.get_mut(&key).filter(|wanted| wanted.to == to && !stopping) else {
-            return false;
+        if state.stopping {
+            return Some(Ended::Stopped);
+        }
+        let Some(wanted) = state.wanted.get_mut(&key).filter(|wanted| wanted.to == to) else {
+            return Some(Ended::Unwanted);
         };
         wanted.copy = Some(Copied {
             id: partition.id.clone(),
@@ -263,8 +286,10 @@ impl Shared {
             size: copy.size(),
             log_end: copy.log_end_offset(),
         });
-        !partition.has_failed()
-            && self.partitions.get(key.0, key.1).is_some_and(|now| Arc::ptr_eq(&now, partition))
+        let now = self.partitions.get(key.0, key.1);
+        let same = now.is_some_and(|now| Arc::ptr_eq(&now, partition)) && !partition.has_failed();
+        // It may have been opened anew: the next look finds that, or that it is gone.
+        (!same).then_some(Ended::Later)
     }
 
     fn settle(&self, partition: &Arc<Partition>, copy: Box<Relocation>) -> Result<PathBuf, NotMoved> {

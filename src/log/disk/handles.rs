@@ -13,16 +13,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::{ArcSwapOption, Guard};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::failed;
 
-/// The files that are known, and those of them that are open. The lock is held while a name changes, never while a file
-/// is read, written, synced or opened.
+/// The files that are known, and those of them that are open. The lock is never held while the disk is at work.
 #[derive(Debug)]
 pub(super) struct Handles {
     capacity: usize,
     state: Mutex<State>,
+    renamed: Condvar,
 }
 
 #[derive(Default, Debug)]
@@ -31,6 +31,8 @@ struct State {
     /// The next to be closed first, unless it was used since it was looked at last. Some have gone.
     ring: VecDeque<Weak<Kept>>,
     open: usize,
+    /// Names that are being changed: what is at and below them may be there, or where it goes.
+    renaming: Vec<Arc<Path>>,
 }
 
 /// A file that is open whenever it is used.
@@ -51,7 +53,7 @@ pub(super) struct Kept {
 impl Handles {
     /// With room for so many files to be open, and one at least.
     pub fn new(capacity: usize) -> Handles {
-        Handles { capacity: capacity.max(1), state: Mutex::default() }
+        Handles { capacity: capacity.max(1), state: Mutex::default(), renamed: Condvar::new() }
     }
 
     /// Keeps a file that is open, or, with None, one that is opened when it is first used.
@@ -80,9 +82,12 @@ impl Handles {
 
     pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.hold_on_to(to);
+        let name: Arc<Path> = from.into();
+        self.state.lock().renaming.push(name.clone());
+        let renamed = fs::rename(from, to);
         let mut met = Vec::new();
         let mut state = self.state.lock();
-        let renamed = fs::rename(from, to);
+        state.renaming.retain(|other| !Arc::ptr_eq(other, &name));
         if renamed.is_ok() {
             for path in state.below(from) {
                 let Some(files) = state.named.remove(&path) else { continue };
@@ -97,6 +102,7 @@ impl Handles {
             }
         }
         release(state, met);
+        self.renamed.notify_all();
         renamed
     }
 
@@ -179,12 +185,17 @@ impl Kept {
             let opened = opened.and_then(|file| self.check(&file).map(|()| file));
             let mut met = Vec::new();
             let mut state = self.handles.state.lock();
-            if *self.path.lock() != path {
-                continue; // It was renamed meanwhile.
+            // Renamed meanwhile, be it there and back again.
+            if !Arc::ptr_eq(&self.path.lock(), &path) {
+                continue;
             }
             let file = self.file.load();
             if file.is_some() {
                 return Ok(file);
+            }
+            if opened.is_err() && state.renaming.iter().any(|from| path.starts_with(from)) {
+                self.handles.renamed.wait(&mut state);
+                continue;
             }
             let file = Arc::new(opened.map_err(|error| failed("open again", &path, error))?);
             self.file.store(Some(file.clone()));

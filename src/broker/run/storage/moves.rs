@@ -135,19 +135,41 @@ impl Storage {
         found
     }
 
+    /// Makes the folder of a copy, which is durable on return.
+    pub fn new_copy(&self, id: &TopicPartition, dir: &Path) -> std::io::Result<PathBuf> {
+        let folder = dir.join(PartitionFolder::marked(id, FolderSuffix::Future, Uuid::new_v4()));
+        self.disk.create_dir_all(&folder)?;
+        self.disk.sync_dir(dir)?;
+        Ok(folder)
+    }
+
+    /// Removes a copy that nobody wants any more.
+    pub fn forget_copy(&self, folder: &Path) {
+        match self.disk.remove_dir_all(folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                warn!(folder = %folder.display(), %error, "cannot remove a copy; the next start makes it anew");
+            }
+            _ => {}
+        }
+    }
+
     /// Begins a copy of a partition's log in another log directory.
-    pub fn begin_move(self: &Arc<Self>, partition: &Partition, to: &Path) -> Result<Relocation, LogError> {
+    pub fn begin_move(
+        self: &Arc<Self>,
+        partition: &Partition,
+        to: &Path,
+        copy: &Path,
+    ) -> Result<Relocation, LogError> {
         let (id, place) = (partition.id.clone(), partition.place());
         let live = to.join(id.to_string());
-        let copy = to.join(PartitionFolder::marked(&id, FolderSuffix::Future, Uuid::new_v4()));
         let config = partition.config.load_full();
         let opening = self.opening(&id, partition.topic_id, config, live);
         let go_live = {
-            let (storage, from, copy) = (self.clone(), place.folder.clone(), copy.clone());
+            let (storage, from, copy) = (self.clone(), place.folder.clone(), copy.to_owned());
             let opening: Opening = opening.clone();
             move |settled: Settled| storage.go_live(&from, &copy, &opening, settled)
         };
-        Relocation::begin(opening, copy, place.reader.clone(), Box::new(go_live))
+        Relocation::begin(opening, copy.to_owned(), place.reader.clone(), Box::new(go_live))
     }
 
     // First what the checkpoints say, then the name: a crash in between leaves a copy, and words about nothing. No
