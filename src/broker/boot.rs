@@ -183,12 +183,12 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
 // What a kill has cut short, as in Kafka.
 fn resume_moves(broker: &Broker) {
     let image = broker.image.load();
-    for (id, to) in broker.storage.unfinished_moves() {
+    for (id, folder) in broker.storage.unfinished_moves() {
         let topic = image.topic(&id.topic);
         if let Some(partition) = topic.and_then(|topic| broker.partitions.get(topic.id, id.partition))
-            && let Err(error) = broker.movers.send(&partition, to)
+            && let Err(error) = broker.movers.resume(&partition, folder)
         {
-            error!(partition = %id, to = %to.display(), %error, "cannot take the move up again");
+            error!(partition = %id, folder = %folder.display(), %error, "cannot take the move up again");
         }
     }
 }

@@ -8,7 +8,6 @@ mod restarts;
 mod stories;
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use ottla_core::partition::{Acks, Leader, Leadership};
@@ -90,10 +89,10 @@ pub enum Output<T> {
         token: T,
         outcome: Result<(), String>,
     },
-    /// The log lives where its copy was, and has left this folder behind; or why not.
+    /// The log lives where its copy was, and has left this one behind, which is to be deleted; or why not.
     Relocated {
         token: T,
-        outcome: Result<PathBuf, NotMoved>,
+        outcome: Result<Box<Log>, NotMoved>,
     },
     /// Records are deleted: the log starts there now.
     Deleted {
@@ -402,19 +401,20 @@ impl<T> Lane<T> {
         let Some((token, copy)) = self.moving.take() else { return false };
         let outcome = match self.log.relocate(copy, now_ms) {
             Err(NotMoved::Torn(error)) => {
-                let dir = self.log.dir().to_owned();
-                let code = self.failed(error.into(), out);
-                self.refuse_all(code, out);
-                Err(NotMoved::Failed(LogError::Offline { dir }))
+                // It is the other directory's disk that has failed.
+                self.offline = true;
+                out.push(Output::Offline { why: error.to_string(), disk: false });
+                self.refuse_all(ErrorCode::KafkaStorageError, out);
+                Err(NotMoved::Torn(error))
             }
             Ok(left) => {
                 self.must_flush = false;
                 if std::mem::take(&mut self.full) {
                     out.push(Output::Roomy);
                 }
-                Ok(left)
+                Ok(Box::new(left))
             }
-            behind_or_failed => behind_or_failed,
+            Err(not_moved) => Err(not_moved),
         };
         let moved = outcome.is_ok();
         out.push(Output::Relocated { token, outcome });

@@ -156,11 +156,12 @@ impl Shared {
             if !config.cleanup_policy.compact || skipped(&self.state.lock()) {
                 continue;
             }
-            let checkpoint = self.storage.cleaned(&partition.place().folder, &partition.id);
-            if partition.place().reader.is_copied() {
+            let place = partition.place();
+            let checkpoint = self.storage.cleaned(&place.folder, &partition.id);
+            if place.reader.is_copied() {
                 continue;
             }
-            match partition.place().reader.dirt(&config, checkpoint, now_ms()) {
+            match place.reader.dirt(&config, checkpoint, now_ms()) {
                 Ok(dirt) => {
                     if let Some(true_one) = dirt.checkpoint {
                         corrections.push((partition.clone(), true_one));
@@ -170,6 +171,7 @@ impl Shared {
                         best = Some((partition, dirt));
                     }
                 }
+                Err(_) if partition.has_left(&place) => {}
                 Err(error) => {
                     error!(partition = %partition.id, %error, "cannot tell what there is to compact");
                     self.state.lock().uncleanable.insert(key);

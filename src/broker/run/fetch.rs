@@ -180,11 +180,12 @@ impl Request {
         }
         let most = left.min(position.max_bytes.max(0) as usize);
         let isolation = self.command.isolation;
-        match partition.place().reader.read(position.fetch_offset, most, isolation, at_least_one) {
+        let place = partition.place();
+        match place.reader.read(position.fetch_offset, most, isolation, at_least_one) {
             Ok(slice) => {
                 let aborted = (isolation == Isolation::Committed).then(|| {
                     let from = position.fetch_offset;
-                    partition.place().reader.aborted_transactions(from, slice.next_offset).unwrap_or_default()
+                    place.reader.aborted_transactions(from, slice.next_offset).unwrap_or_default()
                 });
                 // The leader may have changed while the file was read (KIP-320).
                 if partition.leader_epoch() != epoch {
@@ -195,6 +196,9 @@ impl Request {
                 Found { key, error: ErrorCode::None, offsets, records, aborted, current_epoch: epoch }
             }
             Err(ReadError::OutOfRange(_)) => failed(target, ErrorCode::OffsetOutOfRange, epoch),
+            Err(ReadError::Io(_)) if partition.has_left(&place) => {
+                self.read_one(partition, target, left, at_least_one)
+            }
             Err(ReadError::Io(error)) => {
                 error!(partition = %partition.id, %error, "cannot read");
                 failed(target, ErrorCode::KafkaStorageError, epoch)

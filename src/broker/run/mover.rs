@@ -2,18 +2,20 @@
 //! owner put the copy in its place. How a log is copied is decided in `ottla_log::log`.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ottla_core::controller::Assignment;
-use ottla_log::log::{AppendError, LogError, NotMoved, Relocation};
+use ottla_log::log::{AppendError, Log, LogError, NotMoved, Relocation};
 use ottla_model::{TopicId, TopicPartition};
 use ottla_node::lane::Input;
 use ottla_protocol::Offset;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
+use uuid::Uuid;
 
 use super::partition::{Partition, Place};
 use super::partitions::Partitions;
@@ -25,7 +27,9 @@ use crate::broker::now_ms;
 
 /// Bytes between two looks at the throttle, and at whether the move is still wanted.
 const STEP_BYTES: usize = 1 << 20;
-/// How long until a move that found no room, or no log, is tried again.
+/// What is copied between two syncs.
+const SYNC_BYTES: u64 = 256 << 20;
+/// How long until a move that found no room, or no log, is tried again; twice as long each time, up to a minute.
 const RETRY: Duration = Duration::from_secs(1);
 
 type Key = (TopicId, i32);
@@ -59,6 +63,8 @@ struct Wanted {
     /// Of the copy. It is there from the beginning: that is how the next start knows of the move.
     folder: PathBuf,
     busy: bool,
+    tries: u32,
+    not_before: Option<Instant>,
     copy: Option<Copied>,
 }
 
@@ -86,6 +92,16 @@ impl Movers {
 
     /// Begins to move a partition to another log directory, or stops a move that goes elsewhere. May wait for the disk.
     pub fn send(&self, partition: &Partition, to: &Path) -> std::io::Result<()> {
+        self.send_by(partition, to, None)
+    }
+
+    /// Goes on with a move of the process before this one, whose folder is there.
+    pub fn resume(&self, partition: &Partition, folder: &Path) -> std::io::Result<()> {
+        let to = folder.parent().unwrap_or(Path::new(""));
+        self.send_by(partition, to, Some(folder))
+    }
+
+    fn send_by(&self, partition: &Partition, to: &Path, folder: Option<&Path>) -> std::io::Result<()> {
         let key = (partition.topic_id, partition.id.partition);
         let mut state = self.0.state.lock();
         if state.stopping || state.wanted.get(&key).is_some_and(|wanted| wanted.to == to) {
@@ -97,9 +113,14 @@ impl Movers {
         }
         if partition.place().folder.parent() != Some(to) {
             let (id, to) = (partition.id.clone(), to.to_owned());
-            let folder = self.0.storage.new_copy(&id, &to)?;
+            let folder = match folder {
+                Some(folder) => folder.to_owned(),
+                None => self.0.storage.new_copy(&id, &to)?,
+            };
             info!(partition = %id, to = %to.display(), "moving the partition to another log directory");
-            state.wanted.insert(key, Wanted { id, to, folder, busy: false, copy: None });
+            state
+                .wanted
+                .insert(key, Wanted { id, to, folder, busy: false, tries: 0, not_before: None, copy: None });
             self.add_thread(&mut state);
         }
         self.0.changed.notify_all();
@@ -158,50 +179,79 @@ enum Ended {
     Failed(String),
 }
 
+/// What a thread has to carry where.
+struct Errand {
+    key: Key,
+    to: PathBuf,
+    folder: PathBuf,
+}
+
 impl Shared {
     fn serve(&self) {
-        while let Some((key, to, folder)) = self.next() {
-            let ended = self.carry(key, &to, &folder);
-            let mut state = self.state.lock();
-            // Somebody may have sent it elsewhere meanwhile.
-            let Some(wanted) = state.wanted.get_mut(&key).filter(|wanted| wanted.to == to) else { continue };
-            (wanted.busy, wanted.copy) = (false, None);
-            let id = wanted.id.clone();
-            match ended {
-                Ended::Unwanted => {}
-                Ended::Stopped => continue,
-                Ended::Later => {
-                    self.changed.wait_for(&mut state, RETRY);
-                    continue;
-                }
-                Ended::Moved => info!(partition = %id, to = %to.display(), "moved"),
-                Ended::Failed(why) => {
-                    error!(partition = %id, to = %to.display(), "cannot move the partition: {why}");
-                    self.storage.forget_copy(&folder);
-                }
-            }
-            state.wanted.remove(&key);
+        while let Some(errand) = self.next() {
+            // Our own mistake must not end all other moves.
+            let carried = catch_unwind(AssertUnwindSafe(|| self.carry(&errand)));
+            self.close(&errand, carried.unwrap_or_else(|_| Ended::Failed("the mover panicked".into())));
         }
     }
 
+    fn close(&self, errand: &Errand, ended: Ended) {
+        let mut state = self.state.lock();
+        // Somebody may have sent it elsewhere meanwhile.
+        let Some(wanted) = state.wanted.get_mut(&errand.key).filter(|w| w.folder == errand.folder) else {
+            return;
+        };
+        (wanted.busy, wanted.copy) = (false, None);
+        let (id, to) = (wanted.id.clone(), errand.to.display());
+        match ended {
+            Ended::Stopped => return,
+            Ended::Later => {
+                wanted.tries += 1;
+                wanted.not_before = Some(Instant::now() + RETRY * 2u32.pow(wanted.tries.min(6)));
+                // A kill meanwhile must find that there is a move.
+                if let Err(error) = self.storage.keep_copy(&errand.folder) {
+                    warn!(partition = %id, %error, "a move would be forgotten by the next start");
+                }
+                return;
+            }
+            Ended::Unwanted => {}
+            Ended::Moved => info!(partition = %id, %to, "moved"),
+            Ended::Failed(why) => {
+                error!(partition = %id, %to, "cannot move the partition: {why}");
+                self.storage.forget_copy(&errand.folder);
+            }
+        }
+        state.wanted.remove(&errand.key);
+    }
+
     // Waits for something to do. None: the broker stops.
-    fn next(&self) -> Option<(Key, PathBuf, PathBuf)> {
+    fn next(&self) -> Option<Errand> {
         let mut state = self.state.lock();
         loop {
             if state.stopping {
                 return None;
             }
-            if let Some((key, wanted)) = state.wanted.iter_mut().find(|(_, wanted)| !wanted.busy) {
+            let now = Instant::now();
+            let due = |wanted: &Wanted| !wanted.busy && wanted.not_before.is_none_or(|at| at <= now);
+            if let Some((key, wanted)) = state.wanted.iter_mut().find(|(_, wanted)| due(wanted)) {
                 wanted.busy = true;
-                return Some((*key, wanted.to.clone(), wanted.folder.clone()));
+                return Some(Errand { key: *key, to: wanted.to.clone(), folder: wanted.folder.clone() });
             }
+            let later =
+                state.wanted.values().filter(|wanted| !wanted.busy).filter_map(|w| w.not_before).min();
             state.resting += 1;
-            self.changed.wait(&mut state);
+            match later {
+                Some(at) => {
+                    self.changed.wait_until(&mut state, at);
+                }
+                None => self.changed.wait(&mut state),
+            }
             state.resting -= 1;
         }
     }
 
-    fn carry(&self, key: Key, to: &Path, folder: &Path) -> Ended {
+    fn carry(&self, errand: &Errand) -> Ended {
+        let Errand { key, to, folder } = errand;
         let Some(partition) = self.partitions.get(key.0, key.1).filter(|p| !p.has_failed()) else {
             if self.partitions.is_offline(key.0, key.1) {
                 return Ended::Later;
@@ -209,90 +259,118 @@ impl Shared {
             self.storage.forget_copy(folder);
             return Ended::Unwanted;
         };
-        let place = partition.place();
+        let place = partition.place().clone();
         if place.folder.parent() == Some(to) {
             self.storage.forget_copy(folder);
             return Ended::Unwanted;
         }
-        let volume = self.storage.volume(to);
-        let failed = |error: LogError, broken: bool| {
-            if error.is_full() {
-                return Ended::Later;
-            }
-            if let Some(volume) = volume.as_ref().filter(|_| broken) {
-                volume.fail(&error.to_string());
-            }
-            Ended::Failed(error.to_string())
-        };
-        let begun = self.storage.begin_move(&partition, to, folder);
-        let mut copy = match begun {
+        let size = partition.with_log(|log| (!log.is_offline()).then(|| log.size())).flatten();
+        let Some(size) = size else { return Ended::Failed("its log is offline".into()) };
+        if !self.storage.has_room(to, size) {
+            warn!(partition = %partition.id, to = %to.display(), "no room to move the partition");
+            return Ended::Later;
+        }
+        let mut copy = match self.storage.begin_move(&partition, to, folder) {
             Ok(copy) => Box::new(copy),
-            Err(error) => return failed(error, true),
+            Err(error) => return self.failed(to, &error, true),
         };
         loop {
-            match self.look(key, to, &partition, &copy) {
-                None => {}
-                // The copy stays, and says that there is a move.
-                Some(Ended::Stopped) => return Ended::Stopped,
-                Some(ended) => {
-                    copy.abandon();
-                    return ended;
-                }
-            }
-            match copy.step(STEP_BYTES, now_ms()) {
-                Ok(0) => {}
-                Ok(bytes) => {
-                    self.throttle(bytes);
-                    continue;
-                }
-                Err(error) => {
-                    let broken = copy.has_failed();
-                    copy.abandon();
-                    return match error {
-                        AppendError::DiskFull { .. } => {
-                            warn!(partition = %partition.id, to = %to.display(), "no room to move the partition");
-                            Ended::Later
-                        }
-                        AppendError::Io(error) => failed(error, broken),
-                    };
-                }
-            }
+            copy = match self.catch_up(errand, &partition, copy) {
+                Ok(copy) => copy,
+                Err(ended) => return ended,
+            };
             match self.settle(&partition, copy) {
                 Ok(left) => {
-                    self.moved(&partition, &place, left, to);
+                    self.moved(&partition, &place, *left, to);
                     return Ended::Moved;
                 }
                 Err(NotMoved::Behind(behind)) => copy = behind,
                 // The log is opened anew, or the broker stops.
                 Err(NotMoved::Failed(LogError::Offline { .. })) => return Ended::Later,
-                Err(NotMoved::Failed(error) | NotMoved::Torn(error)) => return failed(error, false),
+                Err(NotMoved::Failed(error)) => return self.failed(to, &error, false),
+                Err(NotMoved::There(error) | NotMoved::Torn(error)) => return self.failed(to, &error, true),
             }
         }
     }
 
+    // Copies until nothing is missing, and syncs what was copied.
+    fn catch_up(
+        &self,
+        errand: &Errand,
+        partition: &Arc<Partition>,
+        mut copy: Box<Relocation>,
+    ) -> Result<Box<Relocation>, Ended> {
+        let mut unsynced = 0;
+        loop {
+            match self.look(errand, partition, &copy) {
+                None => {}
+                // The copy stays, and says that there is a move.
+                Some(Ended::Stopped) => return Err(Ended::Stopped),
+                Some(ended) => {
+                    copy.abandon();
+                    return Err(ended);
+                }
+            }
+            let stepped = copy.step(STEP_BYTES, now_ms()).and_then(|bytes| {
+                unsynced += bytes;
+                if bytes == 0 || unsynced > SYNC_BYTES {
+                    copy.flush()?;
+                    unsynced = 0;
+                }
+                Ok(bytes)
+            });
+            match stepped {
+                Ok(0) => return Ok(copy),
+                Ok(bytes) => self.throttle(bytes),
+                Err(error) => {
+                    let broken = copy.has_failed();
+                    copy.abandon();
+                    return Err(match error {
+                        AppendError::DiskFull { .. } => Ended::Later,
+                        AppendError::Io(error) => self.failed(&errand.to, &error, broken),
+                    });
+                }
+            }
+        }
+    }
+
+    // `there`: it was the directory that it was to move to.
+    fn failed(&self, to: &Path, error: &LogError, there: bool) -> Ended {
+        if error.is_full() {
+            return Ended::Later;
+        }
+        if there
+            && matches!(error, LogError::Io { .. })
+            && let Some(volume) = self.storage.volume(to)
+        {
+            volume.fail(&error.to_string());
+        }
+        Ended::Failed(error.to_string())
+    }
+
     // Shows how far it has come. None: the move goes on.
-    fn look(&self, key: Key, to: &Path, partition: &Arc<Partition>, copy: &Relocation) -> Option<Ended> {
+    fn look(&self, errand: &Errand, partition: &Arc<Partition>, copy: &Relocation) -> Option<Ended> {
         let mut state = self.state.lock();
         if state.stopping {
             return Some(Ended::Stopped);
         }
-        let Some(wanted) = state.wanted.get_mut(&key).filter(|wanted| wanted.to == to) else {
+        let Some(wanted) = state.wanted.get_mut(&errand.key).filter(|w| w.folder == errand.folder) else {
             return Some(Ended::Unwanted);
         };
         wanted.copy = Some(Copied {
             id: partition.id.clone(),
             topic_id: partition.topic_id,
-            dir: to.to_owned(),
+            dir: errand.to.clone(),
             size: copy.size(),
             log_end: copy.log_end_offset(),
         });
-        let now = self.partitions.get(key.0, key.1);
+        let now = self.partitions.get(errand.key.0, errand.key.1);
         let same = now.is_some_and(|now| Arc::ptr_eq(&now, partition)) && !partition.has_failed();
         // It may have been opened anew: the next look finds that, or that it is gone.
         (!same).then_some(Ended::Later)
     }
 
-    fn settle(&self, partition: &Arc<Partition>, copy: Box<Relocation>) -> Result<PathBuf, NotMoved> {
+    fn settle(&self, partition: &Arc<Partition>, copy: Box<Relocation>) -> Result<Box<Log>, NotMoved> {
         let volume = copy.folder().parent().and_then(|dir| self.storage.volume(dir));
         let (waiting, answer) = oneshot::channel();
         let token = Waiter::Mover { waiting, volume };
@@ -301,24 +379,29 @@ impl Shared {
         answer.blocking_recv().unwrap_or_else(|_| Err(NotMoved::Failed(closed())))
     }
 
-    fn moved(&self, partition: &Partition, from: &Place, left: PathBuf, to: &Path) {
-        from.volume.has_room(&partition.id);
-        self.storage.remove_later(left, partition.config.load().file_delete_delay_ms);
+    fn moved(&self, partition: &Partition, from: &Place, left: Log, to: &Path) {
+        match left.delete(Uuid::new_v4()) {
+            Ok(folder) => self.storage.remove_later(folder, partition.config.load().file_delete_delay_ms),
+            // It has moved off a dying disk, most likely.
+            Err(error) => from.volume.fail(&error.to_string()),
+        }
         if let Some(directory) = self.storage.directory_id(to) {
             let (topic, partition) = (partition.topic_id, partition.id.partition);
             self.registrar.assign(vec![Assignment { directory, topic, partition }]);
         }
     }
 
+    // The threads share the rate.
     fn throttle(&self, bytes: u64) {
+        let mut state = self.state.lock();
+        let busy = state.wanted.values().filter(|wanted| wanted.busy).count().max(1) as f64;
         let per_second = self.settings.now().whole("replica.alter.log.dirs.io.max.bytes.per.second");
-        let pause = bytes as f64 / per_second.max(1) as f64;
+        let pause = bytes as f64 * busy / per_second.max(1) as f64;
         // Less than a millisecond is not worth waking up for.
-        if pause >= 0.001 {
-            let mut state = self.state.lock();
-            if !state.stopping {
-                self.changed.wait_for(&mut state, Duration::from_secs_f64(pause.min(60.0)));
-            }
+        if pause < 0.001 {
+            return;
         }
+        let until = Instant::now() + Duration::from_secs_f64(pause.min(60.0));
+        while !state.stopping && !self.changed.wait_until(&mut state, until).timed_out() {}
     }
 }

@@ -10,7 +10,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
-use ottla_log::log::{Log, LogReader, NotMoved};
+use ottla_log::log::{Log, LogReader};
 use ottla_model::config::TopicConfig;
 use ottla_model::{TopicId, TopicPartition};
 use ottla_node::lane::{Input, Lane, Output};
@@ -83,6 +83,11 @@ impl Partition {
     /// Where it lives now; ask again rather than keep it.
     pub fn place(&self) -> Guard<Arc<Place>> {
         self.place.load()
+    }
+
+    /// Whether it has moved from there since: what was read there may have been on its way out.
+    pub fn has_left(&self, place: &Arc<Place>) -> bool {
+        !Arc::ptr_eq(&self.place.load(), place)
     }
 
     /// Its owner has panicked: what it knew of the log is not to be trusted.
@@ -162,6 +167,9 @@ impl Partition {
                 // Nobody follows any more when the broker stops.
                 let _ = self.failures.send(Heard::Failed(self.topic_id, self.id.partition));
             }
+            if let Some(lane) = lane.as_ref() {
+                self.follow_moves(lane.log(), &out);
+            }
             drop(lane);
             if began.elapsed() > SLOW_TURN {
                 self.slow_until_ms.store(now_ms() + SLOW_FOR_MS, Ordering::Relaxed);
@@ -194,21 +202,26 @@ impl Partition {
                 }
                 Output::Full => self.place().volume.is_full(&self.id),
                 Output::Roomy => self.place().volume.has_room(&self.id),
-                Output::Relocated { token, outcome } => self.relocated(token, outcome),
+                Output::Relocated { token, outcome } => {
+                    self.wake();
+                    token.moved(outcome);
+                }
             }
         }
     }
 
-    // The log lives elsewhere: whoever reads and waits here goes on there.
-    fn relocated(self: &Arc<Self>, token: Waiter, outcome: Result<PathBuf, NotMoved>) {
-        if let (Ok(_), Some(volume)) = (&outcome, token.volume()) {
-            let now = self.lane.lock().as_ref().map(|lane| Place::of(lane.log(), volume));
-            now.into_iter().for_each(|now| self.place.store(Arc::new(now)));
-            self.wake();
-            // Whoever came meanwhile found the lane taken, and counts on us.
-            self.drive();
+    // Before anybody can append there: whoever reads or waits here goes on where the log lives now.
+    fn follow_moves(&self, log: &Log, out: &[Output<Waiter>]) {
+        for output in out {
+            if let Output::Relocated { token, outcome: Ok(_) } = output
+                && let Some(volume) = token.volume()
+            {
+                let before = self.place.swap(Arc::new(Place::of(log, volume.clone())));
+                before.volume.has_room(&self.id);
+                // It may have failed when its partitions were looked for, and this was none of them.
+                volume.fail_again();
+            }
         }
-        token.moved(outcome);
     }
 
     // Outside the runtime there is nothing to hand a slow turn to, and no need.

@@ -69,10 +69,7 @@ struct Dir {
     clean: bool,
     /// A log in it could not be opened: the next start must look at it again, so no shutdown is clean.
     damaged: AtomicBool,
-    /// What the checkpoints said when the broker started.
-    recovery_points: Mutex<Offsets>,
-    log_starts: Mutex<Offsets>,
-    /// What they say now, so that nothing is written twice. Held while a file is written: one writer at a time.
+    /// What the checkpoints say, so that nothing is written twice. Held while a file is written: one writer at a time.
     written: Mutex<[Offsets; 4]>,
 }
 
@@ -120,7 +117,7 @@ impl Storage {
                 Err(error) => return Err(error),
             }
         }
-        let moves = Moves::recover(&*disk, &dirs)?;
+        let moves = Moves::recover(&*disk, &dirs);
         Ok(Storage {
             disk,
             moves,
@@ -169,8 +166,10 @@ impl Storage {
         self.producer_id_expiration_ms.store(ms, Ordering::Relaxed);
     }
 
+    /// Of those that partitions live in.
     pub fn directory_ids(&self) -> Vec<DirectoryId> {
-        self.dirs.iter().map(|dir| dir.id).collect()
+        let partitions = |dir: &&Dir| self.log_dirs.iter().any(|path| path == dir.held.path());
+        self.dirs.iter().filter(partitions).map(|dir| dir.id).collect()
     }
 
     /// Opens a partition's log where its folder is, or makes one where there are the fewest.
@@ -220,8 +219,8 @@ impl Storage {
         }
         let opening = Opening {
             clean_shutdown: dir.clean && left != Left::ByFailure,
-            recovery_point: dir.recovery_points.lock().get(id).copied().unwrap_or(0),
-            log_start: dir.log_starts.lock().get(id).copied().unwrap_or(0),
+            recovery_point: dir.says(Checkpoint::RecoveryPoint, id).unwrap_or(0),
+            log_start: dir.says(Checkpoint::LogStart, id).unwrap_or(0),
             ..self.opening(id, topic_id, config, dir.held.path().join(&folder))
         };
         let opened = Log::open(opening);
@@ -342,8 +341,7 @@ impl Storage {
 
     /// Up to where a log was compacted, if it ever was.
     pub fn cleaned(&self, folder: &Path, id: &TopicPartition) -> Option<Offset> {
-        let written = self.dirs[self.holder(folder)?].written.lock();
-        written[slot_of(Checkpoint::Cleaner)].get(id).copied()
+        self.dirs[self.holder(folder)?].says(Checkpoint::Cleaner, id)
     }
 
     /// Writes up to where logs are compacted now, each in its directory. False when that could not be written: the next
@@ -395,23 +393,22 @@ impl Dir {
                 Offsets::new()
             })
         };
-        let recovery_points = read(Checkpoint::RecoveryPoint);
-        let log_starts = read(Checkpoint::LogStart);
         let written =
             [Checkpoint::RecoveryPoint, Checkpoint::LogStart, Checkpoint::HighWatermark, Checkpoint::Cleaner];
         let written = Mutex::new(written.map(read));
         let clean = held.take_clean()?.is_some();
-        let (recovery_points, log_starts) = (Mutex::new(recovery_points), Mutex::new(log_starts));
         let damaged = AtomicBool::new(false);
         let volume = Arc::new(Volume::new(held.path()));
-        Ok(Dir { id, volume, clean, damaged, recovery_points, log_starts, written, held })
+        Ok(Dir { id, volume, clean, damaged, written, held })
+    }
+
+    fn says(&self, which: Checkpoint, id: &TopicPartition) -> Option<Offset> {
+        self.written.lock()[slot_of(which)].get(id).copied()
     }
 
     // What the checkpoints say of an earlier topic of that name must not be taken for the new one's: its log would
     // begin where the other one ended, or be thrown away after the next crash.
     fn forget(&self, id: &TopicPartition) -> Result<(), DirError> {
-        self.recovery_points.lock().remove(id);
-        self.log_starts.lock().remove(id);
         for which in [Checkpoint::RecoveryPoint, Checkpoint::LogStart, Checkpoint::Cleaner] {
             let mut written = self.written.lock();
             let on_disk = &mut written[slot_of(which)];

@@ -67,6 +67,15 @@ impl Volume {
         }
     }
 
+    /// Tells of the failure once more, if there was one.
+    pub fn fail_again(&self) {
+        if self.has_failed()
+            && let Some(follower) = self.failures.get()
+        {
+            let _ = follower.send(Heard::VolumeFailed);
+        }
+    }
+
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }

@@ -1,10 +1,9 @@
 //! Who waits for a lane: a producer's request, a coordinator's shard, somebody who wants records deleted, a cleaner or a
 //! mover.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use ottla_log::log::{Appended, NotMoved, Refused};
+use ottla_log::log::{Appended, Log, NotMoved, Refused};
 use ottla_protocol::{ErrorCode, Offset};
 use tokio::sync::oneshot;
 
@@ -20,9 +19,9 @@ pub(crate) enum Waiter {
     Deletion(oneshot::Sender<Result<Offset, ErrorCode>>),
     /// Hears whether its output is in place.
     Cleaner(oneshot::Sender<Result<(), String>>),
-    /// Hears which folder the log has left, or why it has not moved to that volume.
+    /// Hears which log is left behind, or why it has not moved to that volume.
     Mover {
-        waiting: oneshot::Sender<Result<PathBuf, NotMoved>>,
+        waiting: oneshot::Sender<Result<Box<Log>, NotMoved>>,
         volume: Option<Arc<Volume>>,
     },
 }
@@ -64,7 +63,7 @@ impl Waiter {
     }
 
     /// A log has moved, or has not.
-    pub fn moved(self, outcome: Result<PathBuf, NotMoved>) {
+    pub fn moved(self, outcome: Result<Box<Log>, NotMoved>) {
         match self {
             // A mover that has ended leaves nothing to be done.
             Waiter::Mover { waiting, .. } => drop(waiting.send(outcome)),

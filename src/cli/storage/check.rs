@@ -172,7 +172,7 @@ fn fate(folder: &Folder, clean: bool) -> Option<String> {
         Kind::Unassigned => "would be set aside as stray: by the metadata it is none of this broker's".into(),
         Kind::OldNamesake => "would be set aside as stray: it is of a deleted topic of that name".into(),
         Kind::Future => {
-            "kept: a copy that another directory's partition was to move to; it is not gone on with".into()
+            "would be made anew: a copy that a partition of another directory was to move to".into()
         }
         Kind::Stray => "kept: stray".into(),
         Kind::Deleted => "would be removed: a deletion that was under way".into(),

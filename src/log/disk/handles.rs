@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Bound;
 use std::os::unix::fs::MetadataExt;
@@ -14,6 +14,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::{ArcSwapOption, Guard};
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use rustix::io::Errno;
 
 use super::failed;
 
@@ -80,6 +81,22 @@ impl Handles {
         kept
     }
 
+    /// Opens a file. Where the process has too many open already, others make room.
+    pub fn open_file(&self, how: &OpenOptions, path: &Path) -> io::Result<File> {
+        let too_many = |error: &io::Error| matches!(error.raw_os_error(), Some(code) if code == Errno::MFILE.raw_os_error() || code == Errno::NFILE.raw_os_error());
+        match how.open(path) {
+            Err(error) if too_many(&error) => {
+                let mut met = Vec::new();
+                let mut state = self.state.lock();
+                let fewer = state.open / 2;
+                state.close_down_to(fewer, &mut met);
+                release(state, met);
+                how.open(path)
+            }
+            outcome => outcome,
+        }
+    }
+
     pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.hold_on_to(to);
         let name: Arc<Path> = from.into();
@@ -111,12 +128,11 @@ impl Handles {
         let state = self.state.lock();
         let files = state.below(path).into_iter().flat_map(|path| state.named[&path].clone());
         let met: Vec<Arc<Kept>> = files.filter_map(|kept| kept.upgrade()).collect();
+        // While nobody closes any.
+        met.iter().for_each(|kept| kept.nameless.store(true, Ordering::SeqCst));
         drop(state);
-        for kept in met {
-            // First, lest it is closed in between. What is not there has nothing to be held.
-            kept.nameless.store(true, Ordering::SeqCst);
-            let _ = kept.file();
-        }
+        // What is not there has nothing to be held.
+        met.iter().for_each(|kept| drop(kept.file()));
     }
 
     #[cfg(test)]
@@ -141,6 +157,10 @@ impl State {
     fn opened(&mut self, kept: &Arc<Kept>, capacity: usize, met: &mut Vec<Arc<Kept>>) {
         self.open += 1;
         self.ring.push_back(kept.me.clone());
+        self.close_down_to(capacity, met);
+    }
+
+    fn close_down_to(&mut self, capacity: usize, met: &mut Vec<Arc<Kept>>) {
         for _ in 0..2 * self.ring.len() {
             if self.open <= capacity {
                 return;
@@ -181,7 +201,7 @@ impl Kept {
         let me = self.me.upgrade();
         loop {
             let path = self.path();
-            let opened = File::options().read(true).write(self.writable).open(&path);
+            let opened = self.handles.open_file(File::options().read(true).write(self.writable), &path);
             let opened = opened.and_then(|file| self.check(&file).map(|()| file));
             let mut met = Vec::new();
             let mut state = self.handles.state.lock();

@@ -40,7 +40,7 @@ impl Disk for RealDisk {
             OpenHow::CreateNew => options.create_new(true),
             OpenHow::CreateEmpty => options.create(true).truncate(true),
         };
-        let file = options.open(path).map_err(|e| failed("open", path, e))?;
+        let file = self.handles.open_file(&options, path).map_err(|e| failed("open", path, e))?;
         Ok(self.handles.keep(path, how != OpenHow::Read, Some(file)))
     }
 

@@ -44,7 +44,7 @@ pub use flush::FlushTicket;
 pub use follow::Followed;
 pub use open::{Opening, Recovery};
 pub use reader::{Isolation, LogReader, Offsets, Slice, TimestampedOffset};
-pub use relocation::{GoLive, NotMoved, Relocation, Settled};
+pub use relocation::{GoLive, NotMoved, Relocation, Settled, extent};
 pub use retention::Retired;
 pub use verification::Guard;
 

@@ -125,11 +125,22 @@ impl Producers {
         fresh
     }
 
-    /// Changes after how long a producer that is not heard of is forgotten.
-    pub fn expires_after(&self) -> i64 {
-        self.expiration_ms
+    /// What these know of the same batches beyond what is written down: more of each producer's last batches, and what
+    /// is being verified.
+    pub fn take_over(&mut self, from: &mut Producers) {
+        for (id, producer) in &mut self.entries {
+            let before = from.entries.get(id);
+            if let Some(before) =
+                before.filter(|b| b.epoch == producer.epoch && b.last_seen() == producer.last_seen())
+            {
+                (producer.batches, producer.batches_len) = (before.batches, before.batches_len);
+            }
+        }
+        self.verifications = std::mem::take(&mut from.verifications);
+        self.expiration_ms = from.expiration_ms;
     }
 
+    /// Changes after how long a producer that is not heard of is forgotten.
     pub fn expire_after(&mut self, expiration_ms: i64) {
         self.expiration_ms = expiration_ms;
     }

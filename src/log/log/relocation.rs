@@ -8,10 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ottla_protocol::{LeaderEpoch, Offset};
-use uuid::Uuid;
 
+use super::epochs::Epochs;
 use super::error::{AppendError, LogError, ReadError, io as io_error};
+use super::files::{Kind, Name, Stage};
+use super::scan::{Scan, WALK_BYTES};
 use super::{Isolation, Log, LogReader, Opening};
+use crate::Disk;
+use crate::disk::OpenHow;
 
 /// Gives the copy's folder its live name, once the checkpoints of its directory say where it starts and what of it is
 /// flushed; both are durable on return.
@@ -44,7 +48,10 @@ pub enum NotMoved {
     Behind(Box<Relocation>),
     /// The log is as it was, and the copy is of no use.
     Failed(LogError),
-    /// Nobody can tell which of the two lives: the log is offline, and the next start decides.
+    /// The same, and it was the copy's directory that failed.
+    There(LogError),
+    /// The copy's directory failed, and nobody can tell which of the two lives: the log is offline, and the next start
+    /// decides.
     Torn(LogError),
 }
 
@@ -113,6 +120,15 @@ impl Relocation {
         Ok(())
     }
 
+    /// Syncs what was copied so far, so that little is left to be synced while producers wait.
+    pub fn flush(&mut self) -> Result<(), LogError> {
+        let ticket = self.log.flush_begin()?;
+        let up_to = ticket.up_to;
+        ticket.run().map_err(io_error("syncing a copy"))?;
+        self.log.flush_end(up_to);
+        Ok(())
+    }
+
     /// The copy cannot go on: a write or sync in its directory has failed.
     pub fn has_failed(&self) -> bool {
         self.log.is_offline()
@@ -120,9 +136,11 @@ impl Relocation {
 
     /// Removes what was copied.
     pub fn abandon(self) {
-        self.log.go_offline();
-        if let Err(error) = self.log.disk.remove_dir_all(&self.log.dir) {
-            tracing::warn!(folder = %self.log.dir.display(), %error, "cannot remove a copy; the next start does");
+        let (disk, dir) = (self.log.disk.clone(), self.log.dir.clone());
+        // First its files, or they would be opened only to go on being read.
+        drop(self);
+        if let Err(error) = disk.remove_dir_all(&dir) {
+            tracing::warn!(folder = %dir.display(), %error, "cannot remove a copy; the next start does");
         }
     }
 
@@ -133,9 +151,9 @@ impl Relocation {
 }
 
 impl Log {
-    /// Becomes the log that the copy is, with the little that it lacks. Returns the folder that this log has left, which
-    /// has been renamed to be deleted; readers may go on with what they have.
-    pub fn relocate(&mut self, mut copy: Box<Relocation>, now_ms: i64) -> Result<PathBuf, NotMoved> {
+    /// Becomes the log that the copy is, with the little that it lacks. Returns the log that it was, which is to be
+    /// deleted; readers may go on with what they have.
+    pub fn relocate(&mut self, mut copy: Box<Relocation>, now_ms: i64) -> Result<Log, NotMoved> {
         if !Arc::ptr_eq(&copy.source.0, &self.reader) {
             let dir = copy.log.dir.clone();
             copy.abandon();
@@ -147,39 +165,46 @@ impl Log {
             return Err(NotMoved::Behind(copy));
         }
         if let Err(error) = self.complete(&mut copy, now_ms) {
+            let failed = if copy.has_failed() { NotMoved::There(error) } else { NotMoved::Failed(error) };
             copy.abandon();
-            return Err(NotMoved::Failed(error));
+            return Err(failed);
         }
-        let Relocation { mut log, source, opening, go_live } = *copy;
-        let settled = Settled { recovery_point: log.log_end, log_start: log.log_start };
-        let closed = self.check_online().and_then(|()| log.close());
-        if let Err(error) = closed {
-            Relocation { log, source, opening, go_live }.abandon();
-            return Err(NotMoved::Failed(error));
+        let closed = self.check_online().map_err(NotMoved::Failed);
+        if let Err(failed) = closed.and_then(|()| copy.log.close().map_err(NotMoved::There)) {
+            copy.abandon();
+            return Err(failed);
         }
-        // From here on there may be two of the live name.
-        let torn = |log: &Log, error| {
-            log.go_offline();
-            NotMoved::Torn(error)
-        };
-        if let Err(error) = go_live(settled) {
-            let error = io_error("giving a moved log its name")(error);
-            if self.disk.exists(&opening.dir) {
-                return Err(torn(self, error));
-            }
-            Relocation { log, source, opening, go_live: Box::new(|_| Ok(())) }.abandon();
-            return Err(NotMoved::Failed(error));
-        }
-        drop(log);
-        let Settled { recovery_point, log_start } = settled;
+        let mut moved = self.gone_live(*copy, now_ms)?;
+        moved.advance_high_watermark(self.high_watermark.offset);
+        moved.producers.take_over(&mut self.producers);
+        Ok(std::mem::replace(self, moved))
+    }
+
+    // Closes the copy, gives it the live name, and opens it there. There may be two of that name then.
+    fn gone_live(&self, copy: Relocation, now_ms: i64) -> Result<Log, NotMoved> {
+        let Relocation { log, opening, go_live, source } = copy;
+        let (folder, live) = (log.dir.clone(), opening.dir.clone());
+        let Settled { recovery_point, log_start } =
+            Settled { recovery_point: log.log_end, log_start: log.log_start };
+        // Its files are opened anew under the name that they get.
+        drop((log, source));
         let config = self.config.clone();
         let opening = Opening { clean_shutdown: true, recovery_point, log_start, now_ms, config, ..opening };
-        let (mut moved, _) = Log::open(opening).map_err(|error| torn(self, error))?;
-        moved.advance_high_watermark(self.high_watermark.offset);
-        moved.producers.expire_after(self.producers.expires_after());
-        moved.producers.verifications = std::mem::take(&mut self.producers.verifications);
-        let left = std::mem::replace(self, moved);
-        left.delete(Uuid::new_v4()).map_err(|error| torn(self, error))
+        let named = go_live(Settled { recovery_point, log_start });
+        let opened = named.map_err(io_error("giving a moved log its name")).and_then(|()| Log::open(opening));
+        let error = match opened {
+            Ok((moved, _)) => return Ok(moved),
+            Err(error) => error,
+        };
+        let parent = live.parent().unwrap_or(Path::new(""));
+        let back = || self.disk.rename(&live, &folder).and_then(|()| self.disk.sync_dir(parent));
+        if self.disk.exists(&live) && back().is_err() {
+            self.go_offline();
+            return Err(NotMoved::Torn(error));
+        }
+        // Where that fails, the next start does it.
+        let _ = self.disk.remove_dir_all(&folder);
+        Err(NotMoved::There(error))
     }
 
     fn bytes_behind(&self, from: Offset) -> u64 {
@@ -233,3 +258,24 @@ impl fmt::Debug for Relocation {
 /// What a copy may lack to be completed by the log's owner, for whom producers wait.
 const LACKS_BYTES_MAX: u64 = 4 << 20;
 const STEP_BYTES: usize = 1 << 20;
+
+/// How far the log in a folder goes, for telling which of two of the same name was written to last: its newest leader
+/// epoch, and where its last segment ends.
+pub fn extent(disk: &dyn Disk, folder: &Path) -> io::Result<(i32, Offset)> {
+    let starts = Epochs::read(disk, folder)?.unwrap_or_default();
+    let epoch = starts.last().map_or(LeaderEpoch::NONE, |start| start.epoch);
+    let entries = disk.list(folder)?.into_iter();
+    let logs = entries.filter_map(|entry| Some((Name::parse(&entry.name)?, entry)));
+    let mut logs = logs.filter(|(name, _)| name.kind == Kind::Log && name.stage == Stage::Live);
+    // They are listed by name, which is by offset.
+    let last = logs.next_back();
+    let Some((Name { offset, .. }, entry)) = last else { return Ok((epoch.0, 0)) };
+    let file = disk.open(&folder.join(entry.name), OpenHow::Read)?;
+    let mut scan = Scan::new(&*file, 0, entry.len, WALK_BYTES);
+    let mut end = offset;
+    // What is behind the last whole batch counts for nothing.
+    while let Ok(Some(found)) = scan.next() {
+        end = found.header.next_offset();
+    }
+    Ok((epoch.0, end))
+}

@@ -1,6 +1,7 @@
 //! What stops a start, by what was found. Pure: the start and `ottla storage check` ask the same, and hear the same lines.
 //! Only what cannot be served is here; what can be put right by a start is its own business.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use ottla_model::config::{BrokerConfig, ConfigError, check_topic_config};
@@ -37,6 +38,7 @@ pub fn stops(found: &Found, config: &BrokerConfig) -> Vec<Stop> {
 
 fn directories(found: &Found, config: &BrokerConfig, stops: &mut Vec<String>) {
     let mut cluster_id: Option<&str> = None;
+    let mut ids = BTreeMap::new();
     for Directory { path, state, .. } in &found.dirs {
         match state {
             State::Absent | State::Unformatted => {}
@@ -54,6 +56,16 @@ fn directories(found: &Found, config: &BrokerConfig, stops: &mut Vec<String>) {
                     let (dir, expected) = (path.clone(), expected.to_owned());
                     let wrong = DirError::WrongCluster { dir, expected, found: meta.cluster_id.clone() };
                     stops.push(format!("{wrong}; take the directories of the other cluster out of log.dirs"));
+                }
+                if let Some(id) = meta.directory_id
+                    && let Some(other) = ids.insert(id, path)
+                {
+                    stops.push(format!(
+                        "{}/meta.properties has the directory.id of {}: a copy of it, most likely; take one of them out of \
+                         log.dirs",
+                        path.display(),
+                        other.display()
+                    ));
                 }
                 if meta.node_id != config.node_id {
                     let (dir, expected) = (path.clone(), config.node_id);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ottla_model::DirectoryId;
 use ottla_model::NodeId;
 use ottla_model::config::{Sources, load};
 use ottla_model::image::Image;
@@ -96,6 +97,14 @@ fn directories_must_be_this_nodes_and_of_one_cluster() {
     check("another cluster's", &found(meta("c", 1, 1), meta("d", 1, 1)), &[line]);
     let line = "Invalid node.id in /b/meta.properties: expected 1, but read 2";
     check("another node's", &found(meta("c", 1, 1), meta("c", 2, 1)), &[line]);
+    let with_id = |id: u128| {
+        let (cluster_id, node_id) = ("c".into(), NodeId(1));
+        let meta = MetaProperties { cluster_id, node_id, directory_id: Some(DirectoryId::from_u128(id)) };
+        State::Formatted { meta, version: 1 }
+    };
+    check("two", &found(with_id(7), with_id(8)), &[]);
+    let line = "/b/meta.properties has the directory.id of /a: a copy of it";
+    check("one and a copy of it", &found(with_id(7), with_id(7)), &[line]);
     let malformed = State::Malformed("/b/meta.properties, line 1: cluster.id is missing".into());
     check("damaged", &found(meta("c", 1, 1), malformed), &["cluster.id is missing; write the file anew"]);
     check("one that fails beside another", &found(meta("c", 1, 1), unreadable()), &[]);

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use ottla_core::controller::Assignment;
 use ottla_log::Disk;
-use ottla_log::dirs::{Checkpoint, Folders};
-use ottla_log::log::{LogError, Opening, Relocation, Settled};
+use ottla_log::dirs::{Checkpoint, DirError, Folder, Folders};
+use ottla_log::log::{LogError, Opening, Relocation, Settled, extent};
 use ottla_model::image::Image;
 use ottla_model::{DirectoryId, FolderSuffix, NodeId, PartitionFolder, TopicPartition};
 use ottla_protocol::Offset;
 use parking_lot::Mutex;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::{Dir, Storage, set_aside, slot_of};
@@ -26,7 +26,7 @@ const PREFERRED_MAX: usize = 10_000;
 /// What is known of moves.
 #[derive(Default)]
 pub(super) struct Moves {
-    /// Begun by the process before this one.
+    /// Begun by the process before this one: the folders of the copies.
     unfinished: Vec<(TopicPartition, PathBuf)>,
     /// Where logs are to be made that are not there yet.
     preferred: Mutex<BTreeMap<TopicPartition, PathBuf>>,
@@ -34,58 +34,62 @@ pub(super) struct Moves {
 
 impl Moves {
     /// Puts in order what a crash has left: copies that were being made begin anew, and of two that have the live name
-    /// the one that goes further counts.
-    pub fn recover(disk: &dyn Disk, dirs: &[Dir]) -> std::io::Result<Moves> {
+    /// the one that was written to last counts. What cannot be put in order is left alone.
+    pub fn recover(disk: &dyn Disk, dirs: &[Dir]) -> Moves {
         let mut live: BTreeMap<TopicPartition, &Dir> = BTreeMap::new();
         let listed: Vec<(&Dir, Folders)> =
             dirs.iter().filter_map(|dir| Some((dir, dir.held.folders().ok()?))).collect();
         for (dir, folders) in &listed {
-            for folder in &folders.live {
-                let id = &folder.partition;
-                let Some(other) = live.get(id).copied() else {
-                    live.insert(id.clone(), dir);
-                    continue;
+            for Folder { partition: id, .. } in &folders.live {
+                let kept = match live.get(id) {
+                    Some(other) => choose(disk, other, dir, id),
+                    None => *dir,
                 };
-                // What a move leaves behind ends where the copy began to live, or before.
-                let (keeps, goes) = match extent(disk, dir, id)? > extent(disk, other, id)? {
-                    true => (*dir, other),
-                    false => (other, *dir),
-                };
-                let to = set_aside(disk, goes.held.path(), id)?;
-                warn!(
-                    partition = %id, kept = %keeps.held.path().display(), aside = %to.display(),
-                    "found in two log directories: a move was cut short; the one that goes further is kept"
-                );
-                live.insert(id.clone(), keeps);
+                live.insert(id.clone(), kept);
             }
         }
         let mut unfinished = Vec::new();
         for (dir, folders) in &listed {
-            for copy in &folders.future {
-                let id = &copy.partition;
+            for Folder { partition: id, path } in &folders.future {
                 let Some(home) = live.get(id) else {
-                    warn!(folder = %copy.path.display(), "a copy of a log that is not there; it is left alone");
+                    warn!(folder = %path.display(), "a copy of a log that is not there; it is left alone");
                     continue;
                 };
-                disk.remove_dir_all(&copy.path)?;
-                if home.id != dir.id {
-                    unfinished.push((id.clone(), dir.held.path().to_owned()));
+                let wanted = home.held.path() != dir.held.path();
+                let emptied = disk.remove_dir_all(path).and_then(|()| match wanted {
+                    true => disk.create_dir_all(path),
+                    false => Ok(()),
+                });
+                match emptied {
+                    Ok(()) if wanted => unfinished.push((id.clone(), path.clone())),
+                    Ok(()) => {}
+                    Err(error) => warn!(folder = %path.display(), %error, "cannot remove half a copy"),
                 }
             }
         }
-        Ok(Moves { unfinished, preferred: Mutex::default() })
+        Moves { unfinished, preferred: Mutex::default() }
     }
 }
 
-// The last segment of a log, and how long it is.
-fn extent(disk: &dyn Disk, dir: &Dir, id: &TopicPartition) -> std::io::Result<(String, u64)> {
-    let entries = disk.list(&dir.held.path().join(id.to_string()))?;
-    let logs = entries.into_iter().filter(|entry| entry.name.ends_with(".log"));
-    Ok(logs.map(|entry| (entry.name, entry.len)).max().unwrap_or_default())
+// A move was cut short: the copy has gone live, and what it was made of was not renamed yet.
+fn choose<'a>(disk: &dyn Disk, one: &'a Dir, other: &'a Dir, id: &TopicPartition) -> &'a Dir {
+    let of = |dir: &Dir| extent(disk, &dir.held.path().join(id.to_string())).ok();
+    let (keeps, goes) = if of(other) > of(one) { (other, one) } else { (one, other) };
+    let (kept, aside) = (keeps.held.path().display(), set_aside(disk, goes.held.path(), id));
+    match aside {
+        Ok(to) => warn!(
+            partition = %id, %kept, aside = %to.display(),
+            "found in two log directories: a move was cut short; the one that was written to last is kept"
+        ),
+        Err(error) => {
+            error!(partition = %id, %kept, %error, "found in two log directories; cannot set one aside")
+        }
+    }
+    keeps
 }
 
 impl Storage {
-    /// What the process before this one has not finished: partitions, and the log directory that each was to live in.
+    /// What the process before this one has not finished: partitions, and the folder that each was to be copied to.
     pub fn unfinished_moves(&self) -> &[(TopicPartition, PathBuf)] {
         &self.moves.unfinished
     }
@@ -143,6 +147,16 @@ impl Storage {
         Ok(folder)
     }
 
+    /// Sees to it that there is a folder of a copy that is to be tried again.
+    pub fn keep_copy(&self, folder: &Path) -> std::io::Result<()> {
+        self.disk.create_dir_all(folder)
+    }
+
+    /// Whether so many bytes fit into a log directory. Where nobody can tell, copying finds out.
+    pub fn has_room(&self, dir: &Path, bytes: u64) -> bool {
+        self.disk.free_bytes(dir).map_or(true, |free| free > bytes)
+    }
+
     /// Removes a copy that nobody wants any more.
     pub fn forget_copy(&self, folder: &Path) {
         match self.disk.remove_dir_all(folder) {
@@ -162,6 +176,11 @@ impl Storage {
     ) -> Result<Relocation, LogError> {
         let (id, place) = (partition.id.clone(), partition.place());
         let live = to.join(id.to_string());
+        if self.disk.exists(&live) {
+            // Nobody's disk is at fault.
+            let (path, what) = (live, "there is a folder of that name already".to_owned());
+            return Err(LogError::Corrupt { path, position: 0, offset: 0, what });
+        }
         let config = partition.config.load_full();
         let opening = self.opening(&id, partition.topic_id, config, live);
         let go_live = {
@@ -191,7 +210,10 @@ impl Storage {
                 Some(offset) => offsets.insert(id.clone(), offset),
                 None => offsets.remove(id),
             };
-            dir.held.write_checkpoint(which, offsets).map_err(std::io::Error::other)?;
+            dir.held.write_checkpoint(which, offsets).map_err(|error| match error {
+                DirError::Io(error) => error,
+                other => std::io::Error::other(other),
+            })?;
         }
         self.disk.rename(copy, live)?;
         self.disk.sync_dir(dir.held.path())?;

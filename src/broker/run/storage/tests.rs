@@ -1,4 +1,4 @@
-//! What the checkpoint files say of logs that are not open.
+//! What the checkpoint files say of logs that are not open, and what a kill leaves of moves.
 
 use std::path::Path;
 
@@ -15,7 +15,11 @@ const CHECKPOINTS: [(Checkpoint, &str); 4] = [
 ];
 
 fn storage(disk: &MemoryDisk) -> Storage {
-    let overrides = [("node.id".to_owned(), "1".to_owned()), ("log.dirs".to_owned(), "/data".to_owned())];
+    storage_in(disk, "/data")
+}
+
+fn storage_in(disk: &MemoryDisk, log_dirs: &str) -> Storage {
+    let overrides = [("node.id".to_owned(), "1".to_owned()), ("log.dirs".to_owned(), log_dirs.to_owned())];
     let (config, _) = load(Sources { file: None, env: [], overrides: &overrides }).expect("a configuration");
     Storage::open(Arc::new(disk.clone()), &config, None).expect("storage")
 }
@@ -41,4 +45,48 @@ fn what_is_known_of_a_log_that_is_not_open_stays_known_while_its_folder_is_there
         assert!(storage.checkpoint(which, &Partitions::default()), "{path}");
         assert_eq!(read(path), "0\n0\n", "{path}: a namesake begins anew");
     }
+}
+
+/// Written to last is what counts, not the length of files: a copy has other segments than what it was made of.
+#[test]
+fn what_a_kill_has_left_of_moves_is_put_in_order() {
+    let disk = MemoryDisk::new(1);
+    let write = |path: &str, bytes: &[u8]| {
+        let path = Path::new(path);
+        disk.create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        disk.replace(path, bytes).expect("a file");
+    };
+    let names = |dir: &str| -> Vec<String> {
+        disk.list(Path::new(dir))
+            .expect("it is there")
+            .into_iter()
+            .filter(|e| e.is_dir)
+            .map(|e| e.name)
+            .collect()
+    };
+    drop(storage_in(&disk, "/a,/b"));
+    // Both are alive: the newer leadership wrote to the second one.
+    write("/a/t-0/leader-epoch-checkpoint", b"0\n1\n2 0\n");
+    write("/a/t-0/00000000000000000900.log", b"");
+    write("/b/t-0/leader-epoch-checkpoint", b"0\n2\n2 0\n3 700\n");
+    write("/b/t-0/00000000000000000000.log", b"");
+    // Half a copy of a log that is there, and of one that is not.
+    write("/a/u-0/00000000000000000000.log", b"");
+    write("/b/u-0.0123456789abcdef0123456789abcdef-future/00000000000000000000.log", b"half");
+    write("/b/v-0.0123456789abcdef0123456789abcdef-future/00000000000000000000.log", b"half");
+    let storage = storage_in(&disk, "/a,/b");
+    assert!(
+        names("/a").iter().any(|name| name.starts_with("t-0.") && name.ends_with("-stray")),
+        "{:?}",
+        names("/a")
+    );
+    assert!(!names("/a").contains(&"t-0".to_owned()));
+    assert!(names("/b").contains(&"t-0".to_owned()));
+    let copy = Path::new("/b/u-0.0123456789abcdef0123456789abcdef-future");
+    assert_eq!(storage.unfinished_moves(), [(TopicPartition::new("u", 0), copy.to_owned())]);
+    assert!(disk.list(copy).expect("it stays, so that the move is known").is_empty());
+    assert_eq!(
+        disk.list(Path::new("/b/v-0.0123456789abcdef0123456789abcdef-future")).expect("it is there").len(),
+        1
+    );
 }
