@@ -3,9 +3,11 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::AsFd;
 
 use bytes::{Bytes, BytesMut};
 use ottla_log::FileRange;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 /// A piece of an answer.
@@ -27,6 +29,10 @@ impl Part {
 
 /// Files go through a buffer of this size: large enough for few system calls, small enough for the cache.
 const CHUNK_BYTES: usize = 256 << 10;
+/// From here on the kernel copies, without a buffer between: below, one write for many small parts is cheaper.
+const SENT_BY_KERNEL_BYTES: usize = 32 << 10;
+/// More at once would keep other connections of the worker waiting.
+const SENT_AT_ONCE_BYTES: usize = 1 << 20;
 /// With this much waiting, sending comes before starting more requests.
 const FULL_BYTES: usize = 256 << 10;
 
@@ -127,19 +133,39 @@ impl Stage<'_> {
     }
 
     async fn file(&mut self, mut range: FileRange) -> io::Result<()> {
+        if range.len >= SENT_BY_KERNEL_BYTES {
+            self.flush().await?;
+            self.by_kernel(&mut range).await?;
+        }
         while range.len > 0 {
             let take = range.len.min(self.room().await?);
             let got =
                 range.file.read_at(&mut self.buffer[self.filled..self.filled + take], range.position)?;
             if got == 0 {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "a log file was cut while it was sent",
-                ));
+                return Err(cut());
             }
             self.filled += got;
             range.position += got as u64;
             range.len -= got;
+        }
+        Ok(())
+    }
+
+    // From the page cache to the socket without a copy of ours. What is left of the range must be read.
+    async fn by_kernel(&mut self, range: &mut FileRange) -> io::Result<()> {
+        while range.len > 0 {
+            let FileRange { file, position, len } = &*range;
+            let send = || file.send(self.stream.as_fd(), *position, (*len).min(SENT_AT_ONCE_BYTES));
+            match self.stream.try_io(Interest::WRITABLE, send) {
+                Ok(Some(0)) => return Err(cut()),
+                Ok(Some(sent)) => {
+                    range.position += sent as u64;
+                    range.len -= sent;
+                }
+                Ok(None) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.stream.writable().await?,
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -157,6 +183,10 @@ impl Stage<'_> {
         self.filled = 0;
         Ok(())
     }
+}
+
+fn cut() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a log file was cut while it was sent")
 }
 
 // The connection is the stream's only writer.

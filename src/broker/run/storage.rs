@@ -280,6 +280,10 @@ impl Storage {
         };
         for dir in self.healthy() {
             let Ok(folders) = dir.held.folders() else { continue };
+            // Nobody wants a copy of what is gone.
+            for copy in folders.future.iter().filter(|folder| !assigned(&folder.partition)) {
+                self.forget_copy(&copy.path);
+            }
             for stray in folders.live.iter().filter(|folder| !assigned(&folder.partition)) {
                 match set_aside(&*self.disk, dir.held.path(), &stray.partition) {
                     Ok(to) => warn!(folder = %to.display(), "set aside: no topic of this broker's any more"),

@@ -16,6 +16,7 @@ pub use real::RealDisk;
 
 use std::fmt::{self, Debug};
 use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -89,6 +90,12 @@ pub trait DiskFile: Send + Sync + Debug {
     /// Sets room aside for `len` bytes from `at` on without changing the length: writing them cannot find the disk full.
     /// A file system that cannot promise says `Unsupported`.
     fn reserve(&self, at: u64, len: u64) -> io::Result<()>;
+
+    /// Has the kernel copy at most `len` bytes from `at` on into a socket, and says how many: zero only at the end of the
+    /// file, `WouldBlock` where the socket takes none. None: this file cannot, and must be read.
+    fn send(&self, _to: BorrowedFd<'_>, _at: u64, _len: usize) -> io::Result<Option<usize>> {
+        Ok(None)
+    }
 
     fn sync(&self) -> io::Result<()> {
         self.sync_end(self.sync_begin())

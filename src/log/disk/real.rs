@@ -7,6 +7,7 @@ use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -152,6 +153,18 @@ impl DiskFile for Kept {
         self.on("reserve room in", |file| {
             Ok(rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, at, len)?)
         })
+    }
+
+    fn send(&self, to: BorrowedFd<'_>, mut at: u64, len: usize) -> io::Result<Option<usize>> {
+        // A socket that is full is no failure of the file, and comes often.
+        let file = self.file()?;
+        let Some(file) = file.as_deref() else { return Ok(None) };
+        match rustix::fs::sendfile(to, file, Some(&mut at), len) {
+            Ok(sent) => Ok(Some(sent)),
+            Err(Errno::AGAIN) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(Errno::INVAL | Errno::NOSYS) => Ok(None),
+            Err(error) => Err(failed("send", &self.path(), error)),
+        }
     }
 
     fn sync_begin(&self) -> SyncMark {

@@ -158,3 +158,23 @@ fn threads_that_use_many_files_at_once_find_each_its_own() {
         }
     });
 }
+
+#[test]
+fn the_kernel_copies_a_file_to_a_socket() {
+    use std::io::Read;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+    let place = Place::new(OPEN);
+    let file = place.file("abcdef");
+    place.forget_all();
+    let (here, mut there) = UnixStream::pair().expect("two sockets");
+    here.set_nonblocking(true).expect("it does not wait");
+    assert_eq!(file.send(here.as_fd(), 2, 3).expect("it is sent"), Some(3));
+    assert_eq!(file.send(here.as_fd(), 6, 3).expect("the file ends there"), Some(0));
+    let mut got = [0; 3];
+    there.read_exact(&mut got).expect("it arrives");
+    assert_eq!(&got, b"cde");
+    // Until the socket takes no more.
+    let refused = (0..100_000).find_map(|_| file.send(here.as_fd(), 0, 6).err()).expect("nobody reads it");
+    assert_eq!(refused.kind(), ErrorKind::WouldBlock);
+}
