@@ -88,7 +88,7 @@ def test_what_a_start_would_do_with_each_thing(kafkas):
     code, text = check(kafkas)
     assert code == 0, text
     for part in ["the last shutdown was not clean", f"{data}/orders-0: would be recovered from offset ",
-                 "-delete: would be removed: a deletion that was under way", "-future: kept: ", "-stray: kept: stray",
+                 "-delete: would be removed: a deletion that was under way", "-future: a copy on its way", "-stray: kept: stray",
                  "lost+found: kept: it is no partition's", "unheard-of-3: would be set aside as stray",
                  "log-start-offset-checkpoint, line 1:", "they would be made anew, empty:\n  orders-1\n"]:
         assert part in text, f"{part}:\n{text}"

@@ -172,7 +172,7 @@ fn fate(folder: &Folder, clean: bool) -> Option<String> {
         Kind::Unassigned => "would be set aside as stray: by the metadata it is none of this broker's".into(),
         Kind::OldNamesake => "would be set aside as stray: it is of a deleted topic of that name".into(),
         Kind::Future => {
-            "would be made anew: a copy that a partition of another directory was to move to".into()
+            "a copy on its way from another directory: would be made anew, if its log is there".into()
         }
         Kind::Stray => "kept: stray".into(),
         Kind::Deleted => "would be removed: a deletion that was under way".into(),
@@ -239,7 +239,7 @@ mod tests {
                 "the last shutdown was not clean",
                 "/a/t-0: would be recovered from offset 7",
                 "/a/t-1.0123-delete: would be removed: a deletion that was under way",
-                "/a/t-2.0123-future: kept: a copy",
+                "/a/t-2.0123-future: a copy on its way",
                 "/a/lost+found: kept: it is no partition's",
                 "/a/cleaner-offset-checkpoint, line 1: version what? is not 0: it would be ignored",
                 "1 thing stops a start:\n  /a has 1 partitions, and there is no metadata log",

@@ -66,6 +66,7 @@ macro_rules! by_type {
             OffsetForLeaderEpoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse
             DescribeAcls DescribeAclsRequest DescribeAclsResponse
             AlterConfigs AlterConfigsRequest AlterConfigsResponse
+            AlterReplicaLogDirs AlterReplicaLogDirsRequest AlterReplicaLogDirsResponse
             DescribeLogDirs DescribeLogDirsRequest DescribeLogDirsResponse
             CreatePartitions CreatePartitionsRequest CreatePartitionsResponse
             ElectLeaders ElectLeadersRequest ElectLeadersResponse
