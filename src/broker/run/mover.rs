@@ -380,6 +380,12 @@ impl Shared {
     }
 
     fn moved(&self, partition: &Partition, from: &Place, left: Log, to: &Path) {
+        if partition.has_failed() {
+            // Its owner failed in the same turn, and the log is opened anew from either folder. The next start keeps the
+            // one that was written to last.
+            warn!(partition = %partition.id, folder = %left.dir().display(), "left where it was: its owner failed");
+            return;
+        }
         match left.delete(Uuid::new_v4()) {
             Ok(folder) => self.storage.remove_later(folder, partition.config.load().file_delete_delay_ms),
             // It has moved off a dying disk, most likely.
