@@ -4,8 +4,8 @@
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ottla_log::disk::{Entry, LockGuard, MemoryDisk, OpenHow, SyncMark};
 use ottla_log::{Disk, DiskFile};
@@ -28,6 +28,8 @@ struct Watch {
     fuse: AtomicU64,
     /// Eighths of the last write that are made.
     torn: AtomicU64,
+    /// What was changed, for the trace; `None` where nobody will read it.
+    changes: Option<Mutex<Vec<String>>>,
 }
 
 /// The panic that ends a process where it stands: nothing of it runs any further, and no hook reports it.
@@ -53,6 +55,15 @@ impl Watch {
         outcome
     }
 
+    /// Notes a change for the trace.
+    fn told<T>(&self, outcome: io::Result<T>, what: impl FnOnce() -> String) -> io::Result<T> {
+        if let Some(changes) = &self.changes {
+            let how = outcome.as_ref().err().map(|e| format!(": {e}")).unwrap_or_default();
+            changes.lock().unwrap_or_else(PoisonError::into_inner).push(format!("disk: {}{how}", what()));
+        }
+        outcome
+    }
+
     fn seen_sync<T>(&self, outcome: io::Result<T>) -> io::Result<T> {
         if outcome.is_err() {
             self.failed_syncs.fetch_add(1, Ordering::Relaxed);
@@ -62,10 +73,18 @@ impl Watch {
 }
 
 impl SimDisk {
-    pub fn new(memory: MemoryDisk, mutation: Option<Mutation>) -> SimDisk {
+    /// `traced`: changes are noted until [`SimDisk::take_changes`].
+    pub fn new(memory: MemoryDisk, mutation: Option<Mutation>, traced: bool) -> SimDisk {
         let fuse = AtomicU64::new(UNLIT);
         let (failures, failed_syncs, torn) = Default::default();
-        SimDisk { memory, watch: Arc::new(Watch { failures, failed_syncs, fuse, torn }), mutation }
+        let changes = traced.then(Mutex::default);
+        SimDisk { memory, watch: Arc::new(Watch { failures, failed_syncs, fuse, torn, changes }), mutation }
+    }
+
+    /// What was changed since the last time.
+    pub fn take_changes(&self) -> Vec<String> {
+        let Some(changes) = &self.watch.changes else { return Vec::new() };
+        std::mem::take(&mut changes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The process ends before its next change but so many; if that is a write, inside it.
@@ -105,14 +124,19 @@ impl Disk for SimDisk {
         if !matches!(how, OpenHow::Read | OpenHow::Write) {
             self.watch.burn();
         }
-        let inner = self.watch.seen(self.memory.open(path, how))?;
+        let opened = self.watch.seen(self.memory.open(path, how));
+        let inner = match how {
+            OpenHow::Read | OpenHow::Write => opened?,
+            _ => self.watch.told(opened, || format!("{how:?} {}", path.display()))?,
+        };
         let ignores_syncs = self.ignores_syncs_of(path);
         Ok(Arc::new(SimFile { inner, watch: self.watch.clone(), ignores_syncs }))
     }
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         self.watch.burn();
-        self.watch.seen(self.memory.create_dir_all(dir))
+        self.watch
+            .told(self.watch.seen(self.memory.create_dir_all(dir)), || format!("folder {}", dir.display()))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
@@ -121,17 +145,20 @@ impl Disk for SimDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.watch.burn();
-        self.watch.seen(self.memory.rename(from, to))
+        let renamed = self.watch.seen(self.memory.rename(from, to));
+        self.watch.told(renamed, || format!("rename {} to {}", from.display(), to.display()))
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         self.watch.burn();
-        self.watch.seen(self.memory.remove_file(path))
+        self.watch
+            .told(self.watch.seen(self.memory.remove_file(path)), || format!("remove {}", path.display()))
     }
 
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
         self.watch.burn();
-        self.watch.seen(self.memory.remove_dir_all(dir))
+        self.watch
+            .told(self.watch.seen(self.memory.remove_dir_all(dir)), || format!("remove {}", dir.display()))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -139,7 +166,7 @@ impl Disk for SimDisk {
             return Ok(());
         }
         self.watch.burn();
-        self.watch.seen_sync(self.memory.sync_dir(dir))
+        self.watch.told(self.watch.seen_sync(self.memory.sync_dir(dir)), || format!("sync {}", dir.display()))
     }
 
     fn exists(&self, path: &Path) -> bool {
@@ -175,7 +202,9 @@ impl DiskFile for SimFile {
             let _ = self.inner.write_at(&bytes[..part], at);
         }
         self.watch.burn();
-        self.watch.seen(self.inner.write_vectored_at(bufs, at))
+        let written = self.watch.seen(self.inner.write_vectored_at(bufs, at));
+        let len = || bufs.iter().map(|buf| buf.len()).sum::<usize>();
+        self.watch.told(written, || format!("write {} at {at} to {:?}", len(), self.inner))
     }
 
     fn len(&self) -> io::Result<u64> {
@@ -184,7 +213,8 @@ impl DiskFile for SimFile {
 
     fn truncate(&self, len: u64) -> io::Result<()> {
         self.watch.burn();
-        self.watch.seen(self.inner.truncate(len))
+        let cut = self.watch.seen(self.inner.truncate(len));
+        self.watch.told(cut, || format!("truncate {:?} to {len}", self.inner))
     }
 
     fn reserve(&self, at: u64, len: u64) -> io::Result<()> {
@@ -200,7 +230,8 @@ impl DiskFile for SimFile {
             return Ok(());
         }
         self.watch.burn();
-        self.watch.seen_sync(self.inner.sync_end(mark))
+        let synced = self.watch.seen_sync(self.inner.sync_end(mark));
+        self.watch.told(synced, || format!("sync {:?}", self.inner))
     }
 }
 

@@ -4,6 +4,7 @@
 //! A run that breaks an invariant says with which command it can be seen again. By hand:
 //!
 //! * `SIM_SEEDS=7..8 cargo test -p ottla-sim` runs one seed, `SIM_STEPS=20000` makes it longer,
+//! * `SIM_TRACE=5000` shows more of what led to a failure, changes on disk included,
 //! * `SIM_SEEDS=0..100000 cargo test --release -p ottla-sim -- soak` runs many, for hours.
 //!
 //! It must never draw chance, time or order from anywhere but the seed.
@@ -59,7 +60,7 @@ impl Run {
     /// The same run each time.
     pub fn go(self) -> Result<Summary, Box<Failure>> {
         // Most runs are fine: only one that is not is run again with a trace.
-        self.attempt(0).or_else(|_| self.attempt(TRACE_LINES))
+        self.attempt(0).or_else(|_| self.attempt(trace_lines()))
     }
 
     fn attempt(self, trace_lines: usize) -> Result<Summary, Box<Failure>> {
@@ -85,6 +86,11 @@ impl fmt::Display for Failure {
         }
         writeln!(f, "SIM_SEEDS={seed}..{} SIM_STEPS={steps} cargo test -p ottla-sim -- seeds", seed + 1)
     }
+}
+
+/// Of the last events, those that are shown: `SIM_TRACE` many, where that is set.
+fn trace_lines() -> usize {
+    std::env::var("SIM_TRACE").ok().and_then(|lines| lines.parse().ok()).unwrap_or(TRACE_LINES)
 }
 
 const TRACE_LINES: usize = 80;

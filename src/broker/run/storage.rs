@@ -338,8 +338,7 @@ impl Storage {
                 by_dir[index].insert(partition.id.clone(), offset);
             }
         }
-        let disk = &*self.disk;
-        let written = self.dirs.iter().zip(by_dir).map(|(dir, offsets)| dir.write(disk, which, offsets));
+        let written = self.dirs.iter().zip(by_dir).map(|(dir, offsets)| dir.write(which, offsets));
         written.fold(true, |all, one| all & one)
     }
 
@@ -358,7 +357,7 @@ impl Storage {
             }
         }
         let news = self.dirs.iter().zip(by_dir).filter(|(_, offsets)| !offsets.is_empty());
-        let written = news.map(|(dir, offsets)| dir.write(&*self.disk, Checkpoint::Cleaner, offsets));
+        let written = news.map(|(dir, offsets)| dir.write(Checkpoint::Cleaner, offsets));
         written.fold(true, |all, one| all & one)
     }
 
@@ -370,7 +369,7 @@ impl Storage {
                 && !failed.iter().any(|folder| self.holder(folder) == Some(index));
             for which in [Checkpoint::RecoveryPoint, Checkpoint::LogStart, Checkpoint::HighWatermark] {
                 let offsets = mine.iter().map(|log| (log.partition().clone(), at(which, log))).collect();
-                whole &= dir.write(&*self.disk, which, offsets);
+                whole &= dir.write(which, offsets);
             }
             if whole && let Err(error) = dir.held.mark_clean(epoch) {
                 error!(dir = %dir.held.path().display(), %error, "cannot mark the shutdown as clean");
@@ -423,19 +422,14 @@ impl Dir {
         Ok(())
     }
 
-    // What is known of a log stays known while its folder is here, also when it is not open: a start that was moved by
-    // DeleteRecords would be forgotten otherwise. False when the file could not be written.
-    fn write(&self, disk: &dyn Disk, which: Checkpoint, mut offsets: Offsets) -> bool {
+    // False when the file could not be written.
+    fn write(&self, which: Checkpoint, mut offsets: Offsets) -> bool {
         if self.volume.has_failed() {
             return false;
         }
         let mut written = self.written.lock();
         let slot = &mut written[slot_of(which)];
-        for (id, offset) in slot.iter() {
-            if !offsets.contains_key(id) && disk.exists(&self.held.path().join(id.to_string())) {
-                offsets.insert(id.clone(), *offset);
-            }
-        }
+        self.held.keep_known(slot, &mut offsets);
         if *slot == offsets {
             return true;
         }

@@ -131,6 +131,20 @@ impl LogDir {
         checkpoint::write(&*self.disk, &self.path.join(which.file()), offsets)
     }
 
+    /// Adds to what a checkpoint is to say what it says already of logs that are here and not open. Otherwise a log that
+    /// could not be opened, or closed, would lose a start that DeleteRecords moved, and be read from its beginning.
+    pub fn keep_known(
+        &self,
+        on_disk: &BTreeMap<TopicPartition, Offset>,
+        offsets: &mut BTreeMap<TopicPartition, Offset>,
+    ) {
+        for (id, offset) in on_disk {
+            if !offsets.contains_key(id) && self.disk.exists(&self.path.join(id.to_string())) {
+                offsets.insert(id.clone(), *offset);
+            }
+        }
+    }
+
     /// The last act of a clean shutdown: everything in this directory is flushed and checkpointed.
     pub fn mark_clean(&self, epoch: BrokerEpoch) -> Result<(), DirError> {
         clean::write(&*self.disk, &self.path, epoch)

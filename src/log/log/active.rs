@@ -26,6 +26,9 @@ pub(super) struct Active {
     since_index: u64,
     last_time: Option<TimeEntry>,
     jitter_ms: i64,
+    /// The file may need a sync though nothing was appended: a part of a batch was cut off again since the disk was full,
+    /// or an earlier process has left it in a state that nobody knows.
+    pub unsynced: bool,
 }
 
 /// What rolling depends on; appends look ahead with a copy of it before anything is written.
@@ -52,6 +55,7 @@ impl Active {
             since_index: 0,
             last_time: None,
             jitter_ms,
+            unsynced: false,
         }
     }
 

@@ -277,6 +277,7 @@ impl Log {
     /// Only a full disk leaves the log usable, and only if the partial batch can be cut off again (KAFKA-10778).
     fn write_failed(&mut self, e: io::Error) -> AppendError {
         if is_full(&e) && self.active.segment.log.truncate(self.active.size).is_ok() {
+            self.active.unsynced = true;
             return AppendError::DiskFull { dir: self.dir.clone() };
         }
         self.go_offline();

@@ -131,7 +131,7 @@ impl Log {
         }
         self.unflushed.snapshots.iter().for_each(|snapshot| add(&snapshot.handle));
         // The active segment's indexes are made anew after a crash: only their log matters.
-        if self.log_end > self.active.base() {
+        if self.log_end > self.active.base() || self.active.unsynced {
             add(&self.active.segment.log);
         }
         let unflushed = &mut self.unflushed;
@@ -148,8 +148,7 @@ impl Log {
         Ok(FlushTicket { up_to, files, folders, disk, offline })
     }
 
-    /// Moves the recovery point, after the `run` of the ticket with this `up_to` has succeeded. All below `up_to` is
-    /// durable then, even where the recovery point stays one short of it until the next flush.
+    /// Moves the recovery point, after the `run` of the ticket with this `up_to` has succeeded: all below is durable.
     pub fn flush_end(&mut self, up_to: Offset) {
         let unflushed = &mut self.unflushed;
         // Two tickets may have the same end, one of them from before a truncation: the one that covers less counts.
@@ -166,9 +165,8 @@ impl Log {
         unflushed
             .snapshots
             .retain(|snapshot| snapshot.offset > ticket.covers || snapshot.file > ticket.files);
-        // A segment sealed meanwhile may end where the ticket does, with indexes that it did not cover: wholly below the
-        // recovery point they would be believed.
-        let doubtful = unflushed.sealed.iter().map(|sealed| sealed.end - 1).min().unwrap_or(Offset::MAX);
+        // A segment that was sealed and is not synced may end at the recovery point, and not below it.
+        let doubtful = unflushed.sealed.iter().map(|sealed| sealed.end).min().unwrap_or(Offset::MAX);
         self.recovery_point = self.recovery_point.max(ticket.covers.min(self.log_end).min(doubtful));
         unflushed.last_flush_ms = self.told_ms;
         self.reader.note_flushed(self.recovery_point);

@@ -72,7 +72,9 @@ impl Loading<'_> {
 
     pub fn load_unclean(&mut self, found: &[(Offset, SegmentFiles)]) -> Result<(), LogError> {
         let point = self.lowered.recovery_point();
-        let first = found.partition_point(|(base, _)| *base <= point).saturating_sub(1);
+        // A segment is believed once something behind it was flushed, since that flush covered the segment whole: its
+        // names, its indexes, and its length, which a full disk may have made larger for a moment.
+        let first = found.partition_point(|(base, _)| *base < point).saturating_sub(1);
         let (flushed, rest) = found.split_at(first);
         self.load_flushed(flushed)?;
         let Some((base, _)) = rest.first() else { return Ok(()) };
@@ -87,9 +89,16 @@ impl Loading<'_> {
             }
             self.seal_current()?;
             let (active, next, cut) = self.walk(*base, point)?;
+            let size = active.size;
+            let log = active.segment.log.clone();
             self.current = Some((active, next));
-            if cut {
-                return self.drop_rest(&rest[at + 1..]);
+            match rest.get(at + 1) {
+                // Nothing is missing between the two: what was cut off is a part of a batch that a full disk had refused.
+                Some((base, _)) if cut && *base == next => {
+                    log.truncate(size).map_err(io_error("cutting a segment"))?;
+                }
+                _ if cut => return self.drop_rest(&rest[at + 1..]),
+                _ => {}
             }
         }
         Ok(())
@@ -234,7 +243,7 @@ impl Loading<'_> {
             self.drop_all()?;
             self.producers = self.producers.afresh(checkpointed);
         }
-        let (active, log_end) = match self.current.take() {
+        let (mut active, log_end) = match self.current.take() {
             Some(current) => current,
             None => {
                 self.unflushed.folder_changed();
@@ -242,6 +251,7 @@ impl Loading<'_> {
                 (Active::new(segment, *now_ms, self.jitter(checkpointed)), checkpointed)
             }
         };
+        active.unsynced = !self.opening.clean_shutdown;
         self.segments.push(active.segment.clone());
         let log_start = checkpointed.max(self.segments[0].base);
         self.keep_snapshots(log_end)?;

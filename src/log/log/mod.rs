@@ -59,7 +59,7 @@ use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use uuid::Uuid;
 
 use crate::Disk;
-use active::Active;
+use active::{Active, is_full};
 use epochs::{EpochStart, Epochs};
 use error::io;
 use flush::Unflushed;
@@ -195,6 +195,9 @@ impl Log {
         {
             // It must be tried again before anything is written under it.
             self.epochs.restore(&before);
+            if !is_full(&e) {
+                self.go_offline();
+            }
             return Err(io("writing the leader epochs")(e));
         }
         Ok(())

@@ -376,7 +376,18 @@ impl Producer {
         self.seen().last().copied()
     }
 
-    fn seen(&self) -> &[Seen] {
+    /// The same with the batches of an earlier entry of the same snapshot in front of its own.
+    pub fn after(self, before: &Producer) -> Producer {
+        if before.epoch != self.epoch {
+            return self;
+        }
+        let mut batches = *before;
+        self.seen().iter().for_each(|seen| batches.push(*seen));
+        Producer { batches: batches.batches, batches_len: batches.batches_len, ..self }
+    }
+
+    /// The last batches, the newest one last.
+    pub fn seen(&self) -> &[Seen] {
         &self.batches[..self.batches_len.into()]
     }
 

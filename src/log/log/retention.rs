@@ -140,11 +140,14 @@ impl Log {
             self.epochs.truncate_start(start);
             self.producers.log_start_moved(start);
         }
-        // The first epoch's new offset tells a recovery that what is below is a leftover, not a log with a hole.
-        match self.epochs.stale().then(|| self.epochs.write(self.disk.as_ref())) {
-            Some(Err(e)) if !is_full(&e) => return Err(io_error("writing the leader epochs")(e)),
-            _ => {}
-        }
+        // The first epoch's new offset tells a recovery that what is below is a leftover, not a log with a hole. Where it
+        // cannot be written for want of room, one segment after the other goes for good: no hole can come of that.
+        let one_by_one = match self.epochs.stale().then(|| self.epochs.write(self.disk.as_ref())) {
+            None => self.epochs.latest().is_none(),
+            Some(Ok(())) => false,
+            Some(Err(e)) if is_full(&e) => true,
+            Some(Err(e)) => return Err(io_error("writing the leader epochs")(e)),
+        };
         self.generation += 1;
         self.publish();
         let gone = self.segments.drain(..count).collect::<Vec<_>>();
@@ -155,6 +158,9 @@ impl Log {
         for segment in &gone {
             let snapshot = self.snapshots.forget(segment.base);
             retired.push(self.rename_deleted(segment, snapshot, now_ms)?);
+            if one_by_one {
+                self.sync_folder()?;
+            }
         }
         self.unflushed.folder_changed();
         Ok(())

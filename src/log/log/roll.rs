@@ -31,18 +31,8 @@ impl Log {
     }
 
     fn try_roll(&mut self, base: Offset, now_ms: i64) -> Result<(), LogError> {
-        // Of all names only the newest segment's may be lost with the power: an older one would leave a hole.
-        if self.unflushed.folder_pending() {
-            self.sync_folder()?;
-        }
         self.active.push_time();
         self.active.write_indexes().map_err(io_error("writing an index"))?;
-        // Wholly below the recovery point a segment is believed, its indexes too. Where each batch is flushed, this is
-        // two more syncs for a whole segment.
-        let believed = self.recovery_point >= self.log_end;
-        if believed {
-            self.active.segment.sync_indexes()?;
-        }
         let segment = match Segment::create(&self.disk, &self.dir, base) {
             Ok(segment) => segment,
             Err(e) => {
@@ -58,9 +48,10 @@ impl Log {
         let active = Active::new(segment, now_ms, jitter_ms(self.jitter_seed, base, &self.config));
         let old = std::mem::replace(&mut self.active, active);
         old.segment.seal(old.size, Some(old.largest));
-        if !believed {
-            self.unflushed.sealed(self.log_end, old.segment);
-        }
+        // Nothing is synced here: the next flush takes along the names, the indexes and whatever the log file has got since
+        // the last one, be it only the end of a batch that a full disk had cut off. Until then a loss of power may
+        // bring back any of it, so recovery walks a segment that ends where the recovery point is.
+        self.unflushed.sealed(self.log_end, old.segment);
         self.segments.push(self.active.segment.clone());
         self.publish_segments();
         self.publish();

@@ -1,5 +1,10 @@
 //! Producer state on disk: `<offset>.snapshot`, what the producers were at that offset. It must never know what the
 //! state means.
+//!
+//! The format is Kafka's, with one difference in use: Kafka enters a producer once, with its last batch, so that after a
+//! clean restart a producer with several requests in flight is turned away when it repeats an earlier one
+//! (OUT_OF_ORDER_SEQUENCE_NUMBER). Here it has an entry for each of the batches that are remembered, the newest one last.
+//! Kafka reads such a file as well: the last entry of a producer is the one that counts.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -103,19 +108,26 @@ fn encode(producers: &[(i64, Producer)]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(ENTRIES_FROM + 4 + producers.len() * ENTRY_BYTES);
     bytes.extend_from_slice(&VERSION.to_be_bytes());
     bytes.extend_from_slice(&[0; 4]);
-    bytes.extend_from_slice(&(producers.len() as i32).to_be_bytes());
+    bytes.extend_from_slice(&[0; 4]);
+    let mut entries = 0;
     for (id, producer) in producers {
+        let mut put = |seen: Seen, timestamp: i64, txn_start: Offset| {
+            entries += 1;
+            bytes.extend_from_slice(&id.to_be_bytes());
+            bytes.extend_from_slice(&producer.epoch.to_be_bytes());
+            bytes.extend_from_slice(&seen.last_sequence.to_be_bytes());
+            bytes.extend_from_slice(&seen.last_offset.to_be_bytes());
+            bytes.extend_from_slice(&seen.offset_delta.to_be_bytes());
+            bytes.extend_from_slice(&timestamp.to_be_bytes());
+            bytes.extend_from_slice(&producer.coordinator_epoch.to_be_bytes());
+            bytes.extend_from_slice(&txn_start.to_be_bytes());
+        };
         let none = Seen { last_sequence: -1, last_offset: -1, offset_delta: 0, timestamp: 0 };
-        let seen = producer.last_seen().unwrap_or(none);
-        bytes.extend_from_slice(&id.to_be_bytes());
-        bytes.extend_from_slice(&producer.epoch.to_be_bytes());
-        bytes.extend_from_slice(&seen.last_sequence.to_be_bytes());
-        bytes.extend_from_slice(&seen.last_offset.to_be_bytes());
-        bytes.extend_from_slice(&seen.offset_delta.to_be_bytes());
-        bytes.extend_from_slice(&producer.last_timestamp.to_be_bytes());
-        bytes.extend_from_slice(&producer.coordinator_epoch.to_be_bytes());
-        bytes.extend_from_slice(&producer.txn_start.unwrap_or(-1).to_be_bytes());
+        let (last, before) = producer.seen().split_last().unwrap_or((&none, &[]));
+        before.iter().for_each(|seen| put(*seen, seen.timestamp, -1));
+        put(*last, producer.last_timestamp, producer.txn_start.unwrap_or(-1));
     }
+    bytes[ENTRIES_FROM..ENTRIES_FROM + 4].copy_from_slice(&i32::to_be_bytes(entries));
     let crc = crc_of_parts(&bytes[ENTRIES_FROM..], &[]);
     bytes[2..ENTRIES_FROM].copy_from_slice(&crc.to_be_bytes());
     bytes
@@ -131,7 +143,16 @@ fn decode(bytes: &[u8]) -> Option<Vec<(i64, Producer)>> {
     let (count, entries) = rest.split_first_chunk::<4>()?;
     let (entries, rest) = entries.as_chunks::<ENTRY_BYTES>();
     let whole = usize::try_from(i32::from_be_bytes(*count)).ok() == Some(entries.len()) && rest.is_empty();
-    whole.then(|| entries.iter().map(entry).collect())
+    whole.then(|| {
+        let mut producers = Vec::<(i64, Producer)>::new();
+        for (id, producer) in entries.iter().map(entry) {
+            match producers.last_mut().filter(|(before, _)| *before == id) {
+                Some((_, before)) => *before = producer.after(before),
+                None => producers.push((id, producer)),
+            }
+        }
+        producers
+    })
 }
 
 fn entry(bytes: &[u8; ENTRY_BYTES]) -> (i64, Producer) {

@@ -135,6 +135,7 @@ impl Node {
             let (log, refused) = partition.close();
             let refused = refused.into_iter();
             said.extend(refused.map(|(ask, code)| Said::Produced { ask, outcome: Err(code) }));
+            all_closed &= !partition.offline;
             let Some(mut log) = log else { continue };
             match log.close() {
                 Ok(()) => closed.push(log),

@@ -73,7 +73,7 @@ impl Node {
             }
             Err(error) => {
                 self.closed.insert(key);
-                self.storage.could_not_open(&id);
+                self.storage.could_not_open();
                 let why = format!("cannot open the log of {id}: {error}");
                 said.push(Said::Offline { key, why });
             }

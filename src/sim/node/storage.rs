@@ -1,7 +1,7 @@
 //! The node's one log directory, used as the broker's shell uses it: formatted once, swept, checkpointed while it runs,
 //! marked clean when it stops. It must never know who leads what.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,12 +26,11 @@ pub(crate) struct Storage {
     held: LogDir,
     pub id: DirectoryId,
     clean: bool,
-    recovery_points: Offsets,
-    log_starts: Offsets,
-    written: [Option<Offsets>; 3],
+    /// What the checkpoints on disk say, in the order of `CHECKPOINTS`.
+    written: [Offsets; 3],
     leaving: Vec<(PathBuf, i64)>,
-    /// Logs that are here and could not be opened.
-    unopened: BTreeSet<TopicPartition>,
+    /// A log that is here could not be opened.
+    damaged: bool,
     mutation: Option<Mutation>,
 }
 
@@ -54,22 +53,10 @@ impl Storage {
         let id = held.adopt_id(fresh_id(&mut random))?;
         held.sweep(&held.folders()?)?;
         // A damaged checkpoint is one that says nothing: recovery reads more.
-        let recovery_points = held.checkpoint(Checkpoint::RecoveryPoint).unwrap_or_default();
-        let log_starts = held.checkpoint(Checkpoint::LogStart).unwrap_or_default();
+        let written = CHECKPOINTS.map(|which| held.checkpoint(which).unwrap_or_default());
         let clean = held.take_clean()?.is_some() || mutation == Some(Mutation::TrustEveryStop);
-        let (written, leaving, unopened) = Default::default();
-        Ok(Storage {
-            disk,
-            held,
-            id,
-            clean,
-            recovery_points,
-            log_starts,
-            written,
-            leaving,
-            unopened,
-            mutation,
-        })
+        let (leaving, damaged) = Default::default();
+        Ok(Storage { disk, held, id, clean, written, leaving, damaged, mutation })
     }
 
     pub fn open_log(
@@ -92,8 +79,8 @@ impl Storage {
             topic_id: Some(topic_id),
             config,
             clean_shutdown: self.clean,
-            recovery_point: self.recovery_points.get(id).copied().unwrap_or(0),
-            log_start: self.log_starts.get(id).copied().unwrap_or(0),
+            recovery_point: self.written[RECOVERY_POINT].get(id).copied().unwrap_or(0),
+            log_start: self.written[LOG_START].get(id).copied().unwrap_or(0),
             now_ms,
             producer_id_expiration_ms: if forgets { -1 } else { PRODUCER_ID_EXPIRATION_MS },
             jitter_seed,
@@ -101,25 +88,17 @@ impl Storage {
         Ok(log)
     }
 
-    /// What is known of it stays known, and nothing here is clean.
-    pub fn could_not_open(&mut self, id: &TopicPartition) {
-        self.unopened.insert(id.clone());
+    /// Nothing here is clean.
+    pub fn could_not_open(&mut self) {
+        self.damaged = true;
     }
 
     /// What the checkpoints on disk say of an earlier topic of that name must not be taken for the new one's: its log
     /// would begin where the other one ended, or be thrown away after the next crash.
     fn forget(&mut self, id: &TopicPartition) -> Result<(), DirError> {
-        for (which, at_start) in
-            [(RECOVERY_POINT, &mut self.recovery_points), (LOG_START, &mut self.log_starts)]
-        {
-            let slot = &mut self.written[which];
-            let on_disk = slot.get_or_insert_with(|| at_start.clone());
-            at_start.remove(id);
-            if on_disk.contains_key(id) {
-                let rest = on_disk.iter().filter(|(known, _)| *known != id);
-                let rest: Offsets = rest.map(|(known, offset)| (known.clone(), *offset)).collect();
-                self.held.write_checkpoint(CHECKPOINTS[which], &rest)?;
-                *slot = Some(rest);
+        for which in [RECOVERY_POINT, LOG_START] {
+            if self.written[which].remove(id).is_some() {
+                self.held.write_checkpoint(CHECKPOINTS[which], &self.written[which])?;
             }
         }
         Ok(())
@@ -159,28 +138,22 @@ impl Storage {
             Checkpoint::LogStart => log.log_start_offset(),
             Checkpoint::HighWatermark | Checkpoint::Cleaner => log.high_watermark(),
         };
-        let known = match which {
-            Checkpoint::RecoveryPoint => &self.recovery_points,
-            Checkpoint::LogStart => &self.log_starts,
-            Checkpoint::HighWatermark | Checkpoint::Cleaner => &Offsets::new(),
-        };
-        let unopened = known.iter().filter(|(id, _)| self.unopened.contains(id));
-        let mut offsets: Offsets = unopened.map(|(id, offset)| (id.clone(), *offset)).collect();
-        offsets.extend(logs.map(|log| (log.partition().clone(), at(log))));
+        let mut offsets: Offsets = logs.map(|log| (log.partition().clone(), at(log))).collect();
         let slot = &mut self.written[CHECKPOINTS.iter().position(|known| *known == which).unwrap_or(0)];
-        if slot.as_ref() == Some(&offsets) || (slot.is_none() && offsets.is_empty()) {
+        self.held.keep_known(slot, &mut offsets);
+        if *slot == offsets {
             return true;
         }
         let written = self.held.write_checkpoint(which, &offsets).is_ok();
         if written {
-            *slot = Some(offsets);
+            *slot = offsets;
         }
         written
     }
 
     /// The end of a clean stop.
     pub fn close(&mut self, closed: &[Log], all_closed: bool, epoch: BrokerEpoch) {
-        let mut whole = all_closed && self.unopened.is_empty();
+        let mut whole = all_closed && !self.damaged;
         for which in CHECKPOINTS {
             whole &= self.checkpoint(which, closed.iter());
         }

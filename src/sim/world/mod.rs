@@ -120,7 +120,7 @@ impl World {
         let plan = Plan::draw(&mut dice);
         let memory = MemoryDisk::new(dice.number());
         memory.set_short_reads(plan.short_reads);
-        let disk = Arc::new(SimDisk::new(memory.clone(), mutation));
+        let disk = Arc::new(SimDisk::new(memory.clone(), mutation, trace_lines > 0));
         let broken = |e: &dyn std::fmt::Display| Violation::new("the simulator starts", e.to_string());
         let overrides = [("node.id".to_owned(), "1".to_owned())];
         let sources = Sources { file: None, env: [], overrides: &overrides };
@@ -209,6 +209,9 @@ impl World {
         self.steps += 1;
         // After a panic nothing of the process is used any more.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.happen(event)));
+        for change in self.disk.take_changes() {
+            self.trace.note(self.queue.now_ms(), || change);
+        }
         outcome.unwrap_or_else(|panic| {
             if panic.is::<Ended>() {
                 self.end(self.fuse.unwrap_or(Loss::Process));
