@@ -390,7 +390,8 @@ impl<T> Lane<T> {
         let moved = self.relocate(now_ms, out);
         if moved || up_to >= self.log.log_end_offset() {
             self.must_flush = false;
-        } else if more {
+        }
+        if (more && !moved && up_to < self.log.log_end_offset()) || self.log.needs_flush_to_append() {
             self.flush(out);
         }
         self.settle(now_ms, out);
@@ -495,6 +496,9 @@ impl<T> Lane<T> {
             AppendError::DiskFull { .. } => {
                 if !std::mem::replace(&mut self.full, true) {
                     out.push(Output::Full);
+                }
+                if self.log.needs_flush_to_append() && self.flushing == Flushing::Idle {
+                    self.flush(out);
                 }
             }
             AppendError::Io(error) => {

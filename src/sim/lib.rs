@@ -44,6 +44,17 @@ pub struct Summary {
     pub restarts: u64,
     pub acknowledged: usize,
     pub seen: usize,
+    pub simulated_ms: i64,
+}
+
+impl std::ops::AddAssign for Summary {
+    fn add_assign(&mut self, one: Summary) {
+        self.events += one.events;
+        self.restarts += one.restarts;
+        self.acknowledged += one.acknowledged;
+        self.seen += one.seen;
+        self.simulated_ms += one.simulated_ms;
+    }
 }
 
 /// A broken invariant, and how to see it again.
@@ -72,7 +83,8 @@ impl Run {
             .map_err(|violation| failure(violation, String::new()))?;
         world.run(self.steps).map_err(|violation| failure(violation, world.trace().to_string()))?;
         let (acknowledged, seen) = world.summary();
-        Ok(Summary { events: world.steps, restarts: world.restarts, acknowledged, seen })
+        let simulated_ms = world.simulated_ms();
+        Ok(Summary { events: world.steps, restarts: world.restarts, acknowledged, seen, simulated_ms })
     }
 }
 

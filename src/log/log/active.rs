@@ -26,8 +26,7 @@ pub(super) struct Active {
     since_index: u64,
     last_time: Option<TimeEntry>,
     jitter_ms: i64,
-    /// The file may need a sync though nothing was appended: a part of a batch was cut off again since the disk was full,
-    /// or an earlier process has left it in a state that nobody knows.
+    /// The file may need a sync though nothing was appended: an earlier process has left it in a state that nobody knows.
     pub unsynced: bool,
 }
 
@@ -93,7 +92,8 @@ impl Active {
             Some(entry) => segment.batch_of(entry, size)?.is_some(),
             None => true,
         };
-        if from > size || !told {
+        // An entry stands for a batch: where it points there is one, and not just the end of the file.
+        if (last.is_some() && from >= size) || !told {
             let what = "not what its index says".to_owned();
             return Err(segment.corrupt(next, Stopped::Invalid { position: size, what }));
         }

@@ -79,7 +79,7 @@ impl Log {
         leader_epoch: LeaderEpoch,
         now_ms: i64,
     ) -> Result<Vec<Result<Appended, Refused>>, AppendError> {
-        self.check_online()?;
+        self.check_appendable()?;
         self.told(now_ms);
         if let Err(refused) = self.enter_epoch(leader_epoch)? {
             return Ok(appends.map(|_| Err(refused.clone())).collect());
@@ -277,11 +277,19 @@ impl Log {
     /// Only a full disk leaves the log usable, and only if the partial batch can be cut off again (KAFKA-10778).
     fn write_failed(&mut self, e: io::Error) -> AppendError {
         if is_full(&e) && self.active.segment.log.truncate(self.active.size).is_ok() {
-            self.active.unsynced = true;
+            self.unflushed.cut();
             return AppendError::DiskFull { dir: self.dir.clone() };
         }
         self.go_offline();
         LogError::Io { doing: "appending", source: e }.into()
+    }
+
+    pub(super) fn check_appendable(&self) -> Result<(), AppendError> {
+        self.check_online()?;
+        match self.unflushed.cut_pending() {
+            true => Err(AppendError::DiskFull { dir: self.dir.clone() }),
+            false => Ok(()),
+        }
     }
 
     fn enter_epoch(&mut self, epoch: LeaderEpoch) -> Result<Result<(), Refused>, AppendError> {

@@ -26,6 +26,9 @@ pub(super) struct Unflushed {
     folder_synced: u64,
     /// The partition's own folder is new.
     parent_changed: bool,
+    /// Batches that a full disk refused and that were cut off again, and how many of these cuts are sure to last.
+    cuts: u64,
+    cuts_synced: u64,
     tickets: Vec<Outstanding>,
     pub last_flush_ms: i64,
     /// A segment was rolled since the last flush began.
@@ -55,6 +58,7 @@ struct Outstanding {
     /// Those counted later are not in it, whatever their offsets.
     files: u64,
     folder_changes: u64,
+    cuts: u64,
 }
 
 impl Unflushed {
@@ -79,6 +83,17 @@ impl Unflushed {
 
     pub fn parent_changed(&mut self) {
         self.parent_changed = true;
+    }
+
+    /// A batch was refused for want of room, and cut off.
+    pub fn cut(&mut self) {
+        self.cuts += 1;
+    }
+
+    /// Whether a cut might still be lost with the power. What is appended in its place meanwhile could be lost too, and the
+    /// refused batch be found there, under the same leader epoch: nobody could tell.
+    pub fn cut_pending(&self) -> bool {
+        self.cuts > self.cuts_synced
     }
 
     pub fn folder_pending(&self) -> bool {
@@ -131,7 +146,7 @@ impl Log {
         }
         self.unflushed.snapshots.iter().for_each(|snapshot| add(&snapshot.handle));
         // The active segment's indexes are made anew after a crash: only their log matters.
-        if self.log_end > self.active.base() || self.active.unsynced {
+        if self.log_end > self.active.base() || self.active.unsynced || self.unflushed.cut_pending() {
             add(&self.active.segment.log);
         }
         let unflushed = &mut self.unflushed;
@@ -143,7 +158,8 @@ impl Log {
         };
         let up_to = self.log_end;
         let (folder_changes, counted) = (unflushed.folder_changes, unflushed.files);
-        unflushed.tickets.push(Outstanding { up_to, covers: up_to, files: counted, folder_changes });
+        let cuts = unflushed.cuts;
+        unflushed.tickets.push(Outstanding { up_to, covers: up_to, files: counted, folder_changes, cuts });
         let (disk, offline) = (self.disk.clone(), self.offline.clone());
         Ok(FlushTicket { up_to, files, folders, disk, offline })
     }
@@ -159,6 +175,7 @@ impl Log {
             return;
         }
         unflushed.folder_synced = unflushed.folder_synced.max(ticket.folder_changes);
+        unflushed.cuts_synced = unflushed.cuts_synced.max(ticket.cuts);
         unflushed.parent_changed = false;
         // What stays is taken along by a later ticket, some of it once more.
         unflushed.sealed.retain(|sealed| sealed.end > ticket.covers || sealed.file > ticket.files);
@@ -171,6 +188,11 @@ impl Log {
         unflushed.last_flush_ms = self.told_ms;
         self.reader.note_flushed(self.recovery_point);
         self.lowered.reached(self.disk.as_ref(), self.recovery_point);
+    }
+
+    /// After an append was refused for want of room ([`AppendError::DiskFull`]) the next one needs a flush first.
+    pub fn needs_flush_to_append(&self) -> bool {
+        self.unflushed.cut_pending()
     }
 
     /// Records appended since the recovery point.
@@ -189,6 +211,7 @@ impl Log {
         let waited = now_ms.saturating_sub(self.unflushed.last_flush_ms);
         let config = &self.config;
         self.unflushed.rolled
+            || self.unflushed.cut_pending()
             || messages >= config.flush_messages
             || (messages > 0 && waited >= config.flush_ms)
     }

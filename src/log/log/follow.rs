@@ -30,7 +30,7 @@ impl Log {
         leader_epoch: LeaderEpoch,
         now_ms: i64,
     ) -> Result<Result<Followed, Refused>, AppendError> {
-        self.check_online()?;
+        self.check_appendable()?;
         self.told(now_ms);
         let config = self.config.clone();
         let partition = self.reader.partition().clone();

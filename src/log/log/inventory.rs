@@ -66,15 +66,27 @@ impl Inventory {
     /// Segments that retention had renamed, and that came back with the power because nobody syncs a rename that only
     /// makes room. The first epoch's offset, which was on disk before, tells.
     pub fn drop_retired(&mut self, disk: &dyn Disk, dir: &Path, first_epoch: Offset) -> Result<(), LogError> {
-        let next = self.segments.iter().skip(1).map(|(base, _)| *base);
-        let below = next.take_while(|next| *next <= first_epoch).count();
         let mut gone = Vec::new();
-        for (base, files) in &self.segments[..below] {
+        for (at, (base, files)) in self.segments.iter().enumerate() {
+            // The newest one stays: it tells at least where the log ends.
+            let Some((next, _)) = self.segments.get(at + 1).filter(|_| *base < first_epoch) else { break };
             let path = Kind::Log.path(dir, *base);
             let file = disk.open(&path, OpenHow::Read).map_err(io_error("opening a segment"))?;
-            let first = Scan::new(file.as_ref(), 0, files.log.unwrap_or(0), LOOKUP_BYTES).next();
+            let mut scan = Scan::new(file.as_ref(), 0, files.log.unwrap_or(0), LOOKUP_BYTES);
+            let mut found = scan.next().ok().flatten();
             // Batches from before there were epochs are in no list of epochs.
-            if !matches!(first, Ok(Some(found)) if found.header.partition_leader_epoch < 0) {
+            if found.is_some_and(|found| found.header.partition_leader_epoch < 0) {
+                continue;
+            }
+            // Where the one that followed is gone for good, the batches tell how far this one reached.
+            let mut reaches = if *next <= first_epoch { *next } else { Offset::MAX };
+            while *next > first_epoch
+                && let Some(batch) = found
+            {
+                reaches = batch.header.next_offset();
+                found = scan.next().ok().flatten().filter(|_| reaches <= first_epoch);
+            }
+            if reaches <= first_epoch {
                 gone.push(*base);
             }
         }

@@ -150,6 +150,10 @@ impl Log {
         };
         self.generation += 1;
         self.publish();
+        if one_by_one {
+            // Earlier names first.
+            self.sync_folder()?;
+        }
         let gone = self.segments.drain(..count).collect::<Vec<_>>();
         self.publish_segments();
         self.generation += 1;

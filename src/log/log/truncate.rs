@@ -76,7 +76,9 @@ impl Log {
         self.active = match Active::resume(cut, position, now_ms, jitter) {
             Ok((active, _)) => active,
             Err(LogError::Corrupt { .. }) => {
+                // The target was sealed with the length that it had before.
                 let rebuilt = reindex(&self.disk, &self.dir, &target, position, &self.config)?;
+                let rebuilt = rebuilt.renewed(&self.disk, &self.dir);
                 Active::resume(rebuilt, position, now_ms, jitter)?.0
             }
             Err(e) => return Err(e),

@@ -282,7 +282,12 @@ fn a_full_disk_refuses_producers_until_there_is_room() {
     bench.now_ms = 10_000;
     bench.step(vec![Input::Tick]);
     assert_eq!(bench.told, ["full", "retired"]);
-    assert_eq!(produce(&mut bench, 91), Ok(next));
+    // What was refused was cut off: that must last before anything takes its place.
+    assert_eq!(produce(&mut bench, 91), Err(KafkaStorageError), "not before a flush");
+    while !bench.tickets.is_empty() {
+        bench.finish_flush();
+    }
+    assert_eq!(produce(&mut bench, 92), Ok(next));
     assert_eq!(bench.told, ["full", "retired", "roomy"]);
 }
 

@@ -449,6 +449,10 @@ impl World {
         &self.trace
     }
 
+    pub fn simulated_ms(&self) -> i64 {
+        self.queue.now_ms() - EPOCH_MS
+    }
+
     /// Records that were acknowledged, and that were seen.
     pub fn summary(&self) -> (usize, usize) {
         self.judge.summary()

@@ -16,6 +16,8 @@ pub(super) struct Tree {
     next: NodeId,
     /// Changes of names that no `sync_dir` has covered, oldest first.
     pending: Vec<Change>,
+    /// How many nodes were alive when that was looked at last.
+    alive: usize,
 }
 
 enum Node {
@@ -40,7 +42,7 @@ impl Change {
 impl Tree {
     pub(super) fn new() -> Tree {
         let root = Node::Dir { cache: Names::new(), durable: Names::new() };
-        Tree { nodes: BTreeMap::from([(ROOT, root)]), next: ROOT + 1, pending: Vec::new() }
+        Tree { nodes: BTreeMap::from([(ROOT, root)]), next: ROOT + 1, pending: Vec::new(), alive: 1 }
     }
 
     pub(super) fn fork(&self) -> Tree {
@@ -49,7 +51,7 @@ impl Tree {
             Node::Dir { cache, durable } => Node::Dir { cache: cache.clone(), durable: durable.clone() },
         };
         let nodes = self.nodes.iter().map(|(id, node)| (*id, copy(node))).collect();
-        Tree { nodes, next: self.next, pending: self.pending.clone() }
+        Tree { nodes, next: self.next, pending: self.pending.clone(), alive: self.alive }
     }
 
     pub(super) fn find(&self, path: &Path) -> io::Result<NodeId> {
@@ -176,7 +178,7 @@ impl Tree {
                 self.pending.push(change);
             }
         }
-        self.forget_the_dead();
+        self.forget_now_and_then();
         Ok(())
     }
 
@@ -189,10 +191,11 @@ impl Tree {
                 content.sync(content.mark());
             }
         }
-        self.forget_the_dead();
+        self.forget_now_and_then();
     }
 
     pub(super) fn crash(&mut self, dice: &mut Dice) {
+        self.forget_the_dead();
         let pending = std::mem::take(&mut self.pending);
         // Of changes that do not share a name any set may survive; now and then all, none, or the first so many, as
         // a journal would have it.
@@ -278,6 +281,13 @@ impl Tree {
         }
     }
 
+    /// Looking at all nodes for each change would take longer than everything else that the simulator does.
+    fn forget_now_and_then(&mut self) {
+        if self.nodes.len() > 2 * self.alive + 64 {
+            self.forget_the_dead();
+        }
+    }
+
     /// Drops nodes that neither a name, durable or not, nor an open file leads to.
     fn forget_the_dead(&mut self) {
         let mut alive = BTreeSet::from([ROOT]);
@@ -293,6 +303,7 @@ impl Tree {
         self.nodes.retain(|id, node| {
             alive.contains(id) || matches!(node, Node::File(content) if content.is_open())
         });
+        self.alive = self.nodes.len();
     }
 }
 

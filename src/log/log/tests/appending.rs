@@ -122,6 +122,7 @@ fn a_full_disk_refuses_until_there_is_room() {
         assert!(matches!(failed, Err(AppendError::DiskFull { .. })), "{room}: {failed:?}");
         assert_eq!((world.log.size(), world.values()), (size, vec!["a".to_owned()]));
         assert_eq!(world.bytes(0, ".log").len() as u64, size, "the partial batch is cut off");
+        world.flush();
     }
     memory.set_capacity(None);
     let next = world.checked(idempotent(9, 0, 1, 0, &["b"]), Origin::Client);

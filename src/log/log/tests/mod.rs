@@ -7,6 +7,7 @@ mod crashing;
 mod flushing;
 mod idempotence;
 mod layout;
+mod power;
 mod reading;
 mod recovering;
 mod relocating;

@@ -38,7 +38,7 @@ fn a_clean_shutdown_costs_nothing_to_open() {
 
 #[test]
 fn only_what_is_past_the_recovery_point_is_read_again() {
-    for (point, segments) in [(0, 3), (3, 3), (4, 2), (7, 2), (8, 1), (12, 1), (99, 1)] {
+    for (point, segments) in [(0, 3), (3, 3), (4, 3), (5, 2), (8, 2), (9, 1), (12, 1), (99, 1)] {
         let mut world = twelve();
         world.log.close().unwrap();
         let everything = world.read_all();

@@ -206,6 +206,7 @@ fn a_full_disk_leaves_a_transaction_open() {
     let failed = world.try_append(std::slice::from_ref(&marker));
     assert!(matches!(failed, Err(AppendError::DiskFull { .. })), "{failed:?}");
     assert_eq!((world.log.log_end_offset(), world.log.last_stable_offset()), (1, 0));
+    world.flush();
     assert_eq!(world.end(1, 0, Abort), ErrorCode::None);
     assert_eq!((world.log.last_stable_offset(), world.aborted(0, 9)), (2, vec![(1, 0)]));
     world.reopen(|_| ());

@@ -174,3 +174,22 @@ fn readers_survive_truncations() {
         done.store(true, Ordering::Release);
     });
 }
+
+#[test]
+fn a_cut_through_a_segment_whose_index_is_damaged_ends_where_it_should() {
+    let mut world = twenty();
+    world.log.close().unwrap();
+    let target = world.log.segments[1].base;
+    let bytes = world.bytes(target, ".log").len() as u32;
+    // Every entry points at the end of the file.
+    world.overwrite(&world.path(target, ".index"), |entries| {
+        entries.chunks_exact_mut(8).for_each(|entry| entry[4..].copy_from_slice(&bytes.to_be_bytes()));
+    });
+    world.reopen(|opening| opening.clean_shutdown = true);
+    world.log.truncate_to(target + 2, START_MS).unwrap();
+    assert_eq!(world.log.log_end_offset(), target + 2);
+    world.put(&["x"]);
+    assert_eq!(world.values().len() as i64, target + 3);
+    world.log.truncate_to(target, START_MS).unwrap();
+    assert_eq!(world.values().len() as i64, target);
+}

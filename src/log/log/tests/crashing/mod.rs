@@ -87,4 +87,4 @@ impl Drop for Reproduce {
     }
 }
 
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 200;
