@@ -35,6 +35,11 @@ impl Stopping {
 pub(crate) struct Watch(watch::Receiver<bool>);
 
 impl Watch {
+    /// Whether the switch is turned.
+    pub fn is_on(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Returns once the switch is turned, or can never be.
     pub async fn cancelled(&mut self) {
         let _ = self.0.wait_for(|stopping| *stopping).await;

@@ -2,6 +2,7 @@
 //! Nothing in here may open a socket or a file, read a clock, draw a random number or start a task; `clippy.toml`
 //! bans those, and hash maps, whose order would make two runs of one seed differ.
 
+pub mod connection;
 pub mod controller;
 pub mod group;
 pub mod partition;

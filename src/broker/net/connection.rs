@@ -1,41 +1,43 @@
-//! One client's connection: frames in, answers out, in the order of the requests. A request may start before an
-//! earlier one is answered where that cannot change what either of them sees (ARCHITECTURE.md, "Ordering").
+//! One client's connection: frames in, answers out, in the order of the requests. What it does next is decided in
+//! `ottla_core::connection`; here it is carried out.
 //! It must never know what a request means beyond the class of its answer.
 
-use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
+use ottla_core::connection::{End as Over, Flow, Input, Limits, Memory, Next, Wants};
+use ottla_protocol::StrBytes;
 use ottla_protocol::api::{ApiRow, api};
 use ottla_protocol::header::{read_request_header, write_response_header};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::{debug, info};
 
 use super::memory::Grant;
-use super::outbox::Outbox;
+use super::outbox::{FULL_BYTES, Outbox};
+use super::scratch;
 use crate::api::{Answer, Body, Caller, dispatch};
 use crate::broker::Broker;
 use crate::stop::Watch;
 
+pub(crate) use ottla_core::connection::Overtakers;
+
 /// Requests of one connection that may be under way at once.
 const IN_FLIGHT_MAX: usize = 64;
-/// The first two bytes of a Produce.
-const PRODUCE_KEY: [u8; 2] = [0, 0];
-/// Read ahead at most this much while nothing is known of the frame.
-const READ_BYTES: usize = 64 << 10;
 /// Memory taken for a frame before its bytes are there; beyond it the buffer doubles as they come.
 const RESERVE_BYTES_MAX: usize = 256 << 10;
 
 /// Why a connection ended.
 #[derive(Debug)]
 pub(crate) enum End {
-    /// The client has gone.
+    /// The client has gone, or has nothing more to say.
     Gone,
     /// Nothing was heard for `connections.max.idle.ms`.
     Idle,
@@ -43,12 +45,12 @@ pub(crate) enum End {
     Stopping,
     /// The client said what cannot be answered; Kafka closes such a connection too.
     Refused(String),
-    Failed(std::io::Error),
+    Failed(io::Error),
 }
 
-impl From<std::io::Error> for End {
-    fn from(error: std::io::Error) -> End {
-        use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> End {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
         match error.kind() {
             BrokenPipe | ConnectionReset | UnexpectedEof => End::Gone,
             _ => End::Failed(error),
@@ -56,32 +58,35 @@ impl From<std::io::Error> for End {
     }
 }
 
-/// Later requests that may start while one is not answered yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Overtakers {
-    /// None: its answer must be known first.
-    None,
-    /// Other Produces: it waits in its lanes, and lanes keep order.
-    Produces,
-    /// Any: it only waits for data.
-    Any,
+impl From<Over> for End {
+    fn from(over: Over) -> End {
+        match over {
+            Over::Finished => End::Gone,
+            Over::Refused(why) => End::Refused(why),
+        }
+    }
 }
 
 type Later = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
-struct Pending {
+/// A request under way.
+struct Asked {
     api: &'static ApiRow,
     version: i16,
     correlation_id: i32,
-    overtakers: Overtakers,
-    state: State,
+    /// `None` once it is answered.
+    later: Option<Later>,
     /// Records stay slices of the frame until they are in the log.
-    _held: Option<Grant>,
+    held: Option<Grant>,
 }
 
-enum State {
-    Waiting(Later),
-    Ready(Answer),
+impl Asked {
+    // What it holds is given back with its answer, which may have to wait for the answers before it.
+    fn answer(&mut self, context: &mut Context<'_>) -> Option<Answer> {
+        let Poll::Ready(answer) = self.later.as_mut()?.as_mut().poll(context) else { return None };
+        (self.later, self.held) = (None, None);
+        Some(answer)
+    }
 }
 
 /// A connection, from accept to close.
@@ -89,9 +94,9 @@ pub(crate) struct Connection {
     broker: Arc<Broker>,
     stream: TcpStream,
     caller: Caller,
+    flow: Flow<Asked, Answer>,
     inbox: BytesMut,
     outbox: Outbox,
-    pending: VecDeque<Pending>,
     /// Room for the frame that is being read.
     granted: Option<Grant>,
     stopping: Watch,
@@ -133,21 +138,27 @@ async fn over(idle: &mut Option<Idle>) {
 
 impl Connection {
     pub fn new(broker: Arc<Broker>, stream: TcpStream, listener: Arc<str>, peer: SocketAddr) -> Connection {
+        let limits = Limits {
+            in_flight: IN_FLIGHT_MAX,
+            outbox_bytes: FULL_BYTES,
+            frame_bytes: broker.config().socket_request_max_bytes,
+            memory: if broker.request_memory.is_bounded() { Memory::Bounded } else { Memory::Unbounded },
+        };
         Connection {
             stopping: broker.stopping.watch(),
             idle: Idle::new(broker.config().connections_max_idle_ms),
             broker,
             stream,
             caller: Caller { listener, peer, client_id: None },
+            flow: Flow::new(limits),
             inbox: BytesMut::new(),
             outbox: Outbox::default(),
-            pending: VecDeque::new(),
             granted: None,
         }
     }
 
     /// Serves until either side ends it.
-    pub async fn serve(mut self) {
+    pub async fn serve(&mut self) {
         match self.turns().await {
             End::Gone | End::Stopping => {}
             End::Idle => debug!(peer = %self.caller.peer, "closing an idle connection"),
@@ -156,183 +167,172 @@ impl Connection {
         }
     }
 
+    // Only `Wait` waits.
     async fn turns(&mut self) -> End {
         loop {
-            if let Err(end) = self.turn().await {
+            let done = match self.flow.next(&self.inbox, self.outbox.len()) {
+                Next::Collect { request, answer } => self.collect(&request, answer),
+                Next::Ask { frame_bytes } => self.ask_for_memory(frame_bytes),
+                Next::Start { frame_bytes, produce } => self.start(frame_bytes, produce),
+                Next::Send => self.send(),
+                Next::Wait(wants) => self.wait(wants).await,
+                Next::End(over) => Err(over.into()),
+            };
+            if let Err(end) = done {
                 return end;
             }
         }
     }
 
-    // Start what may start, send what is ready, and only then wait.
-    async fn turn(&mut self) -> Result<(), End> {
-        let started = self.start_next()?;
-        self.collect_ready()?;
-        if self.outbox.is_full() || (!started && !self.outbox.is_empty()) {
-            self.outbox.send(&self.stream).await?;
+    fn collect(&mut self, request: &Asked, answer: Answer) -> Result<(), End> {
+        let Asked { api, version, correlation_id, .. } = *request;
+        match answer {
+            Answer::Parts(parts) => {
+                let header = |buf: &mut BytesMut| write_response_header(buf, api, version, correlation_id);
+                self.outbox.push(header, parts);
+            }
+            Answer::Silence => {}
+            Answer::Close(why) => self.flow.hear(Input::Closed(why)),
         }
-        if started {
-            return Ok(());
-        }
-        self.wait().await
+        Ok(())
     }
 
-    // Starts the next request if it is here and may. False when there is nothing to do but wait.
-    fn start_next(&mut self) -> Result<bool, End> {
-        let Some(frame_bytes) = self.frame_bytes()? else { return Ok(false) };
-        if !self.has_room(frame_bytes)
-            || self.inbox.len() < 4 + frame_bytes
-            || self.pending.len() >= IN_FLIGHT_MAX
-        {
-            return Ok(false);
-        }
-        let is_produce = self.inbox[4..6] == PRODUCE_KEY;
-        if !self.pending.iter().all(|p| p.may_be_overtaken(is_produce)) {
-            return Ok(false);
-        }
+    fn ask_for_memory(&mut self, frame_bytes: usize) -> Result<(), End> {
+        self.granted = self.broker.request_memory.take(frame_bytes);
+        self.flow.hear(if self.granted.is_some() { Input::Granted } else { Input::Denied });
+        Ok(())
+    }
+
+    fn start(&mut self, frame_bytes: usize, produce: bool) -> Result<(), End> {
         let mut frame = self.inbox.split_to(4 + frame_bytes).freeze();
-        frame = frame.slice(4..);
-        let held = self.granted.take().filter(|_| is_produce);
-        self.start(frame, held)?;
-        Ok(true)
-    }
-
-    // Whether the frame at hand may be in memory; asks for it once.
-    fn has_room(&mut self, frame_bytes: usize) -> bool {
-        if self.granted.is_none() {
-            self.granted = self.broker.request_memory.take(frame_bytes);
-        }
-        self.granted.is_some()
-    }
-
-    // The size of the frame at hand, once its four bytes are there.
-    fn frame_bytes(&self) -> Result<Option<usize>, End> {
-        let Some(head) = self.inbox.first_chunk::<4>() else { return Ok(None) };
-        let declared = i32::from_be_bytes(*head);
-        let most = self.broker.config().socket_request_max_bytes;
-        // Eight bytes hold key, version and correlation id; nothing can be done with less.
-        if declared < 8 || declared > most {
-            return Err(End::Refused(format!(
-                "a request of {declared} bytes, allowed are 8 to {most} (socket.request.max.bytes)"
-            )));
-        }
-        Ok(Some(declared as usize))
-    }
-
-    fn start(&mut self, mut frame: Bytes, held: Option<Grant>) -> Result<(), End> {
-        let header = read_request_header(&mut frame).map_err(|e| End::Refused(e.to_string()))?;
-        let Some(row) = api(header.api_key).filter(|row| row.listeners.broker) else {
-            return Err(End::Refused(format!("a request of unknown api key {}", header.api_key)));
-        };
-        self.caller.client_id = header.client_id;
-        let version = header.api_version;
-        let (overtakers, state) = match dispatch(&self.broker, &self.caller, row, version, frame) {
-            Body::Now(answer) => (Overtakers::Any, State::Ready(answer)),
-            Body::Later(overtakers, later) => (overtakers, State::Waiting(later)),
-            Body::Close(why) => return Err(End::Refused(why)),
-        };
-        let correlation_id = header.correlation_id;
-        self.pending.push_back(Pending { api: row, version, correlation_id, overtakers, state, _held: held });
+        frame.advance(4);
+        let held = self.granted.take().filter(|_| produce);
+        let started = self.begin(frame, held).unwrap_or_else(Input::Refused);
+        self.flow.hear(started);
         Ok(())
     }
 
-    // Moves answers from the front of the queue to the outbox, as far as they are ready.
-    fn collect_ready(&mut self) -> Result<(), End> {
-        while let Some(front) = self.pending.front()
-            && matches!(front.state, State::Ready(_))
-        {
-            let Some(Pending { api, version, correlation_id, state: State::Ready(answer), .. }) =
-                self.pending.pop_front()
-            else {
-                return Ok(());
-            };
-            match answer {
-                Answer::Parts(parts) => {
-                    let header =
-                        |buf: &mut BytesMut| write_response_header(buf, api, version, correlation_id);
-                    self.outbox.push(header, parts);
-                }
-                Answer::Silence => {}
-                Answer::Close(why) => return Err(End::Refused(why)),
+    fn begin(&mut self, mut frame: Bytes, held: Option<Grant>) -> Result<Input<Asked, Answer>, String> {
+        let header = read_request_header(&mut frame).map_err(|e| e.to_string())?;
+        let row = api(header.api_key).filter(|row| row.listeners.broker);
+        let Some(row) = row else { return Err(format!("a request of unknown api key {}", header.api_key)) };
+        // A copy, because a slice of the frame would keep all of it.
+        if self.caller.client_id != header.client_id {
+            self.caller.client_id = header.client_id.map(|id| StrBytes::from_string(id.to_string()));
+        }
+        let (version, correlation_id) = (header.api_version, header.correlation_id);
+        let asked = |later, held| Asked { api: row, version, correlation_id, later, held };
+        Ok(match dispatch(&self.broker, &self.caller, row, version, frame) {
+            Body::Now(answer) => {
+                let (request, overtakers) = (asked(None, None), Overtakers::Any);
+                Input::Started { request, overtakers, answer: Some(answer) }
             }
+            Body::Later(overtakers, later) => {
+                Input::Started { request: asked(Some(later), held), overtakers, answer: None }
+            }
+            Body::Close(why) => return Err(why),
+        })
+    }
+
+    fn send(&mut self) -> Result<(), End> {
+        if !self.outbox.send(&self.stream)? {
+            self.flow.hear(Input::SocketFull);
         }
         Ok(())
     }
 
-    // Until bytes come in (if they may), an answer is ready, or it is time to go.
-    async fn wait(&mut self) -> Result<(), End> {
-        let wants_bytes = self.wants_bytes();
-        if wants_bytes {
-            self.make_room();
+    async fn wait(&mut self, wants: Wants) -> Result<(), End> {
+        // Looked at first: a client that always has something to say must not keep the broker from stopping.
+        if self.stopping.is_on() {
+            return Err(End::Stopping);
         }
-        if self.inbox.is_empty() && self.pending.is_empty() {
-            self.outbox.rest();
+        if wants.rests {
+            self.rest();
         }
-        let nothing_pending = self.pending.is_empty();
-        let memory = &self.broker.request_memory;
-        let needs_room = self.granted.is_none() && self.frame_bytes().is_ok_and(|size| size.is_some());
-        let pending = &mut self.pending;
-        let answered = poll_fn(|context| {
-            let mut any = Poll::Pending;
-            for pending in pending.iter_mut() {
-                if let State::Waiting(later) = &mut pending.state
-                    && let Poll::Ready(answer) = later.as_mut().poll(context)
-                {
-                    pending.state = State::Ready(answer);
-                    any = Poll::Ready(());
-                }
-            }
-            any
-        });
-        tokio::select! {
+        let memory = self.broker.request_memory.clone();
+        let Connection { stream, flow, inbox, stopping, idle, .. } = self;
+        let heard = tokio::select! {
             biased;
-            () = answered => Ok(()),
-            ready = self.stream.readable(), if wants_bytes => {
-                ready?;
-                match self.stream.try_read_buf(&mut self.inbox) {
-                    Ok(0) => Err(End::Gone),
-                    Ok(_) => {
-                        if let Some(idle) = &mut self.idle {
-                            idle.heard = Instant::now();
-                        }
-                        Ok(())
-                    }
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(()),
-                    Err(error) => Err(error.into()),
-                }
+            heard = poll_fn(|context| poll_client(stream, flow, inbox, wants, context)) => heard?,
+            () = memory.freed(), if wants.memory => {
+                flow.hear(Input::Freed);
+                return Ok(());
             }
-            () = memory.freed(), if needs_room => Ok(()),
-            () = over(&mut self.idle), if nothing_pending => Err(End::Idle),
-            () = self.stopping.cancelled() => Err(End::Stopping),
-        }
-    }
-
-    // Read on unless a whole request waits for its turn already, or there is no room for the one that has begun.
-    fn wants_bytes(&self) -> bool {
-        match self.frame_bytes() {
-            Ok(Some(bytes)) => self.granted.is_some() && self.inbox.len() < 4 + bytes,
-            _ => true,
-        }
-    }
-
-    fn make_room(&mut self) {
-        let missing = match self.frame_bytes() {
-            Ok(Some(bytes)) => (4 + bytes).saturating_sub(self.inbox.len()),
-            _ => 0,
+            () = over(idle), if wants.idle => return Err(End::Idle),
+            () = stopping.cancelled() => return Err(End::Stopping),
         };
-        let room = missing.clamp(if missing == 0 { READ_BYTES } else { 1 }, RESERVE_BYTES_MAX);
-        if self.inbox.capacity() - self.inbox.len() < room {
-            self.inbox.reserve(room.max(self.inbox.len().min(missing)));
+        if let (Heard::Client, Some(idle)) = (heard, idle) {
+            idle.heard = Instant::now();
         }
+        Ok(())
+    }
+
+    // Who rests keeps no buffers; what comes next is read through one that belongs to the thread.
+    fn rest(&mut self) {
+        self.inbox = BytesMut::new();
+        self.granted = None;
+        self.outbox.rest();
     }
 }
 
-impl Pending {
-    fn may_be_overtaken(&self, by_produce: bool) -> bool {
-        match (&self.state, self.overtakers) {
-            (State::Ready(_), _) | (_, Overtakers::Any) => true,
-            (_, Overtakers::Produces) => by_produce,
-            (_, Overtakers::None) => false,
-        }
+/// What ended a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    /// The client has sent or read something.
+    Client,
+    Answer,
+}
+
+// Looks for all that is wanted of answers and socket, so that one of them being ready never keeps the others out.
+fn poll_client(
+    stream: &mut TcpStream,
+    flow: &mut Flow<Asked, Answer>,
+    inbox: &mut BytesMut,
+    wants: Wants,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<Heard>> {
+    let answered = wants.answers && flow.take_answers(|asked| asked.answer(context));
+    let mut client = false;
+    if wants.socket
+        && let Poll::Ready(ready) = stream.poll_write_ready(context)
+    {
+        ready?;
+        flow.hear(Input::SocketReady);
+        client = true;
     }
+    if wants.bytes
+        && let Poll::Ready(read) = poll_read(stream, inbox, flow.missing_bytes(inbox), context)
+    {
+        if read? == 0 {
+            flow.hear(Input::Finished);
+        }
+        client = true;
+    }
+    match (client, answered) {
+        (true, _) => Poll::Ready(Ok(Heard::Client)),
+        (false, true) => Poll::Ready(Ok(Heard::Answer)),
+        (false, false) => Poll::Pending,
+    }
+}
+
+// Reads what is missing of a frame to where it stays; while its size is not known, through the thread's buffer.
+fn poll_read(
+    stream: &mut TcpStream,
+    inbox: &mut BytesMut,
+    missing: Option<usize>,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let Some(missing) = missing else {
+        return scratch::to_read(|buffer| {
+            let mut read = ReadBuf::new(buffer);
+            ready!(Pin::new(stream).poll_read(context, &mut read))?;
+            inbox.extend_from_slice(read.filled());
+            Poll::Ready(Ok(read.filled().len()))
+        });
+    };
+    let room = missing.min(RESERVE_BYTES_MAX);
+    if inbox.capacity() - inbox.len() < room {
+        inbox.reserve(room.max(inbox.len().min(missing)));
+    }
+    pin!(stream.read_buf(inbox)).poll(context)
 }

@@ -143,9 +143,10 @@ pub(crate) async fn accept(broker: Arc<Broker>, bound: Bound) -> io::Result<()> 
             continue;
         };
         stream.set_nodelay(true)?;
-        let connection = Connection::new(broker.clone(), stream, name.clone(), peer);
+        let (broker, name) = (broker.clone(), name.clone());
         tokio::spawn(async move {
-            connection.serve().await;
+            // Made here, because what is handed into a task takes room in it twice.
+            Connection::new(broker, stream, name, peer).serve().await;
             drop(place);
         });
     }

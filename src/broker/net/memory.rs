@@ -27,6 +27,10 @@ impl RequestMemory {
         RequestMemory((bytes > 0).then(bounded))
     }
 
+    pub fn is_bounded(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Room for a frame of `bytes`, or None: then wait for [`RequestMemory::freed`] and ask again.
     pub fn take(&self, bytes: usize) -> Option<Grant> {
         let Some(bounded) = &self.0 else { return Some(Grant(None)) };

@@ -5,5 +5,6 @@ pub(crate) mod listener;
 pub(crate) mod memory;
 mod outbox;
 mod pace;
+mod scratch;
 
 pub(crate) use outbox::Part;

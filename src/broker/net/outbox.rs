@@ -1,14 +1,16 @@
 //! What is on its way to a client: framed answers, their records still in the log's files until they are sent.
-//! It must never know which request an answer belongs to.
+//! It must never know which request an answer belongs to, and it never waits: what the socket does not take stays here.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use ottla_log::FileRange;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+
+use super::scratch;
 
 /// A piece of an answer.
 #[derive(Debug)]
@@ -27,41 +29,36 @@ impl Part {
     }
 }
 
-/// Files go through a buffer of this size: large enough for few system calls, small enough for the cache.
-const CHUNK_BYTES: usize = 256 << 10;
-/// From here on the kernel copies, without a buffer between: below, one write for many small parts is cheaper.
-const SENT_BY_KERNEL_BYTES: usize = 32 << 10;
+/// With this much waiting, sending comes before starting more requests.
+pub(super) const FULL_BYTES: usize = 256 << 10;
+/// Small pieces are put together up to this size: large enough for few system calls, small enough for the cache.
+const GATHERED_BYTES: usize = 256 << 10;
+/// From here on a piece leaves by itself, a range of a file from the page cache without a buffer between: below, one
+/// write for many small pieces is cheaper.
+const LARGE_BYTES: usize = 32 << 10;
 /// More at once would keep other connections of the worker waiting.
 const SENT_AT_ONCE_BYTES: usize = 1 << 20;
-/// With this much waiting, sending comes before starting more requests.
-const FULL_BYTES: usize = 256 << 10;
 
 /// Answers that wait to be sent, in order.
 #[derive(Default)]
 pub(crate) struct Outbox {
     /// The bytes that go out next.
     text: BytesMut,
-    /// What comes after them.
+    /// What comes after them; none of them is empty.
     parts: VecDeque<Part>,
     parts_bytes: usize,
-    /// Where files pass through, kept from one answer to the next.
-    stage: Vec<u8>,
 }
 
 impl Outbox {
-    pub fn is_empty(&self) -> bool {
-        self.text.is_empty() && self.parts.is_empty()
-    }
-
-    pub fn is_full(&self) -> bool {
-        self.text.len() + self.parts_bytes >= FULL_BYTES
+    /// Bytes that wait to be sent.
+    pub fn len(&self) -> usize {
+        self.text.len() + self.parts_bytes
     }
 
     /// Frees what an idle connection does not need.
     pub fn rest(&mut self) {
-        if self.is_empty() {
-            self.text = BytesMut::new();
-            self.stage = Vec::new();
+        if self.len() == 0 {
+            *self = Outbox::default();
         }
     }
 
@@ -88,115 +85,247 @@ impl Outbox {
     }
 
     fn add(&mut self, part: Part) {
-        self.parts_bytes += part.len();
-        self.parts.push_back(part);
+        if part.len() > 0 {
+            self.parts_bytes += part.len();
+            self.parts.push_back(part);
+        }
     }
 
-    /// Sends everything. A file that has become shorter than promised fails the connection.
-    pub async fn send(&mut self, stream: &TcpStream) -> io::Result<()> {
-        if self.parts.is_empty() {
-            write_all(stream, &self.text).await?;
-            self.text.clear();
-            return Ok(());
+    /// Sends as much as the socket takes. False: it takes no more now, and something is left. A file that has become
+    /// shorter than promised is an error, after which the connection cannot go on.
+    pub fn send(&mut self, stream: &TcpStream) -> io::Result<bool> {
+        while self.len() > 0 {
+            let all = if self.parts.is_empty() || self.text.len() >= LARGE_BYTES {
+                write(stream, &mut self.text)?
+            } else if self.text.is_empty() && self.parts.front().is_some_and(|part| part.len() >= LARGE_BYTES)
+            {
+                self.send_front(stream)?
+            } else {
+                scratch::to_gather(|buffer| self.send_gathered(stream, buffer))?
+            };
+            if !all {
+                return Ok(false);
+            }
         }
-        self.stage.resize(CHUNK_BYTES, 0);
-        let mut stage = Stage { stream, buffer: &mut self.stage, filled: 0 };
-        stage.bytes(&self.text).await?;
+        Ok(true)
+    }
+
+    // The first part, by itself.
+    fn send_front(&mut self, stream: &TcpStream) -> io::Result<bool> {
+        let Some(mut part) = self.parts.pop_front() else { return Ok(true) };
+        self.parts_bytes -= part.len();
+        let all = match &mut part {
+            Part::Bytes(bytes) => write(stream, bytes)?,
+            Part::File(range) => match send_by_kernel(stream, range)? {
+                ByKernel::All => true,
+                ByKernel::Some => false,
+                ByKernel::None => scratch::to_gather(|buffer| self.send_read(stream, range, buffer))?,
+            },
+        };
+        if part.len() > 0 {
+            self.parts_bytes += part.len();
+            self.parts.push_front(part);
+        }
+        Ok(all)
+    }
+
+    // The beginning of a file that the kernel does not send.
+    fn send_read(
+        &mut self,
+        stream: &TcpStream,
+        range: &mut FileRange,
+        buffer: &mut Vec<u8>,
+    ) -> io::Result<bool> {
+        let bytes = range.len.min(GATHERED_BYTES);
+        read(range, bytes, buffer)?;
+        self.write_or_keep(stream, buffer)
+    }
+
+    // The text and the small parts behind it, in one write.
+    fn send_gathered(&mut self, stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<bool> {
+        buffer.extend_from_slice(&self.text);
         self.text.clear();
-        while let Some(part) = self.parts.pop_front() {
+        let fits = |part: &mut Part, filled: usize| {
+            part.len() < LARGE_BYTES && filled + part.len() <= GATHERED_BYTES
+        };
+        while let Some(part) = self.parts.pop_front_if(|part| fits(part, buffer.len())) {
             self.parts_bytes -= part.len();
             match part {
-                Part::Bytes(bytes) => stage.bytes(&bytes).await?,
-                Part::File(range) => stage.file(range).await?,
-            }
-        }
-        stage.flush().await
-    }
-}
-
-/// A buffer between the parts of an answer and the socket, so that few large writes carry them.
-struct Stage<'a> {
-    stream: &'a TcpStream,
-    buffer: &'a mut [u8],
-    filled: usize,
-}
-
-impl Stage<'_> {
-    async fn bytes(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            let (now, later) = bytes.split_at(bytes.len().min(self.room().await?));
-            self.buffer[self.filled..self.filled + now.len()].copy_from_slice(now);
-            self.filled += now.len();
-            bytes = later;
-        }
-        Ok(())
-    }
-
-    async fn file(&mut self, mut range: FileRange) -> io::Result<()> {
-        if range.len >= SENT_BY_KERNEL_BYTES {
-            self.flush().await?;
-            self.by_kernel(&mut range).await?;
-        }
-        while range.len > 0 {
-            let take = range.len.min(self.room().await?);
-            let got =
-                range.file.read_at(&mut self.buffer[self.filled..self.filled + take], range.position)?;
-            if got == 0 {
-                return Err(cut());
-            }
-            self.filled += got;
-            range.position += got as u64;
-            range.len -= got;
-        }
-        Ok(())
-    }
-
-    // From the page cache to the socket without a copy of ours. What is left of the range must be read.
-    async fn by_kernel(&mut self, range: &mut FileRange) -> io::Result<()> {
-        while range.len > 0 {
-            let FileRange { file, position, len } = &*range;
-            let send = || file.send(self.stream.as_fd(), *position, (*len).min(SENT_AT_ONCE_BYTES));
-            match self.stream.try_io(Interest::WRITABLE, send) {
-                Ok(Some(0)) => return Err(cut()),
-                Ok(Some(sent)) => {
-                    range.position += sent as u64;
-                    range.len -= sent;
+                Part::Bytes(bytes) => buffer.extend_from_slice(&bytes),
+                Part::File(mut range) => {
+                    let all = range.len;
+                    read(&mut range, all, buffer)?;
                 }
-                Ok(None) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.stream.writable().await?,
-                Err(error) => return Err(error),
             }
         }
-        Ok(())
+        self.write_or_keep(stream, buffer)
     }
 
-    // At least one byte of room, after a write if there was none.
-    async fn room(&mut self) -> io::Result<usize> {
-        if self.filled == self.buffer.len() {
-            self.flush().await?;
+    // What the socket does not take of these bytes goes out next.
+    fn write_or_keep(&mut self, stream: &TcpStream, mut bytes: &[u8]) -> io::Result<bool> {
+        let all = write(stream, &mut bytes)?;
+        self.text.extend_from_slice(bytes);
+        Ok(all)
+    }
+}
+
+/// How much of a range of a file the kernel has sent.
+enum ByKernel {
+    All,
+    /// The socket takes no more now.
+    Some,
+    /// It does not send this file, which has to be read.
+    None,
+}
+
+// From the page cache to the socket without a copy of ours.
+fn send_by_kernel(stream: &TcpStream, range: &mut FileRange) -> io::Result<ByKernel> {
+    while range.len > 0 {
+        let FileRange { file, position, len } = &*range;
+        let send = || file.send(stream.as_fd(), *position, (*len).min(SENT_AT_ONCE_BYTES));
+        match stream.try_io(Interest::WRITABLE, send) {
+            Ok(Some(0)) => return Err(cut()),
+            Ok(Some(sent)) => advance(range, sent),
+            Ok(None) => return Ok(ByKernel::None),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(ByKernel::Some),
+            Err(error) => return Err(error),
         }
-        Ok(self.buffer.len() - self.filled)
     }
+    Ok(ByKernel::All)
+}
 
-    async fn flush(&mut self) -> io::Result<()> {
-        write_all(self.stream, &self.buffer[..self.filled]).await?;
-        self.filled = 0;
-        Ok(())
+// Appends the first bytes of the range, which then begins behind them.
+fn read(range: &mut FileRange, bytes: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
+    let mut at = buffer.len();
+    buffer.resize(at + bytes, 0);
+    while at < buffer.len() {
+        let got = range.file.read_at(&mut buffer[at..], range.position)?;
+        if got == 0 {
+            return Err(cut());
+        }
+        advance(range, got);
+        at += got;
     }
+    Ok(())
+}
+
+fn advance(range: &mut FileRange, bytes: usize) {
+    range.position += bytes as u64;
+    range.len -= bytes;
 }
 
 fn cut() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "a log file was cut while it was sent")
 }
 
-// The connection is the stream's only writer.
-async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match stream.try_write(bytes) {
-            Ok(written) => bytes = &bytes[written..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
+// Takes from the front of `bytes` what the socket takes. Whether that was all. The connection is the stream's only writer.
+fn write(stream: &TcpStream, bytes: &mut impl Buf) -> io::Result<bool> {
+    while bytes.has_remaining() {
+        match stream.try_write(bytes.chunk()) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes.advance(written),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use ottla_log::disk::{MemoryDisk, OpenHow, RealDisk};
+    use ottla_log::{Disk, DiskFile};
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Bytes that are not found in the wrong place unnoticed.
+    fn bytes(from: usize, len: usize) -> Vec<u8> {
+        (from..from + len).map(|at| (at ^ (at >> 8)) as u8).collect()
+    }
+
+    fn file(disk: &dyn Disk, folder: &Path) -> Arc<dyn DiskFile> {
+        disk.create_dir_all(folder).expect("a folder");
+        let file = disk.open(&folder.join("records"), OpenHow::CreateEmpty).expect("a file");
+        file.write_at(&bytes(0, 2 << 20), 0).expect("is written");
+        file
+    }
+
+    /// A client that does not read at once, and sockets that take little.
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let client = TcpStream::connect(address).await.expect("connects");
+        let (server, _) = listener.accept().await.expect("is accepted");
+        socket2::SockRef::from(&server).set_send_buffer_size(32 << 10).expect("is set");
+        socket2::SockRef::from(&client).set_recv_buffer_size(32 << 10).expect("is set");
+        (server, client)
+    }
+
+    async fn check(files: &[Arc<dyn DiskFile>]) {
+        let (server, mut client) = pair().await;
+        let mut outbox = Outbox::default();
+        let mut expected = Vec::new();
+        let sizes = [0, 1, 500, 40_000, 3, 31_000, 31_000, 200_000, 7, 700_000, 32 << 10, 0, 90_000];
+        for (number, size) in sizes.into_iter().enumerate() {
+            let mut parts = vec![Part::Bytes(bytes(number, size).into())];
+            let mut body = bytes(number, size);
+            for (nth, file) in files.iter().enumerate() {
+                let (position, len) = (number * 1_000 + nth, sizes[(number + nth) % sizes.len()]);
+                parts.push(Part::File(FileRange { file: file.clone(), position: position as u64, len }));
+                body.extend(bytes(position, len));
+            }
+            outbox.push(|head| head.extend_from_slice(b"head"), parts);
+            expected.extend((body.len() as u32 + 4).to_be_bytes());
+            expected.extend(b"head");
+            expected.extend(body);
+        }
+        assert_eq!(outbox.len(), expected.len());
+        let mut received = vec![0; expected.len()];
+        let sent = async {
+            let mut waited = 0;
+            while !outbox.send(&server).expect("is sent") {
+                assert!(outbox.len() > 0, "something is left");
+                waited += 1;
+                server.writable().await.expect("it will be");
+            }
+            waited
+        };
+        let (waited, read) = tokio::join!(sent, client.read_exact(&mut received));
+        read.expect("everything comes");
+        assert!(waited > 1, "the socket was full {waited} times");
+        assert_eq!(outbox.len(), 0);
+        assert!(received == expected, "the bytes are the same");
+    }
+
+    #[tokio::test]
+    async fn what_the_socket_does_not_take_is_sent_later_and_in_order() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let by_kernel = file(&RealDisk::default(), folder.path());
+        let read = file(&MemoryDisk::new(1), Path::new("/log"));
+        check(&[]).await;
+        check(std::slice::from_ref(&by_kernel)).await;
+        check(std::slice::from_ref(&read)).await;
+        check(&[by_kernel.clone(), read, by_kernel]).await;
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_cut_ends_the_connection() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for file in [file(&RealDisk::default(), folder.path()), file(&MemoryDisk::new(1), Path::new("/log"))]
+        {
+            for (position, len) in [((2 << 20) - 10, 20), ((2 << 20) - 10, 40_000)] {
+                let (server, _client) = pair().await;
+                let mut outbox = Outbox::default();
+                outbox.push(|_| {}, vec![Part::File(FileRange { file: file.clone(), position, len })]);
+                server.writable().await.expect("it is");
+                let failed = outbox.send(&server).expect_err("nobody makes up the rest");
+                assert_eq!(failed.kind(), io::ErrorKind::InvalidData);
+            }
+        }
+    }
 }

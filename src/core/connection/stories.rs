@@ -1,0 +1,182 @@
+//! A connection's decisions, one story at a time.
+
+use super::*;
+
+type Story = Flow<&'static str, &'static str>;
+
+const LIMITS: Limits =
+    Limits { in_flight: 2, outbox_bytes: 100, frame_bytes: 1_000, memory: Memory::Unbounded };
+/// Nothing is going on, and nothing is there.
+const RESTS: Wants =
+    Wants { bytes: true, answers: false, socket: false, memory: false, idle: true, rests: true };
+/// An answer is on its way, and nothing else is to be done.
+const BUSY: Wants = Wants { bytes: true, answers: true, idle: false, rests: false, ..RESTS };
+
+fn frame(key: i16) -> Vec<u8> {
+    let mut frame = 8i32.to_be_bytes().to_vec();
+    frame.extend(key.to_be_bytes());
+    frame.resize(12, 0);
+    frame
+}
+
+const START: Next<&str, &str> = Next::Start { frame_bytes: 8, produce: false };
+const START_PRODUCE: Next<&str, &str> = Next::Start { frame_bytes: 8, produce: true };
+
+fn started(flow: &mut Story, request: &'static str, overtakers: Overtakers) {
+    flow.hear(Input::Started { request, overtakers, answer: None });
+}
+
+fn answer(flow: &mut Story, which: &str) {
+    flow.take_answers(|request| (*request == which).then_some("answer"));
+}
+
+fn collected(request: &'static str) -> Next<&'static str, &'static str> {
+    Next::Collect { request, answer: "answer" }
+}
+
+#[test]
+fn a_request_is_read_started_answered_and_sent() {
+    let mut flow = Story::new(LIMITS);
+    let inbox = frame(3);
+    assert_eq!(flow.next(&[], 0), Next::Wait(RESTS));
+    assert_eq!(flow.next(&inbox[..5], 0), Next::Wait(Wants { rests: false, ..RESTS }), "a part of the head");
+    assert_eq!(flow.missing_bytes(&inbox[..5]), None);
+    assert_eq!(flow.next(&inbox[..9], 0), Next::Wait(Wants { rests: false, ..RESTS }), "a part of the frame");
+    assert_eq!(flow.missing_bytes(&inbox[..9]), Some(3));
+    assert_eq!(flow.next(&inbox, 0), START);
+    started(&mut flow, "a", Overtakers::None);
+    assert_eq!(flow.next(&[], 0), Next::Wait(BUSY));
+    answer(&mut flow, "a");
+    assert_eq!(flow.next(&[], 0), collected("a"));
+    assert_eq!(flow.next(&[], 10), Next::Send);
+    flow.hear(Input::SocketFull);
+    assert_eq!(flow.next(&[], 4), Next::Wait(Wants { socket: true, ..RESTS }), "a part was taken");
+    flow.hear(Input::SocketReady);
+    assert_eq!(flow.next(&[], 4), Next::Send);
+    assert_eq!(flow.next(&[], 0), Next::Wait(RESTS));
+}
+
+/// A Fetch waits, and behind it as many as may be in flight are answered already. When the Fetch is answered, all of them
+/// leave, and what waited for their place starts.
+#[test]
+fn the_place_of_answers_that_leave_is_taken_at_once() {
+    let mut flow = Story::new(LIMITS);
+    let inbox = frame(3);
+    started(&mut flow, "fetch", Overtakers::Any);
+    flow.hear(Input::Started { request: "b", overtakers: Overtakers::Any, answer: Some("answer") });
+    assert_eq!(flow.next(&inbox, 0), Next::Wait(Wants { bytes: false, ..BUSY }), "no more may be in flight");
+    answer(&mut flow, "fetch");
+    assert_eq!(flow.next(&inbox, 0), collected("fetch"));
+    assert_eq!(flow.next(&inbox, 10), collected("b"));
+    assert_eq!(flow.next(&inbox, 20), START);
+}
+
+#[test]
+fn only_what_cannot_be_told_apart_overtakes() {
+    let rows = [
+        (Overtakers::Any, 3, true),
+        (Overtakers::Any, 0, true),
+        (Overtakers::Produces, 0, true),
+        (Overtakers::Produces, 3, false),
+        (Overtakers::None, 0, false),
+        (Overtakers::None, 3, false),
+    ];
+    for (overtakers, key, starts) in rows {
+        let mut flow = Story::new(LIMITS);
+        started(&mut flow, "a", overtakers);
+        let next = flow.next(&frame(key), 0);
+        assert_eq!(matches!(next, Next::Start { .. }), starts, "{overtakers:?} by {key}");
+        assert!(starts || next == Next::Wait(Wants { bytes: false, ..BUSY }), "{overtakers:?} by {key}");
+        answer(&mut flow, "a");
+        assert_eq!(flow.next(&frame(key), 0), collected("a"), "{overtakers:?} by {key}");
+        assert_eq!(flow.next(&frame(key), 0), if key == 0 { START_PRODUCE } else { START });
+    }
+}
+
+#[test]
+fn nothing_starts_while_too_much_waits_to_be_sent() {
+    let mut flow = Story::new(LIMITS);
+    let inbox = frame(3);
+    assert_eq!(flow.next(&inbox, 100), Next::Send);
+    flow.hear(Input::SocketFull);
+    let socket_only = Wants { bytes: false, socket: true, rests: false, ..RESTS };
+    assert_eq!(flow.next(&inbox, 100), Next::Wait(socket_only));
+    assert_eq!(flow.next(&inbox, 99), START, "it took one byte");
+}
+
+#[test]
+fn memory_is_asked_for_when_it_is_the_last_thing_that_is_missing() {
+    let mut flow = Story::new(Limits { memory: Memory::Bounded, ..LIMITS });
+    let inbox = frame(0);
+    started(&mut flow, "a", Overtakers::None);
+    assert_eq!(flow.next(&inbox[..6], 0), Next::Wait(Wants { bytes: false, ..BUSY }), "it must not overtake");
+    answer(&mut flow, "a");
+    assert_eq!(flow.next(&inbox[..6], 0), collected("a"));
+    assert_eq!(flow.next(&inbox[..6], 0), Next::Ask { frame_bytes: 8 });
+    flow.hear(Input::Denied);
+    let for_memory = Wants { bytes: false, memory: true, rests: false, ..RESTS };
+    assert_eq!(flow.next(&inbox[..6], 0), Next::Wait(for_memory));
+    flow.hear(Input::Freed);
+    assert_eq!(flow.next(&inbox[..6], 0), Next::Ask { frame_bytes: 8 });
+    flow.hear(Input::Granted);
+    assert_eq!(flow.next(&inbox[..6], 0), Next::Wait(Wants { rests: false, ..RESTS }));
+    assert_eq!(flow.next(&inbox, 0), START_PRODUCE);
+    started(&mut flow, "b", Overtakers::Produces);
+    assert_eq!(flow.next(&inbox, 0), Next::Ask { frame_bytes: 8 }, "each asks for itself");
+}
+
+/// Kafka reads a request only when those before it are answered, so a bad one ends the connection no earlier.
+#[test]
+fn what_was_asked_before_a_bad_request_is_answered() {
+    let size = |bytes: i32| bytes.to_be_bytes().to_vec();
+    for bad in [size(7), size(-1), size(1_001)] {
+        let mut flow = Story::new(LIMITS);
+        started(&mut flow, "a", Overtakers::None);
+        let waits = Wants { bytes: false, rests: true, ..BUSY };
+        assert_eq!(flow.next(&bad, 0), Next::Wait(waits));
+        answer(&mut flow, "a");
+        assert_eq!(flow.next(&[], 0), collected("a"));
+        assert_eq!(flow.next(&[], 5), Next::Send);
+        assert!(matches!(flow.next(&[], 0), Next::End(End::Refused(why)) if why.contains("8 to 1000")));
+    }
+    let mut flow = Story::new(LIMITS);
+    started(&mut flow, "a", Overtakers::Any);
+    flow.hear(Input::Refused("nonsense".into()));
+    assert!(matches!(flow.next(&frame(3), 0), Next::Wait(Wants { bytes: false, answers: true, .. })));
+    answer(&mut flow, "a");
+    assert_eq!(flow.next(&[], 0), collected("a"));
+    assert_eq!(flow.next(&[], 0), Next::End(End::Refused("nonsense".into())));
+}
+
+#[test]
+fn nothing_behind_a_produce_that_closes_the_connection_is_answered() {
+    let mut flow = Story::new(LIMITS);
+    started(&mut flow, "acks=0", Overtakers::Produces);
+    started(&mut flow, "b", Overtakers::Produces);
+    flow.take_answers(|_| Some("answer"));
+    assert_eq!(flow.next(&frame(0), 0), collected("acks=0"));
+    flow.hear(Input::Closed("it failed".into()));
+    assert_eq!(flow.next(&frame(0), 7), Next::Send, "answers from before");
+    assert_eq!(flow.next(&frame(0), 0), Next::End(End::Refused("it failed".into())));
+}
+
+/// As in Kafka, which does not even look at the socket while it owes an answer.
+#[test]
+fn a_client_that_sends_no_more_gets_its_answers() {
+    let mut flow = Story::new(Limits { in_flight: 1, ..LIMITS });
+    started(&mut flow, "a", Overtakers::Any);
+    flow.hear(Input::Finished);
+    let mut inbox = frame(3);
+    inbox.extend([0, 0]);
+    assert_eq!(flow.next(&inbox, 0), Next::Wait(Wants { bytes: false, ..BUSY }));
+    answer(&mut flow, "a");
+    assert_eq!(flow.next(&inbox, 0), collected("a"));
+    assert_eq!(flow.next(&inbox, 3), START);
+    started(&mut flow, "b", Overtakers::None);
+    let rest = &inbox[12..];
+    let waits = Wants { bytes: false, rests: true, ..BUSY };
+    assert_eq!(flow.next(rest, 0), Next::Wait(waits), "half a head will never be a request");
+    answer(&mut flow, "b");
+    assert_eq!(flow.next(rest, 0), collected("b"));
+    assert_eq!(flow.next(rest, 0), Next::End(End::Finished));
+}
