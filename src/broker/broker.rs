@@ -34,7 +34,7 @@ pub(crate) struct Broker {
     pub groups: Arc<GroupCoordinator>,
     pub movers: Movers,
     pub producer_ids: ProducerIds,
-    pub census: Census,
+    pub census: Arc<Census>,
     pub request_memory: RequestMemory,
     pub stopping: Stopping,
     pub image: Arc<ArcSwap<Image>>,

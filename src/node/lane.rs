@@ -211,6 +211,8 @@ impl<T> Lane<T> {
                 Input::Lead(leadership) => {
                     self.leader.lead(leadership);
                     self.advance(out);
+                    // A follower that left the in-sync set may have been all that these waited for.
+                    self.release(now_ms, out);
                 }
                 Input::Settle => self.assign_epoch(out),
                 Input::Configure(config) => {

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,11 +12,13 @@ use ottla_model::config::Listener;
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::connection::Connection;
 use super::pace::Pace;
 use crate::broker::Broker;
+use crate::run::settings::Settings;
 
 /// A socket that is bound, so that a port in use is found before anything else begins.
 pub(crate) struct Bound {
@@ -66,15 +69,17 @@ fn bind_to(address: SocketAddr, backlog: i32) -> io::Result<std::net::TcpListene
 /// Connections by address, over all listeners.
 pub(crate) struct Census {
     counts: Mutex<Counts>,
-    room: tokio::sync::Notify,
+    /// A connection has ended. Every listener that waits for room is told, and whoever waits for all to be gone: if only
+    /// one were, it might be a listener to which nobody connects.
+    ended: Notify,
     pace: Mutex<Pace>,
     began: Instant,
 }
 
 impl Default for Census {
     fn default() -> Census {
-        let (counts, room, pace) = Default::default();
-        Census { counts, room, pace, began: Instant::now() }
+        let (counts, ended, pace) = Default::default();
+        Census { counts, ended, pace, began: Instant::now() }
     }
 }
 
@@ -88,24 +93,71 @@ impl Census {
     /// Waits until every connection has ended.
     pub async fn emptied(&self) {
         loop {
-            let changed = self.room.notified();
+            // Made before the look: it hears of all that ends from here on.
+            let ended = self.ended.notified();
             if self.counts.lock().all == 0 {
                 return;
             }
-            changed.await;
+            ended.await;
+        }
+    }
+
+    // Waits until fewer than `max.connections` are there.
+    async fn room(&self, settings: &Settings) {
+        loop {
+            // Both made before the look, for the same reason.
+            let (ended, change) = (self.ended.notified(), settings.change());
+            if self.counts.lock().all < settings.now().max_connections as usize {
+                return;
+            }
+            tokio::select! {
+                () = ended => {}
+                () = change => {}
+            }
+        }
+    }
+
+    // Counts one more, unless there are as many from that address as may be.
+    fn admit(self: &Arc<Self>, ip: IpAddr, most: usize) -> Option<Place> {
+        let mut counts = self.counts.lock();
+        let count = counts.by_ip.entry(ip).or_default();
+        if *count >= most {
+            if *count == 0 {
+                counts.by_ip.remove(&ip);
+            }
+            return None;
+        }
+        *count += 1;
+        counts.all += 1;
+        Some(Place { census: self.clone(), ip })
+    }
+
+    // Waits until the connection that has come may be served by `max.connection.creation.rate`.
+    async fn pace(&self, settings: &Settings) {
+        let mut change = pin!(settings.change());
+        let mut wait =
+            self.pace.lock().admit(self.began.elapsed(), settings.now().max_connection_creation_rate);
+        while !wait.is_zero() {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => return,
+                // At a slow rate that would be a long time to wait for nothing.
+                () = change.as_mut() => {}
+            }
+            change.set(settings.change());
+            wait = self.pace.lock().wait(self.began.elapsed(), settings.now().max_connection_creation_rate);
         }
     }
 }
 
 /// A counted connection; it is no longer counted when this is dropped.
 struct Place {
-    broker: Arc<Broker>,
+    census: Arc<Census>,
     ip: IpAddr,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut counts = self.broker.census.counts.lock();
+        let mut counts = self.census.counts.lock();
         counts.all -= 1;
         if let Some(count) = counts.by_ip.get_mut(&self.ip) {
             *count -= 1;
@@ -114,7 +166,7 @@ impl Drop for Place {
             }
         }
         drop(counts);
-        self.broker.census.room.notify_one();
+        self.census.ended.notify_waiters();
     }
 }
 
@@ -138,7 +190,7 @@ pub(crate) async fn accept(broker: Arc<Broker>, bound: Bound) -> io::Result<()> 
                 continue;
             }
         };
-        let Some(place) = admit(&broker, peer.ip()) else {
+        let Some(place) = broker.census.admit(peer.ip(), most_from(&broker, peer.ip())) else {
             info!(%peer, "refusing the connection: max.connections.per.ip is reached");
             continue;
         };
@@ -157,30 +209,11 @@ async fn accept_in_pace(
     broker: &Broker,
     socket: &TcpListener,
 ) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
-    let accepted = accept_with_room(broker, socket).await?;
-    let now = broker.census.began.elapsed();
-    let wait = broker.census.pace.lock().admit(now, broker.config().max_connection_creation_rate);
-    if !wait.is_zero() {
-        tokio::time::sleep(wait).await;
-    }
+    // With `max.connections` reached nobody is accepted until somebody has gone; the kernel's queue holds the others.
+    broker.census.room(&broker.settings).await;
+    let accepted = socket.accept().await?;
+    broker.census.pace(&broker.settings).await;
     Ok(accepted)
-}
-
-// With `max.connections` reached nobody is accepted until somebody has gone; the kernel's queue holds the others.
-async fn accept_with_room(
-    broker: &Broker,
-    socket: &TcpListener,
-) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
-    loop {
-        let (room, change) = (broker.census.room.notified(), broker.settings.change());
-        if broker.census.counts.lock().all < broker.config().max_connections as usize {
-            return socket.accept().await;
-        }
-        tokio::select! {
-            () = room => {}
-            () = change => {}
-        }
-    }
 }
 
 // An override is by address, or by a host name that resolves to it.
@@ -196,18 +229,42 @@ fn most_from(broker: &Broker, ip: IpAddr) -> usize {
     most.max(0) as usize
 }
 
-fn admit(broker: &Arc<Broker>, ip: IpAddr) -> Option<Place> {
-    let most = most_from(broker, ip);
-    let mut counts = broker.census.counts.lock();
-    let count = counts.by_ip.entry(ip).or_default();
-    if *count >= most {
-        if *count == 0 {
-            counts.by_ip.remove(&ip);
-        }
-        return None;
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use ottla_model::config::{Sources, load};
+
+    use super::*;
+
+    fn settings(overrides: &[(&str, &str)]) -> Arc<Settings> {
+        let overrides: Vec<_> =
+            overrides.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        let (config, _) =
+            load(Sources { file: None, env: [], overrides: &overrides }).expect("a configuration");
+        Arc::new(Settings::new(config))
     }
-    *count += 1;
-    counts.all += 1;
-    drop(counts);
-    Some(Place { broker: broker.clone(), ip })
+
+    /// Two listeners wait for room, and nobody connects to one of them: it must not keep the news from the other.
+    #[tokio::test]
+    async fn every_listener_hears_that_there_is_room() {
+        let census = Arc::new(Census::default());
+        let settings = settings(&[("max.connections", "1")]);
+        let place = census.admit(Ipv4Addr::LOCALHOST.into(), 9).expect("there is room");
+        let waits = |census: Arc<Census>, settings: Arc<Settings>| {
+            tokio::spawn(async move { census.room(&settings).await })
+        };
+        let waiting = [(); 2].map(|()| waits(census.clone(), settings.clone()));
+        let stopping = tokio::spawn({
+            let census = census.clone();
+            async move { census.emptied().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(waiting.iter().all(|listener| !listener.is_finished()) && !stopping.is_finished());
+        drop(place);
+        for listener in waiting {
+            listener.await.expect("it was told");
+        }
+        stopping.await.expect("and so was whoever waits for all to be gone");
+    }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 /// Kafka measures over this many seconds (`quota.window.num` samples of `quota.window.size.seconds`, less the one
 /// that is being filled): so much may come at once after a silence.
 const BURST_SECONDS: f64 = 10.0;
+/// A rate of zero lets nobody in, which one connection every eleven days is near enough to.
+const RATE_MIN: f64 = 1e-6;
 
 /// Connections that may still come in now. A debt is paid by waiting.
 #[derive(Debug, Default)]
@@ -22,13 +24,22 @@ impl Pace {
         if per_second == i32::MAX {
             return Duration::ZERO;
         }
-        // A rate of zero lets nobody in, which one connection every eleven days is near enough to.
-        let rate = f64::from(per_second).max(1e-6);
+        let rate = f64::from(per_second).max(RATE_MIN);
         let decayed = self.used - now.saturating_sub(self.at).as_secs_f64() * rate;
         self.used = decayed.max(0.0) + 1.0;
         self.at = now;
+        self.wait(now, per_second)
+    }
+
+    /// How long the last one has to wait from now on, which another rate changes.
+    pub fn wait(&self, now: Duration, per_second: i32) -> Duration {
+        if per_second == i32::MAX {
+            return Duration::ZERO;
+        }
+        let rate = f64::from(per_second).max(RATE_MIN);
         let ahead = self.used - (rate * BURST_SECONDS).max(1.0);
-        Duration::from_secs_f64((ahead / rate).max(0.0))
+        let passed = now.saturating_sub(self.at).as_secs_f64();
+        Duration::from_secs_f64((ahead / rate - passed).max(0.0))
     }
 }
 
@@ -59,6 +70,22 @@ mod tests {
         at.extend([1, 1, 1, 100]);
         let waits = wait_of_each(2, &at);
         assert_eq!(waits[20..], [0, 0, 500, 0].map(Duration::from_millis));
+    }
+
+    #[test]
+    fn whoever_waits_is_let_in_by_a_higher_rate() {
+        let mut pace = Pace::default();
+        assert!(pace.admit(Duration::ZERO, 0).is_zero());
+        assert!(pace.admit(Duration::ZERO, 0) > Duration::from_secs(86_400));
+        let later = Duration::from_secs(1);
+        assert!(pace.wait(later, 0) > Duration::from_secs(86_400));
+        assert!(pace.wait(later, 1).is_zero());
+        assert!(pace.wait(later, i32::MAX).is_zero());
+        for _ in 0..30 {
+            pace.admit(Duration::ZERO, 1);
+        }
+        assert_eq!(pace.wait(later, 1), Duration::from_secs(21));
+        assert!(pace.wait(later, 10).is_zero());
     }
 
     #[test]

@@ -119,16 +119,14 @@ impl Wait {
         let woken = Arc::new(Notify::new());
         loop {
             let partitions = request.partitions(&broker);
-            partitions.iter().for_each(|p| p.wait(&woken));
+            let registered: Vec<_> = partitions.iter().map(|p| p.wait(&woken)).collect();
             // What came between the last look and the registration would wake nobody: look again.
             let found = request.read(&broker);
-            let enough = request.is_enough(&found);
-            let in_time =
-                if enough { false } else { tokio::time::timeout_at(until, woken.notified()).await.is_ok() };
-            partitions.iter().for_each(|p| p.stop_waiting(&woken));
-            if enough {
+            if request.is_enough(&found) {
                 return request.finish(&broker, found);
             }
+            let in_time = tokio::time::timeout_at(until, woken.notified()).await.is_ok();
+            drop(registered);
             if !in_time {
                 let found = request.read(&broker);
                 return request.finish(&broker, found);

@@ -2,12 +2,13 @@
 //! Threads start when there is work and end when there is none for a while, so that an idle broker has none.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ottla_log::log::Retired;
 use parking_lot::{Condvar, Mutex};
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::broker::now_ms;
 
@@ -54,7 +55,7 @@ impl Flushers {
             let job = if state.threads == 0 { state.jobs.pop_back() } else { None };
             drop(state);
             if let Some(job) = job {
-                job();
+                carry_out(job);
             }
         }
     }
@@ -79,13 +80,21 @@ impl Flushers {
     }
 }
 
+// A thread that ended here would still count as one, and with all of them gone every flush would wait for ever.
+fn carry_out(job: Job) {
+    if catch_unwind(AssertUnwindSafe(job)).is_err() {
+        error!("a flusher's job panicked");
+    }
+}
+
+// A job is pushed under the lock, and a thread looks for one under the lock before it waits: none is missed between the two.
 fn work(shared: &(Mutex<Pool>, Condvar)) {
     let (pool, arrived) = shared;
     let mut state = pool.lock();
     loop {
         if let Some(job) = state.jobs.pop_front() {
             drop(state);
-            job();
+            carry_out(job);
             state = pool.lock();
             continue;
         }
@@ -96,5 +105,27 @@ fn work(shared: &(Mutex<Pool>, Condvar)) {
             state.threads -= 1;
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn jobs_that_panic_do_not_use_up_the_threads() {
+        let flushers = Flushers::default();
+        for _ in 0..3 * THREADS_MAX {
+            flushers.run(|| panic!("on purpose"));
+        }
+        let (done, ends) = channel();
+        for number in 0..3 * THREADS_MAX {
+            let done = done.clone();
+            flushers.run(move || done.send(number).expect("somebody waits"));
+        }
+        drop(done);
+        assert_eq!(ends.iter().count(), 3 * THREADS_MAX);
     }
 }

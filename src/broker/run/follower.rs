@@ -6,10 +6,11 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use ottla_core::controller::Assignment;
@@ -83,14 +84,30 @@ struct ToOpen {
 impl Follower {
     /// Follows until the controller's thread has ended.
     pub fn serve(self, heard: &Receiver<Heard>) {
+        // Nobody would hear an answer of the controller's any more, or see a new topic.
+        if catch_unwind(AssertUnwindSafe(|| self.follow(heard))).is_err() {
+            (self.give_up)("the thread that follows the metadata has panicked".into());
+        }
+    }
+
+    fn follow(&self, heard: &Receiver<Heard>) {
+        // When logs that found no room are tried again: messages that keep coming must not put it off.
+        let mut again: Option<Instant> = None;
         loop {
-            let heard = match self.no_room.lock().is_empty() {
-                true => heard.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                false => heard.recv_timeout(ROOM_AFTER),
+            let heard = if self.no_room.lock().is_empty() {
+                again = None;
+                heard.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                let at = *again.get_or_insert_with(|| Instant::now() + ROOM_AFTER);
+                match at.checked_duration_since(Instant::now()) {
+                    Some(left) if !left.is_zero() => heard.recv_timeout(left),
+                    _ => Err(RecvTimeoutError::Timeout),
+                }
             };
             let heard = match heard {
                 Ok(heard) => heard,
                 Err(RecvTimeoutError::Timeout) => {
+                    again = None;
                     self.open_again();
                     continue;
                 }

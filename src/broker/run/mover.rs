@@ -155,7 +155,9 @@ impl Movers {
         let asked =
             asked.and_then(|value| value.as_whole()).and_then(|threads| usize::try_from(threads).ok());
         let most = asked.unwrap_or(config.log_dirs.len()).max(1);
-        if state.resting > 0 || state.threads.len() >= most {
+        // A thread that was woken for another move still counts as resting until it has taken that one.
+        let waiting = state.wanted.values().filter(|wanted| !wanted.busy).count();
+        if state.resting >= waiting || state.threads.len() >= most {
             return;
         }
         let shared = self.0.clone();
@@ -212,6 +214,8 @@ impl Shared {
                 if let Err(error) = self.storage.keep_copy(&errand.folder) {
                     warn!(partition = %id, %error, "a move would be forgotten by the next start");
                 }
+                // Others rest until something changes, and do not know of this new time.
+                self.changed.notify_all();
                 return;
             }
             Ended::Unwanted => {}

@@ -2,7 +2,8 @@
 //! input in the queue for the one who is there. Nobody ever waits for a lock.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
@@ -110,14 +111,11 @@ impl Partition {
         }
     }
 
-    /// Registers a fetch that waits for the high watermark to move. Read again after registering, then wait.
-    pub fn wait(&self, who: &Arc<Notify>) {
+    /// Registers somebody who waits for the high watermark to move, or for the partition to go. Whoever registers looks
+    /// again before waiting: what came between the last look and the registration wakes nobody.
+    pub fn wait(self: &Arc<Self>, who: &Arc<Notify>) -> Registration {
         self.waiting.lock().push(who.clone());
-    }
-
-    /// Takes back a registration that was not used.
-    pub fn stop_waiting(&self, who: &Arc<Notify>) {
-        self.waiting.lock().retain(|waiting| !Arc::ptr_eq(waiting, who));
+        Registration { partition: self.clone(), who: who.clone() }
     }
 
     /// Ends the lane and gives back its log; later inputs are refused.
@@ -133,12 +131,16 @@ impl Partition {
 
     /// Looks at the log between two turns.
     pub fn with_log<R>(self: &Arc<Self>, look: impl FnOnce(&Log) -> R) -> Option<R> {
-        let seen = self.lane.lock().as_ref().map(|lane| look(lane.log()));
-        // Whoever came meanwhile found the lane taken, and counts on us.
+        let looked = AssertUnwindSafe(|| self.lane.lock().as_ref().map(|lane| look(lane.log())));
+        let looked = catch_unwind(looked);
+        // Whoever came meanwhile found the lane taken, and counts on us, also if the look failed.
         self.drive();
-        seen
+        looked.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
+    // Whoever finds the lane taken leaves the input and goes away, so nobody may let go of the lane without looking at the
+    // queue afterwards. Inputs are put there before the lane is tried, and looked for after it was let go: of an owner that
+    // leaves and somebody who comes, one always sees the other.
     fn drive(self: &Arc<Self>) {
         while !self.queue.lock().is_empty() {
             let Some(mut lane) = self.lane.try_lock() else { return };
@@ -157,6 +159,7 @@ impl Partition {
                     }
                     owned.step(now_ms(), inputs, &mut out);
                 }
+                self.follow_moves(owned.log(), &out);
             }));
             if turned.is_err() {
                 // The lane's state may be half-changed: nobody may use it again. The log is whole up to its last
@@ -167,9 +170,6 @@ impl Partition {
                 // Nobody follows any more when the broker stops.
                 let _ = self.failures.send(Heard::Failed(self.topic_id, self.id.partition));
             }
-            if let Some(lane) = lane.as_ref() {
-                self.follow_moves(lane.log(), &out);
-            }
             drop(lane);
             if began.elapsed() > SLOW_TURN {
                 self.slow_until_ms.store(now_ms() + SLOW_FOR_MS, Ordering::Relaxed);
@@ -178,34 +178,43 @@ impl Partition {
         }
     }
 
+    // Our own mistake in one output must neither lose the others nor end the loop of whoever drives the lane.
     fn carry_out(self: &Arc<Self>, out: Vec<Output<Waiter>>) {
         for output in out {
-            match output {
-                Output::Reply { token, outcome } => token.fill(outcome),
-                Output::Deleted { token, outcome } => token.deleted(outcome),
-                Output::Swapped { token, outcome } => token.swapped(outcome),
-                Output::Flush(ticket) => {
-                    let this = self.clone();
-                    self.flushers.run(move || {
-                        let up_to = ticket.up_to;
-                        let result = ticket.run();
-                        this.submit_from_thread(Input::Flushed { up_to, result });
-                    });
+            if catch_unwind(AssertUnwindSafe(|| self.carry_out_one(output))).is_err() {
+                error!(partition = %self.id, "an output of the partition's owner could not be carried out");
+            }
+        }
+    }
+
+    fn carry_out_one(self: &Arc<Self>, output: Output<Waiter>) {
+        match output {
+            Output::Reply { token, outcome } => token.fill(outcome),
+            Output::Deleted { token, outcome } => token.deleted(outcome),
+            Output::Swapped { token, outcome } => token.swapped(outcome),
+            Output::Flush(ticket) => {
+                let this = self.clone();
+                self.flushers.run(move || {
+                    let up_to = ticket.up_to;
+                    // The lane waits for the outcome, whatever it is: without one it would never flush again.
+                    let result = catch_unwind(AssertUnwindSafe(|| ticket.run()));
+                    let result = result.unwrap_or_else(|_| Err(io::Error::other("the flush panicked")));
+                    this.submit_from_thread(Input::Flushed { up_to, result });
+                });
+            }
+            Output::Advanced => self.wake(),
+            Output::Retire(retired) => self.flushers.retire(retired),
+            Output::Offline { why, disk } => {
+                error!(partition = %self.id, "{why}; the partition is offline");
+                if disk {
+                    self.place().volume.fail(&why);
                 }
-                Output::Advanced => self.wake(),
-                Output::Retire(retired) => self.flushers.retire(retired),
-                Output::Offline { why, disk } => {
-                    error!(partition = %self.id, "{why}; the partition is offline");
-                    if disk {
-                        self.place().volume.fail(&why);
-                    }
-                }
-                Output::Full => self.place().volume.is_full(&self.id),
-                Output::Roomy => self.place().volume.has_room(&self.id),
-                Output::Relocated { token, outcome } => {
-                    self.wake();
-                    token.moved(outcome);
-                }
+            }
+            Output::Full => self.place().volume.is_full(&self.id),
+            Output::Roomy => self.place().volume.has_room(&self.id),
+            Output::Relocated { token, outcome } => {
+                self.wake();
+                token.moved(outcome);
             }
         }
     }
@@ -258,6 +267,20 @@ impl Partition {
                 _ => {}
             }
         }
+    }
+}
+
+/// Somebody who waits at a partition. Dropping it ends the wait, also that of a client that has gone: an idle partition
+/// would collect them otherwise.
+#[must_use]
+pub(crate) struct Registration {
+    partition: Arc<Partition>,
+    who: Arc<Notify>,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.partition.waiting.lock().retain(|waiting| !Arc::ptr_eq(waiting, &self.who));
     }
 }
 

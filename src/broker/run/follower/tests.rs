@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::channel;
 
+use ottla_core::controller::Reply;
 use ottla_core::partition::Acks;
 use ottla_log::Disk;
 use ottla_log::disk::{Fault, MemoryDisk, Operation};
@@ -145,4 +146,63 @@ fn a_failed_write_takes_its_directory_and_not_the_process_if_there_is_another() 
         let ends = if metadata { Some("the directory of the metadata log has failed: /data") } else { ends };
         assert_eq!(stage.gave_up.lock().as_deref(), ends);
     }
+}
+
+/// A cleaner looks at a log, and fails. What a producer left in the queue meanwhile is not left there.
+#[test]
+fn what_came_during_a_look_that_failed_is_carried_out() {
+    let stage = stage();
+    let here = stage.follower.partitions.get(TOPIC, 0).expect("it is led here");
+    let mut batch = BatchBuilder::new(Compression::None);
+    batch.append(1, None, Some(b"value"), &[]);
+    let share = Share { partition: Ok(here.clone()), records: Some(batch.build(0, LeaderEpoch(-1))) };
+    let terms = Terms { acks: Acks::All, timeout_ms: 1_000, version: 13 };
+    let mut producing = None;
+    let looked = catch_unwind(AssertUnwindSafe(|| {
+        here.with_log(|_| {
+            let begun = produce(vec![share], &terms);
+            assert!(begun.now().is_none(), "the lane is taken");
+            producing = Some(begun);
+            panic!("on purpose");
+        })
+    }));
+    assert!(looked.is_err(), "whoever looked hears of it");
+    let outcomes = producing.and_then(|producing| producing.now()).expect("it is answered");
+    assert_eq!(outcomes[0].result.clone().map(|stored| stored.base_offset).ok(), Some(0));
+}
+
+#[test]
+fn whoever_has_stopped_waiting_is_forgotten() {
+    let stage = stage();
+    let here = stage.follower.partitions.get(TOPIC, 0).expect("it is led here");
+    let gone = Arc::new(tokio::sync::Notify::new());
+    drop(here.wait(&gone));
+    assert_eq!(Arc::strong_count(&gone), 1, "an idle partition does not collect them");
+    let registered = here.wait(&gone);
+    assert_eq!(stage.produce(), Ok(0));
+    drop(registered);
+    assert_eq!(Arc::strong_count(&gone), 1);
+}
+
+/// What found no room is tried again each second, however much else there is to hear.
+#[test]
+fn messages_that_keep_coming_do_not_put_off_what_waits_for_room() {
+    let Stage { follower, .. } = stage();
+    let here = follower.partitions.remove(TOPIC, 0).expect("it is led here");
+    drop(here.close().expect("its log"));
+    follower.partitions.set_offline(TOPIC, 0);
+    follower.no_room.lock().push((TOPIC, 0));
+    let partitions = follower.partitions.clone();
+    let (said, hears) = channel();
+    let serving = std::thread::spawn(move || follower.serve(&hears));
+    let began = Instant::now();
+    while partitions.get(TOPIC, 0).is_none() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it is never tried again");
+        // Each is waited for, so that they come as fast as they are heard.
+        let (token, answer) = tokio::sync::oneshot::channel();
+        said.send(Heard::Said(Output::Reply { token, reply: Reply::NotController })).expect("it hears");
+        answer.blocking_recv().expect("it answers");
+    }
+    said.send(Heard::Ended).expect("it hears");
+    serving.join().expect("it ends");
 }

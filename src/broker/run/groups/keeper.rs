@@ -131,6 +131,10 @@ impl Keeper {
         let moved = Arc::new(Notify::new());
         let stopping = self.broker.stopping.clone();
         loop {
+            // Counted among those who are woken before anything is looked at: a partition that went, or whose high
+            // watermark moved, between the look and the registration would wake nobody, and who waits here would wait until
+            // they time out.
+            let registered = partition.wait(&moved);
             let here = self.partition().is_some_and(|now| Arc::ptr_eq(&now, partition));
             if !here || partition.has_failed() || partition.leader_epoch() != epoch {
                 // Everybody who waits looks for the coordinator again.
@@ -138,10 +142,6 @@ impl Keeper {
                 return Left::Changed;
             }
             let awaited = shard.awaits();
-            if awaited.is_some() {
-                partition.wait(&moved);
-            }
-            // What came before the registration would wake nobody.
             let high_watermark = partition.place().reader.offsets().high_watermark;
             let input = if awaited.is_some_and(|offset| offset <= high_watermark) {
                 Some(Input::Replicated(high_watermark))
@@ -152,14 +152,12 @@ impl Keeper {
                         Some(Question { token, command }) => Some(Input::Ask { token, command }),
                         None => return Left::Stopping,
                     },
-                    () = moved.notified(), if awaited.is_some() => None,
+                    () = moved.notified() => None,
                     () = until(due), if due.is_some() => Some(Input::Tick),
                     () = stopping.cancelled() => return Left::Stopping,
                 }
             };
-            if awaited.is_some() {
-                partition.stop_waiting(&moved);
-            }
+            drop(registered);
             let Some(input) = input else { continue };
             if let Err(Uncertain) = self.step(&mut shard, partition, input).await {
                 warn!(partition = %partition.id, "it is not known what was written; loading the shard again");
