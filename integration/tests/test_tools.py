@@ -187,6 +187,15 @@ def test_api_versions_of_the_broker(tools, broker):
     assert all(newest - usable in (0, 1) for _, newest, usable in shown.values()), shown
 
 
+# --- kafka-acls --------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("what", [["--list"], ["--add", "--allow-principal", "User:a", "--operation", "Read", "--topic", "t"],
+                                  ["--remove", "--topic", "t", "--force"]], ids=lambda words: words[0][2:])
+def test_access_rules_need_an_authorizer(tools, broker, what):
+    shown = tools("kafka-acls", *what, broker=broker, may_fail=True, within=20)
+    assert shown.code == 1 and "SecurityDisabledException: No Authorizer is configured" in shown.all_text, shown.all_text
+
+
 # --- console clients, kcat ---------------------------------------------------------------------------------------
 
 def test_the_console_consumer_shows_everything_of_a_record(tools, broker, topic):

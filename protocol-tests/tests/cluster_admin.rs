@@ -2,6 +2,8 @@
 //! quotas, credentials and access rules.
 
 use anyhow::{Context, Result, ensure};
+use kafka_protocol::messages::create_acls_request::AclCreation;
+use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
 use kafka_protocol::messages::describe_client_quotas_request::ComponentData;
 use kafka_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
 use kafka_protocol::messages::describe_quorum_request::{PartitionData, TopicData};
@@ -190,7 +192,7 @@ async fn nobody_has_credentials() -> Result<()> {
 }
 
 #[tokio::test]
-async fn without_an_authorizer_there_are_no_rules_to_list() -> Result<()> {
+async fn without_an_authorizer_there_are_no_rules() -> Result<()> {
     let connection = broker().await.connect().await?;
     for version in 1..=3 {
         let any = DescribeAclsRequest::default()
@@ -204,6 +206,57 @@ async fn without_an_authorizer_there_are_no_rules_to_list() -> Result<()> {
         let told = connection.send(&any, version).await?;
         assert_eq!(name_of(told.error_code), "SECURITY_DISABLED", "v{version}");
         assert!(told.error_message.is_some() && told.resources.is_empty(), "v{version}");
+
+        let create = |count| CreateAclsRequest::default().with_creations(vec![rule(); count]);
+        let told = connection.send(&create(2), version).await?;
+        let codes: Vec<_> =
+            told.results.iter().map(|r| (name_of(r.error_code), r.error_message.is_some())).collect();
+        assert_eq!(codes, [("SECURITY_DISABLED", true); 2], "v{version}");
+        assert!(connection.send(&create(0), version).await?.results.is_empty(), "v{version}");
+
+        let delete = |count| DeleteAclsRequest::default().with_filters(vec![filter(); count]);
+        let told = connection.send(&delete(2), version).await?;
+        for result in &told.filter_results {
+            assert_eq!(name_of(result.error_code), "SECURITY_DISABLED", "v{version}");
+            assert!(result.error_message.is_some() && result.matching_acls.is_empty(), "v{version}");
+        }
+        assert_eq!(told.filter_results.len(), 2, "v{version}");
     }
+    Ok(())
+}
+
+fn rule() -> AclCreation {
+    AclCreation::default()
+        .with_resource_type(2)
+        .with_resource_name(text("topic"))
+        .with_resource_pattern_type(3)
+        .with_principal(text("User:a"))
+        .with_host(text("*"))
+        .with_operation(3)
+        .with_permission_type(3)
+}
+
+fn filter() -> DeleteAclsFilter {
+    DeleteAclsFilter::default()
+        .with_resource_type_filter(1)
+        .with_resource_name_filter(None)
+        .with_pattern_type_filter(1)
+        .with_principal_filter(None)
+        .with_host_filter(None)
+        .with_operation(1)
+        .with_permission_type(1)
+}
+
+#[tokio::test]
+async fn a_rule_with_an_unknown_element_is_no_request() -> Result<()> {
+    let broker = broker().await;
+    let whole = CreateAclsRequest::default();
+    for unknown in [rule().with_resource_type(0), rule().with_operation(0), rule().with_permission_type(0)] {
+        let request = whole.clone().with_creations(vec![rule(), unknown]);
+        assert!(broker.connect().await?.send(&request, 3).await.is_err(), "{request:?}");
+    }
+    let unknown = filter().with_pattern_type_filter(0);
+    let request = DeleteAclsRequest::default().with_filters(vec![unknown]);
+    assert!(broker.connect().await?.send(&request, 3).await.is_err(), "{request:?}");
     Ok(())
 }

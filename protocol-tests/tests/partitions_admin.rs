@@ -1,6 +1,9 @@
 //! What administrators do to partitions: more of them, fewer records in them, who leads, who writes, where epochs end.
 
 use anyhow::{Context, Result};
+use kafka_protocol::messages::alter_partition_reassignments_request::{
+    ReassignablePartition, ReassignableTopic,
+};
 use kafka_protocol::messages::create_partitions_request::{
     CreatePartitionsAssignment, CreatePartitionsTopic,
 };
@@ -13,7 +16,7 @@ use kafka_protocol::messages::offset_for_leader_epoch_request::{
 };
 use kafka_protocol::messages::*;
 use ottla_client::Connection;
-use protocol_tests::requests::{metadata, topic_name};
+use protocol_tests::requests::{metadata, text, topic_name};
 use protocol_tests::{Topic, batch, broker, eventually, name_of, requests};
 
 async fn produce(connection: &Connection, topic: &Topic, values: &[&str]) -> Result<()> {
@@ -261,5 +264,68 @@ async fn nothing_is_moving() -> Result<()> {
         assert_eq!((name_of(answer.error_code), answer.error_message), ("NONE", None));
         assert!(answer.topics.is_empty());
     }
+    Ok(())
+}
+
+fn moved(topic: &str, partitions: &[(i32, Option<&[i32]>)]) -> ReassignableTopic {
+    let partitions = partitions.iter().map(|(index, replicas)| {
+        let replicas = replicas.map(|ids| ids.iter().map(|id| BrokerId(*id)).collect());
+        ReassignablePartition::default().with_partition_index(*index).with_replicas(replicas)
+    });
+    ReassignableTopic::default().with_name(topic_name(topic)).with_partitions(partitions.collect())
+}
+
+#[tokio::test]
+async fn replicas_stay_where_they_are_or_the_error_says_why_they_cannot_move() -> Result<()> {
+    let broker = broker().await;
+    let connection = broker.connect().await?;
+    let me = connection.send(&metadata(&[]), 9).await?.brokers[0].node_id.0;
+    let topic = broker.topic(2, &[]).await?;
+    let name = topic.name.as_str();
+    let ask = async |topics: Vec<ReassignableTopic>, allowed: bool, version| -> Result<Vec<(i32, &str)>> {
+        let request = AlterPartitionReassignmentsRequest::default().with_topics(topics.clone());
+        let request =
+            if version >= 1 { request.with_allow_replication_factor_change(allowed) } else { request };
+        let answer = connection.send(&request.with_timeout_ms(10_000), version).await?;
+        let message = topics.is_empty().then(|| text(""));
+        assert_eq!((name_of(answer.error_code), answer.error_message), ("NONE", message));
+        assert_eq!(answer.allow_replication_factor_change, allowed || version == 0);
+        let names = |topics: &[&TopicName]| topics.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+        let asked: Vec<_> = topics.iter().map(|topic| &topic.name).collect();
+        let told: Vec<_> = answer.responses.iter().map(|topic| &topic.name).collect();
+        assert_eq!(names(&told), names(&asked), "in the order of the request");
+        let partitions = answer.responses.iter().flat_map(|topic| &topic.partitions);
+        for partition in partitions.clone() {
+            let silent = ["NONE", "NO_REASSIGNMENT_IN_PROGRESS"].contains(&name_of(partition.error_code));
+            assert_eq!(partition.error_message.is_none(), silent, "{partition:?}");
+        }
+        Ok(partitions.map(|p| (p.partition_index, name_of(p.error_code))).collect())
+    };
+    for version in 0..=1 {
+        let to_where_they_are = moved(name, &[(1, Some(&[me])), (0, Some(&[me]))]);
+        let told = ask(vec![to_where_they_are], true, version).await?;
+        assert_eq!(told, [(1, "NONE"), (0, "NONE")], "v{version}");
+        let told = ask(vec![moved("no-such-topic", &[(0, Some(&[me])), (1, None)])], true, version).await?;
+        assert_eq!(told, [(0, "UNKNOWN_TOPIC_OR_PARTITION"), (1, "UNKNOWN_TOPIC_OR_PARTITION")]);
+        let told = ask(vec![moved(name, &[(7, Some(&[me])), (0, None)])], true, version).await?;
+        assert_eq!(told, [(7, "UNKNOWN_TOPIC_OR_PARTITION"), (0, "NO_REASSIGNMENT_IN_PROGRESS")]);
+        for wrong in [&[][..], &[me, me], &[4711], &[me, 4711], &[-1]] {
+            let told = ask(vec![moved(name, &[(0, Some(wrong))])], true, version).await?;
+            assert_eq!(told, [(0, "INVALID_REPLICA_ASSIGNMENT")], "v{version} {wrong:?}");
+        }
+    }
+    assert_eq!(ask(vec![], true, 1).await?, []);
+    assert_eq!(ask(vec![moved(name, &[(0, Some(&[me]))])], false, 1).await?, [(0, "NONE")]);
+    let told = ask(vec![moved(name, &[(0, Some(&[]))])], false, 1).await?;
+    assert_eq!(told, [(0, "INVALID_REPLICA_ASSIGNMENT")]);
+    let request = ListPartitionReassignmentsRequest::default().with_topics(None);
+    assert!(connection.send(&request, 0).await?.topics.is_empty(), "nothing moves");
+    let told = connection.send(&metadata(&[name]), 9).await?;
+    let places: Vec<_> =
+        told.topics[0].partitions.iter().map(|p| (p.leader_id.0, &p.replica_nodes)).collect();
+    assert!(
+        places.iter().all(|(leader, replicas)| *leader == me && **replicas == [BrokerId(me)]),
+        "{places:?}"
+    );
     Ok(())
 }

@@ -3,9 +3,14 @@
 
 use anyhow::{Context as _, Result, ensure};
 use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::alter_partition_reassignments_request::{
+    ReassignablePartition, ReassignableTopic,
+};
 use kafka_protocol::messages::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
+use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -39,10 +44,12 @@ use protocol_tests::{Broker, Topic, batch, broker, name_of};
 const ASKED_ELSEWHERE: [(i16, i16); 4] = [(18, 5), (8, 10), (9, 10), (35, 5)];
 
 const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+const SECURITY_DISABLED: i16 = 54;
 const LOG_DIR_NOT_FOUND: i16 = 57;
 const UNKNOWN_MEMBER_ID: i16 = 25;
 const GROUP_ID_NOT_FOUND: i16 = 69;
 const MEMBER_ID_REQUIRED: i16 = 79;
+const NO_REASSIGNMENT_IN_PROGRESS: i16 = 85;
 
 /// An error that the request is bound to meet is as good as none.
 fn expected(code: i16, error: i16) -> i16 {
@@ -274,8 +281,17 @@ matrix! {
             let request = request.with_resource_name_filter(None).with_principal_filter(None).with_host_filter(None);
             request.with_operation(1).with_permission_type(1)
         },
-        // There is no authorizer.
-        codes |answer| vec![if answer.error_code == 54 { 0 } else { answer.error_code }];
+        codes |answer| vec![expected(answer.error_code, SECURITY_DISABLED)];
+    CreateAclsRequest:
+        |_| CreateAclsRequest::default().with_creations(vec![AclCreation::default()
+            .with_resource_type(2).with_resource_pattern_type(3).with_operation(3).with_permission_type(3)]),
+        codes |answer| answer.results.iter().map(|result| expected(result.error_code, SECURITY_DISABLED)).collect();
+    DeleteAclsRequest:
+        |_| DeleteAclsRequest::default().with_filters(vec![DeleteAclsFilter::default()
+            .with_resource_type_filter(1).with_pattern_type_filter(1).with_operation(1).with_permission_type(1)]),
+        codes |answer| {
+            answer.filter_results.iter().map(|result| expected(result.error_code, SECURITY_DISABLED)).collect()
+        };
     AlterConfigsRequest:
         |about| {
             let resource = alter_configs_request::AlterConfigsResource::default().with_resource_type(2);
@@ -302,6 +318,18 @@ matrix! {
         codes |answer| {
             let partitions = answer.replica_election_results.iter().flat_map(|topic| &topic.partition_result);
             let codes = partitions.map(|at| if at.error_code == 84 { 0 } else { at.error_code });
+            codes.chain([answer.error_code]).collect()
+        };
+    AlterPartitionReassignmentsRequest:
+        |about| {
+            // Nothing is called off, for nothing moves.
+            let partition = ReassignablePartition::default().with_replicas(None);
+            let topic = ReassignableTopic::default().with_name(topic_name(&about.topic.name));
+            AlterPartitionReassignmentsRequest::default().with_topics(vec![topic.with_partitions(vec![partition])])
+        },
+        codes |answer| {
+            let partitions = answer.responses.iter().flat_map(|topic| &topic.partitions);
+            let codes = partitions.map(|at| expected(at.error_code, NO_REASSIGNMENT_IN_PROGRESS));
             codes.chain([answer.error_code]).collect()
         };
     ListPartitionReassignmentsRequest:

@@ -1,11 +1,15 @@
 //! One file per API. `ask` turns a request of any version into what the broker is asked, `reply` turns what it found
 //! into the response of that version; between them nothing looks at a version.
 
+mod acls;
 mod alter_configs;
+mod alter_partition_reassignments;
 mod alter_replica_log_dirs;
 mod api_versions;
+mod create_acls;
 mod create_partitions;
 mod create_topics;
+mod delete_acls;
 mod delete_groups;
 mod delete_records;
 mod delete_topics;
@@ -125,6 +129,9 @@ pub(crate) fn dispatch(
         ApiKey::ListPartitionReassignments => list_partition_reassignments::begin(broker, version, body),
         ApiKey::ElectLeaders => elect_leaders::begin(broker, version, body),
         ApiKey::ListTransactions => list_transactions::begin(broker, version, body),
+        ApiKey::AlterPartitionReassignments => alter_partition_reassignments::begin(broker, version, body),
+        ApiKey::CreateAcls => create_acls::begin(broker, version, body),
+        ApiKey::DeleteAcls => delete_acls::begin(broker, version, body),
         ApiKey::DescribeAcls => describe_acls::begin(broker, version, body),
         ApiKey::DescribeUserScramCredentials => describe_user_scram_credentials::begin(broker, version, body),
         ApiKey::DescribeClientQuotas => describe_client_quotas::begin(broker, version, body),

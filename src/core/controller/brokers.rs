@@ -178,8 +178,8 @@ fn from_the_eligible(
     }
 }
 
-// The topic's own, or the cluster's, which is always on record where there are eligible leaders.
-fn min_insync_replicas(image: &Image, topic: &str) -> usize {
+/// The topic's own, or the cluster's, which is always on record where there are eligible leaders.
+pub(super) fn min_insync_replicas(image: &Image, topic: &str) -> usize {
     let of = |kind, name: &str| image.configs(kind, name)?.get(MIN_INSYNC_REPLICAS)?.parse().ok();
     of(ResourceType::Topic, topic).or_else(|| of(ResourceType::Broker, "")).unwrap_or(1)
 }

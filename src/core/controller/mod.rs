@@ -9,6 +9,7 @@ mod elections;
 mod partitions;
 mod placement;
 mod producers;
+mod reassignments;
 #[cfg(test)]
 mod stories;
 mod topics;
@@ -28,6 +29,7 @@ pub use directories::Assignment;
 pub use elections::{Elected, Election};
 pub use partitions::MorePartitions;
 pub use placement::Placement;
+pub use reassignments::{FactorChange, Reassignment};
 pub use topics::{Created, NewTopic};
 
 /// An error that a client is told: the code, and one sentence that names what was wrong.
@@ -81,6 +83,10 @@ pub enum Command {
         /// None is every one.
         partitions: Option<Vec<(TopicName, Vec<i32>)>>,
     },
+    AlterPartitionReassignments {
+        partitions: Vec<Reassignment>,
+        factor: FactorChange,
+    },
     AlterConfigs {
         resources: Vec<(ConfigResource, Alteration)>,
         validate_only: bool,
@@ -112,6 +118,8 @@ pub enum Reply {
     TopicsDeleted(Vec<(TopicId, Result<(), Refusal>)>),
     PartitionsAdded(Vec<(TopicName, Result<(), Refusal>)>),
     Elected(Elected),
+    /// In the order of the partitions.
+    Reassigned(Vec<Result<(), Refusal>>),
     ConfigsAltered(Vec<(ConfigResource, Result<(), Refusal>)>),
     ProducerIds(Result<ProducerIdBlock, Refusal>),
     /// In the order of the assignments.
@@ -127,6 +135,7 @@ impl Command {
         match self {
             Command::CreateTopics { .. } | Command::CreatePartitions { .. } => false,
             Command::ElectLeaders { .. } | Command::AllocateProducerIds { .. } => false,
+            Command::AlterPartitionReassignments { .. } => false,
             Command::Bootstrap { .. } | Command::RegisterBroker(_) | Command::Heartbeat { .. } => true,
             Command::DeleteTopics { .. } | Command::AlterConfigs { .. } => true,
             Command::AssignReplicas { .. } | Command::DirectoriesOffline { .. } => true,
@@ -147,6 +156,9 @@ impl Command {
             }
             Command::CreatePartitions { topics, .. } => {
                 Reply::PartitionsAdded(topics.iter().map(|t| (t.name.clone(), Err(refusal()))).collect())
+            }
+            Command::AlterPartitionReassignments { partitions, .. } => {
+                Reply::Reassigned(partitions.iter().map(|_| Err(refusal())).collect())
             }
             Command::AlterConfigs { resources, .. } => Reply::ConfigsAltered(
                 resources.iter().map(|(resource, _)| (resource.clone(), Err(refusal()))).collect(),
@@ -216,6 +228,9 @@ pub fn decide(view: &mut View<'_>, command: Command) -> Decision {
         Command::DeleteTopics { topics } => topics::delete(view, topics),
         Command::CreatePartitions { topics, validate_only } => partitions::add(view, topics, validate_only),
         Command::ElectLeaders { election, partitions } => elections::elect(view, election, partitions),
+        Command::AlterPartitionReassignments { partitions, factor } => {
+            reassignments::reassign(view, partitions, factor)
+        }
         Command::AlterConfigs { resources, validate_only } => configs::alter(view, resources, validate_only),
         Command::AllocateProducerIds { broker, epoch } => producers::allocate(view, broker, epoch),
         Command::AssignReplicas { broker, epoch, assignments } => {

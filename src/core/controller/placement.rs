@@ -57,6 +57,11 @@ pub(super) fn by_hand(view: &View<'_>, replicas: &[NodeId]) -> Result<Placement,
                 "The manual partition assignment includes broker {id}, but no such broker is registered."
             ));
         };
+        if !broker.takes_new_replicas() {
+            return Err(format!(
+                "The manual partition assignment includes broker {id}, but all its log directories are cordoned."
+            ));
+        }
         if brokers.iter().any(|known| known.id == *id) {
             return Err(format!("The manual partition assignment includes the broker {id} more than once."));
         }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod directories;
+mod reassignments;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

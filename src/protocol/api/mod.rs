@@ -271,6 +271,14 @@ apis! {
         on [broker controller], layout Some(&shape::DESCRIBE_ACLS),
         rights [Describe on Cluster],
         "lists access rules";
+    CreateAcls = 30, versions (1-3), flexible 2,
+        on [broker controller], layout Some(&shape::CREATE_ACLS),
+        rights [Alter on Cluster],
+        "adds access rules";
+    DeleteAcls = 31, versions (1-3), flexible 2,
+        on [broker controller], layout Some(&shape::DELETE_ACLS),
+        rights [Alter on Cluster],
+        "deletes the access rules that filters find";
     DescribeConfigs = 32, versions (1-4), flexible 4,
         on [broker controller], layout Some(&shape::DESCRIBE_CONFIGS),
         rights [DescribeConfigs on Cluster ("brokers"), DescribeConfigs on Topic, DescribeConfigs on Group],
@@ -303,6 +311,10 @@ apis! {
         on [broker controller], layout Some(&shape::INCREMENTAL_ALTER_CONFIGS),
         rights [AlterConfigs on Cluster ("brokers"), AlterConfigs on Topic, AlterConfigs on Group],
         "changes single settings of topics, brokers and groups";
+    AlterPartitionReassignments = 45, versions (0-1), flexible 0,
+        on [broker controller], layout Some(&shape::ALTER_PARTITION_REASSIGNMENTS),
+        rights [Alter on Cluster],
+        "moves replicas to other brokers, or calls a move off";
     ListPartitionReassignments = 46, versions (0-0), flexible 0,
         on [broker controller], layout Some(&shape::LIST_PARTITION_REASSIGNMENTS),
         rights [Describe on Cluster],

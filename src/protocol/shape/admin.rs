@@ -89,6 +89,54 @@ pub(crate) static DESCRIBE_ACLS: Shapes = Shapes {
     ],
 };
 
+const ACL: Layout = &[
+    int8("resource_type"),
+    string("resource_name"),
+    int8("pattern_type").since(1),
+    string("principal"),
+    string("host"),
+    int8("operation"),
+    int8("permission_type"),
+];
+
+pub(crate) static CREATE_ACLS: Shapes = Shapes {
+    request: &[array("creations").of(ACL)],
+    response: &[
+        int32("throttle_time_ms"),
+        array("results").of(&[int16("error_code"), string("error_message").nullable(0)]),
+    ],
+};
+
+pub(crate) static DELETE_ACLS: Shapes = Shapes {
+    request: &[array("filters").of(&[
+        int8("resource_type_filter"),
+        string("resource_name_filter").nullable(0),
+        int8("pattern_type_filter").since(1),
+        string("principal_filter").nullable(0),
+        string("host_filter").nullable(0),
+        int8("operation"),
+        int8("permission_type"),
+    ])],
+    response: &[
+        int32("throttle_time_ms"),
+        array("filter_results").of(&[
+            int16("error_code"),
+            string("error_message").nullable(0),
+            array("matching_acls").of(&[
+                int16("error_code"),
+                string("error_message").nullable(0),
+                int8("resource_type"),
+                string("resource_name"),
+                int8("pattern_type").since(1),
+                string("principal"),
+                string("host"),
+                int8("operation"),
+                int8("permission_type"),
+            ]),
+        ]),
+    ],
+};
+
 const ALTERED: Layout = &[
     int32("throttle_time_ms"),
     array("responses").of(&[
@@ -173,6 +221,31 @@ pub(crate) static ELECT_LEADERS: Shapes = Shapes {
             string("topic"),
             array("partition_result").of(&[
                 int32("partition_id"),
+                int16("error_code"),
+                string("error_message").nullable(0),
+            ]),
+        ]),
+    ],
+};
+
+pub(crate) static ALTER_PARTITION_REASSIGNMENTS: Shapes = Shapes {
+    request: &[
+        int32("timeout_ms"),
+        boolean("allow_replication_factor_change").since(1),
+        array("topics").of(&[
+            string("name"),
+            array("partitions").of(&[int32("partition_index"), int32s("replicas").nullable(0)]),
+        ]),
+    ],
+    response: &[
+        int32("throttle_time_ms"),
+        boolean("allow_replication_factor_change").since(1),
+        int16("error_code"),
+        string("error_message").nullable(0),
+        array("responses").of(&[
+            string("name"),
+            array("partitions").of(&[
+                int32("partition_index"),
                 int16("error_code"),
                 string("error_message").nullable(0),
             ]),

@@ -65,6 +65,9 @@ macro_rules! by_type {
             DeleteRecords DeleteRecordsRequest DeleteRecordsResponse
             OffsetForLeaderEpoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse
             DescribeAcls DescribeAclsRequest DescribeAclsResponse
+            CreateAcls CreateAclsRequest CreateAclsResponse
+            DeleteAcls DeleteAclsRequest DeleteAclsResponse
+            AlterPartitionReassignments AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse
             AlterConfigs AlterConfigsRequest AlterConfigsResponse
             AlterReplicaLogDirs AlterReplicaLogDirsRequest AlterReplicaLogDirsResponse
             DescribeLogDirs DescribeLogDirsRequest DescribeLogDirsResponse
