@@ -7,6 +7,7 @@ mod compat_log;
 mod compat_topics;
 mod compat_versions;
 mod configs;
+mod coordinators;
 mod create_topics;
 mod delete_topics;
 mod golden;

@@ -1,6 +1,13 @@
-//! FindCoordinator v0-6 (KIP-699 many keys from v4). Groups are found by the partition of `__consumer_offsets` that
-//! they fall to, which is created when it is first asked for. There are no transaction and share coordinators yet, and
-//! their keys are answered with COORDINATOR_NOT_AVAILABLE.
+//! FindCoordinator v0-6 (KIP-699 many keys from v4, KIP-932 share coordinators from v6). Groups are found by the
+//! partition of `__consumer_offsets` that they fall to, which is created when it is first asked for.
+//!
+//! There are no transaction and share coordinators yet. A client repeats a retriable error such as
+//! COORDINATOR_NOT_AVAILABLE until its own patience ends (60 s in Java, `init_transactions`'s argument in librdkafka), so
+//! what is never going to come is refused with an error that ends the attempt at once:
+//! - transaction: TRANSACTIONAL_ID_AUTHORIZATION_FAILED. Java, franz-go, sarama and kafka-python give up on any error
+//!   that is not retriable, but librdkafka on this one alone (`rd_kafka_txn_handle_FindCoordinator`); it asks again
+//!   every half second after any other, UNSUPPORTED_VERSION included. InitProducerId answers the same for the same reason.
+//! - share: INVALID_REQUEST, Kafka's answer to a key that is none. Only brokers ask for share coordinators.
 
 use std::sync::Arc;
 
@@ -19,7 +26,9 @@ use crate::run::groups::{offsets_topic, shard_of};
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
-const SHARE: i8 = 2;
+
+/// What a producer with a transactional id reads in its error.
+const NO_TRANSACTIONS: &str = "This broker has no transactions yet.";
 
 /// Where a key's coordinator is.
 struct Found {
@@ -91,7 +100,9 @@ fn find(eyes: Eyes<'_>, key_type: i8, key: &str, failed: Option<&str>) -> Outcom
     let unavailable = |why: &str| Err((ErrorCode::CoordinatorNotAvailable, why.to_owned()));
     match key_type {
         GROUP => {}
-        TRANSACTION | SHARE => return unavailable("This broker has no such coordinators yet."),
+        TRANSACTION => {
+            return Err((ErrorCode::TransactionalIdAuthorizationFailed, NO_TRANSACTIONS.to_owned()));
+        }
         other => {
             return Err((ErrorCode::InvalidRequest, format!("There are no coordinators of type {other}.")));
         }

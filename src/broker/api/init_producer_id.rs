@@ -1,5 +1,6 @@
-//! InitProducerId v0-5 for idempotent producers (KIP-98). A transactional id is refused with UNSUPPORTED_VERSION:
-//! there is no transaction coordinator yet.
+//! InitProducerId v0-5 for idempotent producers (KIP-98). A transactional id is refused with
+//! TRANSACTIONAL_ID_AUTHORIZATION_FAILED, which every client takes for final: there is no transaction coordinator yet.
+//! [`super::find_coordinator`] has the reasons.
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
     let refused = match &request.transactional_id {
         None => (version >= 3 && half).then_some(ErrorCode::InvalidRequest),
         Some(id) if id.is_empty() => Some(ErrorCode::InvalidRequest),
-        Some(_) => Some(ErrorCode::UnsupportedVersion),
+        Some(_) => Some(ErrorCode::TransactionalIdAuthorizationFailed),
     };
     if let Some(code) = refused {
         return Ok(now(&failed(code), version));
