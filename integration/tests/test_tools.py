@@ -218,3 +218,34 @@ def test_row_03a_kcat_of_debian_reads_our_metadata(broker, topic):
     assert f'topic "{topic}" with 1 partitions:\n    partition 0, leader 1, replicas: 1, isrs: 1' in listed
     said = kcat(broker, "-L", "-d", "protocol,feature,broker", may_fail=True)
     assert said.returncode == 0 and b"underflow" not in said.stderr.lower()
+
+
+# --- the levels of loggers ---------------------------------------------------------------------------------------
+
+def test_a_loggers_level_changes_at_once(tools, brokers):
+    broker = brokers("loggers").start()
+    of_broker = ["--entity-type", "broker-loggers", "--entity-name", 1]
+    configs = lambda *words, **options: tools("kafka-configs", *words, *of_broker, broker=broker, **options)
+
+    def shown():
+        head, *rows = configs("--describe").lines
+        assert head == "Dynamic configs for broker-logger 1 are:"
+        return dict(re.fullmatch(r"  (\S+)=([A-Z]+) sensitive=false synonyms=\{\}", row).groups() for row in rows)
+
+    def is_logged():
+        """Whether a request that is made now has a line in the log."""
+        before = len(broker.log_text())
+        shown()
+        return bool(re.search("DescribeConfigs|DESCRIBE_CONFIGS", broker.log_text()[before:]))
+
+    assert shown()["root"] == "INFO" and not is_logged()
+    configs("--alter", "--add-config", "kafka.request.logger=DEBUG")
+    assert shown()["kafka.request.logger"] == "DEBUG"
+    wait_for(is_logged, "requests are logged")
+    configs("--alter", "--delete-config", "kafka.request.logger")
+    assert shown()["kafka.request.logger"] == "INFO"
+    wait_for(lambda: not is_logged(), "requests are not logged any more")
+    for change, why in (("no.such.logger=DEBUG", "Invalid broker logger(s): no.such.logger"),
+                        ("root=LOUD", "InvalidConfigurationException")):
+        refused = configs("--alter", "--add-config", change, may_fail=True)
+        assert refused.code == 1 and why in refused.all_text, refused.all_text

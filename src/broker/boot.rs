@@ -24,6 +24,7 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use crate::broker::{Broker, now_ms, sessions};
+use crate::loggers::{LogFilter, Loggers};
 use crate::net::listener::{self, Bound};
 use crate::net::memory::RequestMemory;
 use crate::run::cleaner::Cleaners;
@@ -69,6 +70,8 @@ pub enum BootError {
 pub struct Options {
     /// The cluster id for storage that has none yet; a random one without it.
     pub cluster_id: Option<String>,
+    /// Whose levels administrators may change.
+    pub log: LogFilter,
 }
 
 /// A broker that serves. Dropping it does not stop it: [`Server::stop`] does.
@@ -154,6 +157,7 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
     let broker = Arc::new(Broker {
         me: config.node_id,
         cluster_id: storage.cluster_id.clone(),
+        loggers: Loggers::new(options.log),
         sessions: sessions(&config),
         settings,
         storage: storage.clone(),

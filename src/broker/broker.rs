@@ -11,6 +11,7 @@ use ottla_model::config::BrokerConfig;
 use ottla_model::image::Image;
 use parking_lot::Mutex;
 
+use crate::loggers::Loggers;
 use crate::net::listener::Census;
 use crate::net::memory::RequestMemory;
 use crate::run::controller::Controller;
@@ -27,6 +28,7 @@ pub(crate) struct Broker {
     pub me: NodeId,
     pub cluster_id: String,
     pub settings: Arc<Settings>,
+    pub loggers: Loggers,
     pub storage: Arc<Storage>,
     pub partitions: Arc<Partitions>,
     pub sessions: Mutex<Sessions>,

@@ -4,8 +4,10 @@
 mod api;
 mod boot;
 mod broker;
+mod loggers;
 mod net;
 mod run;
 mod stop;
 
 pub use boot::{BootError, Failure, Options, Server, start};
+pub use loggers::LogFilter;

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use ottla_broker::{BootError, Options, Server};
+use ottla_broker::{BootError, LogFilter, Options, Server};
 use ottla_model::config::{BrokerConfig, Sources, load};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
@@ -25,8 +26,8 @@ pub fn run<F>(args: &[String], then: impl FnOnce(std::net::SocketAddr) -> F) -> 
 where
     F: Future<Output = anyhow::Result<()>>,
 {
-    start_logging();
-    match try_run(args, then) {
+    let log = start_logging();
+    match try_run(args, log, then) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ottla: {error:#}");
@@ -35,7 +36,11 @@ where
     }
 }
 
-fn try_run<F>(args: &[String], then: impl FnOnce(std::net::SocketAddr) -> F) -> anyhow::Result<()>
+fn try_run<F>(
+    args: &[String],
+    log: LogFilter,
+    then: impl FnOnce(std::net::SocketAddr) -> F,
+) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>>,
 {
@@ -44,7 +49,7 @@ where
     let cluster_id = std::env::var("CLUSTER_ID").ok().filter(|id| !id.is_empty());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("worker").build()?;
     let outcome = runtime.block_on(async {
-        let (server, failure) = ottla_broker::start(config, Options { cluster_id }).await?;
+        let (server, failure) = ottla_broker::start(config, Options { cluster_id, log }).await?;
         serve(server, failure, then).await
     });
     // Whatever still waits for a client has nothing to lose.
@@ -129,10 +134,20 @@ fn parse(args: &[String]) -> anyhow::Result<Arguments> {
 }
 
 // To standard output, where Kafka's images log and where Testcontainers looks for its lines.
-fn start_logging() {
+fn start_logging() -> LogFilter {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("OTTLA_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_ansi(false).init();
+    let wanted = std::env::var("OTTLA_LOG").ok().filter(|wanted| EnvFilter::try_new(wanted).is_ok());
+    let started_with = wanted.unwrap_or_else(|| "info".to_owned());
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(&started_with))
+        .with_filter_reloading()
+        .with_target(false)
+        .with_ansi(false);
+    let filter = log.reload_handle();
+    log.init();
+    // It fails only once nobody writes a log any more.
+    let apply = Arc::new(move |directives: &str| drop(filter.reload(EnvFilter::new(directives))));
+    LogFilter { started_with, apply }
 }
 
 #[cfg(test)]

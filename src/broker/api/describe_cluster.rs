@@ -1,16 +1,15 @@
 //! DescribeCluster v0-2 (KIP-700, KIP-919 endpoint types from v1, KIP-1073 fenced brokers from v2).
-//! Missing: authorized operations.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ottla_protocol::api::ApiKey;
+use ottla_protocol::api::{ApiKey, OPERATIONS_NOT_ASKED, Resource};
 use ottla_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use ottla_protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
 use ottla_protocol::{ErrorCode, codec};
 
 use super::topics::controller;
-use super::{Begun, Caller, NO_OPERATIONS, now, text};
+use super::{Begun, Caller, authorized, now, text};
 use crate::broker::Broker;
 
 /// Kafka's EndpointType of brokers; 2 would be controllers, which have listeners of their own.
@@ -38,8 +37,11 @@ pub(super) fn begin(broker: &Arc<Broker>, caller: &Caller, version: i16, body: B
             .with_rack(known.rack.as_deref().map(text));
         Some(if version >= 2 { described.with_is_fenced(known.fenced) } else { described })
     });
-    let response =
-        empty(broker).with_controller_id(controller(&image, listener).into()).with_brokers(brokers.collect());
+    let operations = authorized(request.include_cluster_authorized_operations, Resource::Cluster);
+    let response = empty(broker)
+        .with_controller_id(controller(&image, listener).into())
+        .with_cluster_authorized_operations(operations)
+        .with_brokers(brokers.collect());
     Ok(now(&response, version))
 }
 
@@ -48,5 +50,5 @@ fn empty(broker: &Broker) -> DescribeClusterResponse {
         .with_endpoint_type(BROKERS)
         .with_cluster_id(text(&broker.cluster_id))
         .with_controller_id((-1).into())
-        .with_cluster_authorized_operations(NO_OPERATIONS)
+        .with_cluster_authorized_operations(OPERATIONS_NOT_ASKED)
 }

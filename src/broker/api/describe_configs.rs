@@ -1,5 +1,5 @@
-//! DescribeConfigs v1-4 (KIP-133, KIP-226 synonyms, KIP-569 types and docs from v3): topics, this broker, the defaults of
-//! all brokers, groups and clients' metrics. Missing: broker loggers.
+//! DescribeConfigs v1-4 (KIP-133, KIP-226 synonyms, KIP-412 loggers, KIP-569 types and docs from v3): topics, this broker and
+//! its loggers, the defaults of all brokers, groups and clients' metrics.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +23,10 @@ use ottla_protocol::{ErrorCode, codec};
 
 use super::{Begun, now, text};
 use crate::broker::Broker;
+
+/// Kafka's codes of a level that may have been changed, and of a value without a type.
+const DYNAMIC_BROKER_LOGGER: i8 = 6;
+const UNTYPED: i8 = 0;
 
 /// What of each config is wanted.
 struct Detail {
@@ -88,25 +92,46 @@ fn describe(
         }
         Some(ResourceType::Broker) if name.is_empty() => Ok(describe_cluster_default(&broker.config())),
         Some(ResourceType::Broker) => {
-            let me = broker.me.0;
-            let id: i32 = name.parse().map_err(|_| {
-                let why = format!("Broker id must be an integer, but it is: {name}");
-                Refusal::new(ErrorCode::InvalidRequest, why)
-            })?;
-            if id != me {
-                let why = format!("Unexpected broker id, expected {me} or empty string, but received {name}");
-                return Err(Refusal::new(ErrorCode::InvalidRequest, why));
-            }
+            this_broker(broker, name)?;
             Ok(describe_broker(&broker.config()))
         }
         Some(ResourceType::Group) if name.is_empty() => nameless("group"),
         Some(ResourceType::Group) => Ok(describe_group(&broker.config(), set(ResourceType::Group))),
         Some(ResourceType::ClientMetrics) if name.is_empty() => nameless("client metrics subscription"),
         Some(ResourceType::ClientMetrics) => Ok(describe_client_metrics(set(ResourceType::ClientMetrics))),
-        Some(ResourceType::BrokerLogger) | None => {
+        Some(ResourceType::BrokerLogger) if name.is_empty() => nameless("broker"),
+        Some(ResourceType::BrokerLogger) => {
+            this_broker(broker, name)?;
+            Ok(broker.loggers.levels().map(|(name, level)| logger(name, level)).collect())
+        }
+        None => {
             let why = format!("Unsupported resource type: {}", resource.resource_type);
             Err(Refusal::new(ErrorCode::InvalidRequest, why))
         }
+    }
+}
+
+fn this_broker(broker: &Broker, name: &str) -> Result<(), Refusal> {
+    let me = broker.me.0;
+    let why = match name.parse::<i32>() {
+        Ok(id) if id == me => return Ok(()),
+        Ok(_) => format!("Unexpected broker id, expected {me}, but received {name}"),
+        Err(_) => format!("Broker id must be an integer, but it is: {name}"),
+    };
+    Err(Refusal::new(ErrorCode::InvalidRequest, why))
+}
+
+fn logger(name: &str, level: &str) -> DescribedConfig {
+    DescribedConfig {
+        name: name.to_owned(),
+        value: Some(level.to_owned()),
+        source: DYNAMIC_BROKER_LOGGER,
+        synonyms: Vec::new(),
+        read_only: false,
+        sensitive: false,
+        is_default: false,
+        kind: UNTYPED,
+        doc: "",
     }
 }
 
@@ -129,5 +154,7 @@ fn row(config: DescribedConfig, detail: &Detail) -> DescribeConfigsResourceResul
         return row;
     }
     let row = row.with_config_type(config.kind);
-    row.with_documentation(detail.documentation.then(|| text(config.doc)))
+    // A logger has an empty one in any case, as in Kafka.
+    let documented = detail.documentation || config.source == DYNAMIC_BROKER_LOGGER;
+    row.with_documentation(documented.then(|| text(config.doc)))
 }

@@ -1,17 +1,17 @@
-//! DescribeGroups v0-6 (KIP-345 instance ids from v4, KIP-1043 errors for groups that do not exist from v6).
+//! DescribeGroups v0-6 (KIP-430 authorized operations from v3, KIP-345 instance ids from v4, KIP-1043 errors for groups that do not exist from v6).
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use ottla_core::group::{Command, DescribedGroup as Described, DescribedMember, Reply};
 use ottla_model::group::GroupId;
-use ottla_protocol::api::ApiKey;
+use ottla_protocol::api::{ApiKey, OPERATIONS_NOT_ASKED, Resource};
 use ottla_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use ottla_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
 use ottla_protocol::{ErrorCode, StrBytes, codec};
 
 use super::groups::{group_of, shared, text_of, text_option, unexpected};
-use super::{Begun, NO_OPERATIONS, later, text};
+use super::{Begun, authorized, later, text};
 use crate::broker::Broker;
 use crate::run::groups::ask;
 
@@ -30,13 +30,17 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
                 other => unexpected(&other),
             }
         }
+        for group in groups.iter_mut().filter(|group| group.error_code == ErrorCode::None.code()) {
+            group.authorized_operations = authorized(request.include_authorized_operations, Resource::Group);
+        }
         DescribeGroupsResponse::default().with_groups(groups)
     }))
 }
 
 fn one(id: &GroupId, found: Result<Described, ErrorCode>, version: i16) -> DescribedGroup {
-    let group =
-        DescribedGroup::default().with_group_id(group_of(id)).with_authorized_operations(NO_OPERATIONS);
+    let group = DescribedGroup::default()
+        .with_group_id(group_of(id))
+        .with_authorized_operations(OPERATIONS_NOT_ASKED);
     match found {
         Ok(found) => {
             let member = |m: &DescribedMember| member(m, version);

@@ -1,12 +1,12 @@
-//! DescribeTopicPartitions v0 (KIP-966): topics a page at a time, with eligible leader replicas.
-//! Missing: authorized operations.
+//! DescribeTopicPartitions v0 (KIP-966): topics a page at a time, with eligible leader replicas, and
+//! always with what the caller may do to them.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use ottla_model::check_topic_name;
 use ottla_model::image::{Image, Topic};
-use ottla_protocol::api::ApiKey;
+use ottla_protocol::api::{ApiKey, Resource};
 use ottla_protocol::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
@@ -14,7 +14,7 @@ use ottla_protocol::messages::{DescribeTopicPartitionsRequest, DescribeTopicPart
 use ottla_protocol::{ErrorCode, codec};
 
 use super::topics::{Eyes, ids, is_internal, see};
-use super::{Begun, Caller, NO_OPERATIONS, now, text};
+use super::{Begun, Caller, authorized, now, text};
 use crate::broker::Broker;
 
 pub(super) fn begin(broker: &Arc<Broker>, caller: &Caller, version: i16, body: Bytes) -> Begun {
@@ -117,5 +117,5 @@ impl Page<'_> {
 fn empty(name: &str) -> DescribeTopicPartitionsResponseTopic {
     DescribeTopicPartitionsResponseTopic::default()
         .with_name(Some(text(name).into()))
-        .with_topic_authorized_operations(NO_OPERATIONS)
+        .with_topic_authorized_operations(authorized(true, Resource::Topic))
 }

@@ -52,11 +52,9 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
 fn names(image: &Image, kind: ResourceType) -> Vec<String> {
     match kind {
         ResourceType::Topic => image.topics().map(|topic| topic.name.to_string()).collect(),
-        ResourceType::Broker => {
+        ResourceType::Broker | ResourceType::BrokerLogger => {
             image.brokers().filter(|broker| !broker.fenced).map(|broker| broker.id.to_string()).collect()
         }
-        // Nothing that could be described or changed.
-        ResourceType::BrokerLogger => Vec::new(),
         ResourceType::ClientMetrics | ResourceType::Group => {
             let set = image.config_resources().filter(|(resource, _)| resource.kind == kind);
             set.map(|(resource, _)| resource.name.clone()).collect()

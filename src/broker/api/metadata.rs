@@ -1,12 +1,12 @@
-//! Metadata v0-13 (KIP-4, KIP-516 topic ids from v10, KIP-1102 rebootstrap from v13). Creates topics that are named
-//! and missing if both sides want it; they have leaders when the answer goes out. Missing: authorized operations.
+//! Metadata v0-13 (KIP-4, KIP-430 authorized operations from v8, KIP-516 topic ids from v10, KIP-1102 rebootstrap from v13).
+//! Creates topics that are named and missing if both sides want it; they have leaders when the answer goes out.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use ottla_model::image::{Image, Topic};
 use ottla_model::{TopicId, TopicName, check_topic_name};
-use ottla_protocol::api::ApiKey;
+use ottla_protocol::api::{ApiKey, Resource};
 use ottla_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
@@ -14,12 +14,18 @@ use ottla_protocol::messages::{MetadataRequest, MetadataResponse};
 use ottla_protocol::{ErrorCode, codec};
 
 use super::topics::{Eyes, controller, ids, is_internal, reachable, see};
-use super::{Begun, Caller, NO_OPERATIONS, later, now, text};
+use super::{Begun, Caller, authorized, later, now, text};
 use crate::broker::Broker;
 use crate::run::create::auto_create;
 
+struct Asked {
+    topics: Topics,
+    cluster_operations: bool,
+    topic_operations: bool,
+}
+
 /// Which topics are asked for.
-enum Asked {
+enum Topics {
     All,
     These(Vec<Named>),
 }
@@ -49,10 +55,10 @@ pub(super) fn begin(broker: &Arc<Broker>, caller: &Caller, version: i16, body: B
 
 // In version 0 an empty list is every topic, later null is, and an empty list is none.
 fn ask(request: MetadataRequest, version: i16) -> Asked {
-    match request.topics {
-        None => Asked::All,
-        Some(topics) if topics.is_empty() && version == 0 => Asked::All,
-        Some(topics) => Asked::These(
+    let topics = match request.topics {
+        None => Topics::All,
+        Some(topics) if topics.is_empty() && version == 0 => Topics::All,
+        Some(topics) => Topics::These(
             topics
                 .into_iter()
                 .map(|topic| match topic.name {
@@ -61,11 +67,16 @@ fn ask(request: MetadataRequest, version: i16) -> Asked {
                 })
                 .collect(),
         ),
+    };
+    Asked {
+        topics,
+        cluster_operations: request.include_cluster_authorized_operations,
+        topic_operations: request.include_topic_authorized_operations,
     }
 }
 
 fn missing(image: &Image, asked: &Asked) -> Vec<TopicName> {
-    let Asked::These(named) = asked else { return Vec::new() };
+    let Topics::These(named) = &asked.topics else { return Vec::new() };
     let mut missing: Vec<TopicName> = named
         .iter()
         .filter_map(|one| match one {
@@ -90,10 +101,15 @@ fn reply(
 ) -> MetadataResponse {
     let listener = &*caller.listener;
     let eyes = Eyes { broker, image, listener };
-    let topics = match asked {
-        Asked::All => image.topics().map(|topic| describe(eyes, topic)).collect(),
-        Asked::These(named) => named.iter().map(|one| describe_named(eyes, one, created, version)).collect(),
+    let mut topics: Vec<_> = match &asked.topics {
+        Topics::All => image.topics().map(|topic| describe(eyes, topic)).collect(),
+        Topics::These(named) => named.iter().map(|one| describe_named(eyes, one, created, version)).collect(),
     };
+    for topic in &mut topics {
+        // Who has only an id that is unknown has no topic.
+        let named = topic.error_code != ErrorCode::UnknownTopicId.code();
+        topic.topic_authorized_operations = authorized(asked.topic_operations && named, Resource::Topic);
+    }
     let brokers = reachable(image, listener).map(|(broker, endpoint)| {
         MetadataResponseBroker::default()
             .with_node_id(broker.id.0.into())
@@ -106,9 +122,9 @@ fn reply(
         .with_cluster_id(Some(text(&broker.cluster_id)))
         .with_controller_id(controller(image, listener).into())
         .with_topics(topics);
-    // Versions 8 to 10 have this field for the cluster; what was not asked for has a value of its own.
     if (8..=10).contains(&version) {
-        response.with_cluster_authorized_operations(NO_OPERATIONS)
+        let operations = authorized(asked.cluster_operations, Resource::Cluster);
+        response.with_cluster_authorized_operations(operations)
     } else {
         response
     }
@@ -147,9 +163,7 @@ fn describe_named(
 }
 
 fn unknown(code: ErrorCode) -> MetadataResponseTopic {
-    MetadataResponseTopic::default()
-        .with_error_code(code.code())
-        .with_topic_authorized_operations(NO_OPERATIONS)
+    MetadataResponseTopic::default().with_error_code(code.code())
 }
 
 fn describe(eyes: Eyes<'_>, topic: &Topic) -> MetadataResponseTopic {
@@ -169,5 +183,4 @@ fn describe(eyes: Eyes<'_>, topic: &Topic) -> MetadataResponseTopic {
         .with_topic_id(topic.id)
         .with_is_internal(is_internal(topic))
         .with_partitions(partitions.collect())
-        .with_topic_authorized_operations(NO_OPERATIONS)
 }

@@ -52,11 +52,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use ottla_protocol::api::{ApiKey, ApiRow};
+use ottla_protocol::api::{ApiKey, ApiRow, OPERATIONS_NOT_ASKED, Resource, operation_bits};
 use ottla_protocol::codec::Malformed;
 use ottla_protocol::{Encodable, StrBytes, codec};
+use tracing::debug;
 
 use crate::broker::Broker;
+use crate::loggers::REQUESTS;
 use crate::net::Part;
 use crate::net::connection::Overtakers;
 
@@ -97,6 +99,7 @@ pub(crate) fn dispatch(
             row.name, row.served.min, row.served.max
         ));
     }
+    debug!(target: REQUESTS, api = row.name, version, client_id = ?caller.client_id, peer = %caller.peer);
     let begun = match row.id {
         ApiKey::Produce => produce::begin(broker, version, body),
         ApiKey::Fetch => fetch::begin(broker, version, body),
@@ -185,5 +188,7 @@ fn text(from: &str) -> StrBytes {
 /// What `begin` of each API returns; bytes that are no such request close the connection.
 type Begun = Result<Body, Malformed>;
 
-/// Not asked for, in Metadata and its kin.
-const NO_OPERATIONS: i32 = i32::MIN;
+/// What the caller may do to a resource, if that is asked for (KIP-430). Without an authorizer it is everything.
+fn authorized(asked: bool, resource: Resource) -> i32 {
+    if asked { operation_bits(resource.operations()) } else { OPERATIONS_NOT_ASKED }
+}

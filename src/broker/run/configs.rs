@@ -55,6 +55,9 @@ async fn decide(broker: &Arc<Broker>, asked: Vec<Asked>, validate_only: bool) ->
             prepare(broker, one)
         };
         outcomes.push(match prepared {
+            Ok((ConfigResource { kind: ResourceType::BrokerLogger, name }, alteration)) => {
+                Some(alter_loggers(broker, &name, &alteration, validate_only))
+            }
             Ok(resource) => {
                 resources.push(resource);
                 None
@@ -91,14 +94,26 @@ fn prepare(broker: &Broker, asked: Asked) -> Result<(ConfigResource, Alteration)
         return Err(Refusal::new(ErrorCode::InvalidRequest, why));
     };
     match kind {
-        ResourceType::BrokerLogger => {
-            let why = "The levels of loggers cannot be changed while the broker runs yet";
-            return Err(Refusal::new(ErrorCode::InvalidRequest, why));
-        }
         ResourceType::Broker => check_broker(broker, &asked.name, &alteration)?,
-        ResourceType::Topic | ResourceType::Group | ResourceType::ClientMetrics => {}
+        ResourceType::Topic | ResourceType::Group => {}
+        ResourceType::ClientMetrics | ResourceType::BrokerLogger => {}
     }
     Ok((ConfigResource { kind, name: asked.name }, alteration))
+}
+
+// Levels are no metadata: they are of this process, and change here (KIP-412).
+fn alter_loggers(
+    broker: &Broker,
+    name: &str,
+    alteration: &Alteration,
+    validate_only: bool,
+) -> Result<(), Refusal> {
+    let Alteration::Some(changes) = alteration else {
+        let why = format!("AlterConfigs knows no resource type {}", ResourceType::BrokerLogger.code());
+        return Err(Refusal::new(ErrorCode::InvalidRequest, why));
+    };
+    this_broker(broker, name)?;
+    broker.loggers.alter(changes, validate_only)
 }
 
 fn check_broker(broker: &Broker, name: &str, alteration: &Alteration) -> Result<(), Refusal> {

@@ -12,7 +12,7 @@ use std::ops::RangeInclusive;
 use kafka_protocol::protocol::VersionRange;
 
 use crate::shape::{self, Shapes};
-pub use rights::{Access, Operation, Resource, Right};
+pub use rights::{Access, OPERATIONS_NOT_ASKED, Operation, Resource, Right, operation_bits};
 
 /// One API.
 #[derive(Debug)]

@@ -52,3 +52,48 @@ pub enum Resource {
     DelegationToken = 6,
     User = 7,
 }
+
+impl Resource {
+    /// What can be done to it at all (KIP-430).
+    pub fn operations(self) -> &'static [Operation] {
+        use Operation::*;
+        match self {
+            Resource::Topic => &[Read, Write, Create, Delete, Alter, Describe, DescribeConfigs, AlterConfigs],
+            Resource::Group => &[Read, Delete, Describe, DescribeConfigs, AlterConfigs],
+            Resource::Cluster => {
+                &[Create, Alter, Describe, ClusterAction, DescribeConfigs, AlterConfigs, IdempotentWrite]
+            }
+            Resource::TransactionalId => &[Write, Describe, TwoPhaseCommit],
+            Resource::DelegationToken => &[Describe],
+            Resource::User => &[CreateTokens, DescribeTokens],
+        }
+    }
+}
+
+/// A response's field of authorized operations: a bit for each, at the place of its code.
+pub fn operation_bits(operations: &[Operation]) -> i32 {
+    operations.iter().fold(0, |bits, operation| bits | 1 << (*operation as i8))
+}
+
+/// That field where nobody asked.
+pub const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_operations_are_the_bits_that_kafka_sends_without_an_authorizer() {
+        let rows = [
+            (Resource::Topic, 3576),
+            (Resource::Group, 3400),
+            (Resource::Cluster, 8096),
+            (Resource::TransactionalId, 33_040),
+            (Resource::DelegationToken, 256),
+            (Resource::User, 24_576),
+        ];
+        for (resource, bits) in rows {
+            assert_eq!(operation_bits(resource.operations()), bits, "{resource:?}");
+        }
+    }
+}
