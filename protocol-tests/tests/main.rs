@@ -23,4 +23,5 @@ mod operations;
 mod ordering;
 mod partitions_admin;
 mod sessions;
+mod spellings;
 mod versions;

@@ -29,9 +29,9 @@ pub(crate) fn settings(given: &Given, names: &Names<'_>) -> Result<BTreeMap<Stri
 
 /// A Java properties file.
 pub(crate) fn properties(path: &str) -> Result<BTreeMap<String, String>, Failure> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {path}"))?;
     let pairs =
-        parse_properties(&text).map_err(|error| anyhow!("{path}, line {}: {}", error.line, error.what))?;
+        parse_properties(&bytes).map_err(|error| anyhow!("{path}, line {}: {}", error.line, error.what))?;
     Ok(pairs.into_iter().collect())
 }
 

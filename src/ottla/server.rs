@@ -95,9 +95,9 @@ fn configure(arguments: &Arguments) -> anyhow::Result<BrokerConfig> {
     let file = match &arguments.file {
         None => None,
         Some(path) => {
-            let text = std::fs::read_to_string(path)
+            let bytes = std::fs::read(path)
                 .map_err(|error| anyhow::anyhow!("cannot read {}: {error}", path.display()))?;
-            Some((path.clone(), text))
+            Some((path.clone(), bytes))
         }
     };
     // A variable that is no UTF-8 is none of ours.

@@ -105,9 +105,11 @@ fn result(
 fn configs(broker: &Broker, created: &Created) -> Vec<CreatableTopicConfigs> {
     let described = describe_topic(&broker.config(), &created.configs);
     let rows = described.into_iter().map(|config| {
+        // As it was written; only DescribeConfigs tells what was made of it.
+        let value = created.configs.get(&config.name).or(config.value.as_ref());
         CreatableTopicConfigs::default()
             .with_name(text(&config.name))
-            .with_value(config.value.as_deref().map(text))
+            .with_value(value.map(|value| text(value)))
             .with_read_only(config.read_only)
             .with_config_source(config.source)
             .with_is_sensitive(config.sensitive)

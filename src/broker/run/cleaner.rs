@@ -244,7 +244,9 @@ impl Shared {
 
     fn throttle(&self, bytes: u64) {
         let per_second = self.settings.now().fraction("log.cleaner.io.max.bytes.per.second");
-        let pause = bytes as f64 / per_second.max(1.0);
+        // Not `max`: a rate that is no number is no limit, as in Kafka.
+        let per_second = if per_second < 1.0 { 1.0 } else { per_second };
+        let pause = bytes as f64 / per_second;
         // Less than a millisecond is not worth waking up for.
         if pause >= 0.001 {
             self.rest(Duration::from_secs_f64(pause.min(60.0)));

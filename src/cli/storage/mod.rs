@@ -79,8 +79,8 @@ const IDS_RESERVED: u128 = 100;
 
 fn config(given: &Given) -> Result<BrokerConfig, Failure> {
     let path = given.required("config")?;
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
-    let sources = Sources { file: Some((path.into(), text)), env: Vec::new(), overrides: &[] };
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {path}"))?;
+    let sources = Sources { file: Some((path.into(), bytes)), env: Vec::new(), overrides: &[] };
     let (config, _) = load(sources).map_err(|error| anyhow!("{error}"))?;
     Ok(config)
 }

@@ -1,7 +1,7 @@
 //! `meta.properties`: whose directory this is. A Java properties file, read as Kafka reads it: versions 0 and 1,
 //! unknown keys left alone.
 
-use super::{DirError, read_text};
+use super::{DirError, read_bytes};
 use crate::disk::Disk;
 use ottla_model::config::parse_properties;
 use ottla_model::{DirectoryId, NodeId, uuid_from_base64, uuid_to_base64};
@@ -25,10 +25,10 @@ impl MetaProperties {
     /// The same with the file's version: 0 is of ZooKeeper's time.
     pub fn read_versioned(disk: &dyn Disk, dir: &Path) -> Result<Option<(MetaProperties, u8)>, DirError> {
         let path = dir.join(FILE);
-        let Some(text) = read_text(disk, &path, BYTES_MAX)? else { return Ok(None) };
-        let pairs = parse_properties(&text).map_err(|e| DirError::malformed(&path, e.line, e.what))?;
+        let Some(bytes) = read_bytes(disk, &path, BYTES_MAX)? else { return Ok(None) };
+        let pairs = parse_properties(&bytes).map_err(|e| DirError::malformed(&path, e.line, e.what))?;
         let value = |key: &str| pairs.iter().rev().find(|(k, _)| k == key).map(|(_, value)| value.trim());
-        let wrong = |key: &str, what: String| DirError::malformed(&path, line_of(&text, key), what);
+        let wrong = |key: &str, what: String| DirError::malformed(&path, line_of(&bytes, key), what);
 
         let (node_key, version) = match value("version") {
             Some("1") => ("node.id", 1),
@@ -72,7 +72,8 @@ impl MetaProperties {
 }
 
 /// Where the key is, or would be.
-fn line_of(text: &str, key: &str) -> usize {
+fn line_of(bytes: &[u8], key: &str) -> usize {
+    let text = String::from_utf8_lossy(bytes);
     let found = text.lines().position(|line| line.trim_start().starts_with(key));
     1 + found.unwrap_or(text.lines().count())
 }

@@ -199,6 +199,19 @@ fn create_durably(disk: &dyn Disk, dir: &Path) -> Result<(), DirError> {
 
 /// The text of a small file, None if it is not there.
 fn read_text(disk: &dyn Disk, path: &Path, bytes_max: u64) -> Result<Option<String>, DirError> {
+    let Some(bytes) = read_bytes(disk, path, bytes_max)? else { return Ok(None) };
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) => {
+            let good = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+            let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+            Err(DirError::malformed(path, line, "not text in UTF-8"))
+        }
+    }
+}
+
+/// The content of a small file, None if it is not there.
+fn read_bytes(disk: &dyn Disk, path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, DirError> {
     let file = match disk.open(path, OpenHow::Read) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         file => file?,
@@ -214,14 +227,7 @@ fn read_text(disk: &dyn Disk, path: &Path, bytes_max: u64) -> Result<Option<Stri
     let mut bytes = vec![0; len as usize];
     let read = file.read_full_at(&mut bytes, 0)?;
     bytes.truncate(read);
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok(Some(text)),
-        Err(e) => {
-            let good = &e.as_bytes()[..e.utf8_error().valid_up_to()];
-            let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
-            Err(DirError::malformed(path, line, "not text in UTF-8"))
-        }
-    }
+    Ok(Some(bytes))
 }
 
 const LOCK: &str = ".lock";

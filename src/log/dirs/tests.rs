@@ -130,7 +130,7 @@ fn a_damaged_meta_properties_names_its_line() {
         (b"version=1\ncluster.id=cluster\nnode.id=3\ndirectory.id=x", 4, "directory.id x"),
         (b"version=1\ncluster.id=cluster\nnode.id=3\ndirectory.id=AAAAAAAAAAAAAAAAAAAAAQ", 4, "reserved"),
         (b"version=1\ncluster.id=\\u12", 2, "\\u"),
-        (b"version=1\ncluster.id=\xff", 2, "UTF-8"),
+        (b"version=1\n# \xff\ncluster.id=\xff\n", 4, "node.id is missing"),
         (&[b'\n'; (1 << 20) + 1], 1, "bytes"),
     ];
     for (bytes, line, says) in rows {
@@ -140,6 +140,14 @@ fn a_damaged_meta_properties_names_its_line() {
         assert!(error.starts_with(&format!("/data/log/meta.properties, line {line}: ")), "{error}");
         assert!(error.contains(says), "{error}");
     }
+}
+
+#[test]
+fn meta_properties_are_read_as_java_reads_them() {
+    let disk = formatted();
+    put(&disk, "meta.properties", b"#\xbf\xad\nversion : 1\rcluster.id=clust\xe9\\\r\n  \\u00E9r\nnode.id 3");
+    let meta = MetaProperties::read(&disk, Path::new(DIR)).expect("readable").expect("formatted");
+    assert_eq!((meta.cluster_id.as_str(), meta.node_id), ("clustéér", NODE));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::broker::BrokerConfig;
 use super::error::ConfigError;
+use super::java;
 use super::key::{ConfigKey, Kind};
 use super::layers::{Dynamic, checked};
 use super::rules::{DynamicScope, check_dynamic_config};
@@ -73,6 +74,10 @@ pub fn check_group(broker: &BrokerConfig, values: &BTreeMap<String, String>) -> 
     for (name, text) in values {
         let key = group_key(name).ok_or_else(|| ConfigError::UnknownGroupKey(name.clone()))?;
         set.insert(key.name, checked(key, text)?);
+    }
+    if let Some(tags) = values.get(TAGS).filter(|tags| java::has_duplicates(tags)) {
+        // Kafka's rule for this one list, where a topic's or a file's only loses what comes again.
+        return Err(ConfigError::conflict(TAGS, tags, "must not name a tag twice"));
     }
     let whole = |name: &str| set.get(name).and_then(Value::as_whole);
     for (name, least, most) in BOUNDS {
@@ -151,6 +156,8 @@ pub fn check_client_metrics(values: &BTreeMap<String, String>) -> Result<(), Con
     }
     Ok(())
 }
+
+const TAGS: &str = "streams.rack.aware.assignment.tags";
 
 /// What Kafka lets change only behind a listener's prefix.
 const PER_LISTENER: [&str; 10] = [

@@ -1,6 +1,9 @@
 //! What one configuration key is: its type, default, allowed values, when it may change and whether this
 //! broker acts on it. It must never know where a value came from.
 
+use std::collections::BTreeSet;
+
+use super::java;
 use super::value::Value;
 
 /// One row of the table: everything that validation, DescribeConfigs and the reference page say about a key.
@@ -50,7 +53,7 @@ pub enum Valid {
     OneOf(&'static [&'static str]),
     OneOfAnyCase(&'static [&'static str]),
     NonEmpty,
-    /// A list without duplicates or empty items; an empty `of` allows any item.
+    /// A list without empty items; an empty `of` allows any item. An item that comes again is left out.
     Items {
         of: &'static [&'static str],
         empty: bool,
@@ -119,7 +122,7 @@ impl ConfigKey {
             Valid::Items { of, empty } => {
                 let list = if empty { "a list" } else { "a non-empty list" };
                 let items = if of.is_empty() { String::new() } else { format!(" of {}", of.join(", ")) };
-                format!("{list}{items} without duplicates or empty items")
+                format!("{list}{items} without empty items")
             }
             Valid::Custom { allowed, .. } => allowed.to_owned(),
         }
@@ -127,7 +130,11 @@ impl ConfigKey {
 
     /// Reads a value as Kafka does: surrounding space is not part of it. The error is [`Self::allowed`].
     pub fn parse(&self, text: &str) -> Result<Value, String> {
-        let value = Value::parse(self.kind, text.trim());
+        let mut value = Value::parse(self.kind, java::trim(text));
+        if let (Valid::Items { .. }, Some(Value::List(items))) = (self.valid, &mut value) {
+            let mut seen = BTreeSet::new();
+            items.retain(|item| seen.insert(item.clone()));
+        }
         value.filter(|value| self.valid.admits(value)).ok_or_else(|| self.allowed())
     }
 
@@ -192,17 +199,18 @@ impl Valid {
             (Valid::Any, _) => true,
             (Valid::AtLeast(min), value) => value.as_whole().is_some_and(|n| n >= min),
             (Valid::Between(min, max), value) => value.as_whole().is_some_and(|n| n >= min && n <= max),
-            (Valid::Ratio(min, max), Value::Double(x)) => (min..=max).contains(x),
+            // As in Kafka, NaN is in every range.
+            (Valid::Ratio(min, max), Value::Double(x)) => !(*x < min || *x > max),
             (Valid::OneOf(names), Value::String(s)) => names.contains(&s.as_str()),
-            (Valid::OneOfAnyCase(names), Value::String(s)) => names.iter().any(|n| n.eq_ignore_ascii_case(s)),
+            (Valid::OneOfAnyCase(names), Value::String(s)) => {
+                names.iter().any(|n| n.to_uppercase() == s.to_uppercase())
+            }
             (Valid::NonEmpty, Value::String(s)) => !s.is_empty(),
             (Valid::Items { of, empty }, Value::List(items)) => {
                 (empty || !items.is_empty())
-                    && items.iter().enumerate().all(|(at, item)| {
-                        !item.is_empty()
-                            && !items[..at].contains(item)
-                            && (of.is_empty() || of.contains(&item.as_str()))
-                    })
+                    && items
+                        .iter()
+                        .all(|item| !item.is_empty() && (of.is_empty() || of.contains(&item.as_str())))
             }
             (Valid::Custom { check, .. }, value) => check(value),
             _ => false,

@@ -10,12 +10,13 @@ use super::error::{ConfigError, one_line, shown};
 use super::key::{Scope, Support};
 use super::layers::Layers;
 use super::rules::governing_key;
+use super::table::broker_key;
 use super::{environment, properties};
 
 /// Where a configuration comes from, strongest last. Defaults come before them all.
 pub struct Sources<'a, E> {
     /// `server.properties` and what is in it.
-    pub file: Option<(PathBuf, String)>,
+    pub file: Option<(PathBuf, Vec<u8>)>,
     /// All environment variables; those that are not Kafka's are passed over.
     pub env: E,
     /// `--override key=value`, in order; the last one of a key counts.
@@ -47,7 +48,7 @@ where
     let env_counts = env.keys().any(|name| governing_key(name).is_some());
     let env_replaced_shipped = sources.file.is_none() && env_counts;
     let mut values = match &sources.file {
-        Some((path, text)) => pairs(path, text)?,
+        Some((path, bytes)) => pairs(path, bytes)?,
         None => BTreeMap::new(),
     };
     let env_advertises = env.contains_key("advertised.listeners") && !values.contains_key("listeners");
@@ -70,7 +71,7 @@ where
         {
             listeners.push_str(",CONTROLLER://localhost:9093");
         }
-        for (key, value) in pairs(Path::new("server.properties"), SHIPPED)? {
+        for (key, value) in pairs(Path::new("server.properties"), SHIPPED.as_bytes())? {
             if !(listens_elsewhere && key == "advertised.listeners") {
                 values.entry(key).or_insert(value);
             }
@@ -105,8 +106,8 @@ fn listen_where_advertised(values: &mut BTreeMap<String, String>) {
     }
 }
 
-fn pairs(path: &Path, text: &str) -> Result<BTreeMap<String, String>, ConfigError> {
-    let pairs = properties::parse(text).map_err(|malformed| ConfigError::Syntax {
+fn pairs(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, String>, ConfigError> {
+    let pairs = properties::parse(bytes).map_err(|malformed| ConfigError::Syntax {
         path: path.to_owned(),
         line: malformed.line,
         what: malformed.what,
@@ -119,7 +120,7 @@ fn pairs(path: &Path, text: &str) -> Result<BTreeMap<String, String>, ConfigErro
 fn with_synonyms(mut values: BTreeMap<String, String>) -> BTreeMap<String, String> {
     for (from, to) in [("node.id", "broker.id"), ("broker.id", "node.id")] {
         if let (Some(id), None) = (values.get(from).cloned(), values.get(to))
-            && id.trim().parse::<i32>().is_ok()
+            && broker_key(from).is_some_and(|key| key.parse(&id).is_ok())
         {
             values.insert(to.to_owned(), id);
         }

@@ -8,6 +8,7 @@ mod dynamic;
 mod endpoint;
 mod environment;
 mod error;
+mod java;
 mod key;
 mod layers;
 mod listeners;

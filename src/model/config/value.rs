@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use super::java;
 use super::key::Kind;
 
 #[derive(Clone, PartialEq)]
@@ -22,16 +23,13 @@ impl Value {
     /// `text` without surrounding space; none if it is not of this kind.
     pub fn parse(kind: Kind, text: &str) -> Option<Value> {
         Some(match kind {
-            Kind::Boolean if text.eq_ignore_ascii_case("true") => Value::Boolean(true),
-            Kind::Boolean if text.eq_ignore_ascii_case("false") => Value::Boolean(false),
-            Kind::Boolean => return None,
+            Kind::Boolean => Value::Boolean(java::boolean(text)?),
             Kind::String => Value::String(text.to_owned()),
-            Kind::Int => Value::Int(text.parse().ok()?),
-            Kind::Short => Value::Short(text.parse().ok()?),
-            Kind::Long => Value::Long(text.parse().ok()?),
-            Kind::Double => Value::Double(text.parse().ok().filter(|x: &f64| !x.is_nan())?),
-            Kind::List if text.is_empty() => Value::List(Vec::new()),
-            Kind::List => Value::List(text.split(',').map(|item| item.trim().to_owned()).collect()),
+            Kind::Int => Value::Int(java::whole(text)?.try_into().ok()?),
+            Kind::Short => Value::Short(java::whole(text)?.try_into().ok()?),
+            Kind::Long => Value::Long(java::whole(text)?),
+            Kind::Double => Value::Double(java::double(text)?),
+            Kind::List => Value::List(java::items(text)),
             Kind::Class => Value::Class(text.to_owned()),
             Kind::Password => Value::Password(text.to_owned()),
         })
@@ -53,7 +51,7 @@ impl Value {
             Value::Int(n) => n.to_string(),
             Value::Short(n) => n.to_string(),
             Value::Long(n) => n.to_string(),
-            Value::Double(x) => double_text(*x),
+            Value::Double(x) => java::double_text(*x),
             Value::List(items) => items.join(","),
             Value::String(s) | Value::Class(s) => s.clone(),
             Value::Password(_) => HIDDEN.to_owned(),
@@ -69,19 +67,6 @@ impl fmt::Debug for Value {
 
 /// What stands where a secret would.
 pub const HIDDEN: &str = "[hidden]";
-
-// Tools compare these strings with what Kafka's Java writes: "0.5", "1.0E-4", "1.7976931348623157E308".
-fn double_text(x: f64) -> String {
-    if x == 0.0 || (1e-3..1e7).contains(&x.abs()) {
-        return format!("{x:?}");
-    }
-    let text = format!("{x:e}");
-    match text.split_once('e') {
-        Some((digits, power)) if digits.contains('.') => format!("{digits}E{power}"),
-        Some((digits, power)) => format!("{digits}.0E{power}"),
-        None => text,
-    }
-}
 
 /// How a typed field takes its value out of the table. A mismatch is a mistake in our table, not in the input.
 pub(super) trait FromValue: Sized {

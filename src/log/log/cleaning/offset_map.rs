@@ -22,7 +22,9 @@ impl OffsetMap {
     pub fn new(bytes: u64, load: f64, seed: u64) -> OffsetMap {
         let slots_max = usize::try_from(bytes).unwrap_or(usize::MAX) / SLOT_BYTES;
         let slots_max = slots_max.max(SLOTS_MIN);
-        let keys_max = ((slots_max as f64 * load.clamp(0.1, 1.0)) as usize).clamp(1, slots_max - 1);
+        // A share that is no number is allowed, as in Kafka; it becomes the smallest one.
+        let load = if load.is_nan() { 0.1 } else { load.clamp(0.1, 1.0) };
+        let keys_max = ((slots_max as f64 * load) as usize).clamp(1, slots_max - 1);
         OffsetMap { slots: Vec::new(), slots_max, keys: 0, keys_max, seed, latest: -1 }
     }
 
@@ -127,6 +129,7 @@ mod tests {
         assert_eq!((keys, map.slots.len()), (900, 1000));
         assert!((0..keys).all(|key| map.get(hash(key)) == Some(key as i64)));
         assert_eq!(map.get(hash(keys)), None);
+        assert_eq!(OffsetMap::new(24 * 1000, f64::NAN, 0).keys_max, 100);
         assert!(OffsetMap::new(0, 1.0, 0).keys_max < SLOTS_MIN, "an empty slot ends each search");
     }
 }

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use super::endpoint::{HostPort, Voter};
+use super::java;
 use super::key::{ConfigKey, Support, Synonym, Valid};
 use super::value::Value;
 
@@ -256,7 +257,8 @@ const fn hours(name: &'static str) -> Synonym {
 }
 
 fn throttled_replicas(items: &[String]) -> bool {
-    let number = |s: &str| s.bytes().all(|b| b.is_ascii_digit()) && s.parse::<i32>().is_ok();
+    let number = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
     let pair = |item: &str| item.split_once(':').is_some_and(|(left, right)| number(left) && number(right));
-    items == ["*"] || items.iter().all(|item| item.is_empty() || pair(item))
+    let well_formed = |item: &str| item.is_empty() || pair(item);
+    items.concat() == "*" || items.iter().all(|item| well_formed(java::trim(item)))
 }

@@ -17,6 +17,9 @@ fn a_brokers_change_is_judged_as_a_whole() {
     };
     check(AllBrokers, &[("log.retention.ms", "1"), ("my.plugin", "x")], None);
     check(OneBroker, &[("max.connections", "5")], None);
+    let twice =
+        "Invalid value delete, delete for configuration log.cleanup.policy: must not name an item twice";
+    check(OneBroker, &[("log.cleanup.policy", "delete, delete")], Some(twice));
     let fixed = "Cannot change configuration node.id: it only changes at a restart";
     check(OneBroker, &[("node.id", "5")], Some(fixed));
     let prefixed = "Cannot change configuration ssl.keystore.type: it is set for one listener, behind \
@@ -63,6 +66,10 @@ fn a_groups_settings_keep_the_brokers_bounds() {
     let internal = "Invalid value __x for configuration errors.deadletterqueue.topic.name: must not begin with __, as \
                     internal topics do";
     check(&[("errors.deadletterqueue.topic.name", "__x")], Some(internal));
+    let twice = "Invalid value zone, zone for configuration streams.rack.aware.assignment.tags: must not name a tag \
+                 twice";
+    check(&[("streams.rack.aware.assignment.tags", "zone, zone")], Some(twice));
+    check(&[("streams.rack.aware.assignment.tags", "zone,rack")], None);
 }
 
 #[test]

@@ -4,7 +4,9 @@ mod defaults;
 mod described;
 mod dynamic;
 mod precedence;
+mod properties;
 mod refusals;
+mod spellings;
 mod table;
 mod topics;
 mod wrong_values;
@@ -17,12 +19,12 @@ type Loaded = Result<(BrokerConfig, Vec<Warning>), ConfigError>;
 
 /// A start with this `server.properties`.
 fn with_file(text: &str) -> Loaded {
-    load(Sources { file: Some(("server.properties".into(), text.to_owned())), env: [], overrides: &[] })
+    load(Sources { file: Some(("server.properties".into(), text.into())), env: [], overrides: &[] })
 }
 
 /// A start with the shipped settings and these lines over them.
 fn with_lines(lines: &str) -> Loaded {
-    let pairs = super::parse_properties(lines).expect("a test's lines are well formed");
+    let pairs = super::parse_properties(lines.as_bytes()).expect("a test's lines are well formed");
     load(Sources { file: None, env: [], overrides: &pairs })
 }
 
