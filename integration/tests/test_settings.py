@@ -3,9 +3,10 @@
 import os
 import subprocess
 
+import pytest
 from confluent_kafka.admin import ConfigResource, ResourceType
 
-from harness.clients import admin
+from harness.clients import admin, consume, create_topic, produce, records, values
 from harness.tools import DIES_WITH_US, HERE, QUICK_START
 
 PROPERTIES = HERE.parent / "src" / "model" / "config" / "tests" / "properties.txt"
@@ -87,3 +88,102 @@ def test_the_storage_tool_reads_the_brokers_file_alike(kind, tools, tmp_path):
     else:
         subprocess.run([os.environ["OTTLA_BIN"], "storage", *words], check=True, capture_output=True, timeout=60)
     assert (data / "meta.properties").exists()
+
+
+# What Kafka ignores as long as every listener is PLAINTEXT and there is no authorizer.
+FOR_SECURED_LISTENERS = {
+    "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,PLAIN",
+    "sasl.mechanism.inter.broker.protocol": "PLAIN",
+    "sasl.mechanism.controller.protocol": "PLAIN",
+    "sasl.jaas.config": 'org.example.Module required password="hush-1";',
+    "sasl.kerberos.service.name": "kafka",
+    "connections.max.reauth.ms": "3600000",
+    "delegation.token.secret.key": "hush-2",
+    "ssl.client.auth": "required",
+    "ssl.keystore.location": "/no/such/keystore.jks",
+    "ssl.keystore.password": "hush-3",
+    "ssl.truststore.certificates": "-----BEGIN CERTIFICATE-----hush-4",
+    "ssl.enabled.protocols": "TLSv1.3",
+    "ssl.principal.mapping.rules": "RULE:^CN=(.*?)$/$1/,DEFAULT",
+    "listener.name.plaintext.ssl.client.auth": "required",
+    "listener.name.plaintext.ssl.key.password": "hush-5",
+    "listener.name.plaintext.sasl.enabled.mechanisms": "PLAIN",
+    "listener.name.plaintext.plain.sasl.jaas.config": 'org.example.Module required password="hush-6";',
+    "listener.name.absent.ssl.keystore.location": "/no/such/keystore.jks",
+    "super.users": "User:admin",
+    "allow.everyone.if.no.acl.found": "false",
+}
+
+
+def test_keys_of_secured_listeners_are_no_obstacle_where_there_is_none(brokers, kind):
+    broker = brokers("unsecured", config=FOR_SECURED_LISTENERS).start()
+    create_topic(broker, "plain")
+    produce(broker, "plain", records(b"v"))
+    assert values(consume(broker, "plain")) == [b"v"]
+    got = settings(broker)
+    assert got["sasl.enabled.mechanisms"] == "PLAIN,SCRAM-SHA-256" and got["ssl.client.auth"] == "required"
+    assert not any("hush" in (value or "") for value in got.values())
+    if kind == "ottla":
+        log = broker.log_text()
+        assert "hush" not in log
+        for key in FOR_SECURED_LISTENERS:
+            assert f"Configuration {key}" in log, f"nothing is said of {key}"
+
+
+@pytest.mark.ottla_only
+def test_what_a_listener_or_an_authorizer_would_need_stops_the_start(brokers):
+    """Kafka can do these things; what cannot must not look as if it did."""
+    rows = {
+        "authorizer": {"authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer"},
+        "principal": {"principal.builder.class": "org.example.Builder"},
+        "inter-broker": {"inter.broker.listener.name": None, "security.inter.broker.protocol": "SASL_SSL"},
+        "controllers": {"listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:SSL"},
+    }
+    for name, row in rows.items():
+        broker = brokers(f"closed-{name}")
+        config = {**broker.config, **FOR_SECURED_LISTENERS, **row}
+        broker.config = {key: value for key, value in config.items() if value is not None}
+        assert broker.spawn().exit_code(30) != 0
+        lines = [line for line in broker.log_text().splitlines() if line.startswith("ottla: Refused ")]
+        assert len(lines) == 1, broker.log_text()
+
+
+# Odd spellings in the file, and what Kafka tells of them. More of them are in the protocol tests.
+SPELLINGS = {
+    "num.partitions": (" +3", "3"),
+    "offsets.topic.replication.factor": ("\\u0661", "1"),
+    "log.retention.ms": ("-0001", "-1"),
+    "log.cleaner.min.cleanable.ratio": ("0x1p-2f", "0.25"),
+    "log.cleaner.io.max.bytes.per.second": ("NaN", "NaN"),
+    "log.cleanup.policy": ("compact, delete,compact", "compact,delete"),
+    "auto.create.topics.enable": ("TRUE", "true"),
+    "group.consumer.assignors": ("range , range", "range"),
+    "compression.type": ("zstd\\t", "zstd"),
+    "ssl.cipher.suites": ("A,A,B", "A,B"),
+    "early.start.listeners": ("", ""),
+}
+WRONG_SPELLINGS = {
+    "num.partitions": "3.0",
+    "offsets.topic.replication.factor": "32768",
+    "log.retention.ms": "1_000",
+    "log.cleaner.min.cleanable.ratio": "Infinity",
+    "log.cleanup.policy": "compact,,delete",
+    "auto.create.topics.enable": "1",
+    "compression.type": "ZSTD",
+    "group.consumer.migration.policy": "up",
+    "controller.listener.names": "CONTROLLER,",
+    "log.dir": "",
+}
+
+
+def test_odd_spellings_in_the_file_are_told_as_kafka_tells_them(brokers):
+    broker = brokers("spellings", config={key: text for key, (text, _) in SPELLINGS.items()}).start()
+    got = settings(broker)
+    assert {key: got[key] for key in SPELLINGS} == {key: shown for key, (_, shown) in SPELLINGS.items()}
+
+
+@pytest.mark.parametrize("key", WRONG_SPELLINGS)
+def test_a_wrong_spelling_in_the_file_stops_the_start(brokers, key):
+    broker = brokers(f"wrong-{key}", config={key: WRONG_SPELLINGS[key]})
+    assert broker.spawn().exit_code(60) != 0
+    assert key in broker.log_text()

@@ -96,6 +96,9 @@ pub enum Support {
     Honoured,
     /// Valid, but without effect yet.
     Accepted,
+    /// Only listeners that speak this protocol need it. A node that has such a listener, or reaches others through
+    /// one, does not start (`Sockets`); any other node passes the key over with a note, as Kafka does silently.
+    NeededBy(&'static str),
     /// Set to anything but its default it stops the start: ignoring it would break what it promises.
     Refused(&'static str),
 }

@@ -47,24 +47,35 @@ impl Sockets {
         if names.roles.contains(&Role::Broker) {
             brokers(advertised_key, &listeners, &advertised, &inter_broker)?;
         }
-        let sockets = Sockets { listeners, advertised, inter_broker };
-        sockets.refuse_secured()?;
-        Ok(sockets)
+        refuse_secured(&listeners, &advertised, &names.controller_listeners, &inter_broker, &protocols)?;
+        Ok(Sockets { listeners, advertised, inter_broker })
     }
+}
 
-    // Fail closed: a listener that promises protection is never opened without it.
-    fn refuse_secured(&self) -> Result<(), ConfigError> {
-        let secured = |l: &&Listener| l.protocol != SecurityProtocol::Plaintext;
-        let Some(listener) = self.listeners.iter().chain(&self.advertised).find(secured) else {
-            return Ok(());
-        };
-        let why = match listener.protocol {
+// Fail closed: a listener that promises protection is never opened without it, and other nodes are never reached
+// through one. All keys that only such listeners need (`Support::NeededBy`) rely on this: nothing else looks at them.
+fn refuse_secured(
+    listeners: &[Listener],
+    advertised: &[Listener],
+    controllers: &[String],
+    inter_broker: &String,
+    protocols: &Protocols,
+) -> Result<(), ConfigError> {
+    let own = listeners.iter().chain(advertised).map(|l| ("listeners", l.to_string(), l.protocol));
+    let through = |key, name: &String| Some((key, name.clone(), *protocols.get(name)?));
+    let to_controllers = controllers.iter().filter_map(|name| through("controller.listener.names", name));
+    let to_brokers = through("inter.broker.listener.name", inter_broker);
+    let used = own.chain(to_controllers).chain(to_brokers);
+    for (key, value, protocol) in used {
+        let why = match protocol {
+            SecurityProtocol::Plaintext => continue,
             SecurityProtocol::Ssl => "it speaks SSL, and TLS is not built in yet",
             SecurityProtocol::SaslPlaintext => "it speaks SASL_PLAINTEXT, and SASL is not built in yet",
-            _ => "it speaks SASL_SSL, and neither TLS nor SASL is built in yet",
+            SecurityProtocol::SaslSsl => "it speaks SASL_SSL, and neither TLS nor SASL is built in yet",
         };
-        Err(ConfigError::refused("listeners", &listener.to_string(), why))
+        return Err(ConfigError::refused(key, &value, why));
     }
+    Ok(())
 }
 
 /// `max.connections.per.ip.overrides`: `host:count`, where an IPv6 host has colons of its own.

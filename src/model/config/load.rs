@@ -32,6 +32,8 @@ pub enum Warning {
     Retired { key: String, hint: &'static str },
     /// A key that this broker takes but does not act on yet, set to something else than its default.
     NoEffect { key: String, value: String },
+    /// A key that only listeners with this protocol would need, and none is configured.
+    Unneeded { key: String, value: String, by: &'static str },
     /// A key with a better name.
     Deprecated { key: String, instead: &'static str },
 }
@@ -134,7 +136,9 @@ fn refuse_providers(values: &BTreeMap<String, String>) -> Result<(), ConfigError
         let inside = value.split("${").skip(1).filter_map(|rest| rest.split_once('}'));
         inside.into_iter().any(|(inside, _)| inside.contains(':'))
     };
-    match values.iter().find(|(name, value)| governing_key(name).is_some() && is_variable(value)) {
+    let is_used =
+        |name: &str| governing_key(name).is_some_and(|key| !matches!(key.support, Support::NeededBy(_)));
+    match values.iter().find(|(name, value)| is_used(name) && is_variable(value)) {
         Some((key, value)) => Err(ConfigError::Provider { key: key.clone(), value: one_line(value) }),
         None => Ok(()),
     }
@@ -159,9 +163,15 @@ fn warning(name: &str, value: &str) -> Option<Warning> {
             None => Warning::Unknown { key },
         });
     };
-    let without_effect = row.name != name || row.support == Support::Accepted;
-    let differs = row.parse(value).ok() != row.default_value();
-    (without_effect && differs).then(|| Warning::NoEffect { key, value: shown(row, value) })
+    if row.parse(value).ok() == row.default_value() {
+        return None;
+    }
+    let value = shown(row, value);
+    match row.support {
+        Support::NeededBy(by) => Some(Warning::Unneeded { key, value, by }),
+        Support::Accepted => Some(Warning::NoEffect { key, value }),
+        _ => (row.name != name).then_some(Warning::NoEffect { key, value }),
+    }
 }
 
 impl fmt::Display for Warning {
@@ -170,6 +180,9 @@ impl fmt::Display for Warning {
             Warning::Unknown { key } => write!(f, "Unknown configuration {key} is ignored"),
             Warning::Retired { key, hint } => write!(f, "Configuration {key} is ignored: {hint}"),
             Warning::NoEffect { key, value } => write!(f, "Configuration {key}={value} has no effect yet"),
+            Warning::Unneeded { key, value, by } => {
+                write!(f, "Configuration {key}={value} has no effect: no listener speaks {by}")
+            }
             Warning::Deprecated { key, instead } => {
                 write!(f, "Configuration {key} is outdated, use {instead}")
             }

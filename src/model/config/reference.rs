@@ -23,6 +23,8 @@ Names, types, defaults and limits are those of Apache Kafka 4.4. This page is ge
 
 - **honoured**: the broker acts on it.
 - **accepted**: valid, but without effect yet.
+- **for TLS**, **for SASL**: needed by listeners with that protocol only, and such a listener stops the start, since
+  neither is built in yet. Without one the key has no effect, in Kafka too; a line of the log says so.
 - **refused**: anything but the default stops the start, because ignoring it would break what it promises.
 ";
 
@@ -46,6 +48,7 @@ fn row(key: &ConfigKey) -> String {
     let support = match key.support {
         Support::Honoured => "honoured".to_owned(),
         Support::Accepted => "accepted".to_owned(),
+        Support::NeededBy(protocol) => format!("for {protocol}"),
         Support::Refused(why) => format!("refused: {why}"),
     };
     let (kind, allowed) = (key.kind.name(), key.allowed());

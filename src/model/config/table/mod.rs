@@ -218,8 +218,9 @@ const THROTTLED_REPLICAS: Valid = Valid::Custom {
 const LIST: Valid = Valid::Items { of: &[], empty: true };
 const NON_EMPTY_LIST: Valid = Valid::Items { of: &[], empty: false };
 
-const NO_TLS: Support = Support::Refused("TLS is not built in yet");
-const NO_SASL: Support = Support::Refused("SASL is not built in yet");
+const FOR_TLS: Support = Support::NeededBy("TLS");
+const FOR_SASL: Support = Support::NeededBy("SASL");
+const FOR_EITHER: Support = Support::NeededBy("TLS or SASL");
 const NO_JAVA: Support = Support::Refused("this broker cannot load Java classes");
 
 const fn at_least(min: i64) -> Valid {

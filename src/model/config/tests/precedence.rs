@@ -174,7 +174,9 @@ fn the_operator_hears_of_what_is_passed_over() {
     check("quota.window.num=12", &["Configuration quota.window.num=12 has no effect yet"]);
     check(
         "sasl.oauthbearer.client.credentials.client.secret=s3cret",
-        &["Configuration sasl.oauthbearer.client.credentials.client.secret=[hidden] has no effect yet"],
+        &[
+            "Configuration sasl.oauthbearer.client.credentials.client.secret=[hidden] has no effect: no listener speaks SASL",
+        ],
     );
     check(
         "listener.name.plaintext.max.connections=5",

@@ -1,7 +1,20 @@
 //! Fail closed: what cannot be honoured and must not be ignored stops the start.
 
 use super::{COMBINED, with_file, with_lines};
-use crate::config::{BROKER_KEYS, ConfigError, DynamicScope, Kind, Support, check_dynamic_config};
+use crate::config::{BROKER_KEYS, ConfigError, ConfigKey, DynamicScope, Kind, Support, check_dynamic_config};
+
+// A value that is not the default.
+fn other(key: &ConfigKey) -> &'static str {
+    match (key.kind, key.name) {
+        (Kind::Boolean, _) => "true",
+        (Kind::Long | Kind::Int | Kind::Short, _) => "123",
+        (Kind::Double, _) => "0.25",
+        (_, "security.inter.broker.protocol") => "SASL_SSL",
+        (_, "ssl.client.auth") => "required",
+        (_, "sasl.oauthbearer.assertion.algorithm") => "ES256",
+        _ => "something",
+    }
+}
 
 #[test]
 fn every_refused_row_stops_the_start_and_its_default_does_not() {
@@ -9,13 +22,7 @@ fn every_refused_row_stops_the_start_and_its_default_does_not() {
     for key in BROKER_KEYS {
         let Support::Refused(why) = key.support else { continue };
         refused += 1;
-        let other = match (key.kind, key.name) {
-            (Kind::Boolean, _) => "true",
-            (Kind::Long, _) => "12345",
-            (_, "security.inter.broker.protocol") => "SASL_SSL",
-            (_, "ssl.client.auth") => "required",
-            _ => "something",
-        };
+        let other = other(key);
         for name in [key.name.to_owned(), format!("listener.name.plaintext.{}", key.name)] {
             let error = with_lines(&format!("{name}={other}")).expect_err(&name);
             let shown = if key.sensitive { "[hidden]" } else { other };
@@ -27,7 +34,76 @@ fn every_refused_row_stops_the_start_and_its_default_does_not() {
         let default = key.default.unwrap_or_default();
         with_lines(&format!("{}={default}", key.name)).unwrap_or_else(|e| panic!("{}: {e}", key.name));
     }
-    assert!(refused >= 40, "{refused} refused rows");
+    assert!(refused >= 8, "{refused} refused rows");
+}
+
+// Kafka says nothing and serves.
+#[test]
+fn what_only_secured_listeners_need_is_noted_where_there_is_none() {
+    let mut needed = 0;
+    for key in BROKER_KEYS {
+        let Support::NeededBy(by) = key.support else { continue };
+        needed += 1;
+        let other = other(key);
+        for name in [
+            key.name.to_owned(),
+            format!("listener.name.plaintext.{}", key.name),
+            format!("listener.name.absent.{}", key.name),
+        ] {
+            let (_, warnings) =
+                with_lines(&format!("{name}={other}")).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let shown = if key.sensitive { "[hidden]" } else { other };
+            let said: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+            assert_eq!(
+                said,
+                [format!("Configuration {name}={shown} has no effect: no listener speaks {by}")]
+            );
+        }
+        if let Some(default) = key.default {
+            let (_, warnings) = with_lines(&format!("{}={default}", key.name)).expect("the default");
+            assert!(warnings.is_empty(), "{}: {warnings:?}", key.name);
+        }
+        for protocol in ["SSL", "SASL_PLAINTEXT", "SASL_SSL"] {
+            let listeners = "listeners=PLAINTEXT://:9092,CONTROLLER://:9093,OUT://:9094";
+            let map = format!(
+                "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,OUT:{protocol}"
+            );
+            let lines = format!("{listeners}\n{map}\n{}={other}", key.name);
+            let error = with_lines(&lines).expect_err(&lines).to_string();
+            assert!(
+                error.starts_with(&format!("Refused listeners=OUT://:9094: it speaks {protocol}")),
+                "{error}"
+            );
+        }
+    }
+    assert!(needed >= 80, "{needed} rows for secured listeners");
+    let wrong = with_lines("ssl.client.auth=perhaps").expect_err("a wrong value is wrong in any case");
+    assert!(wrong.to_string().starts_with("Invalid value perhaps"), "{wrong}");
+}
+
+#[test]
+fn a_way_to_other_nodes_that_promises_protection_is_not_taken() {
+    let check = |lines: &str, expected: &str| {
+        let error = with_file(&format!("node.id=1\n{lines}")).expect_err(lines);
+        assert_eq!(error.to_string(), expected, "{lines}");
+    };
+    // No listener of its own speaks TLS, but the controller's does.
+    let broker = "process.roles=broker\ncontroller.listener.names=BOSS\nlisteners=PLAINTEXT://:9092\n\
+                  controller.quorum.bootstrap.servers=boss:9093\n\
+                  listener.security.protocol.map=BOSS:SSL,PLAINTEXT:PLAINTEXT\nssl.keystore.location=/k";
+    check(broker, "Refused controller.listener.names=BOSS: it speaks SSL, and TLS is not built in yet");
+    // The same names lead to other brokers and are refused, or contradict the listeners.
+    let combined = "process.roles=broker,controller\ncontroller.listener.names=CONTROLLER\n\
+                    listeners=PLAINTEXT://:9092,CONTROLLER://:9093\n";
+    check(
+        &format!("{combined}security.inter.broker.protocol=SSL"),
+        "Refused security.inter.broker.protocol=SSL: only PLAINTEXT is built in yet",
+    );
+    check(
+        &format!("{combined}inter.broker.listener.name=SASL_SSL"),
+        "Invalid value SASL_SSL for configuration inter.broker.listener.name: must be an advertised listener: \
+         PLAINTEXT",
+    );
 }
 
 #[test]
@@ -66,8 +142,10 @@ fn an_authorizer_is_refused_and_its_settings_alone_are_not() {
 #[test]
 fn settings_of_one_mechanism_are_found_behind_their_prefix() {
     let jaas = "listener.name.outside.scram-sha-512.sasl.jaas.config";
-    let error = with_lines(&format!("{jaas}=x.Module required password=s3cret;")).expect_err(jaas);
-    assert_eq!(error.to_string(), format!("Refused {jaas}=[hidden]: SASL is not built in yet"));
+    let (_, warnings) =
+        with_lines(&format!("{jaas}=x.Module required password=s3cret;")).expect("no listener needs it");
+    let said = warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    assert_eq!(said, format!("Configuration {jaas}=[hidden] has no effect: no listener speaks SASL"));
 }
 
 #[test]
@@ -90,6 +168,7 @@ fn a_value_from_a_provider_is_refused() {
     check("broker.rack=a-${env:ZONE}", "broker.rack=a-${env:ZONE}");
     with_lines("broker.rack=${ZONE}").expect("no provider, no variable");
     with_lines("my.plugin=${env:ZONE}").expect("nothing reads it");
+    with_lines("ssl.keystore.password=${file:/secrets:keystore}").expect("nothing needs it");
     let error = with_lines("config.providers=env").expect_err("no providers");
     assert_eq!(error.to_string(), "Refused config.providers=env: this broker cannot load Java classes");
 }
@@ -133,6 +212,8 @@ fn a_dynamic_change_is_checked_before_it_is_made() {
     let one = "Cannot change configuration cordoned.log.dirs: it is set for one broker";
     check("cordoned.log.dirs", "*", AllBrokers, Some(one));
     check("cordoned.log.dirs", "*", OneBroker, None);
-    let refused = "Refused listener.name.plaintext.ssl.keystore.location=/k: TLS is not built in yet";
-    check("listener.name.plaintext.ssl.keystore.location", "/k", OneBroker, Some(refused));
+    check("listener.name.plaintext.ssl.keystore.location", "/k", OneBroker, None);
+    let refused =
+        "Refused listener.name.plaintext.principal.builder.class=x.Y: this broker cannot load Java classes";
+    check("listener.name.plaintext.principal.builder.class", "x.Y", OneBroker, Some(refused));
 }

@@ -106,7 +106,7 @@ fn the_reference_page_has_a_row_for_every_key() {
     );
     check(
         "| `ssl.client.auth` | string | `none` | one of required, requested, none \
-         | refused: TLS is not built in yet | Whether clients must, may or need not show a certificate. |",
+         | for TLS | Whether clients must, may or need not show a certificate. |",
     );
     check(
         "| `compression.gzip.level` | int | `-1` | a 32-bit whole number from 1 to 9, or -1 | accepted \
