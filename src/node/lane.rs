@@ -192,6 +192,29 @@ impl<T> Lane<T> {
         self.log
     }
 
+    /// Whether a turn with these inputs may wait for the disk longer than a write does: then no thread that serves clients
+    /// should take it.
+    pub fn may_wait<'a>(&self, now_ms: i64, inputs: impl Iterator<Item = &'a Input<T>>) -> bool
+    where
+        T: 'a,
+    {
+        let mut appends = Vec::new();
+        for input in inputs {
+            match input {
+                Input::Append(append) => appends.push(&append.batch),
+                Input::Lead(_) | Input::Configure(_) | Input::ExpireProducersAfter(_) => {}
+                Input::DeleteRecords { .. } => {}
+                Input::Flushed { .. } if self.moving.is_none() && !self.log.flush_opens_files() => {}
+                Input::Flushed { .. } | Input::Settle | Input::Tick => return true,
+                Input::SwapCleaned { .. } | Input::Relocate { .. } => return true,
+            }
+        }
+        // A flush that an append asks for may open what was rolled.
+        !appends.is_empty()
+            && (self.log.append_waits(appends.into_iter(), self.leader.epoch(), now_ms)
+                || self.log.flush_opens_files())
+    }
+
     /// One turn of the owner: everything that happened since the last one.
     pub fn step(
         &mut self,
@@ -321,7 +344,8 @@ impl<T> Lane<T> {
             self.must_flush = true;
         }
         // A rolled segment and `flush.ms` want a flush too, but nobody waits for that one.
-        if self.must_flush || self.log.flush_due(now_ms) {
+        let behind = self.log.unflushed_bytes() >= WRITE_BEHIND_BYTES && self.flushing == Flushing::Idle;
+        if self.must_flush || self.log.flush_due(now_ms) || behind {
             self.flush(out);
         }
         self.advance(out);
@@ -518,6 +542,10 @@ impl<T> Lane<T> {
         out.extend(held.map(|h| Output::Reply { token: h.token, outcome: Err(refused(code)) }));
     }
 }
+
+/// So much is handed to the disk at once where nothing asks for a flush. Left to the kernel, dirty pages gather until it holds
+/// up whoever writes, for seconds, and the sync of a rolled segment holds up the journal for everybody.
+const WRITE_BEHIND_BYTES: u64 = 8 << 20;
 
 // An error has taken the log offline, and whoever comes first is told so.
 fn flush_now(log: &mut Log) -> Result<(), LogError> {

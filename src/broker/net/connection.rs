@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use ottla_core::connection::{End as Over, Flow, Input, Limits, Memory, Next, Wants};
+use ottla_log::disk::worker;
 use ottla_protocol::StrBytes;
 use ottla_protocol::api::{ApiRow, api};
 use ottla_protocol::header::{read_request_header, write_response_header};
@@ -170,6 +171,8 @@ impl Connection {
     // Only `Wait` waits.
     async fn turns(&mut self) -> End {
         loop {
+            // The task may have moved to another thread.
+            worker::mark();
             let done = match self.flow.next(&self.inbox, self.outbox.len()) {
                 Next::Collect { request, answer } => self.collect(&request, answer),
                 Next::Ask { frame_bytes } => self.ask_for_memory(frame_bytes),

@@ -11,6 +11,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
+use ottla_log::disk::worker;
 use ottla_log::log::{Log, LogReader};
 use ottla_model::config::TopicConfig;
 use ottla_model::{TopicId, TopicPartition};
@@ -51,6 +52,8 @@ pub(crate) struct Partition {
     lane: Mutex<Option<Lane<Waiter>>>,
     waiting: Mutex<Vec<Arc<Notify>>>,
     slow_until_ms: AtomicI64,
+    /// A thread that may wait for the disk is about to take a turn.
+    handed_over: AtomicBool,
     flushers: Flushers,
     failed: AtomicBool,
     failures: Sender<Heard>,
@@ -75,6 +78,7 @@ impl Partition {
             lane: Mutex::new(Some(lane)),
             waiting: Mutex::default(),
             slow_until_ms: AtomicI64::new(0),
+            handed_over: AtomicBool::new(false),
             flushers,
             failed: AtomicBool::new(false),
             failures,
@@ -102,6 +106,8 @@ impl Partition {
 
     /// Gives the lane an input. When this returns it is carried out, or somebody else is about to.
     pub fn submit(self: &Arc<Self>, input: Input<Waiter>) {
+        // Only tasks come here, and they run on threads that serve clients.
+        worker::mark();
         self.enqueue(input);
         if self.slow_until_ms.load(Ordering::Relaxed) > now_ms() {
             let this = self.clone();
@@ -141,7 +147,15 @@ impl Partition {
     // Whoever finds the lane taken leaves the input and goes away, so nobody may let go of the lane without looking at the
     // queue afterwards. Inputs are put there before the lane is tried, and looked for after it was let go: of an owner that
     // leaves and somebody who comes, one always sees the other.
+    //
+    // A thread that serves clients takes no turn that may wait for the disk: it puts the inputs back and has another thread
+    // drive. That thread takes the mark `handed_over` back before it looks at the queue, so whoever finds the mark has put
+    // its input there in time.
     fn drive(self: &Arc<Self>) {
+        let serves = worker::is_marked();
+        if serves && self.handed_over.load(Ordering::SeqCst) {
+            return;
+        }
         while !self.queue.lock().is_empty() {
             let Some(mut lane) = self.lane.try_lock() else { return };
             let Some(owned) = lane.as_mut() else {
@@ -151,10 +165,18 @@ impl Partition {
             };
             let began = Instant::now();
             let mut out = Vec::new();
+            let mut waits = false;
             let turned = catch_unwind(AssertUnwindSafe(|| {
                 loop {
                     let inputs = std::mem::take(&mut *self.queue.lock());
                     if inputs.is_empty() {
+                        break;
+                    }
+                    if serves && owned.may_wait(now_ms(), inputs.iter()) {
+                        let queue = &mut *self.queue.lock();
+                        let later = std::mem::replace(queue, inputs);
+                        queue.extend(later);
+                        waits = true;
                         break;
                     }
                     owned.step(now_ms(), inputs, &mut out);
@@ -171,10 +193,23 @@ impl Partition {
                 let _ = self.failures.send(Heard::Failed(self.topic_id, self.id.partition));
             }
             drop(lane);
-            if began.elapsed() > SLOW_TURN {
+            if serves && began.elapsed() > SLOW_TURN {
                 self.slow_until_ms.store(now_ms() + SLOW_FOR_MS, Ordering::Relaxed);
             }
             self.carry_out(out);
+            if waits {
+                return self.hand_over();
+            }
+        }
+    }
+
+    fn hand_over(self: &Arc<Self>) {
+        if !self.handed_over.swap(true, Ordering::SeqCst) {
+            let this = self.clone();
+            tokio::task::spawn_blocking(move || {
+                this.handed_over.store(false, Ordering::SeqCst);
+                this.drive();
+            });
         }
     }
 

@@ -10,6 +10,7 @@ mod memory;
 mod real;
 #[cfg(test)]
 mod tests;
+pub mod worker;
 
 pub use memory::{Fault, MemoryDisk, Operation};
 pub use real::RealDisk;

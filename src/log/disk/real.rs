@@ -2,6 +2,7 @@
 //! finishes it; which files are open is for [`Handles`].
 
 use super::handles::{Handles, Kept};
+use super::worker::must_not_wait;
 use super::{Disk, DiskFile, Entry, LockGuard, OpenHow, SyncMark, failed};
 use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::Errno;
@@ -33,6 +34,9 @@ impl Default for RealDisk {
 
 impl Disk for RealDisk {
     fn open(&self, path: &Path, how: OpenHow) -> io::Result<Arc<dyn DiskFile>> {
+        if !matches!(how, OpenHow::Read | OpenHow::Write) {
+            must_not_wait("create", path);
+        }
         let mut options = File::options();
         options.read(true).write(how != OpenHow::Read);
         match how {
@@ -50,6 +54,7 @@ impl Disk for RealDisk {
     }
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        must_not_wait("create folder", dir);
         fs::create_dir_all(dir).map_err(|e| failed("create folder", dir, e))
     }
 
@@ -72,20 +77,24 @@ impl Disk for RealDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        must_not_wait("rename", from);
         self.handles.rename(from, to).map_err(|e| failed("rename", from, e))
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
+        must_not_wait("remove", path);
         self.handles.hold_on_to(path);
         fs::remove_file(path).map_err(|e| failed("remove", path, e))
     }
 
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
+        must_not_wait("remove folder", dir);
         self.handles.hold_on_to(dir);
         fs::remove_dir_all(dir).map_err(|e| failed("remove folder", dir, e))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        must_not_wait("sync folder", dir);
         // The parent of a bare file name is spelled "".
         let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
         File::open(dir).and_then(|folder| folder.sync_all()).map_err(|e| failed("sync folder", dir, e))
@@ -172,6 +181,7 @@ impl DiskFile for Kept {
     }
 
     fn sync_end(&self, _: SyncMark) -> io::Result<()> {
+        must_not_wait("sync", &self.path());
         self.on("sync", File::sync_data)
     }
 }

@@ -121,6 +121,25 @@ impl Log {
         }
     }
 
+    /// Whether appending these may wait for the disk longer than a write does: names are made, or an epoch is synced.
+    pub fn append_waits<'a>(
+        &self,
+        batches: impl Iterator<Item = &'a CheckedBatch>,
+        leader_epoch: LeaderEpoch,
+        now_ms: i64,
+    ) -> bool {
+        if self.last_epoch() != Some(leader_epoch) {
+            return true;
+        }
+        let mut fill = self.active.fill();
+        batches.into_iter().any(|batch| {
+            // A marker that aborts may be the first of its segment's transaction index.
+            let rolls = fill.must_roll(&batch.header, now_ms, &self.config);
+            fill.take(&batch.header);
+            rolls || batch.header.is_control()
+        })
+    }
+
     pub(super) fn group<'a>(&self, batches: usize) -> Group<'a> {
         let planned = Vec::with_capacity(batches);
         Group { planned, fill: self.active.fill(), next: self.log_end, undo: Vec::new() }
@@ -239,6 +258,7 @@ impl Log {
         }
         for planned in group.planned.drain(..) {
             let header = &planned.header;
+            self.unflushed.bytes += header.size_in_bytes() as u64;
             let position = self.active.end(header.base_offset);
             self.remember_boundary(position);
             if let Some(change) = &planned.change {

@@ -31,6 +31,8 @@ pub(super) struct Unflushed {
     cuts_synced: u64,
     tickets: Vec<Outstanding>,
     pub last_flush_ms: i64,
+    /// Appended since the last flush began.
+    pub bytes: u64,
     /// A segment was rolled since the last flush began.
     pub rolled: bool,
 }
@@ -151,6 +153,7 @@ impl Log {
         }
         let unflushed = &mut self.unflushed;
         unflushed.rolled = false;
+        unflushed.bytes = 0;
         let folders = match (unflushed.folder_pending(), unflushed.parent_changed, self.dir.parent()) {
             (false, _, _) => vec![],
             (true, true, Some(parent)) => vec![self.dir.clone(), parent.to_owned()],
@@ -193,6 +196,16 @@ impl Log {
     /// After an append was refused for want of room ([`AppendError::DiskFull`]) the next one needs a flush first.
     pub fn needs_flush_to_append(&self) -> bool {
         self.unflushed.cut_pending()
+    }
+
+    /// Bytes appended since the last flush began.
+    pub fn unflushed_bytes(&self) -> u64 {
+        self.unflushed.bytes
+    }
+
+    /// Whether the next flush opens files of segments that were rolled.
+    pub fn flush_opens_files(&self) -> bool {
+        !self.unflushed.sealed.is_empty()
     }
 
     /// Records appended since the recovery point.

@@ -292,6 +292,49 @@ fn a_full_disk_refuses_producers_until_there_is_room() {
 }
 
 #[test]
+fn turns_that_may_wait_for_the_disk_are_known_before_they_are_taken() {
+    let small = TopicConfig { segment_bytes: 200, ..TopicConfig::default() };
+    let mut bench = Bench::new(small, &[1]);
+    let waits = |bench: &Bench, inputs: &[Input<u32>]| bench.lane.may_wait(bench.now_ms, inputs.iter());
+    let append = |bench: &Bench| bench.append(1, Acks::All, 1_000);
+    let first = append(&bench);
+    assert!(waits(&bench, std::slice::from_ref(&first)), "the epoch is synced before the first batch");
+    bench.step(vec![first]);
+    let two = [append(&bench), append(&bench)];
+    assert!(!waits(&bench, &two[..1]), "a write, and nothing else");
+    assert!(waits(&bench, &two), "the second batch has no room in the segment");
+    bench.step(two.into());
+    assert!(waits(&bench, &[append(&bench)]), "its flush opens the segment that was rolled");
+    while !bench.tickets.is_empty() {
+        bench.finish_flush();
+    }
+    assert!(!waits(&bench, &[append(&bench)]), "that is done");
+    assert!(waits(&bench, &[Input::Tick]) && waits(&bench, &[append(&bench), Input::Settle]));
+    assert!(!waits(&bench, &[Input::Flushed { up_to: 3, result: Ok(()) }]));
+}
+
+#[test]
+fn a_lot_that_nobody_flushes_is_flushed_all_the_same() {
+    let mut bench = Bench::new(TopicConfig { max_message_bytes: i32::MAX, ..TopicConfig::default() }, &[1]);
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.append(0, None, Some(&vec![7; WRITE_BEHIND_BYTES as usize / 2]), &[]);
+    let big = builder.build(0, LeaderEpoch(0));
+    for (flushes, token) in [(0, 1), (1, 2), (1, 3)] {
+        let mut append = bench.append(token, Acks::All, 1_000);
+        if let Input::Append(append) = &mut append {
+            let partition = TopicPartition::new("t", 0);
+            let (topic, origin) = (&*bench.config, Origin::Client);
+            let rules = Rules { partition: &partition, topic, origin, now_ms: 0, produce_version: 13 };
+            append.batch = check(big.clone(), &rules).expect("a good batch").remove(0);
+        }
+        assert_eq!(bench.step(vec![append]), [(token, Ok(i64::from(token) - 1))], "nobody waits for it");
+        assert_eq!(bench.tickets.len(), flushes, "after {token}");
+    }
+    bench.finish_flush();
+    assert_eq!(bench.lane.log().recovery_point(), 2);
+}
+
+#[test]
 fn an_epoch_that_finds_no_room_is_written_before_the_first_batch_all_the_same() {
     let mut bench = Bench::new(TopicConfig::default(), &[1]);
     bench.disk.set_capacity(Some(0));
