@@ -22,6 +22,7 @@ mod long_poll;
 mod operations;
 mod ordering;
 mod partitions_admin;
+mod pipelining;
 mod sessions;
 mod spellings;
 mod versions;

@@ -12,7 +12,7 @@ use ottla_log::dirs::DirError;
 use ottla_log::disk::RealDisk;
 use ottla_log::log::{Log, LogError, Opening};
 use ottla_log::survey::{self, Stop};
-use ottla_model::config::{BrokerConfig, Listener, TopicConfig};
+use ottla_model::config::{BrokerConfig, Listener, Source, TopicConfig};
 use ottla_model::feature::{self, MetadataVersion};
 use ottla_model::image::{Endpoint, FeatureRange, Image};
 use ottla_model::{BrokerEpoch, CLUSTER_METADATA_TOPIC, METADATA_TOPIC_ID, TopicPartition};
@@ -229,8 +229,9 @@ async fn serve(broker: Arc<Broker>, bound: Bound) {
 fn bind_all(config: &BrokerConfig) -> Result<Vec<Bound>, BootError> {
     // The controller's listener is not opened: the quorum has one voter, and it is this process.
     let listeners = config.broker_listeners();
+    let backlog = backlog(config);
     let bind = |listener: &Listener| {
-        listener::bind(listener, config.socket_listen_backlog_size).map_err(|source| BootError::Listen {
+        listener::bind(listener, backlog).map_err(|source| BootError::Listen {
             name: listener.name.clone(),
             host: listener.host.clone().unwrap_or_default(),
             port: listener.port,
@@ -238,6 +239,13 @@ fn bind_all(config: &BrokerConfig) -> Result<Vec<Bound>, BootError> {
         })
     };
     listeners.map(bind).collect()
+}
+
+// Where nobody has set it, as many as the kernel allows: beyond the default of 50 a burst of new connections waits for TCP
+// to try again, which takes seconds.
+fn backlog(config: &BrokerConfig) -> i32 {
+    let set = config.get("socket.listen.backlog.size").is_some_and(|found| found.source != Source::Default);
+    if set { config.socket_listen_backlog_size } else { i32::from(i16::MAX) }
 }
 
 fn quorum_of_one(

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::connection::Connection;
 use super::pace::Pace;
@@ -194,7 +194,11 @@ pub(crate) async fn accept(broker: Arc<Broker>, bound: Bound) -> io::Result<()> 
             info!(%peer, "refusing the connection: max.connections.per.ip is reached");
             continue;
         };
-        stream.set_nodelay(true)?;
+        if let Err(error) = stream.set_nodelay(true) {
+            // It has gone already. That is no reason to stop listening to others.
+            debug!(%peer, %error, "cannot set up the connection");
+            continue;
+        }
         let (broker, name) = (broker.clone(), name.clone());
         tokio::spawn(async move {
             // Made here, because what is handed into a task takes room in it twice.

@@ -66,10 +66,14 @@ impl Writer {
     fn write(&self, snapshot: Snapshot, back: Sender<Message>) {
         let disk = self.disk.clone();
         self.flushers.run(move || {
-            let written = snapshot.write(&*disk);
+            // The controller waits for the outcome, whatever it is: without one it would never write another.
+            let written = match catch_unwind(AssertUnwindSafe(|| snapshot.write(&*disk))) {
+                Ok(written) => written.map_err(|error| error.to_string()),
+                Err(_) => Err("it panicked".to_owned()),
+            };
             match &written {
                 Ok(id) => info!(end_offset = id.end, epoch = id.epoch.0, "wrote a snapshot of the metadata"),
-                Err(error) => error!(%error, "cannot write a snapshot of the metadata"),
+                Err(error) => error!(error, "cannot write a snapshot of the metadata"),
             }
             // A controller that has ended needs it no more.
             let _ = back.send(Message::Snapshotted(written.ok()));
