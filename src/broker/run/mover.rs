@@ -55,6 +55,14 @@ struct State {
     resting: usize,
 }
 
+impl State {
+    // A thread that was woken for another move still counts as resting until it has taken that one.
+    fn lacks_a_thread(&self, most: usize) -> bool {
+        let waiting = self.wanted.values().filter(|wanted| !wanted.busy).count();
+        self.resting < waiting && self.threads.len() < most
+    }
+}
+
 /// A partition that is to live elsewhere.
 struct Wanted {
     id: TopicPartition,
@@ -155,9 +163,7 @@ impl Movers {
         let asked =
             asked.and_then(|value| value.as_whole()).and_then(|threads| usize::try_from(threads).ok());
         let most = asked.unwrap_or(config.log_dirs.len()).max(1);
-        // A thread that was woken for another move still counts as resting until it has taken that one.
-        let waiting = state.wanted.values().filter(|wanted| !wanted.busy).count();
-        if state.resting >= waiting || state.threads.len() >= most {
+        if !state.lacks_a_thread(most) {
             return;
         }
         let shared = self.0.clone();
@@ -413,5 +419,36 @@ impl Shared {
         }
         let until = Instant::now() + Duration::from_secs_f64(pause.min(60.0));
         while !state.stopping && !self.changed.wait_until(&mut state, until).timed_out() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moves_that_come_together_get_a_thread_each() {
+        let wanted = |busy| Wanted {
+            id: TopicPartition::new("t", 0),
+            to: PathBuf::new(),
+            folder: PathBuf::new(),
+            busy,
+            tries: 0,
+            not_before: None,
+            copy: None,
+        };
+        let rows: [(&[bool], usize, bool); 5] = [
+            (&[false], 0, true),
+            (&[false], 1, false),
+            (&[false, false], 1, true),
+            (&[true, false], 1, false),
+            (&[true, true], 0, false),
+        ];
+        for (busy, resting, lacks) in rows {
+            let moves = (0..).zip(busy).map(|(index, busy)| ((TopicId::from_u128(1), index), wanted(*busy)));
+            let state = State { resting, wanted: moves.collect(), ..State::default() };
+            assert_eq!(state.lacks_a_thread(2), lacks, "{busy:?}, {resting} rest");
+            assert!(!state.lacks_a_thread(0), "no more than there may be");
+        }
     }
 }

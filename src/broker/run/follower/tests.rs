@@ -29,9 +29,14 @@ fn stage() -> Stage {
 }
 
 fn stage_in(log_dirs: &str) -> Stage {
+    stage_with(&[("log.dirs", log_dirs)])
+}
+
+fn stage_with(settings: &[(&str, &str)]) -> Stage {
     let disk = MemoryDisk::new(1);
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let overrides = [("node.id".to_owned(), "1".to_owned()), ("log.dirs".to_owned(), log_dirs.to_owned())];
+    let all = [("node.id", "1")].iter().chain(settings);
+    let overrides: Vec<_> = all.map(|(key, value)| (key.to_string(), value.to_string())).collect();
     let (config, _) = load(Sources { file: None, env: [], overrides: &overrides }).expect("a configuration");
     let storage = Storage::open(shared, &config, None).expect("storage");
     let (failures, heard) = channel();
@@ -77,14 +82,18 @@ fn stage_in(log_dirs: &str) -> Stage {
     Stage { disk, follower, heard, gave_up }
 }
 
+/// One record for a partition.
+fn share(partition: Result<Arc<Partition>, ErrorCode>) -> Share {
+    let mut batch = BatchBuilder::new(Compression::None);
+    batch.append(1, None, Some(b"value"), &[]);
+    Share { partition, records: Some(batch.build(0, LeaderEpoch(-1))) }
+}
+
 impl Stage {
     fn produce(&self) -> Result<Offset, ErrorCode> {
-        let mut batch = BatchBuilder::new(Compression::None);
-        batch.append(1, None, Some(b"value"), &[]);
-        let records = Some(batch.build(0, LeaderEpoch(-1)));
         let partition = self.follower.partitions.get(TOPIC, 0).ok_or(ErrorCode::NotLeaderOrFollower);
         let terms = Terms { acks: Acks::All, timeout_ms: 1_000, version: 13 };
-        let outcomes = produce(vec![Share { partition, records }], &terms).now().expect("answered at once");
+        let outcomes = produce(vec![share(partition)], &terms).now().expect("answered at once");
         outcomes[0].result.clone().map(|stored| stored.base_offset).map_err(|rejected| rejected.code)
     }
 
@@ -153,9 +162,7 @@ fn a_failed_write_takes_its_directory_and_not_the_process_if_there_is_another() 
 fn what_came_during_a_look_that_failed_is_carried_out() {
     let stage = stage();
     let here = stage.follower.partitions.get(TOPIC, 0).expect("it is led here");
-    let mut batch = BatchBuilder::new(Compression::None);
-    batch.append(1, None, Some(b"value"), &[]);
-    let share = Share { partition: Ok(here.clone()), records: Some(batch.build(0, LeaderEpoch(-1))) };
+    let share = share(Ok(here.clone()));
     let terms = Terms { acks: Acks::All, timeout_ms: 1_000, version: 13 };
     let mut producing = None;
     let looked = catch_unwind(AssertUnwindSafe(|| {
@@ -205,4 +212,52 @@ fn messages_that_keep_coming_do_not_put_off_what_waits_for_room() {
     }
     said.send(Heard::Ended).expect("it hears");
     serving.join().expect("it ends");
+}
+
+/// Whether it is answered at once or later.
+async fn produce_later(here: Arc<Partition>) -> Result<Offset, ErrorCode> {
+    let terms = Terms { acks: Acks::All, timeout_ms: 1_000, version: 13 };
+    let outcomes = produce(vec![share(Ok(here))], &terms).await;
+    outcomes[0].result.clone().map(|stored| stored.base_offset).map_err(|rejected| rejected.code)
+}
+
+#[tokio::test]
+async fn a_flush_that_panics_has_an_outcome() {
+    let stage = stage_with(&[("log.dirs", "/data"), ("log.flush.interval.messages", "1")]);
+    let here = stage.follower.partitions.get(TOPIC, 0).expect("it is led here");
+    assert_eq!(produce_later(here.clone()).await, Ok(0));
+    stage.disk.fail_next(Operation::Sync, Fault::Panic);
+    assert_eq!(produce_later(here).await, Err(ErrorCode::KafkaStorageError), "nobody waits for it");
+}
+
+/// Many come to one lane at once, find it busy and leave what they have; others look at its log, and some fail.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nobody_who_finds_the_lane_taken_is_forgotten() {
+    const PRODUCERS: usize = 8;
+    const RECORDS: usize = 300;
+    let stage = stage();
+    let here = stage.follower.partitions.get(TOPIC, 0).expect("it is led here");
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..PRODUCERS {
+        let here = here.clone();
+        tasks.spawn(async move {
+            for _ in 0..RECORDS {
+                produce_later(here.clone()).await.expect("it is stored");
+            }
+        });
+    }
+    tasks.spawn_blocking(move || {
+        for look in 0..200 {
+            let looked = catch_unwind(AssertUnwindSafe(|| {
+                here.with_log(|log| {
+                    let end = log.log_end_offset();
+                    assert!(look % 20 != 0, "on purpose, at offset {end}");
+                })
+            }));
+            assert_eq!(looked.is_err(), look % 20 == 0);
+        }
+    });
+    let all = async { while tasks.join_next().await.transpose().expect("it ends well").is_some() {} };
+    tokio::time::timeout(Duration::from_secs(120), all).await.expect("everybody is answered");
+    assert_eq!(stage.produce(), Ok((PRODUCERS * RECORDS) as Offset));
 }
