@@ -192,6 +192,9 @@ impl Partition {
                 // Nobody follows any more when the broker stops.
                 let _ = self.failures.send(Heard::Failed(self.topic_id, self.id.partition));
             }
+            // The moment in which somebody may come and find the lane still taken: tests make it longer.
+            #[cfg(test)]
+            std::thread::yield_now();
             drop(lane);
             if serves && began.elapsed() > SLOW_TURN {
                 self.slow_until_ms.store(now_ms() + SLOW_FOR_MS, Ordering::Relaxed);
