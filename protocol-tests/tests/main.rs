@@ -2,6 +2,7 @@
 //! See `protocol-tests/lib.rs` for how to point them at another.
 
 mod alter_configs;
+mod apis;
 mod cluster_admin;
 mod compat_log;
 mod compat_topics;

@@ -40,11 +40,15 @@ use protocol_tests::requests::{self, text, topic_name};
 use protocol_tests::{Broker, Topic, batch, broker, name_of};
 
 /// Versions that the message crate does not know: `golden` asks ApiVersions 5 byte for byte, `groups` OffsetCommit 10
-/// and OffsetFetch 10, `cluster_admin` DescribeLogDirs 5.
-const ASKED_ELSEWHERE: [(i16, i16); 4] = [(18, 5), (8, 10), (9, 10), (35, 5)];
+/// and OffsetFetch 10, `cluster_admin` DescribeLogDirs 5, `apis` DeleteGroups 3.
+const ASKED_ELSEWHERE: [(i16, i16); 5] = [(18, 5), (8, 10), (9, 10), (35, 5), (42, 3)];
 
 const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+const ILLEGAL_SASL_STATE: i16 = 34;
 const SECURITY_DISABLED: i16 = 54;
+const TOKEN_REQUEST_NOT_ALLOWED: i16 = 64;
+const TRANSACTIONAL_ID_NOT_FOUND: i16 = 105;
+const NOT_COORDINATOR: i16 = 16;
 const LOG_DIR_NOT_FOUND: i16 = 57;
 const UNKNOWN_MEMBER_ID: i16 = 25;
 const GROUP_ID_NOT_FOUND: i16 = 69;
@@ -291,6 +295,32 @@ matrix! {
             .with_resource_type_filter(1).with_pattern_type_filter(1).with_operation(1).with_permission_type(1)]),
         codes |answer| {
             answer.filter_results.iter().map(|result| expected(result.error_code, SECURITY_DISABLED)).collect()
+        };
+    SaslHandshakeRequest:
+        |_| SaslHandshakeRequest::default().with_mechanism(text("PLAIN")),
+        codes |answer| vec![expected(answer.error_code, ILLEGAL_SASL_STATE)];
+    SaslAuthenticateRequest:
+        |_| SaslAuthenticateRequest::default(),
+        codes |answer| vec![expected(answer.error_code, ILLEGAL_SASL_STATE)];
+    CreateDelegationTokenRequest:
+        |_| CreateDelegationTokenRequest::default(),
+        codes |answer| vec![expected(answer.error_code, TOKEN_REQUEST_NOT_ALLOWED)];
+    RenewDelegationTokenRequest:
+        |_| RenewDelegationTokenRequest::default(),
+        codes |answer| vec![expected(answer.error_code, TOKEN_REQUEST_NOT_ALLOWED)];
+    ExpireDelegationTokenRequest:
+        |_| ExpireDelegationTokenRequest::default(),
+        codes |answer| vec![expected(answer.error_code, TOKEN_REQUEST_NOT_ALLOWED)];
+    DescribeDelegationTokenRequest:
+        |_| DescribeDelegationTokenRequest::default(),
+        codes |answer| vec![expected(answer.error_code, TOKEN_REQUEST_NOT_ALLOWED)];
+    DescribeTransactionsRequest:
+        |_| DescribeTransactionsRequest::default().with_transactional_ids(vec![TransactionalId("none".into())]),
+        // Apache Kafka may not have its coordinator yet.
+        codes |answer| {
+            let codes = answer.transaction_states.iter().map(|state| state.error_code);
+            let known = codes.map(|code| expected(code, TRANSACTIONAL_ID_NOT_FOUND));
+            known.map(|code| expected(code, NOT_COORDINATOR)).collect()
         };
     AlterConfigsRequest:
         |about| {

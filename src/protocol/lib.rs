@@ -6,6 +6,7 @@ pub mod api_versions;
 pub mod batch;
 pub mod codec;
 pub mod compression;
+pub mod delete_groups;
 pub mod describe_log_dirs;
 pub mod error;
 pub mod fetch;

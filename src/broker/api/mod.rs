@@ -7,6 +7,7 @@ mod alter_partition_reassignments;
 mod alter_replica_log_dirs;
 mod api_versions;
 mod create_acls;
+mod create_delegation_token;
 mod create_partitions;
 mod create_topics;
 mod delete_acls;
@@ -17,13 +18,16 @@ mod describe_acls;
 mod describe_client_quotas;
 mod describe_cluster;
 mod describe_configs;
+mod describe_delegation_token;
 mod describe_groups;
 mod describe_log_dirs;
 mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
+mod describe_transactions;
 mod describe_user_scram_credentials;
 mod elect_leaders;
+mod expire_delegation_token;
 mod fetch;
 mod find_coordinator;
 mod groups;
@@ -43,7 +47,11 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod renew_delegation_token;
+mod sasl_authenticate;
+mod sasl_handshake;
 mod sync_group;
+mod tokens;
 mod topics;
 
 use std::future::Future;
@@ -135,6 +143,13 @@ pub(crate) fn dispatch(
         ApiKey::AlterPartitionReassignments => alter_partition_reassignments::begin(broker, version, body),
         ApiKey::CreateAcls => create_acls::begin(broker, version, body),
         ApiKey::DeleteAcls => delete_acls::begin(broker, version, body),
+        ApiKey::SaslHandshake => sasl_handshake::begin(broker, version, body),
+        ApiKey::SaslAuthenticate => sasl_authenticate::begin(broker, version, body),
+        ApiKey::CreateDelegationToken => create_delegation_token::begin(broker, version, body),
+        ApiKey::RenewDelegationToken => renew_delegation_token::begin(broker, version, body),
+        ApiKey::ExpireDelegationToken => expire_delegation_token::begin(broker, version, body),
+        ApiKey::DescribeDelegationToken => describe_delegation_token::begin(broker, version, body),
+        ApiKey::DescribeTransactions => describe_transactions::begin(broker, version, body),
         ApiKey::DescribeAcls => describe_acls::begin(broker, version, body),
         ApiKey::DescribeUserScramCredentials => describe_user_scram_credentials::begin(broker, version, body),
         ApiKey::DescribeClientQuotas => describe_client_quotas::begin(broker, version, body),

@@ -2,9 +2,11 @@
 //! derive from it. It says what may be asked, never how it is answered.
 //!
 //! Versions, listeners and flexible versions are those of Apache Kafka 4.4's message schemas, rights those
-//! that its request handlers check. An API that is not here is neither advertised nor decoded.
+//! that its request handlers check. An API that is not here is neither advertised nor decoded; [`UNSERVED`] has those,
+//! and why.
 
 mod rights;
+mod unserved;
 
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
@@ -13,6 +15,7 @@ use kafka_protocol::protocol::VersionRange;
 
 use crate::shape::{self, Shapes};
 pub use rights::{Access, OPERATIONS_NOT_ASKED, Operation, Resource, Right, operation_bits};
+pub use unserved::{UNSERVED, Unserved};
 
 /// One API.
 #[derive(Debug)]
@@ -103,10 +106,13 @@ pub fn advertised(listener: Listener) -> impl Iterator<Item = &'static ApiRow> {
     API_TABLE.iter().filter(move |row| row.listeners.include(listener))
 }
 
-/// The reference page's table, in Markdown.
+/// The reference page's tables, in Markdown: every API of Kafka's, served or not.
 pub fn reference_markdown() -> String {
     let mut page = String::from("| key | API | versions | listeners | rights | what it does |\n");
     page.push_str("|---:|---|---|---|---|---|\n");
+    let mut line = |text: std::fmt::Arguments<'_>| {
+        page.write_fmt(text).expect("a String takes every write");
+    };
     for row in API_TABLE {
         let listeners = match row.listeners {
             Listeners { broker: true, controller: true } => "broker, controller",
@@ -117,14 +123,22 @@ pub fn reference_markdown() -> String {
             [] => "none".to_owned(),
             rights => rights.iter().map(Right::to_string).collect::<Vec<_>>().join("; "),
         };
-        let versions = match row.served {
-            VersionRange { min, max } if min == max => min.to_string(),
-            VersionRange { min, max } => format!("{min}-{max}"),
-        };
-        writeln!(page, "| {} | {} | {versions} | {listeners} | {rights} | {} |", row.key, row.name, row.doc)
-            .expect("a String takes every write");
+        let (key, name, versions, doc) = (row.key, row.name, range(row.served), row.doc);
+        line(format_args!("| {key} | {name} | {versions} | {listeners} | {rights} | {doc} |\n"));
+    }
+    line(format_args!("\nThe rest of Apache Kafka 4.4's APIs is neither told of nor answered:\n\n"));
+    line(format_args!("| key | API | versions in Kafka | why not |\n|---:|---|---|---|\n"));
+    for Unserved { key, name, versions, why } in UNSERVED {
+        line(format_args!("| {key} | {name} | {} | {why} |\n", range(*versions)));
     }
     page
+}
+
+fn range(versions: VersionRange) -> String {
+    match versions {
+        VersionRange { min, max } if min == max => min.to_string(),
+        VersionRange { min, max } => format!("{min}-{max}"),
+    }
 }
 
 macro_rules! apis {
@@ -239,6 +253,10 @@ apis! {
         on [broker], layout Some(&shape::LIST_GROUPS),
         rights [Describe on Cluster ("all groups, or"), Describe on Group],
         "lists the groups that this broker coordinates";
+    SaslHandshake = 17, versions (0-1), flexible NEVER,
+        on [broker controller], layout Some(&shape::SASL_HANDSHAKE),
+        rights [],
+        "begins SASL; refused on a listener without it (ILLEGAL_SASL_STATE)";
     ApiVersions = 18, versions (0-5), flexible 3,
         on [broker controller], layout BY_HAND,
         rights [],
@@ -270,15 +288,15 @@ apis! {
     DescribeAcls = 29, versions (1-3), flexible 2,
         on [broker controller], layout Some(&shape::DESCRIBE_ACLS),
         rights [Describe on Cluster],
-        "lists access rules";
+        "lists access rules; refused without an authorizer (SECURITY_DISABLED)";
     CreateAcls = 30, versions (1-3), flexible 2,
         on [broker controller], layout Some(&shape::CREATE_ACLS),
         rights [Alter on Cluster],
-        "adds access rules";
+        "adds access rules; refused without an authorizer (SECURITY_DISABLED)";
     DeleteAcls = 31, versions (1-3), flexible 2,
         on [broker controller], layout Some(&shape::DELETE_ACLS),
         rights [Alter on Cluster],
-        "deletes the access rules that filters find";
+        "deletes the access rules that filters find; refused without an authorizer (SECURITY_DISABLED)";
     DescribeConfigs = 32, versions (1-4), flexible 4,
         on [broker controller], layout Some(&shape::DESCRIBE_CONFIGS),
         rights [DescribeConfigs on Cluster ("brokers"), DescribeConfigs on Topic, DescribeConfigs on Group],
@@ -295,11 +313,31 @@ apis! {
         on [broker], layout Some(&shape::DESCRIBE_LOG_DIRS),
         rights [Describe on Cluster],
         "tells log directories, their room, and the partitions in them";
+    SaslAuthenticate = 36, versions (0-2), flexible 2,
+        on [broker controller], layout Some(&shape::SASL_AUTHENTICATE),
+        rights [],
+        "carries SASL's messages; refused on a listener without it (ILLEGAL_SASL_STATE)";
     CreatePartitions = 37, versions (0-3), flexible 2,
         on [broker controller], layout Some(&shape::CREATE_PARTITIONS),
         rights [Alter on Topic],
         "adds partitions to topics";
-    DeleteGroups = 42, versions (0-2), flexible 2,
+    CreateDelegationToken = 38, versions (1-3), flexible 2,
+        on [broker controller], layout Some(&shape::CREATE_DELEGATION_TOKEN),
+        rights [CreateTokens on User ("for somebody else")],
+        "makes a token; refused to who is not authenticated (DELEGATION_TOKEN_REQUEST_NOT_ALLOWED)";
+    RenewDelegationToken = 39, versions (1-2), flexible 2,
+        on [broker controller], layout Some(&shape::RENEW_DELEGATION_TOKEN),
+        rights [],
+        "prolongs a token; refused to who is not authenticated (DELEGATION_TOKEN_REQUEST_NOT_ALLOWED)";
+    ExpireDelegationToken = 40, versions (1-2), flexible 2,
+        on [broker controller], layout Some(&shape::EXPIRE_DELEGATION_TOKEN),
+        rights [],
+        "ends a token; refused to who is not authenticated (DELEGATION_TOKEN_REQUEST_NOT_ALLOWED)";
+    DescribeDelegationToken = 41, versions (1-3), flexible 2,
+        on [broker controller], layout Some(&shape::DESCRIBE_DELEGATION_TOKEN),
+        rights [Describe on DelegationToken ("or"), DescribeTokens on User],
+        "lists tokens; refused to who is not authenticated (DELEGATION_TOKEN_REQUEST_NOT_ALLOWED)";
+    DeleteGroups = 42, versions (0-3) typed (0-2), flexible 2,
         on [broker], layout Some(&shape::DELETE_GROUPS),
         rights [Delete on Group],
         "deletes groups without members, and what they have committed";
@@ -343,6 +381,10 @@ apis! {
         on [broker], layout Some(&shape::DESCRIBE_PRODUCERS),
         rights [Read on Topic],
         "lists the producers that partitions remember";
+    DescribeTransactions = 65, versions (0-0), flexible 0,
+        on [broker], layout Some(&shape::DESCRIBE_TRANSACTIONS),
+        rights [Describe on TransactionalId, Describe on Topic],
+        "tells the state of transactional ids, of which there are none yet (TRANSACTIONAL_ID_NOT_FOUND)";
     ListTransactions = 66, versions (0-2), flexible 0,
         on [broker], layout Some(&shape::LIST_TRANSACTIONS),
         rights [Describe on TransactionalId],

@@ -47,11 +47,30 @@ fn a_controller_listener_tells_its_own_apis() {
 }
 
 #[test]
+fn every_api_of_kafkas_is_served_or_has_a_reason() {
+    let served = API_TABLE.iter().map(|row| (row.key, row.name));
+    let unserved = UNSERVED.iter().map(|row| (row.key, row.name));
+    let mut all: Vec<(i16, &str)> = served.chain(unserved).collect();
+    all.sort();
+    // LeaderAndIsr, StopReplica, UpdateMetadata and ControlledShutdown are gone since Kafka 4.0.
+    let keys: Vec<i16> = (0..=94).filter(|key| !(4..=7).contains(key)).collect();
+    assert_eq!(all.iter().map(|(key, _)| *key).collect::<Vec<_>>(), keys);
+    assert_eq!(all.len(), 91, "the request schemas of Kafka 4.4");
+    for (key, name) in all {
+        if let Ok(theirs) = kafka_protocol::messages::ApiKey::try_from(key) {
+            assert_eq!(format!("{theirs:?}"), name);
+        }
+    }
+    assert!(UNSERVED.is_sorted_by(|a, b| a.key < b.key));
+    assert!(UNSERVED.iter().all(|row| !row.why.is_empty()));
+}
+
+#[test]
 fn the_reference_has_a_line_for_every_row() {
     let page = reference_markdown();
-    assert_eq!(page.lines().count(), 2 + API_TABLE.len());
-    let cells = page.lines().map(|line| line.matches('|').count()).collect::<Vec<_>>();
-    assert!(cells.iter().all(|count| *count == 7), "{page}");
+    let rows = |cells: usize| page.lines().filter(|line| line.matches('|').count() == cells).count();
+    assert_eq!(rows(7), 2 + API_TABLE.len(), "{page}");
+    assert_eq!(rows(5), 2 + UNSERVED.len(), "{page}");
     assert!(
         page.contains("| 2 | ListOffsets | 1-11 | broker | Describe on Topic | finds offsets by timestamp")
     );

@@ -61,82 +61,6 @@ pub(crate) static OFFSET_FOR_LEADER_EPOCH: Shapes = Shapes {
     ],
 };
 
-pub(crate) static DESCRIBE_ACLS: Shapes = Shapes {
-    request: &[
-        int8("resource_type_filter"),
-        string("resource_name_filter").nullable(0),
-        int8("pattern_type_filter").since(1),
-        string("principal_filter").nullable(0),
-        string("host_filter").nullable(0),
-        int8("operation"),
-        int8("permission_type"),
-    ],
-    response: &[
-        int32("throttle_time_ms"),
-        int16("error_code"),
-        string("error_message").nullable(0),
-        array("resources").of(&[
-            int8("resource_type"),
-            string("resource_name"),
-            int8("pattern_type").since(1),
-            array("acls").of(&[
-                string("principal"),
-                string("host"),
-                int8("operation"),
-                int8("permission_type"),
-            ]),
-        ]),
-    ],
-};
-
-const ACL: Layout = &[
-    int8("resource_type"),
-    string("resource_name"),
-    int8("pattern_type").since(1),
-    string("principal"),
-    string("host"),
-    int8("operation"),
-    int8("permission_type"),
-];
-
-pub(crate) static CREATE_ACLS: Shapes = Shapes {
-    request: &[array("creations").of(ACL)],
-    response: &[
-        int32("throttle_time_ms"),
-        array("results").of(&[int16("error_code"), string("error_message").nullable(0)]),
-    ],
-};
-
-pub(crate) static DELETE_ACLS: Shapes = Shapes {
-    request: &[array("filters").of(&[
-        int8("resource_type_filter"),
-        string("resource_name_filter").nullable(0),
-        int8("pattern_type_filter").since(1),
-        string("principal_filter").nullable(0),
-        string("host_filter").nullable(0),
-        int8("operation"),
-        int8("permission_type"),
-    ])],
-    response: &[
-        int32("throttle_time_ms"),
-        array("filter_results").of(&[
-            int16("error_code"),
-            string("error_message").nullable(0),
-            array("matching_acls").of(&[
-                int16("error_code"),
-                string("error_message").nullable(0),
-                int8("resource_type"),
-                string("resource_name"),
-                int8("pattern_type").since(1),
-                string("principal"),
-                string("host"),
-                int8("operation"),
-                int8("permission_type"),
-            ]),
-        ]),
-    ],
-};
-
 const ALTERED: Layout = &[
     int32("throttle_time_ms"),
     array("responses").of(&[
@@ -360,6 +284,23 @@ pub(crate) static DESCRIBE_PRODUCERS: Shapes = Shapes {
                     int64("current_txn_start_offset"),
                 ]),
             ]),
+        ]),
+    ],
+};
+
+pub(crate) static DESCRIBE_TRANSACTIONS: Shapes = Shapes {
+    request: &[strings("transactional_ids")],
+    response: &[
+        int32("throttle_time_ms"),
+        array("transaction_states").of(&[
+            int16("error_code"),
+            string("transactional_id"),
+            string("transaction_state"),
+            int32("transaction_timeout_ms"),
+            int64("transaction_start_time_ms"),
+            int64("producer_id"),
+            int16("producer_epoch"),
+            array("topics").of(&[string("topic"), int32s("partitions")]),
         ]),
     ],
 };

@@ -6,12 +6,14 @@
 mod admin;
 mod apis;
 mod groups;
+mod security;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use admin::*;
 pub(crate) use apis::*;
 pub(crate) use groups::*;
+pub(crate) use security::*;
 
 use bytes::Bytes;
 

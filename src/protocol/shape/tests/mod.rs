@@ -66,6 +66,13 @@ macro_rules! by_type {
             OffsetForLeaderEpoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse
             DescribeAcls DescribeAclsRequest DescribeAclsResponse
             CreateAcls CreateAclsRequest CreateAclsResponse
+            SaslHandshake SaslHandshakeRequest SaslHandshakeResponse
+            SaslAuthenticate SaslAuthenticateRequest SaslAuthenticateResponse
+            CreateDelegationToken CreateDelegationTokenRequest CreateDelegationTokenResponse
+            RenewDelegationToken RenewDelegationTokenRequest RenewDelegationTokenResponse
+            ExpireDelegationToken ExpireDelegationTokenRequest ExpireDelegationTokenResponse
+            DescribeDelegationToken DescribeDelegationTokenRequest DescribeDelegationTokenResponse
+            DescribeTransactions DescribeTransactionsRequest DescribeTransactionsResponse
             DeleteAcls DeleteAclsRequest DeleteAclsResponse
             AlterPartitionReassignments AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse
             AlterConfigs AlterConfigsRequest AlterConfigsResponse
