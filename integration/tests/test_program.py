@@ -1,12 +1,19 @@
 """The broker as a program: what it says and how it ends when it cannot start, is told to stop, or is asked where it is."""
 
+import os
+import re
 import socket
+import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from confluent_kafka import TopicPartition
 
+from harness.broker import free_ports, write
 from harness.clients import admin, consume, consumer, create_topic, produce, read, records, values
+from harness.tools import DIES_WITH_US
 from harness.wait import wait_for
 
 LISTENERS = ("INSIDE", "OUTSIDE", "THIRD")
@@ -75,6 +82,114 @@ def test_a_missing_file_is_one_line(brokers):
     broker.properties_file = broker.dir / "absent.properties"
     broker.write_properties = lambda: None
     check_refusal(broker, "absent.properties")
+
+
+def start(*words):
+    """What a start that fails says on standard error."""
+    command = [*DIES_WITH_US, os.environ["OTTLA_BIN"], *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    assert done.returncode == 1, f"{words}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+    assert "ERROR" not in done.stdout, f"{words}: told twice\n{done.stdout}"
+    return done.stderr
+
+
+def check_line(said, mention):
+    """One line that names what is wrong, and its cause once."""
+    assert len(said.splitlines()) == 1, said
+    assert mention in said and "panicked" not in said, said
+    parts = said.strip().split(": ")
+    assert len(set(parts)) == len(parts), f"something is said twice: {said}"
+    for system in re.findall(r"[A-Z][a-z ]+ \(os error \d+\)", said):
+        assert said.count(system) == 1, f"the cause is named twice: {said}"
+
+
+@pytest.mark.ottla_only
+def test_whatever_stops_a_start_is_one_line_that_names_its_cause_once(many, tmp_path):
+    def run(mention, config=(), prepare=lambda data: None, words=()):
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        data, file = folder / "data", folder / "server.properties"
+        prepare(data)
+        ports = dict(zip(("PLAINTEXT", "CONTROLLER"), free_ports(2)))
+        listeners = {name: f"{name}://127.0.0.1:{port}" for name, port in ports.items()}
+        settings = {"process.roles": "broker,controller", "node.id": 1, "log.dirs": data,
+                    "controller.listener.names": "CONTROLLER", "listeners": ",".join(listeners.values()),
+                    "controller.quorum.bootstrap.servers": f"127.0.0.1:{ports['CONTROLLER']}"}
+        for key, value in dict(config).items():
+            settings[key] = str(value).format(data=data, folder=folder, **listeners)
+        write(file, settings)
+        check_line(start("server", file, *words), mention.format(data=data, folder=folder, file=file))
+
+    def file(data):
+        data.write_text("in the way")
+
+    def formatted(text):
+        def prepare(data):
+            data.mkdir()
+            (data / "meta.properties").write_bytes(text)
+        return prepare
+
+    def in_use(data):
+        data.symlink_to(many.data)
+
+    def metadata_log(name, content):
+        def prepare(data):
+            formatted(b"version=1\ncluster.id=c\nnode.id=1\n")(data)
+            (data / "__cluster_metadata-0").mkdir()
+            (data / "__cluster_metadata-0" / name).write_bytes(content)
+        return prepare
+
+    # Listeners.
+    run("Address already in use (os error 98)",
+        {"listeners": "PLAINTEXT://127.0.0.1:%d,{CONTROLLER}" % many.ports["INSIDE"]})
+    run("Cannot assign requested address", {"listeners": "PLAINTEXT://192.0.2.1:9092,{CONTROLLER}"})
+    run("no.such.host.invalid", {"listeners": "PLAINTEXT://no.such.host.invalid:9092,{CONTROLLER}"})
+    # Directories.
+    run("{data}", prepare=file)
+    run("{data}/below", {"log.dirs": "{data}/below"}, prepare=file)
+    run("/proc/no-such-place", {"log.dirs": "/proc/no-such-place"})
+    run("{data}", prepare=in_use)
+    run("{data}/meta.properties, line 2", prepare=formatted(b"version=1\ncluster.id=\\u12"))
+    run("node.id is missing", prepare=formatted(b"version=1\ncluster.id=c\n"))
+    run("Invalid node.id", prepare=formatted(b"version=1\ncluster.id=c\nnode.id=7\n"))
+    run("version is 2", prepare=formatted(b"version=2\ncluster.id=c\nnode.id=1\n"))
+    run("Invalid cluster.id", {"log.dirs": "{data},%s" % many.data},
+        prepare=formatted(b"version=1\ncluster.id=c\nnode.id=1\n"))
+    run("__cluster_metadata-0", prepare=metadata_log(f"{7:020}-{1:010}.checkpoint", b"nonsense"))
+    run("quorum-state", prepare=metadata_log("quorum-state", b"nonsense"))
+    # Files and words.
+    check_line(start("server", tmp_path / "absent.properties"), "absent.properties")
+    check_line(start("server", tmp_path), str(tmp_path))
+    run("num.partitions", {"num.partitions": "many"})
+    run("log.cleanup.policy", {"log.cleanup.policy": "shred"})
+    run("process.roles", {"process.roles": "broker"})
+    run("listeners", {"listeners": "PLAINTEXT:9092"})
+    run("broker.rack", {"broker.rack": "${{env:RACK}}"})
+    run("{file}:", {"broker.rack": "\\u12"})
+    run("num.partitions", words=["--override", "num.partitions=never"])
+    run("--override", words=["--override", "num.partitions"])
+    run("--loud", words=["--loud"])
+    run("second", words=["second"])
+
+
+@pytest.mark.ottla_only
+def test_whatever_stops_a_tool_is_one_line_that_names_its_cause_once(tmp_path):
+    port, absent = free_ports(1)[0], tmp_path / "absent.properties"
+    broken = tmp_path / "broken.properties"
+    broken.write_bytes(b"client.id=\\u12")
+    secured = tmp_path / "secured.properties"
+    secured.write_bytes(b"security.protocol=SSL")
+    to = ["--bootstrap-server", f"127.0.0.1:{port}"]
+    rows = [
+        ("absent.properties", ["topics", "--list", *to, "--command-config", absent]),
+        ("broken.properties", ["topics", "--list", *to, "--command-config", broken]),
+        ("host:port", ["topics", "--list", "--bootstrap-server", "nonsense"]),
+        ("SSL", ["topics", "--list", *to, "--command-config", secured]),
+        ("absent.properties", ["storage", "info", "--config", absent]),
+        ("broken.properties", ["storage", "check", "--config", broken]),
+        ("absent.properties", ["storage", "format", "--cluster-id", "c", "--config", absent]),
+    ]
+    for mention, words in rows:
+        check_line(start(*words), mention)
 
 
 @pytest.mark.ottla_only

@@ -7,6 +7,7 @@ mod console_consumer;
 mod console_producer;
 mod first_record;
 mod get_offsets;
+mod line;
 mod options;
 mod partitioner;
 mod storage;
@@ -14,6 +15,7 @@ mod topic_filter;
 mod topics;
 
 pub use first_record::first_record;
+pub use line::line_of;
 
 use anyhow::bail;
 use options::Failure;

@@ -1,6 +1,7 @@
 //! Command-line options as Kafka's tools take them: `--name value` or `--name=value`, a single dash too, and
 //! any beginning of a name that only one option has. It must never know what an option means.
 
+use crate::line::line_of;
 use anyhow::Error;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -17,7 +18,7 @@ pub(crate) enum Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        Failure::Wrong(format!("{error:#}"))
+        Failure::Wrong(line_of(&error))
     }
 }
 

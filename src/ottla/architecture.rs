@@ -47,6 +47,17 @@ fn dependencies_point_down() {
     }
 }
 
+// An error of ours ends with its cause: told with its chain, it would name the cause twice.
+#[test]
+fn errors_are_told_by_one_function() {
+    let mut files = Vec::new();
+    collect(&root().join("src"), &mut files);
+    let chain = concat!(":#", "}");
+    for file in files {
+        assert!(!read(&file).contains(chain), "{}: ottla_cli::line_of makes the line", file.display());
+    }
+}
+
 #[test]
 fn files_are_short_and_say_what_they_own() {
     let mut files = Vec::new();

@@ -86,7 +86,7 @@ fn tool(name: &str, args: Vec<String>) -> ExitCode {
     match runtime.block_on(ottla_cli::run(name, args)) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("{error:#}");
+            eprintln!("{}", ottla_cli::line_of(&error));
             ExitCode::FAILURE
         }
     }

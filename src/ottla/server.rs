@@ -30,7 +30,7 @@ where
     match try_run(args, log, then) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ottla: {error:#}");
+            eprintln!("ottla: {}", ottla_cli::line_of(&error));
             ExitCode::FAILURE
         }
     }

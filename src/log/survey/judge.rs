@@ -26,7 +26,7 @@ impl fmt::Display for Stop {
 pub fn stops(found: &Found, config: &BrokerConfig) -> Vec<Stop> {
     let mut stops = Vec::new();
     directories(found, config, &mut stops);
-    if let Some(metadata) = &found.metadata {
+    if let Some(metadata) = found.metadata.as_ref().filter(|metadata| !is_told(metadata, found, config)) {
         with_metadata(metadata, config, &mut stops);
     }
     // A log without a record is one that a start had just begun, and says nothing of partitions.
@@ -102,14 +102,20 @@ fn without_metadata(found: &Found, config: &BrokerConfig, stops: &mut Vec<String
     }
 }
 
+// That the metadata log cannot be looked for follows from a directory that cannot be read, which is told already.
+fn is_told(metadata: &Metadata, found: &Found, config: &BrokerConfig) -> bool {
+    let unreadable =
+        |dir: &Directory| dir.path == config.metadata_log_dir && matches!(dir.state, State::Unreadable(_));
+    let not_found = metadata.problem.as_ref().is_some_and(|problem| problem.file == metadata.folder);
+    not_found && found.dirs.iter().any(unreadable)
+}
+
 fn with_metadata(metadata: &Metadata, config: &BrokerConfig, stops: &mut Vec<String>) {
     let folder = metadata.folder.display();
     if let Some(problem) = &metadata.problem {
         stops.push(format!(
-            "{}: {}; restore the file from a backup, or bring metadata.version and features down with the Kafka \
-             that wrote it",
-            problem.file.display(),
-            problem.what
+            "{problem}; restore the file from a backup, or bring metadata.version and features down with the Kafka \
+             that wrote it"
         ));
     }
     for (name, level) in metadata.image.features().filter(|(name, _)| *name != METADATA_VERSION) {

@@ -1,7 +1,7 @@
 //! The metadata log as somebody left it: its newest snapshot and what follows, read without opening or cutting anything.
 
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use bytes::Bytes;
 use ottla_model::image::Image;
@@ -37,6 +37,17 @@ pub struct Metadata {
 pub struct Problem {
     pub file: PathBuf,
     pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The disk's errors name the file themselves.
+        let file = self.file.display().to_string();
+        match self.what.contains(&file) {
+            true => f.write_str(&self.what),
+            false => write!(f, "{file}: {}", self.what),
+        }
+    }
 }
 
 impl Metadata {
