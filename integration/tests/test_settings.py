@@ -1,6 +1,7 @@
 """`server.properties` and other files of settings: how they are read, and what odd ones come to."""
 
 import os
+import socket
 import subprocess
 
 import pytest
@@ -187,3 +188,18 @@ def test_a_wrong_spelling_in_the_file_stops_the_start(brokers, key):
     broker = brokers(f"wrong-{key}", config={key: WRONG_SPELLINGS[key]})
     assert broker.spawn().exit_code(60) != 0
     assert key in broker.log_text()
+
+
+def test_an_advertised_listener_without_a_host_gets_the_canonical_name_of_this_one(brokers):
+    """The name that the address of the host name leads back to, or else the address; both brokers find the same."""
+    address = socket.gethostbyname(socket.gethostname())
+    try:
+        expected = socket.getnameinfo((address, 0), socket.NI_NAMEREQD)[0]
+        belongs = address in socket.gethostbyname_ex(expected)[2]
+    except OSError:
+        belongs = False
+    broker = brokers("no-host")
+    broker.config["advertised.listeners"] = f"PLAINTEXT://:{broker.ports['PLAINTEXT']}"
+    broker.start()
+    told = admin(broker).list_topics(timeout=10).brokers[1]
+    assert (told.host, told.port) == (expected if belongs else address, broker.ports["PLAINTEXT"])

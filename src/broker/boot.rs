@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use crate::broker::{Broker, now_ms, sessions};
 use crate::loggers::{LogFilter, Loggers};
+use crate::net::host_name;
 use crate::net::listener::{self, Bound};
 use crate::net::memory::RequestMemory;
 use crate::run::cleaner::Cleaners;
@@ -342,7 +343,7 @@ async fn join(
     let registration = Registration {
         id: config.node_id,
         incarnation: Uuid::new_v4(),
-        endpoints: endpoints(config, bound),
+        endpoints: endpoints(config, bound, &own_name(config).await),
         rack: config.rack.clone(),
         log_dirs: storage.directory_ids(),
         features: supported
@@ -375,11 +376,21 @@ async fn join(
     }
 }
 
-fn endpoints(config: &BrokerConfig, bound: &[Bound]) -> Vec<Endpoint> {
-    let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+// What clients are told where the configuration names no host; it is looked up only then.
+async fn own_name(config: &BrokerConfig) -> String {
+    if config.advertised_listeners.iter().all(|listener| listener.host.is_some()) {
+        return String::new();
+    }
+    let found = tokio::task::spawn_blocking(host_name::canonical).await;
+    let name = found.expect("looking a name up does not panic");
+    info!(host = name, "advertised listeners without a host are told with the name of this machine");
+    name
+}
+
+fn endpoints(config: &BrokerConfig, bound: &[Bound], host_name: &str) -> Vec<Endpoint> {
     let advertised = config.advertised_listeners.iter().filter_map(|listener| {
         let socket = bound.iter().find(|b| b.listener.name == listener.name)?;
-        let resolved = listener.resolved(&host_name, socket.address.port());
+        let resolved = listener.resolved(host_name, socket.address.port());
         Some(Endpoint {
             name: resolved.name,
             host: resolved.host.unwrap_or_default(),
