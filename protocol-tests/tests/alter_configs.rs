@@ -2,6 +2,7 @@
 //! one by one or all at once; what is refused, and what is told afterwards.
 
 use anyhow::{Context, Result};
+use flate2::write::GzEncoder;
 use kafka_protocol::messages::alter_configs_request as legacy;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::DescribeConfigsResourceResult;
@@ -10,9 +11,11 @@ use kafka_protocol::messages::{
     AlterConfigsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest, ListConfigResourcesRequest,
 };
 use ottla_client::Connection;
+use protocol_tests::batches::Batch;
 use protocol_tests::broker::unique_name;
 use protocol_tests::requests::{metadata, text};
 use protocol_tests::{batch, broker, eventually, name_of, requests};
+use std::io::Write;
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
@@ -258,6 +261,32 @@ async fn a_topics_limit_holds_for_the_next_batch() -> Result<()> {
     let limit = ("max.message.bytes", SET, Some("20"));
     assert_eq!(alter(&connection, TOPIC, &topic.name, &[limit]).await?, "NONE");
     eventually("the limit holds", async || Ok((produce().await? == "MESSAGE_TOO_LARGE").then_some(()))).await
+}
+
+#[tokio::test]
+async fn a_topics_limit_of_decompressed_records_is_exact() -> Result<()> {
+    let broker = broker().await;
+    let connection = broker.connect().await?;
+    let value = "v".repeat(1000);
+    let zipped = || {
+        let plain = batch(&["small", &value]);
+        let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(&plain.records_bytes()).expect("memory takes every write");
+        let body = encoder.finish().expect("memory takes every write");
+        Batch { attributes: 1, body: Some(body), ..plain }.build()
+    };
+    // Attributes, time, offset, no key, the value's length and the value, no headers; not its own length.
+    let size = 1 + 1 + 1 + 1 + 2 + value.len() + 1;
+    let check = async |limit: usize, records: bytes::Bytes, expected: &str| -> Result<()> {
+        let topic = broker.topic(1, &[("max.decompressed.message.bytes", &limit.to_string())]).await?;
+        let answer = connection.send(&requests::produce(&topic, 0, records, -1), 11).await?;
+        let code = answer.responses[0].partition_responses[0].error_code;
+        assert_eq!(name_of(code), expected, "at {limit}");
+        Ok(())
+    };
+    check(size, zipped(), "NONE").await?;
+    check(size - 1, zipped(), "INVALID_RECORD").await?;
+    check(size - 1, batch(&[&value]).build(), "NONE").await
 }
 
 #[tokio::test]

@@ -55,6 +55,7 @@ pub static METADATA_VERSIONS: &[MetadataVersionRow] = &[
     row(31, "4.4-IV0", false),
     row(32, "4.4-IV1", true),
     row(33, "4.4-IV2", true),
+    row(34, "4.5-IV0", false),
 ];
 
 impl MetadataVersion {
@@ -83,9 +84,9 @@ impl MetadataVersion {
     /// The first where controllers can be unregistered (KIP-1312).
     pub const CONTROLLER_UNREGISTRATION: MetadataVersion = MetadataVersion(33);
     /// The last that will not change any more, and what a new cluster starts at.
-    pub const LATEST_PRODUCTION: MetadataVersion = MetadataVersion(30);
+    pub const LATEST_PRODUCTION: MetadataVersion = MetadataVersion(33);
     /// The last that is known; those after `LATEST_PRODUCTION` need `unstable.feature.versions.enable`.
-    pub const LATEST: MetadataVersion = MetadataVersion(33);
+    pub const LATEST: MetadataVersion = MetadataVersion(34);
 
     pub fn from_level(level: i16) -> Option<MetadataVersion> {
         let version = MetadataVersion(level);
@@ -228,7 +229,7 @@ mod tests {
             assert_eq!(MetadataVersion::from_level(row.version.level()), Some(row.version));
         }
         assert_eq!(METADATA_VERSIONS.last().map(|row| row.version), Some(MetadataVersion::LATEST));
-        for unknown in [i16::MIN, 0, 6, 34, i16::MAX] {
+        for unknown in [i16::MIN, 0, 6, 35, i16::MAX] {
             assert_eq!(MetadataVersion::from_level(unknown), None, "{unknown}");
         }
     }
@@ -243,10 +244,12 @@ mod tests {
             ("3.7", false, Some(19)),
             ("3.7.x", false, Some(19)),
             ("3.5-IV1", false, Some(10)),
-            ("4.4", false, None),
-            ("4.4", true, None),
-            ("4.4-IV0", false, None),
-            ("4.4-IV0", true, Some(31)),
+            ("4.4", false, Some(33)),
+            ("4.4-IV0", false, Some(31)),
+            ("4.5", false, None),
+            ("4.5", true, None),
+            ("4.5-IV0", false, None),
+            ("4.5-IV0", true, Some(34)),
             ("3.2", false, None),
             ("", true, None),
             ("4", true, None),
@@ -261,6 +264,9 @@ mod tests {
     fn a_downgrade_over_a_change_of_metadata_is_unsafe() {
         for (a, b, changed) in [
             (30, 30, false),
+            (30, 31, false),
+            (31, 32, true),
+            (33, 34, false),
             (30, 29, true),
             (29, 24, false),
             (23, 22, true),
@@ -275,18 +281,18 @@ mod tests {
 
     #[test]
     fn a_new_cluster_has_the_levels_of_its_release() {
-        let rows: &[(&str, [i16; 5])] = &[
-            // release              3.9 4.0 4.1 4.2 4.3
-            (KRAFT_VERSION, [1, 1, 1, 1, 1]),
-            (TRANSACTION_VERSION, [0, 2, 2, 2, 2]),
-            (GROUP_VERSION, [0, 1, 1, 1, 1]),
-            (ELIGIBLE_LEADER_REPLICAS_VERSION, [0, 0, 1, 1, 1]),
-            (SHARE_VERSION, [0, 0, 0, 1, 1]),
-            (STREAMS_VERSION, [0, 0, 0, 1, 1]),
+        let rows: &[(&str, [i16; 6])] = &[
+            // release              3.9 4.0 4.1 4.2 4.3 4.4
+            (KRAFT_VERSION, [1, 1, 1, 1, 1, 1]),
+            (TRANSACTION_VERSION, [0, 2, 2, 2, 2, 2]),
+            (GROUP_VERSION, [0, 1, 1, 1, 1, 1]),
+            (ELIGIBLE_LEADER_REPLICAS_VERSION, [0, 0, 1, 1, 1, 1]),
+            (SHARE_VERSION, [0, 0, 0, 1, 1, 2]),
+            (STREAMS_VERSION, [0, 0, 0, 1, 1, 1]),
         ];
         for (name, levels) in rows {
             let feature = feature(name).expect(name);
-            for (release, level) in ["3.9", "4.0", "4.1", "4.2", "4.3"].into_iter().zip(levels) {
+            for (release, level) in ["3.9", "4.0", "4.1", "4.2", "4.3", "4.4"].into_iter().zip(levels) {
                 let version = MetadataVersion::from_text(release, false).expect(release);
                 assert_eq!(feature.default_level(version), *level, "{name} at {release}");
             }
@@ -321,9 +327,9 @@ mod tests {
     #[test]
     fn a_node_says_what_it_supports() {
         let stable: Vec<_> = supported(false).collect();
-        assert!(stable.contains(&(METADATA_VERSION, 7, 30)));
+        assert!(stable.contains(&(METADATA_VERSION, 7, 33)));
         assert!(stable.contains(&(SHARE_VERSION, 0, 2)));
         assert_eq!(stable.len(), FEATURES.len() + 1);
-        assert!(supported(true).any(|row| row == (METADATA_VERSION, 7, 33)));
+        assert!(supported(true).any(|row| row == (METADATA_VERSION, 7, 34)));
     }
 }

@@ -4,17 +4,21 @@
 use super::{Rejected, Rules, decompressed_bytes_max};
 use ottla_model::TopicPartition;
 use ottla_protocol::ErrorCode;
-use ottla_protocol::batch::{BatchError, BatchHeader, NO_TIMESTAMP, RecordMeta, TimestampType, walk};
+use ottla_protocol::batch::{
+    BatchError, BatchHeader, Compression, NO_TIMESTAMP, RecordMeta, TimestampType, walk,
+};
 use ottla_protocol::compression::CompressionError;
 
 /// Returns the largest timestamp of the records.
 pub(super) fn check(header: &BatchHeader, batch: &[u8], rules: &Rules<'_>) -> Result<i64, Rejected> {
     let mut max_timestamp = NO_TIMESTAMP;
     let mut errors = Errors::default();
+    let mut largest = 0;
     let look = |record: RecordMeta| {
         // As it will read once the batch is stamped, whatever type the client has marked it with.
         let timestamp = header.base_timestamp.wrapping_add(record.timestamp_delta);
         max_timestamp = max_timestamp.max(timestamp);
+        largest = largest.max(body_bytes(record.size_in_bytes));
         if record.key_is_null && rules.topic.cleanup_policy.compact {
             errors.add(ErrorCode::InvalidRecord, record.index, || keyless(rules.partition));
         } else if let Some(said) = wrong_timestamp(header, timestamp, rules) {
@@ -22,6 +26,14 @@ pub(super) fn check(header: &BatchHeader, batch: &[u8], rules: &Rules<'_>) -> Re
         }
     };
     walk(batch, decompressed_bytes_max(rules.topic), look).map_err(|e| unreadable(e, rules.partition))?;
+    let max = rules.topic.max_decompressed_message_bytes;
+    if header.compression() != Compression::None && largest > usize::try_from(max).unwrap_or(0) {
+        let message = format!(
+            "a record of {largest} bytes in the batch for {}, and max.decompressed.message.bytes is {max}",
+            rules.partition
+        );
+        return Err(Rejected::new(ErrorCode::InvalidRecord, message));
+    }
     errors.into_result(rules.partition)?;
     Ok(max_timestamp)
 }
@@ -33,6 +45,13 @@ pub(super) fn unreadable(error: BatchError, partition: &TopicPartition) -> Rejec
         _ => ErrorCode::InvalidRecord,
     };
     Rejected::new(code, format!("batch for {partition}: {error}"))
+}
+
+// Without the length in front, a number of one to five bytes.
+fn body_bytes(size_in_bytes: usize) -> usize {
+    let behind = |length_bytes: usize| size_in_bytes.saturating_sub(length_bytes);
+    let fits = |length_bytes: usize| behind(length_bytes) < 1 << (7 * length_bytes - 1);
+    (1..=5).find(|length_bytes| fits(*length_bytes)).map_or(size_in_bytes, behind)
 }
 
 fn keyless(partition: &TopicPartition) -> String {

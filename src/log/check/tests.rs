@@ -141,6 +141,16 @@ fn analyze_and_validate_records() {
     let batch = good(Compression::None);
     let len = batch.len() as i32;
     client().on(|t| t.max_message_bytes = len).takes("as large as allowed", &batch);
+    // The larger record: attributes, time, offset, key of two, value of 300, two headers.
+    let zipped = good(Compression::Gzip);
+    let large = 1 + 1 + 1 + (1 + 2) + (2 + 300) + (1 + 3 + 1 + 2 + 1);
+    let at_most = |bytes| client().on(|t| t.max_decompressed_message_bytes = bytes);
+    at_most(large).takes("decompressed as large as allowed", &zipped);
+    at_most(large - 1).takes("not compressed", &batch);
+    assert_eq!(
+        at_most(large - 1).check(&zipped).map(drop).map_err(|r| r.code),
+        Err(ErrorCode::InvalidRecord)
+    );
     client().on(|t| t.max_message_bytes = len - 1).refuses(
         "too large",
         &batch,

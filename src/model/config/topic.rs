@@ -192,6 +192,7 @@ topic_config! {
     local_retention_bytes: i64 = "local.retention.bytes",
     local_retention_ms: i64 = "local.retention.ms",
     max_compaction_lag_ms: i64 = "max.compaction.lag.ms",
+    max_decompressed_message_bytes: i32 = "max.decompressed.message.bytes",
     max_message_bytes: i32 = "max.message.bytes",
     message_timestamp_after_max_ms: i64 = "message.timestamp.after.max.ms",
     message_timestamp_before_max_ms: i64 = "message.timestamp.before.max.ms",

@@ -209,7 +209,7 @@ fn an_impossible_record_is_refused_and_changes_nothing() {
             Impossible::UnknownController(NodeId(1)),
         ),
         (level("metadata.version", 6), Impossible::MetadataVersion(6)),
-        (level("metadata.version", 34), Impossible::MetadataVersion(34)),
+        (level("metadata.version", 35), Impossible::MetadataVersion(35)),
         (RemoveAccessControlEntryRecord { id: A }.into(), Impossible::UnknownAcl(A)),
         (EndTransactionRecord {}.into(), Impossible::NoTransaction),
         (AbortTransactionRecord::default().into(), Impossible::NoTransaction),
@@ -301,7 +301,7 @@ fn a_broker_comes_is_fenced_and_goes() {
 fn features_have_levels_and_kraft_version_is_not_ours() {
     let image = applied(
         &Image::empty(),
-        &[level("metadata.version", 30), level("group.version", 1), level("kraft.version", 1), level("x", 3)],
+        &[level("metadata.version", 33), level("group.version", 1), level("kraft.version", 1), level("x", 3)],
     );
     assert_eq!(image.metadata_version(), Some(MetadataVersion::LATEST_PRODUCTION));
     assert_eq!(["group.version", "kraft.version", "x", "y"].map(|name| image.feature(name)), [1, 0, 3, 0]);

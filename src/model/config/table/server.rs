@@ -20,6 +20,8 @@ broker_keys! {
         "Threads for work that no request waits for.";
     "message.max.bytes": Int = "1048588", at_least(0), High, ClusterWide, Honoured,
         "Largest record batch a producer may send, after compression.";
+    "max.decompressed.message.bytes": Int = "2147483639", between(1, 2147483639), Medium, ClusterWide, Honoured,
+        "Largest record that a producer may send in a compressed batch, once it is decompressed.";
     "compression.type": String = "producer",
         one_of(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), High, ClusterWide, Honoured,
         "Codec a topic's batches are stored with; producer keeps what was sent.";

@@ -51,6 +51,9 @@ resource_keys! {
     "max.compaction.lag.ms": Long = "9223372036854775807", at_least(1),
         [same("log.cleaner.max.compaction.lag.ms")], Honoured,
         "Age at which a record must be considered for compaction.";
+    "max.decompressed.message.bytes": Int = "2147483639", between(1, 2147483639),
+        [same("max.decompressed.message.bytes")], Honoured,
+        "Largest record that is accepted in a compressed batch, once it is decompressed.";
     "max.message.bytes": Int = "1048588", at_least(0), [same("message.max.bytes")], Honoured,
         "Largest record batch that is accepted, after compression.";
     "message.timestamp.after.max.ms": Long = "3600000", at_least(0),

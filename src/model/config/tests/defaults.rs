@@ -147,6 +147,7 @@ fn a_topic_runs_with_kafkas_defaults() {
         local_retention_bytes: -2,
         local_retention_ms: -2,
         max_compaction_lag_ms: i64::MAX,
+        max_decompressed_message_bytes: 2_147_483_639,
         max_message_bytes: 1_048_588,
         message_timestamp_after_max_ms: 3_600_000,
         message_timestamp_before_max_ms: i64::MAX,

@@ -19,9 +19,9 @@ fn every_key_of_kafka_is_there_once() {
         assert_eq!(names.len(), keys.len(), "a key is there twice");
     }
     let of = |scope| BROKER_KEYS.iter().filter(|key| key.scope == scope).count();
-    assert_eq!(of(Scope::Broker), 378, "keys of KafkaConfig in 4.4");
+    assert_eq!(of(Scope::Broker), 379, "keys of KafkaConfig in 4.4");
     assert_eq!(of(Scope::DynamicBroker), 3, "replication rates, which are only dynamic");
-    assert_eq!(TOPIC_KEYS.len(), 37, "keys of LogConfig in 4.4");
+    assert_eq!(TOPIC_KEYS.len(), 38, "keys of LogConfig in 4.4");
     assert_eq!(GROUP_KEYS.len(), 27, "keys of GroupConfig in 4.4");
     assert_eq!(CLIENT_METRICS_KEYS.len(), 3, "keys of ClientMetricsConfigs in 4.4");
     assert!(TOPIC_KEYS.iter().all(|key| key.scope == Scope::Topic));
