@@ -374,6 +374,18 @@ fn a_follower_that_does_not_fetch_holds_acks_all_until_the_deadline() {
     assert_eq!(bench.step(vec![Input::Tick]), [(1, Err(ErrorCode::RequestTimedOut))]);
 }
 
+/// The high watermark moves without an append, and whoever waited for just that is answered.
+#[test]
+fn a_follower_that_leaves_the_in_sync_set_holds_nobody_any_more() {
+    let mut bench = Bench::new(TopicConfig::default(), &[1, 2]);
+    let inputs = vec![bench.append(1, Acks::All, 1_000), bench.append(2, Acks::Leader, 1_000)];
+    assert_eq!(bench.step(inputs), [(2, Ok(1))]);
+    let replicas = vec![NodeId(1), NodeId(2)];
+    let alone = Leadership { epoch: LeaderEpoch(0), replicas, isr: vec![NodeId(1)] };
+    assert_eq!(bench.step(vec![Input::Lead(alone)]), [(1, Ok(0))]);
+    assert_eq!(bench.high_watermark(), 2);
+}
+
 #[test]
 fn a_batch_checked_against_an_older_config_is_sent_back() {
     let mut bench = Bench::new(TopicConfig::default(), &[1]);
