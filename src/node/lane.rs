@@ -209,10 +209,10 @@ impl<T> Lane<T> {
                 Input::SwapCleaned { .. } | Input::Relocate { .. } => return true,
             }
         }
-        // A flush that an append asks for may open what was rolled.
+        // A flush that an append asks for may open what was rolled; one that is under way comes first.
+        let opens = self.flushing == Flushing::Idle && self.log.flush_opens_files();
         !appends.is_empty()
-            && (self.log.append_waits(appends.into_iter(), self.leader.epoch(), now_ms)
-                || self.log.flush_opens_files())
+            && (opens || self.log.append_waits(appends.into_iter(), self.leader.epoch(), now_ms))
     }
 
     /// One turn of the owner: everything that happened since the last one.

@@ -106,8 +106,6 @@ impl Partition {
 
     /// Gives the lane an input. When this returns it is carried out, or somebody else is about to.
     pub fn submit(self: &Arc<Self>, input: Input<Waiter>) {
-        // Only tasks come here, and they run on threads that serve clients.
-        worker::mark();
         self.enqueue(input);
         if self.slow_until_ms.load(Ordering::Relaxed) > now_ms() {
             let this = self.clone();

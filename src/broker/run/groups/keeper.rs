@@ -8,6 +8,7 @@ use bytes::Bytes;
 use ottla_core::group::Command;
 use ottla_core::partition::Acks;
 use ottla_log::check::{Origin, Rules, check};
+use ottla_log::disk::worker;
 use ottla_log::log::Isolation;
 use ottla_node::coordinator::{Input, Output, Shard};
 use ottla_node::lane::{Answered, Append, Input as LaneInput};
@@ -135,6 +136,8 @@ impl Keeper {
             // watermark moved, between the look and the registration would wake nobody, and who waits here would wait until
             // they time out.
             let registered = partition.wait(&moved);
+            // The task may have moved to another thread: that one serves clients, too.
+            worker::mark();
             let here = self.partition().is_some_and(|now| Arc::ptr_eq(&now, partition));
             if !here || partition.has_failed() || partition.leader_epoch() != epoch {
                 // Everybody who waits looks for the coordinator again.
