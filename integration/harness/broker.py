@@ -39,6 +39,9 @@ def free_ports(count):
 def write(path, properties):
     path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
 
+# What Ottla says of itself when a thread that serves clients makes a call that may wait for the disk.
+WAITS_FOR_THE_DISK = "a thread that serves clients waits for the disk"
+
 
 class Broker:
     """One broker: its directory, its ports, and the process while there is one."""
@@ -159,6 +162,8 @@ class Broker:
     def close(self):
         try:
             self.stop()
+            waits = [line for line in self.log_text().splitlines() if WAITS_FOR_THE_DISK in line]
+            assert not waits, f"{self.name}: {waits[0]}"
         finally:
             shutil.rmtree(self.dir, ignore_errors=True)
 
