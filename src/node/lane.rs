@@ -202,15 +202,16 @@ impl<T> Lane<T> {
         for input in inputs {
             match input {
                 Input::Append(append) => appends.push(&append.batch),
-                Input::Lead(_) | Input::Configure(_) | Input::ExpireProducersAfter(_) => {}
-                Input::DeleteRecords { .. } => {}
-                Input::Flushed { .. } if self.moving.is_none() && !self.log.flush_opens_files() => {}
+                Input::ExpireProducersAfter(_) | Input::DeleteRecords { .. } => {}
+                // What comes behind them is judged by what they say: by another epoch, and other limits of a segment.
+                Input::Lead(_) | Input::Configure(_) => return true,
+                Input::Flushed { .. } if self.moving.is_none() && !self.log.flush_waits() => {}
                 Input::Flushed { .. } | Input::Settle | Input::Tick => return true,
                 Input::SwapCleaned { .. } | Input::Relocate { .. } => return true,
             }
         }
         // A flush that an append asks for may open what was rolled; one that is under way comes first.
-        let opens = self.flushing == Flushing::Idle && self.log.flush_opens_files();
+        let opens = self.flushing == Flushing::Idle && self.log.flush_waits();
         !appends.is_empty()
             && (opens || self.log.append_waits(appends.into_iter(), self.leader.epoch(), now_ms))
     }

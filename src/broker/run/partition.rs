@@ -170,14 +170,15 @@ impl Partition {
                     if inputs.is_empty() {
                         break;
                     }
-                    if serves && owned.may_wait(now_ms(), inputs.iter()) {
+                    let now_ms = now_ms();
+                    if serves && owned.may_wait(now_ms, inputs.iter()) {
                         let queue = &mut *self.queue.lock();
                         let later = std::mem::replace(queue, inputs);
                         queue.extend(later);
                         waits = true;
                         break;
                     }
-                    owned.step(now_ms(), inputs, &mut out);
+                    owned.step(now_ms, inputs, &mut out);
                 }
                 self.follow_moves(owned.log(), &out);
             }));
@@ -297,7 +298,7 @@ impl Partition {
                 Input::Append(append) => append.token.refuse(),
                 Input::DeleteRecords { token, .. } | Input::SwapCleaned { token, .. } => token.refuse(),
                 Input::Relocate { token, copy } => {
-                    copy.abandon();
+                    self.flushers.run(move || copy.abandon());
                     token.refuse();
                 }
                 _ => {}

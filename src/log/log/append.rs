@@ -131,11 +131,14 @@ impl Log {
         if self.last_epoch() != Some(leader_epoch) {
             return true;
         }
-        let mut fill = self.active.fill();
+        let (mut fill, mut next) = (self.active.fill(), self.log_end);
         batches.into_iter().any(|batch| {
-            // A marker that aborts may be the first of its segment's transaction index.
-            let rolls = fill.must_roll(&batch.header, now_ms, &self.config);
+            let last = next + i64::from(batch.header.last_offset_delta);
+            let rolls =
+                fill.must_roll(&batch.header, now_ms, &self.config) || !self.active.segment.can_index(last);
             fill.take(&batch.header);
+            next = last + 1;
+            // A marker that aborts may be the first of its segment's transaction index.
             rolls || batch.header.is_control()
         })
     }

@@ -203,9 +203,9 @@ impl Log {
         self.unflushed.bytes
     }
 
-    /// Whether the next flush opens files of segments that were rolled.
-    pub fn flush_opens_files(&self) -> bool {
-        !self.unflushed.sealed.is_empty()
+    /// Whether the next flush opens files, of segments that were rolled, or the end of this one removes one.
+    pub fn flush_waits(&self) -> bool {
+        !self.unflushed.sealed.is_empty() || self.lowered.is_noted()
     }
 
     /// Records appended since the recovery point.

@@ -8,7 +8,7 @@ use ottla_protocol::Offset;
 use super::error::{LogError, io as io_error};
 use super::files::{Kind, Name, Stage};
 use super::recovery::remove_if_there;
-use super::scan::{LOOKUP_BYTES, Scan};
+use super::scan::{LOOKUP_BYTES, Scan, Stopped};
 use super::segment::IndexBytes;
 use super::txn_index;
 use crate::Disk;
@@ -84,7 +84,15 @@ impl Inventory {
                 && let Some(batch) = found
             {
                 reaches = batch.header.next_offset();
-                found = scan.next().ok().flatten().filter(|_| reaches <= first_epoch);
+                found = match scan.next() {
+                    Ok(found) => found.filter(|_| reaches <= first_epoch),
+                    // Nobody knows what is behind damage: recovery decides about such a segment.
+                    Err(Stopped::Invalid { .. }) => {
+                        reaches = Offset::MAX;
+                        None
+                    }
+                    Err(Stopped::Io(e)) => return Err(io_error("reading a segment")(e)),
+                };
             }
             if reaches <= first_epoch {
                 gone.push(*base);

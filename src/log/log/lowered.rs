@@ -39,6 +39,11 @@ impl Lowered {
         self.at.map_or(self.claimed, |at| at.min(self.claimed))
     }
 
+    /// Whether there is a file, which goes once everything is flushed again.
+    pub fn is_noted(&self) -> bool {
+        self.at.is_some()
+    }
+
     /// Before the recovery point goes back to `to`. On disk when this returns, unless the disk is full: then a crash in
     /// the wrong moment would need somebody's eye.
     pub fn lower(&mut self, disk: &dyn Disk, to: Offset) -> io::Result<()> {

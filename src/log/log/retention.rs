@@ -143,17 +143,17 @@ impl Log {
         // The first epoch's new offset tells a recovery that what is below is a leftover, not a log with a hole. Where it
         // cannot be written for want of room, one segment after the other goes for good: no hole can come of that.
         let one_by_one = match self.epochs.stale().then(|| self.epochs.write(self.disk.as_ref())) {
-            None => self.epochs.latest().is_none(),
+            None => self.epochs.starts().first().is_none_or(|first| first.offset > self.log_start),
             Some(Ok(())) => false,
             Some(Err(e)) if is_full(&e) => true,
             Some(Err(e)) => return Err(io_error("writing the leader epochs")(e)),
         };
-        self.generation += 1;
-        self.publish();
         if one_by_one {
-            // Earlier names first.
+            // Earlier names first. Before readers are told to wait, since this may fail.
             self.sync_folder()?;
         }
+        self.generation += 1;
+        self.publish();
         let gone = self.segments.drain(..count).collect::<Vec<_>>();
         self.publish_segments();
         self.generation += 1;

@@ -36,7 +36,8 @@ impl Log {
         let segment = match Segment::create(&self.disk, &self.dir, base) {
             Ok(segment) => segment,
             Err(e) => {
-                // Half a segment would be in the way of the next attempt only if it lasted.
+                // Half a segment would be in the way of the next attempt only if it lasted, and of what is appended instead.
+                self.unflushed.folder_changed();
                 for kind in Kind::OF_SEGMENT {
                     let _ = self.disk.remove_file(&kind.path(&self.dir, base));
                 }

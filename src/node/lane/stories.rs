@@ -313,6 +313,10 @@ fn turns_that_may_wait_for_the_disk_are_known_before_they_are_taken() {
     assert!(!waits(&bench, &[append(&bench)]), "that is done");
     assert!(waits(&bench, &[Input::Tick]) && waits(&bench, &[append(&bench), Input::Settle]));
     assert!(!waits(&bench, &[Input::Flushed { up_to: 3, result: Ok(()) }]));
+    let nodes = vec![NodeId(1)];
+    let next = Leadership { epoch: LeaderEpoch(1), replicas: nodes.clone(), isr: nodes };
+    assert!(waits(&bench, &[Input::Lead(next), append(&bench)]), "an append under a new epoch");
+    assert!(waits(&bench, &[Input::Configure(bench.config.clone()), append(&bench)]), "other segments");
 }
 
 #[test]

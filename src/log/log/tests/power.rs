@@ -195,3 +195,64 @@ fn a_producer_may_repeat_any_of_its_last_batches_after_a_clean_restart() {
     let forgotten = world.checked(batch(1), Origin::Client);
     assert_eq!(code(world.append(&forgotten)), ErrorCode::OutOfOrderSequenceNumber);
 }
+
+#[test]
+fn what_cannot_be_read_is_not_taken_for_retired() {
+    let mut world = World::memory(TopicConfig { segment_bytes: 600, ..config() });
+    for n in 0..12 {
+        world.put(&[&n.to_string()]);
+    }
+    world.flush();
+    assert!(world.log.segment_count() > 1);
+    // The first segment is needed from its third record on, and says so in the epochs.
+    world.log.advance_log_start(2).expect("below the high watermark");
+    world.log.assign_epoch(LeaderEpoch(5), 12).expect("the epochs are written");
+    let everything = world.read_all();
+    let first = world.path(0, ".log");
+    world.overwrite(&first, |bytes| bytes[72 + 16] = 9);
+    // Whether it opens or not.
+    let _ = world.try_reopen(|_| ());
+    assert!(world.disk.exists(&first), "it is somebody's to look at");
+    world.overwrite(&first, |bytes| bytes[72 + 16] = 2);
+    world.reopen(|_| ());
+    assert_eq!(world.read_all(), everything);
+}
+
+#[test]
+fn a_folder_that_cannot_be_synced_while_segments_retire_does_not_hold_readers() {
+    let mut world = World::memory(TopicConfig { retention_bytes: 150, segment_bytes: 150, ..config() });
+    for n in 0..8 {
+        world.put(&[&n.to_string()]);
+    }
+    let memory = world.memory.clone().expect("in memory");
+    memory.fail_always(Operation::Write, Fault::Full);
+    memory.fail_next(Operation::SyncDir, Fault::Broken);
+    let reader = world.log.reader();
+    assert!(world.log.delete_old_segments(START_MS).is_err() && world.log.is_offline());
+    memory.heal();
+    // Nobody spins: any answer will do.
+    let _ = reader.read(0, 100, Isolation::LogEnd, true);
+    assert!(reader.read(7, 100, Isolation::LogEnd, true).is_ok());
+}
+
+#[test]
+fn a_segment_that_could_not_be_made_whole_does_not_come_back_in_the_way_of_another() {
+    let mut world = World::memory(TopicConfig { segment_bytes: 220, ..config() });
+    world.put(&["a"]);
+    world.put(&["b"]);
+    world.flush();
+    // The log file of a new segment is made, its index is not.
+    world.memory.as_ref().expect("in memory").fail_nth(Operation::Create, 2, Fault::Full);
+    let large = world.checked(plain(START_MS, &["too large for the rest of the segment"]), Origin::Client);
+    assert!(matches!(world.try_append(&[large]), Err(AppendError::DiskFull { .. })));
+    world.put(&["c"]);
+    assert_eq!(world.log.segment_count(), 1);
+    world.flush();
+    after_a_loss_of_power(
+        &mut world,
+        |_| (),
+        |seed, world| {
+            assert_eq!(world.values(), ["a", "b", "c"], "seed {seed}");
+        },
+    );
+}
