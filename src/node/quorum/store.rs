@@ -394,14 +394,15 @@ fn read_vote(disk: &dyn Disk, path: &std::path::Path) -> Result<Vote, QuorumErro
         let after = text.split_once(&format!("\"{key}\":"))?.1;
         let digits: String =
             after.trim_start().chars().take_while(|c| *c == '-' || c.is_ascii_digit()).collect();
-        digits.parse::<i64>().ok()
+        // Both are 32 bits wide in Kafka's schema.
+        digits.parse::<i32>().ok()
     };
     let (Some(term), Some(voted)) = (number("leaderEpoch"), number("votedId")) else {
         return Err(failed(std::io::Error::other(
-            "not a quorum-state file: leaderEpoch or votedId is missing",
+            "not a quorum-state file: leaderEpoch or votedId is missing or no number of 32 bits",
         )));
     };
-    Ok(Vote { term: term.max(0) as u64, voted_for: (voted + 1).max(0) as u64 })
+    Ok(Vote { term: term.max(0) as u64, voted_for: (i64::from(voted) + 1).max(0) as u64 })
 }
 
 // Kafka's QuorumStateData, version 1.
