@@ -1,12 +1,12 @@
 //! Producer state on disk: `<offset>.snapshot`, what the producers were at that offset. It must never know what the
 //! state means.
 //!
-//! The format is Kafka's, with one difference in use: Kafka enters a producer once, with its last batch, so that after a
-//! clean restart a producer with several requests in flight is turned away when it repeats an earlier one
-//! (OUT_OF_ORDER_SEQUENCE_NUMBER). Here it has an entry for each of the batches that are remembered, the newest one last.
-//! Kafka reads such a file as well: the last entry of a producer is the one that counts.
+//! The file is Kafka's, which has one entry for each producer, with its last batch alone: after a clean restart a producer
+//! with several requests in flight would be turned away when it repeats an earlier one (OUT_OF_ORDER_SEQUENCE_NUMBER).
+//! So the earlier batches that are remembered follow behind Kafka's entries, counted and in the same form. The checksum
+//! covers them; Kafka and its tools read what they know and pass over the rest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -108,29 +108,44 @@ fn encode(producers: &[(i64, Producer)]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(ENTRIES_FROM + 4 + producers.len() * ENTRY_BYTES);
     bytes.extend_from_slice(&VERSION.to_be_bytes());
     bytes.extend_from_slice(&[0; 4]);
-    bytes.extend_from_slice(&[0; 4]);
-    let mut entries = 0;
+    bytes.extend_from_slice(&(producers.len() as i32).to_be_bytes());
+    let none = Seen { last_sequence: -1, last_offset: -1, offset_delta: 0, timestamp: 0 };
     for (id, producer) in producers {
-        let mut put = |seen: Seen, timestamp: i64, txn_start: Offset| {
-            entries += 1;
-            bytes.extend_from_slice(&id.to_be_bytes());
-            bytes.extend_from_slice(&producer.epoch.to_be_bytes());
-            bytes.extend_from_slice(&seen.last_sequence.to_be_bytes());
-            bytes.extend_from_slice(&seen.last_offset.to_be_bytes());
-            bytes.extend_from_slice(&seen.offset_delta.to_be_bytes());
-            bytes.extend_from_slice(&timestamp.to_be_bytes());
-            bytes.extend_from_slice(&producer.coordinator_epoch.to_be_bytes());
-            bytes.extend_from_slice(&txn_start.to_be_bytes());
-        };
-        let none = Seen { last_sequence: -1, last_offset: -1, offset_delta: 0, timestamp: 0 };
-        let (last, before) = producer.seen().split_last().unwrap_or((&none, &[]));
-        before.iter().for_each(|seen| put(*seen, seen.timestamp, -1));
-        put(*last, producer.last_timestamp, producer.txn_start.unwrap_or(-1));
+        let last = producer.last_seen().unwrap_or(none);
+        let txn_start = producer.txn_start.unwrap_or(-1);
+        put_entry(&mut bytes, *id, producer, last, producer.last_timestamp, txn_start);
     }
-    bytes[ENTRIES_FROM..ENTRIES_FROM + 4].copy_from_slice(&i32::to_be_bytes(entries));
+    let earlier = |producer: &Producer| producer.seen().len().saturating_sub(1);
+    let count: usize = producers.iter().map(|(_, producer)| earlier(producer)).sum();
+    if count > 0 {
+        bytes.extend_from_slice(&(count as i32).to_be_bytes());
+        for (id, producer) in producers {
+            for seen in &producer.seen()[..earlier(producer)] {
+                put_entry(&mut bytes, *id, producer, *seen, seen.timestamp, -1);
+            }
+        }
+    }
     let crc = crc_of_parts(&bytes[ENTRIES_FROM..], &[]);
     bytes[2..ENTRIES_FROM].copy_from_slice(&crc.to_be_bytes());
     bytes
+}
+
+fn put_entry(
+    bytes: &mut Vec<u8>,
+    id: i64,
+    producer: &Producer,
+    seen: Seen,
+    timestamp: i64,
+    txn_start: Offset,
+) {
+    bytes.extend_from_slice(&id.to_be_bytes());
+    bytes.extend_from_slice(&producer.epoch.to_be_bytes());
+    bytes.extend_from_slice(&seen.last_sequence.to_be_bytes());
+    bytes.extend_from_slice(&seen.last_offset.to_be_bytes());
+    bytes.extend_from_slice(&seen.offset_delta.to_be_bytes());
+    bytes.extend_from_slice(&timestamp.to_be_bytes());
+    bytes.extend_from_slice(&producer.coordinator_epoch.to_be_bytes());
+    bytes.extend_from_slice(&txn_start.to_be_bytes());
 }
 
 /// None for anything but what [`encode`] writes.
@@ -140,19 +155,29 @@ fn decode(bytes: &[u8]) -> Option<Vec<(i64, Producer)>> {
     if head[..2] != VERSION.to_be_bytes() || head[2..] != crc.to_be_bytes() {
         return None;
     }
-    let (count, entries) = rest.split_first_chunk::<4>()?;
-    let (entries, rest) = entries.as_chunks::<ENTRY_BYTES>();
-    let whole = usize::try_from(i32::from_be_bytes(*count)).ok() == Some(entries.len()) && rest.is_empty();
-    whole.then(|| {
-        let mut producers = Vec::<(i64, Producer)>::new();
-        for (id, producer) in entries.iter().map(entry) {
-            match producers.last_mut().filter(|(before, _)| *before == id) {
-                Some((_, before)) => *before = producer.after(before),
-                None => producers.push((id, producer)),
-            }
-        }
-        producers
-    })
+    let (producers, rest) = entries_of(rest)?;
+    let (earlier, rest) = if rest.is_empty() { (vec![], rest) } else { entries_of(rest)? };
+    if !rest.is_empty() {
+        return None;
+    }
+    let mut before = BTreeMap::<i64, Producer>::new();
+    for (id, producer) in earlier {
+        let so_far = before.get(&id).map_or(producer, |so_far| producer.after(so_far));
+        before.insert(id, so_far);
+    }
+    let whole = |(id, producer): (i64, Producer)| match before.get(&id) {
+        Some(before) => (id, producer.after(before)),
+        None => (id, producer),
+    };
+    Some(producers.into_iter().map(whole).collect())
+}
+
+/// A count, so many entries, and what follows.
+fn entries_of(bytes: &[u8]) -> Option<(Entries, &[u8])> {
+    let (count, rest) = bytes.split_first_chunk::<4>()?;
+    let count = usize::try_from(i32::from_be_bytes(*count)).ok()?;
+    let (entries, rest) = rest.split_at_checked(count.checked_mul(ENTRY_BYTES)?)?;
+    Some((entries.as_chunks::<ENTRY_BYTES>().0.iter().map(entry).collect(), rest))
 }
 
 fn entry(bytes: &[u8; ENTRY_BYTES]) -> (i64, Producer) {
@@ -170,6 +195,8 @@ fn entry(bytes: &[u8; ENTRY_BYTES]) -> (i64, Producer) {
     let txn_start = (txn_start >= 0).then_some(txn_start);
     (id, Producer::snapshot(epoch, coordinator_epoch, timestamp, txn_start, seen))
 }
+
+type Entries = Vec<(i64, Producer)>;
 
 const VERSION: i16 = 1;
 /// After the version and the checksum, which covers the rest.
@@ -206,6 +233,26 @@ mod tests {
         assert_eq!(bytes[..2], [0, 1]);
         assert_eq!(bytes[6..10], [0, 0, 0, 2]);
         assert_eq!(bytes[10..10 + ENTRY_BYTES], first.concat());
+    }
+
+    #[test]
+    fn earlier_batches_come_behind_what_kafka_reads() {
+        let last = Seen { last_sequence: 9, last_offset: 90, offset_delta: 0, timestamp: 5 };
+        let mut producer = Producer::snapshot(3, 5, 4, None, Some(Seen { timestamp: 4, ..last }));
+        let alone = Producer::snapshot(3, 5, 5, Some(42), Some(last));
+        producer = alone.after(&producer);
+        let whole = [(1, alone), (7, producer)];
+        let bytes = encode(&whole);
+        assert_eq!(decode(&bytes), Some(whole.to_vec()));
+        let theirs = ENTRIES_FROM + 4 + 2 * ENTRY_BYTES;
+        assert_eq!(bytes[ENTRIES_FROM..theirs], encode(&[(1, alone), (7, alone)])[ENTRIES_FROM..]);
+        assert_eq!(bytes.len(), theirs + 4 + ENTRY_BYTES);
+        for cut in theirs + 1..bytes.len() {
+            let mut short = bytes[..cut].to_vec();
+            let crc = crc_of_parts(&short[ENTRIES_FROM..], &[]);
+            short[2..ENTRIES_FROM].copy_from_slice(&crc.to_be_bytes());
+            assert_eq!(decode(&short), None, "{cut}");
+        }
     }
 
     #[test]
