@@ -413,11 +413,7 @@ impl Dir {
     // begin where the other one ended, or be thrown away after the next crash.
     fn forget(&self, id: &TopicPartition) -> Result<(), DirError> {
         for which in [Checkpoint::RecoveryPoint, Checkpoint::LogStart, Checkpoint::Cleaner] {
-            let mut written = self.written.lock();
-            let on_disk = &mut written[slot_of(which)];
-            if on_disk.remove(id).is_some() {
-                self.held.write_checkpoint(which, on_disk)?;
-            }
+            self.held.forget(which, &mut self.written.lock()[slot_of(which)], id)?;
         }
         Ok(())
     }

@@ -131,6 +131,23 @@ impl LogDir {
         checkpoint::write(&*self.disk, &self.path.join(which.file()), offsets)
     }
 
+    /// Takes a partition out of a checkpoint. After an error it is still in `on_disk`, as it is in the file: whoever tries again
+    /// must not find it gone, and give a new topic the log start of an earlier one.
+    pub fn forget(
+        &self,
+        which: Checkpoint,
+        on_disk: &mut BTreeMap<TopicPartition, Offset>,
+        id: &TopicPartition,
+    ) -> Result<(), DirError> {
+        if on_disk.contains_key(id) {
+            let mut rest = on_disk.clone();
+            rest.remove(id);
+            self.write_checkpoint(which, &rest)?;
+            *on_disk = rest;
+        }
+        Ok(())
+    }
+
     /// Adds to what a checkpoint is to say what it says already of logs that are here and not open. Otherwise a log that
     /// could not be opened, or closed, would lose a start that DeleteRecords moved, and be read from its beginning.
     pub fn keep_known(

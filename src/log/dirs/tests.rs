@@ -322,3 +322,19 @@ fn folders_are_told_apart_and_the_deleted_swept() {
     disk.crash();
     assert_eq!(open(&disk).folders().unwrap().deleted, []);
 }
+
+#[test]
+fn what_could_not_be_forgotten_is_still_known() {
+    let disk = formatted();
+    let dir = open(&disk);
+    let all = offsets(&[("a", 0, 7), ("b", 1, 8)]);
+    dir.write_checkpoint(Checkpoint::LogStart, &all).unwrap();
+    let mut known = all.clone();
+    let gone = TopicPartition::new("a", 0);
+    disk.fail_next(Operation::Write, Fault::Full);
+    assert!(dir.forget(Checkpoint::LogStart, &mut known, &gone).is_err());
+    assert_eq!((known.clone(), dir.checkpoint(Checkpoint::LogStart).unwrap()), (all.clone(), all));
+    dir.forget(Checkpoint::LogStart, &mut known, &gone).unwrap();
+    let rest = offsets(&[("b", 1, 8)]);
+    assert_eq!((known, dir.checkpoint(Checkpoint::LogStart).unwrap()), (rest.clone(), rest));
+}

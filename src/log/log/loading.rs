@@ -194,6 +194,8 @@ impl Loading<'_> {
         for segment in &all {
             self.remove(segment.base)?;
         }
+        // No flush has to bring down what is gone.
+        self.unflushed.retired(Offset::MAX);
         self.sync_folder()
     }
 

@@ -97,9 +97,7 @@ impl Storage {
     /// would begin where the other one ended, or be thrown away after the next crash.
     fn forget(&mut self, id: &TopicPartition) -> Result<(), DirError> {
         for which in [RECOVERY_POINT, LOG_START] {
-            if self.written[which].remove(id).is_some() {
-                self.held.write_checkpoint(CHECKPOINTS[which], &self.written[which])?;
-            }
+            self.held.forget(CHECKPOINTS[which], &mut self.written[which], id)?;
         }
         Ok(())
     }

@@ -256,3 +256,18 @@ fn a_segment_that_could_not_be_made_whole_does_not_come_back_in_the_way_of_anoth
         },
     );
 }
+
+#[test]
+fn a_log_that_starts_anew_has_nothing_to_flush_of_what_it_was() {
+    let mut world = World::memory(TopicConfig { segment_bytes: 150, ..config() });
+    for n in 0..6 {
+        world.put(&[&n.to_string()]);
+    }
+    // The checkpoint of the log start is ahead of what a loss of power left.
+    world.reopen(|opening| (opening.recovery_point, opening.log_start) = (0, 50));
+    assert_eq!((world.log.log_start_offset(), world.log.log_end_offset()), (50, 50));
+    world.flush();
+    world.put(&["on"]);
+    world.flush();
+    assert_eq!((world.log.recovery_point(), world.values().len()), (51, 1));
+}

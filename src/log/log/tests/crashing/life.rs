@@ -266,13 +266,14 @@ impl Life {
     /// A producer's transaction ends now and then, either way.
     fn append_to_transaction(&mut self) -> Result<(), String> {
         let one = self.below(3) as usize;
-        let log_start = self.world.log.log_start_offset();
+        // What was below the start once may be back, with its records, and nothing is known of who wrote them.
+        let known_from = self.known_from.max(self.world.log.log_start_offset());
         let mut batches = self.written.iter().rev();
         let last = batches.find(|batch| batch.is_of(self.transactional[one]) && !batch.is_marker());
         let is_open = transactions(self.written.iter()).open.contains_key(&self.transactional[one]);
         // Of one whose records retention took perhaps only a marker is known, which is no help with sequences (so it is
         // in Kafka): its transaction ends, and another producer takes its place.
-        let is_gone = last.is_some_and(|last| last.base < log_start);
+        let is_gone = last.is_some_and(|last| last.base < known_from);
         let kind = match self.below(4) {
             0 if is_open => Kind::Marker(TransactionResult::Commit),
             1 if is_open => Kind::Marker(TransactionResult::Abort),

@@ -32,7 +32,8 @@ fn lives_that_end_either_way() {
 
 fn live(test: &'static str, end: End) -> Seen {
     let mut seen = Seen::default();
-    for seed in seeds() {
+    let failed_once = FAILED_ONCE.into_iter().filter(|_| usual());
+    for seed in seeds().chain(failed_once) {
         let _told = Reproduce { test, seed };
         Life::new(seed, end).run(&mut seen);
     }
@@ -88,3 +89,6 @@ impl Drop for Reproduce {
 }
 
 const SEEDS: u64 = 200;
+/// In all but 25530, where a cut segment kept its old length, the model was wrong: it took a producer for known of whom only a
+/// marker was left.
+const FAILED_ONCE: [u64; 4] = [21437, 25530, 26076, 3522106204];
