@@ -257,7 +257,7 @@ impl Loading<'_> {
         self.segments.push(active.segment.clone());
         let log_start = checkpointed.max(self.segments[0].base);
         self.keep_snapshots(log_end)?;
-        if self.opening.clean_shutdown && self.snapshots.newest().is_some() {
+        if self.opening.clean_shutdown {
             let replay = Replay { end: log_end, log_start, now_ms: *now_ms };
             let fresh = self.producers.afresh(log_end);
             self.producers = replay.producers(fresh, &self.segments, active.size, &mut self.snapshots)?;

@@ -1,6 +1,7 @@
 //! Open and aborted transactions: the last stable offset, the transaction index, markers (KIP-98, KIP-890).
 
 use super::*;
+use crate::disk::{Fault, Operation};
 use TransactionResult::{Abort, Commit};
 
 fn txn(id: i64, epoch: i16, sequence: i32, value: &str) -> BatchBuilder {
@@ -202,7 +203,7 @@ fn a_full_disk_leaves_a_transaction_open() {
     let marker = world.checked(end_of_txn(1, 0, Abort, 0, START_MS), Origin::Coordinator);
     let memory = world.memory.clone().unwrap();
     // The batch has room, its entry in the transaction index has none.
-    memory.fail_nth(crate::disk::Operation::Write, 2, crate::disk::Fault::Full);
+    memory.fail_nth(Operation::Write, 2, Fault::Full);
     let failed = world.try_append(std::slice::from_ref(&marker));
     assert!(matches!(failed, Err(AppendError::DiskFull { .. })), "{failed:?}");
     assert_eq!((world.log.log_end_offset(), world.log.last_stable_offset()), (1, 0));
@@ -212,6 +213,19 @@ fn a_full_disk_leaves_a_transaction_open() {
     world.reopen(|_| ());
     world.log.advance_high_watermark(2);
     assert_eq!((world.log.last_stable_offset(), world.aborted(0, 9)), (2, vec![(1, 0)]));
+}
+
+#[test]
+fn a_stop_without_room_for_a_snapshot_forgets_no_transaction() {
+    let mut world = World::memory(config());
+    assert_eq!(world.send(txn(1, 0, 0, "a")), ErrorCode::None);
+    world.memory.as_ref().unwrap().fail_nth(Operation::Create, 1, Fault::Full);
+    world.log.close().unwrap();
+    assert!(!world.files().iter().any(|name| name.ends_with(".snapshot")), "{:?}", world.files());
+    world.reopen(|opening| opening.clean_shutdown = true);
+    world.log.advance_high_watermark(1);
+    assert_eq!(world.log.last_stable_offset(), 0);
+    assert_eq!(world.send(txn(1, 0, 2, "c")), ErrorCode::OutOfOrderSequenceNumber);
 }
 
 #[test]
