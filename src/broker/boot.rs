@@ -26,7 +26,7 @@ use uuid::Uuid;
 use crate::broker::{Broker, now_ms, sessions};
 use crate::loggers::{LogFilter, Loggers};
 use crate::net::host_name;
-use crate::net::listener::{self, Bound};
+use crate::net::listener::{self, Bound, Wishes};
 use crate::net::memory::RequestMemory;
 use crate::run::cleaner::Cleaners;
 use crate::run::controller::{self, Controller, Token, Writer};
@@ -230,9 +230,9 @@ async fn serve(broker: Arc<Broker>, bound: Bound) {
 fn bind_all(config: &BrokerConfig) -> Result<Vec<Bound>, BootError> {
     // The controller's listener is not opened: the quorum has one voter, and it is this process.
     let listeners = config.broker_listeners();
-    let backlog = backlog(config);
+    let wishes = Wishes { backlog: backlog(config), receive_buffer_bytes: receive_buffer(config) };
     let bind = |listener: &Listener| {
-        listener::bind(listener, backlog).map_err(|source| BootError::Listen {
+        listener::bind(listener, wishes).map_err(|source| BootError::Listen {
             name: listener.name.clone(),
             host: listener.host.clone().unwrap_or_default(),
             port: listener.port,
@@ -247,6 +247,15 @@ fn bind_all(config: &BrokerConfig) -> Result<Vec<Bound>, BootError> {
 fn backlog(config: &BrokerConfig) -> i32 {
     let set = config.get("socket.listen.backlog.size").is_some_and(|found| found.source != Source::Default);
     if set { config.socket_listen_backlog_size } else { i32::from(i16::MAX) }
+}
+
+// The default, which is also what Kafka's own server.properties says, is left to the kernel: it begins with more, and makes it
+// larger while a producer sends much. With 100 KB a broker needs a quarter more of the processor for large requests.
+fn receive_buffer(config: &BrokerConfig) -> i32 {
+    match config.socket_receive_buffer_bytes {
+        102_400 => -1,
+        bytes => bytes,
+    }
 }
 
 fn quorum_of_one(

@@ -23,7 +23,7 @@ broker_keys! {
     "socket.send.buffer.bytes": Int = "102400", ANY, High, ReadOnly, Honoured,
         "Kernel send buffer of a connection; -1 leaves it to the system.";
     "socket.receive.buffer.bytes": Int = "102400", ANY, High, ReadOnly, Honoured,
-        "Kernel receive buffer of a connection; -1 leaves it to the system.";
+        "Kernel receive buffer of a connection; -1 and the default leave it to the system.";
     "socket.request.max.bytes": Int = "104857600", at_least(1), High, ReadOnly, Honoured,
         "Largest request that is read; a bigger one closes the connection.";
     "socket.listen.backlog.size": Int = "50", at_least(1), Medium, ReadOnly, Honoured,

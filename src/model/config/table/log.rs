@@ -52,7 +52,7 @@ broker_keys! {
         "How often the log start offsets are written down.";
     "log.segment.delete.delay.ms": Long = "60000", at_least(0), High, ClusterWide, Honoured,
         "Wait between retiring a file and removing it.";
-    "log.preallocate": Boolean = "false", ANY, Medium, ClusterWide, Honoured,
+    "log.preallocate": Boolean = "false", ANY, Medium, ClusterWide, Accepted,
         "Whether the whole space of a new segment is reserved at once.";
     "num.recovery.threads.per.data.dir": Int = "2", at_least(1), High, ClusterWide, Honoured,
         "Threads per log directory that recover and close partitions.";
@@ -68,7 +68,7 @@ broker_keys! {
         "How far a record's time may lie in the future.";
     "log.dir.failure.timeout.ms": Long = "30000", at_least(1), Low, ReadOnly, Accepted,
         "Time to report a failed log directory before the broker stops itself.";
-    internal "log.initial.task.delay.ms": Long = "30000", at_least(0), Low, ReadOnly, Honoured,
+    internal "log.initial.task.delay.ms": Long = "30000", at_least(0), Low, ReadOnly, Accepted,
         "Wait after the start before the log's periodic work begins.";
     "log.cleaner.enable": Boolean = "true", ANY, Medium, ReadOnly, Honoured,
         "Whether compaction runs; needed by compacted topics.";

@@ -72,7 +72,7 @@ resource_keys! {
         "Age a record must reach before it may be compacted away.";
     "min.insync.replicas": Int = "1", at_least(1), [same("min.insync.replicas")], Honoured,
         "Replicas that must have a record before acks=all is answered.";
-    "preallocate": Boolean = "false", ANY, [same("log.preallocate")], Honoured,
+    "preallocate": Boolean = "false", ANY, [same("log.preallocate")], Accepted,
         "Whether the whole space of a new segment is reserved at once.";
     "remote.copy.lag.bytes": Long = "-1", at_least(-1), [same("log.remote.copy.lag.bytes")], Accepted,
         "Bytes behind the log's end before a segment is copied; -1 waits as long as it stays local.";

@@ -8,7 +8,7 @@ use super::{ANY, at_least, broker_keys};
 broker_keys! {
     "producer.id.expiration.ms": Int = "86400000", at_least(1), Low, ClusterWide, Honoured,
         "A producer silent for this long in a partition is forgotten there.";
-    internal "producer.id.expiration.check.interval.ms": Int = "600000", at_least(1), Low, ReadOnly, Honoured,
+    internal "producer.id.expiration.check.interval.ms": Int = "600000", at_least(1), Low, ReadOnly, Accepted,
         "How often silent producers are looked for.";
     "transactional.id.expiration.ms": Int = "604800000", at_least(1), High, ReadOnly, Accepted,
         "A transactional id unused for this long is forgotten.";

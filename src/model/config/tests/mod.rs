@@ -3,6 +3,7 @@
 mod defaults;
 mod described;
 mod dynamic;
+mod honoured;
 mod precedence;
 mod properties;
 mod refusals;
