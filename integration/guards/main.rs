@@ -35,9 +35,16 @@ struct Plan {
 const USAGE: &str =
     "usage: ottla-guards check|record BUDGETS DUMPS MADE_WITH [SCENARIO...], or count SCENARIO";
 
-fn main() -> Result<ExitCode> {
+fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    match &arguments[..] {
+    run(&arguments).unwrap_or_else(|error| {
+        eprintln!("integration/guards/run: {error:#}");
+        ExitCode::from(2)
+    })
+}
+
+fn run(arguments: &[String]) -> Result<ExitCode> {
+    match arguments {
         [command, scenario] if command == "count" => {
             println!("{}", count::run((named(scenario)?.prepare)()));
             Ok(ExitCode::SUCCESS)
