@@ -14,7 +14,7 @@ use ottla_core::partition::{Acks, Leader, Leadership};
 use ottla_log::CheckedBatch;
 use ottla_log::log::{
     AppendError, Appended, FlushTicket, Log, LogError, LogReader, NotMoved, NotSwapped, Refused, Relocation,
-    Retired, Swap,
+    Retired, Swap, WriteOut,
 };
 use ottla_model::NodeId;
 use ottla_model::config::TopicConfig;
@@ -101,6 +101,8 @@ pub enum Output<T> {
     },
     /// Run the ticket, then bring its result back as [`Input::Flushed`].
     Flush(FlushTicket),
+    /// Run it, soon, on a thread that may wait; or leave it, when there is too much of that already.
+    WriteOut(WriteOut),
     /// The high watermark moved: fetches that wait here may have something to read.
     Advanced,
     /// Delete these files once `file.delete.delay.ms` has passed.
@@ -349,6 +351,7 @@ impl<T> Lane<T> {
         if self.must_flush || self.log.flush_due(now_ms) || behind {
             self.flush(out);
         }
+        out.extend(self.log.write_out().map(Output::WriteOut));
         self.advance(out);
         self.release(now_ms, out);
     }
@@ -544,9 +547,9 @@ impl<T> Lane<T> {
     }
 }
 
-/// So much is handed to the disk at once where nothing asks for a flush. Left to the kernel, dirty pages gather until it holds
-/// up whoever writes, for seconds, and the sync of a rolled segment holds up the journal for everybody.
-const WRITE_BEHIND_BYTES: u64 = 8 << 20;
+/// So much is flushed where nothing asks for it: a loss of power then costs a node without others no more than that. Most of it
+/// is on the device by then ([`Output::WriteOut`]).
+const WRITE_BEHIND_BYTES: u64 = 32 << 20;
 
 // An error has taken the log offline, and whoever comes first is told so.
 fn flush_now(log: &mut Log) -> Result<(), LogError> {

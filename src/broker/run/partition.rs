@@ -239,6 +239,7 @@ impl Partition {
                     this.submit_from_thread(Input::Flushed { up_to, result });
                 });
             }
+            Output::WriteOut(range) => self.place().volume.write_out(range),
             Output::Advanced => self.wake(),
             Output::Retire(retired) => self.flushers.retire(retired),
             Output::Offline { why, disk } => {

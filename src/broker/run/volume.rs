@@ -7,11 +7,16 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 
+use ottla_log::log::WriteOut;
 use ottla_model::TopicPartition;
 use parking_lot::Mutex;
 use tracing::{error, info};
 
 use super::follower::Heard;
+use super::threads::Threads;
+
+/// Ranges that wait to be written out. With more of them the disk is behind, and the kernel and the next flush see to the rest.
+const WAITING_MAX: usize = 1_000;
 
 /// Shared by everybody who has files there.
 #[derive(Debug)]
@@ -21,18 +26,27 @@ pub(crate) struct Volume {
     full: Mutex<BTreeSet<TopicPartition>>,
     failed: AtomicBool,
     failures: OnceLock<Sender<Heard>>,
+    /// One thread, so that what it asks of the disk comes evenly.
+    writers_out: Threads,
 }
 
 impl Volume {
     pub fn new(path: &Path) -> Volume {
         let (full, failed, failures) = Default::default();
-        Volume { path: path.to_owned(), full, failed, failures }
+        Volume { path: path.to_owned(), full, failed, failures, writers_out: Threads::new("writer-out", 1) }
     }
 
     /// Who takes the partitions offline when it fails.
     pub fn report_to(&self, follower: Sender<Heard>) {
         // The first one stays.
         let _ = self.failures.set(follower);
+    }
+
+    /// Has the kernel begin to write, soon, unless it is far behind with that.
+    pub fn write_out(&self, range: WriteOut) {
+        if self.writers_out.waiting() < WAITING_MAX {
+            self.writers_out.run(|| range.run());
+        }
     }
 
     /// Said once, however many partitions find out.

@@ -11,6 +11,7 @@ mod real;
 #[cfg(test)]
 mod tests;
 pub mod worker;
+mod write_out;
 
 pub use memory::{Fault, MemoryDisk, Operation};
 pub use real::RealDisk;
@@ -91,6 +92,10 @@ pub trait DiskFile: Send + Sync + Debug {
     /// Sets room aside for `len` bytes from `at` on without changing the length: writing them cannot find the disk full.
     /// A file system that cannot promise says `Unsupported`.
     fn reserve(&self, at: u64, len: u64) -> io::Result<()>;
+
+    /// Has the kernel begin to write these bytes to the device, so that little is left for a later sync. It may wait for the
+    /// device's queue, and promises nothing: an error shows with the next sync.
+    fn write_out(&self, _at: u64, _len: u64) {}
 
     /// Has the kernel copy at most `len` bytes from `at` on into a socket, and says how many: zero only at the end of the
     /// file, `WouldBlock` where the socket takes none. None: this file cannot, and must be read.

@@ -3,7 +3,7 @@
 
 use super::handles::{Handles, Kept};
 use super::worker::must_not_wait;
-use super::{Disk, DiskFile, Entry, LockGuard, OpenHow, SyncMark, failed};
+use super::{Disk, DiskFile, Entry, LockGuard, OpenHow, SyncMark, failed, write_out};
 use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::Errno;
 use std::fs::{self, File};
@@ -173,6 +173,14 @@ impl DiskFile for Kept {
             Err(Errno::AGAIN) => Err(io::ErrorKind::WouldBlock.into()),
             Err(Errno::INVAL | Errno::NOSYS) => Ok(None),
             Err(error) => Err(failed("send", &self.path(), error)),
+        }
+    }
+
+    fn write_out(&self, at: u64, len: u64) {
+        must_not_wait("write out", &self.path());
+        // A file that cannot be opened again is told of by the next sync.
+        if let Ok(Some(file)) = self.file().as_deref().map(Option::as_deref) {
+            write_out::begin(file, at, len);
         }
     }
 

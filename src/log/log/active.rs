@@ -28,6 +28,8 @@ pub(super) struct Active {
     jitter_ms: i64,
     /// The file may need a sync though nothing was appended: an earlier process has left it in a state that nobody knows.
     pub unsynced: bool,
+    /// Up to here the kernel was asked to write the file out, or a flush has taken it along.
+    pub written_out: u64,
 }
 
 /// What rolling depends on; appends look ahead with a copy of it before anything is written.
@@ -55,6 +57,7 @@ impl Active {
             last_time: None,
             jitter_ms,
             unsynced: false,
+            written_out: 0,
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ottla_protocol::Offset;
 
 use super::Log;
+use super::active::Active;
 use super::error::LogError;
 use super::segment::Segment;
 use crate::disk::SyncMark;
@@ -151,6 +152,7 @@ impl Log {
         if self.log_end > self.active.base() || self.active.unsynced || self.unflushed.cut_pending() {
             add(&self.active.segment.log);
         }
+        self.active.written_out = self.active.size;
         let unflushed = &mut self.unflushed;
         unflushed.rolled = false;
         unflushed.bytes = 0;
@@ -193,6 +195,20 @@ impl Log {
         self.lowered.reached(self.disk.as_ref(), self.recovery_point);
     }
 
+    /// What the kernel should begin to write now, if that is enough to be worth a call. Left to itself it lets dirty pages gather
+    /// until it holds up whoever writes, and what is left for one sync holds up the journal for everybody.
+    pub fn write_out(&mut self) -> Option<WriteOut> {
+        let Active { segment, size, written_out, .. } = &mut self.active;
+        let from = (*written_out).min(*size);
+        // Not the end, which is being written to.
+        let to = *size - *size % WRITE_OUT_BYTES;
+        if to <= from {
+            return None;
+        }
+        *written_out = to;
+        Some(WriteOut { file: segment.log.clone(), at: from, len: to - from })
+    }
+
     /// After an append was refused for want of room ([`AppendError::DiskFull`]) the next one needs a flush first.
     pub fn needs_flush_to_append(&self) -> bool {
         self.unflushed.cut_pending()
@@ -229,6 +245,24 @@ impl Log {
             || (messages > 0 && waited >= config.flush_ms)
     }
 }
+
+/// A range of a file that the kernel should begin to write, on its way to a thread that may wait.
+#[derive(Debug)]
+pub struct WriteOut {
+    file: Arc<dyn DiskFile>,
+    pub at: u64,
+    pub len: u64,
+}
+
+impl WriteOut {
+    /// Without a result: what fails here fails the next flush.
+    pub fn run(self) {
+        self.file.write_out(self.at, self.len);
+    }
+}
+
+/// Small enough that the device is never busy with one of these for long, large enough that the calls cost nothing.
+const WRITE_OUT_BYTES: u64 = 512 << 10;
 
 /// A group of syncs on its way to another thread.
 #[derive(Debug)]

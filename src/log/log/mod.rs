@@ -40,7 +40,7 @@ mod verification;
 pub use append::{Append, Appended};
 pub use cleaning::{Cleaned, Cleaning, Dirt, NotSwapped, OffsetMap, Step, Swap};
 pub use error::{AppendError, LogError, ReadError, Refused};
-pub use flush::FlushTicket;
+pub use flush::{FlushTicket, WriteOut};
 pub use follow::Followed;
 pub use open::{Opening, Recovery};
 pub use reader::{Isolation, LogReader, Offsets, Slice, TimestampedOffset};

@@ -115,6 +115,7 @@ impl Stage {
                 }
                 Output::Flush(ticket) => self.tickets.push_back(ticket),
                 Output::Advanced
+                | Output::WriteOut(_)
                 | Output::Deleted { .. }
                 | Output::Swapped { .. }
                 | Output::Relocated { .. }

@@ -22,6 +22,8 @@ struct Bench {
     tickets: Vec<FlushTicket>,
     /// What it said of its disk.
     told: Vec<&'static str>,
+    /// Where, and how many bytes.
+    written_out: Vec<(u64, u64)>,
     now_ms: i64,
 }
 
@@ -33,12 +35,22 @@ impl Bench {
         let nodes: Vec<NodeId> = isr.iter().map(|id| NodeId(*id)).collect();
         let leadership = Leadership { epoch: LeaderEpoch(0), replicas: nodes.clone(), isr: nodes };
         let lane = Lane::new(NodeId(1), log, leadership, config.clone());
-        Bench { disk, lane, config, tickets: Vec::new(), told: Vec::new(), now_ms: 0 }
+        let (tickets, told, written_out) = Default::default();
+        Bench { disk, lane, config, tickets, told, written_out, now_ms: 0 }
     }
 
     fn append(&self, token: u32, acks: Acks, deadline_ms: i64) -> Input<u32> {
+        self.append_of(token, b"value", acks, deadline_ms)
+    }
+
+    /// One of a record with so many bytes.
+    fn append_value(&self, token: u32, bytes: usize) -> Input<u32> {
+        self.append_of(token, &vec![7; bytes], Acks::All, 1_000)
+    }
+
+    fn append_of(&self, token: u32, value: &[u8], acks: Acks, deadline_ms: i64) -> Input<u32> {
         let mut builder = BatchBuilder::new(Compression::None);
-        builder.append(0, None, Some(b"value"), &[]);
+        builder.append(0, None, Some(value), &[]);
         let batch: Bytes = builder.build(0, LeaderEpoch(0));
         let partition = TopicPartition::new("t", 0);
         let rules = Rules {
@@ -70,6 +82,10 @@ impl Bench {
                     answers.push((token, outcome.map(|a| a.base_offset).map_err(|r| r.code)));
                 }
                 Output::Flush(ticket) => self.tickets.push(ticket),
+                Output::WriteOut(range) => {
+                    self.written_out.push((range.at, range.len));
+                    range.run();
+                }
                 Output::Advanced | Output::Deleted { .. } | Output::Swapped { .. } => {}
                 Output::Relocated { outcome: Ok(_), .. } => self.told.push("moved"),
                 Output::Relocated { outcome: Err(_), .. } => self.told.push("not moved"),
@@ -322,22 +338,31 @@ fn turns_that_may_wait_for_the_disk_are_known_before_they_are_taken() {
 #[test]
 fn a_lot_that_nobody_flushes_is_flushed_all_the_same() {
     let mut bench = Bench::new(TopicConfig { max_message_bytes: i32::MAX, ..TopicConfig::default() }, &[1]);
-    let mut builder = BatchBuilder::new(Compression::None);
-    builder.append(0, None, Some(&vec![7; WRITE_BEHIND_BYTES as usize / 2]), &[]);
-    let big = builder.build(0, LeaderEpoch(0));
+    let half = WRITE_BEHIND_BYTES as usize / 2;
     for (flushes, token) in [(0, 1), (1, 2), (1, 3)] {
-        let mut append = bench.append(token, Acks::All, 1_000);
-        if let Input::Append(append) = &mut append {
-            let partition = TopicPartition::new("t", 0);
-            let (topic, origin) = (&*bench.config, Origin::Client);
-            let rules = Rules { partition: &partition, topic, origin, now_ms: 0, produce_version: 13 };
-            append.batch = check(big.clone(), &rules).expect("a good batch").remove(0);
-        }
+        let append = bench.append_value(token, half);
         assert_eq!(bench.step(vec![append]), [(token, Ok(i64::from(token) - 1))], "nobody waits for it");
         assert_eq!(bench.tickets.len(), flushes, "after {token}");
     }
     bench.finish_flush();
     assert_eq!(bench.lane.log().recovery_point(), 2);
+}
+
+#[test]
+fn the_disk_begins_to_write_long_before_a_flush_in_pieces_that_meet() {
+    let mut bench = Bench::new(TopicConfig::default(), &[1]);
+    for token in 1..=40 {
+        let append = bench.append_value(token, 100_000);
+        bench.step(vec![append]);
+    }
+    assert!(bench.tickets.is_empty());
+    let size = bench.lane.log().size();
+    let (mut end, ranges) = (0, std::mem::take(&mut bench.written_out));
+    for (at, len) in ranges {
+        assert!(at == end && (1..1 << 20).contains(&len), "{len} bytes at {at}, behind {end}");
+        end += len;
+    }
+    assert!(end <= size && size - end < 1 << 20, "{end} of {size}");
 }
 
 #[test]

@@ -112,7 +112,8 @@ impl Node {
                     });
                 }
                 Output::Flush(ticket) => said.push(Said::Flush { key, ticket }),
-                Output::Advanced => {}
+                // The disk of the simulation writes out whatever it likes, whenever it likes.
+                Output::Advanced | Output::WriteOut(_) => {}
                 // Nobody asks for that here.
                 Output::Deleted { .. } | Output::Swapped { .. } | Output::Relocated { .. } => {}
                 Output::Retire(retired) => self.retired.extend(retired),

@@ -1,0 +1,141 @@
+//! Threads for jobs that wait for a disk. They start when there is work and end when there is none for a while, so that an idle
+//! broker has none. It must never know what the jobs are.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use tracing::{error, warn};
+
+/// A thread without work ends after this.
+const LINGER: Duration = Duration::from_secs(5);
+
+type Job = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
+struct Pool {
+    jobs: VecDeque<Job>,
+    idle: usize,
+    threads: usize,
+}
+
+/// Clones share the threads.
+#[derive(Clone)]
+pub(crate) struct Threads {
+    name: &'static str,
+    most: usize,
+    pool: Arc<(Mutex<Pool>, Condvar)>,
+}
+
+impl std::fmt::Debug for Threads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Threads").field("name", &self.name).field("most", &self.most).finish_non_exhaustive()
+    }
+}
+
+impl Threads {
+    /// At most so many at once.
+    pub fn new(name: &'static str, most: usize) -> Threads {
+        Threads { name, most, pool: Arc::default() }
+    }
+
+    /// Jobs that no thread has begun.
+    pub fn waiting(&self) -> usize {
+        self.pool.0.lock().jobs.len()
+    }
+
+    /// Runs a job on some thread, soon; with one thread, one job after the other.
+    pub fn run(&self, job: impl FnOnce() + Send + 'static) {
+        let (pool, arrived) = &*self.pool;
+        let mut state = pool.lock();
+        state.jobs.push_back(Box::new(job));
+        if state.idle >= state.jobs.len() || state.threads >= self.most {
+            arrived.notify_one();
+            return;
+        }
+        state.threads += 1;
+        drop(state);
+        let shared = self.pool.clone();
+        let started = std::thread::Builder::new().name(self.name.into()).spawn(move || work(&shared));
+        if let Err(error) = started {
+            // Another thread may take it; with none at all it is done here and now.
+            warn!(%error, "cannot start a {} thread", self.name);
+            let mut state = pool.lock();
+            state.threads -= 1;
+            let job = if state.threads == 0 { state.jobs.pop_back() } else { None };
+            drop(state);
+            if let Some(job) = job {
+                carry_out(job);
+            }
+        }
+    }
+}
+
+// A thread that ended here would still count as one, and with all of them gone every job would wait for ever.
+fn carry_out(job: Job) {
+    if catch_unwind(AssertUnwindSafe(job)).is_err() {
+        error!("a job that waits for a disk panicked");
+    }
+}
+
+// A job is pushed under the lock, and a thread looks for one under the lock before it waits: none is missed between the two.
+fn work(shared: &(Mutex<Pool>, Condvar)) {
+    let (pool, arrived) = shared;
+    let mut state = pool.lock();
+    loop {
+        if let Some(job) = state.jobs.pop_front() {
+            drop(state);
+            carry_out(job);
+            state = pool.lock();
+            continue;
+        }
+        state.idle += 1;
+        let waited = arrived.wait_for(&mut state, LINGER);
+        state.idle -= 1;
+        if waited.timed_out() && state.jobs.is_empty() {
+            state.threads -= 1;
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn jobs_that_panic_do_not_use_up_the_threads() {
+        let threads = Threads::new("test", 16);
+        for _ in 0..50 {
+            threads.run(|| panic!("on purpose"));
+        }
+        let (done, ends) = channel();
+        for number in 0..50 {
+            let done = done.clone();
+            threads.run(move || done.send(number).expect("somebody waits"));
+        }
+        drop(done);
+        assert_eq!(ends.iter().count(), 50);
+    }
+
+    #[test]
+    fn one_thread_does_one_after_the_other() {
+        let threads = Threads::new("test", 1);
+        let (go, may_go) = channel();
+        let (done, ends) = channel();
+        threads.run(move || may_go.recv().expect("it is told"));
+        for number in 0..20 {
+            let done = done.clone();
+            threads.run(move || done.send(number).expect("somebody waits"));
+        }
+        assert!(threads.waiting() >= 20);
+        go.send(()).expect("it waits");
+        drop(done);
+        assert_eq!(ends.iter().collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
+        assert_eq!(threads.waiting(), 0);
+    }
+}
