@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,15 @@ pub enum Kind {
     Kafka,
 }
 
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Ottla => "ottla",
+            Kind::Kafka => "kafka",
+        }
+    }
+}
+
 /// Where the programs are.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Programs {
@@ -35,12 +44,41 @@ pub struct Programs {
     log4j: Option<PathBuf>,
 }
 
+impl Programs {
+    pub fn version(&self, kind: Kind) -> Result<String> {
+        match kind {
+            Kind::Ottla => {
+                let output = Command::new(self.ottla()?).arg("--version").output()?;
+                Ok(String::from_utf8_lossy(&output.stdout).trim().to_string())
+            }
+            Kind::Kafka => {
+                let names = std::fs::read_dir(self.jars()?)?.flatten().map(|jar| jar.file_name());
+                let version = names.filter_map(|name| {
+                    let name = name.into_string().ok()?;
+                    Some(name.strip_prefix("kafka-clients-")?.strip_suffix(".jar")?.to_string())
+                });
+                let version = version.max().context("there is no jar of Kafka's clients")?;
+                Ok(format!("Apache Kafka {version}"))
+            }
+        }
+    }
+
+    fn ottla(&self) -> Result<&PathBuf> {
+        self.ottla.as_ref().context("--ottla is needed")
+    }
+
+    fn jars(&self) -> Result<&PathBuf> {
+        self.jars.as_ref().context("--jars is needed")
+    }
+}
+
 /// A running broker. Dropped, it is killed and its data removed.
 pub struct Broker {
     pub address: String,
     pub started_within: Duration,
     process: Child,
-    _dir: TempDir,
+    dir: TempDir,
+    data: PathBuf,
 }
 
 impl Broker {
@@ -64,6 +102,8 @@ impl Broker {
                  controller.listener.names=CONTROLLER\n\
                  log.dirs={}\n\
                  num.partitions=1\n\
+                 log.retention.check.interval.ms=5000\n\
+                 log.segment.delete.delay.ms=1000\n\
                  offsets.topic.replication.factor=1\n\
                  transaction.state.log.replication.factor=1\n\
                  transaction.state.log.min.isr=1\n",
@@ -72,7 +112,7 @@ impl Broker {
         )?;
         let mut command = match kind {
             Kind::Ottla => {
-                let mut command = dies_with_us(programs.ottla.as_ref().context("--ottla is needed")?);
+                let mut command = dies_with_us(programs.ottla()?);
                 command.arg("server").arg(&properties);
                 command
             }
@@ -92,7 +132,7 @@ impl Broker {
         command.current_dir(dir.path()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let spawned = Instant::now();
         let process = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
-        let mut broker = Broker { address, started_within: Duration::ZERO, process, _dir: dir };
+        let mut broker = Broker { address, started_within: Duration::ZERO, process, dir, data };
         let served = broker.first_record();
         broker.started_within = spawned.elapsed();
         served.with_context(|| format!("{kind:?} does not serve:\n{}", broker.log_tail()))?;
@@ -101,6 +141,11 @@ impl Broker {
 
     pub fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// The folder of its partitions.
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 
     /// Creates a topic and has a record acknowledged.
@@ -114,8 +159,9 @@ impl Broker {
         })
     }
 
-    fn log_tail(&self) -> String {
-        let log = std::fs::read(self._dir.path().join("log")).unwrap_or_default();
+    /// The last lines that it wrote.
+    pub fn log_tail(&self) -> String {
+        let log = std::fs::read(self.dir.path().join("log")).unwrap_or_default();
         let text = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
@@ -130,8 +176,9 @@ impl Drop for Broker {
     }
 }
 
-fn java(programs: &Programs, words: &[&str]) -> Result<Command> {
-    let jars = programs.jars.as_ref().context("--jars is needed")?;
+/// A JVM with Kafka's jars that ends with us.
+pub fn java(programs: &Programs, words: &[&str]) -> Result<Command> {
+    let jars = programs.jars()?;
     let mut command = dies_with_us("java");
     if let Some(log4j) = &programs.log4j {
         command.arg(format!("-Dlog4j2.configurationFile={}", log4j.display()));

@@ -1,80 +1,104 @@
-//! Rounds of two brokers in turn, A B B A, and the table of what came out. Ratios are of neighbours, so that a
-//! machine that slows down slows both.
+//! Two brokers in turn, A B B A within each group of workloads, and what is written about it.
 
-use anyhow::Result;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Result, bail};
 
 use crate::broker::{Kind, Programs};
-use crate::round::{self, Better, Plan, Round};
+use crate::life::Lives;
+use crate::machine::Machine;
+use crate::progress::Progress;
+use crate::report::Report;
+use crate::results::{Entry, Results};
+use crate::table;
+use crate::workload::{Group, Plan, Workload};
 
-/// Runs as many rounds of each kind as asked and prints their table.
-pub fn run(kinds: &[Kind], pairs: usize, programs: &Programs, plan: &Plan) -> Result<()> {
-    let mut rounds: Vec<Vec<Round>> = kinds.iter().map(|_| Vec::new()).collect();
-    for pair in 0..pairs {
-        let mut order: Vec<usize> = (0..kinds.len()).collect();
-        if pair % 2 == 1 {
-            order.reverse();
-        }
-        for side in order {
-            eprintln!("pair {} of {pairs}: {:?}", pair + 1, kinds[side]);
-            rounds[side].push(round::run(kinds[side], programs, plan)?);
-        }
-    }
-    match &rounds[..] {
-        [ours, theirs] => print_pairs(ours, theirs),
-        sides => sides.iter().for_each(|side| print_one(side)),
-    }
-    let mut noise: Vec<f64> = rounds.iter().flatten().flat_map(|round| round.noise.clone()).collect();
-    let middle = median(&mut noise) * 100.0;
-    let most = noise.last().copied().unwrap_or_default() * 100.0;
-    println!(
-        "\nOthers than broker and client used {middle:.0} % of the machine (median of sections), at most {most:.0} %."
-    );
-    Ok(())
+pub struct Comparison {
+    pub kinds: Vec<Kind>,
+    pub pairs: usize,
+    pub workloads: Vec<&'static Workload>,
+    pub plan: Plan,
+    pub out: PathBuf,
 }
 
-fn print_pairs(ours: &[Round], theirs: &[Round]) {
-    println!(
-        "{:<44} {:>12} {:>12} {:>12} {:>8}  {:<17} {:>5}",
-        "", "", "ottla", "kafka", "better", "spread", "aim"
-    );
-    for (row, reading) in ours[0].readings.iter().enumerate() {
-        let ratio = |(ours, theirs): (&f64, &f64)| match reading.better {
-            Better::Less => theirs / ours,
-            Better::More => ours / theirs,
+impl Comparison {
+    /// Prints the table, and writes the files after each broker's life, so that a run that is cut short leaves something.
+    pub fn run(&self, programs: &Programs) -> Result<()> {
+        let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let machine = Machine::of(&std::env::temp_dir())?;
+        let version = |kind: &Kind| Ok((kind.name().to_string(), programs.version(*kind)?));
+        let versions = self.kinds.iter().map(version).collect::<Result<Vec<_>>>()?;
+        let progress = Progress::new(self.count() as u64, self.expected());
+        let lives = Lives { programs, plan: self.plan, progress: &progress };
+        let mut results = Results::default();
+        let report = |results: &Results| -> Result<String> {
+            let report = Report {
+                results,
+                plan: self.plan,
+                pairs: self.pairs,
+                machine: machine.clone(),
+                versions: versions.clone(),
+                began_unix_seconds: began.as_secs(),
+            };
+            report.write(&self.out)?;
+            Ok(table::markdown(&report))
         };
-        let (mut a, mut b) = (column(ours, row), column(theirs, row));
-        let mut ratios: Vec<f64> = a.iter().zip(&b).map(ratio).collect();
-        let better = median(&mut ratios);
-        let spread = format!("{:.2} ... {:.2}", ratios[0], ratios[ratios.len() - 1]);
-        let aim = reading.aim.map_or(String::new(), |aim| format!("{aim:.0} x"));
-        let (a, b) = (number(median(&mut a)), number(median(&mut b)));
-        println!(
-            "{:<44} {:>12} {a:>12} {b:>12} {better:>6.2} x  {spread:<17} {aim:>5}",
-            reading.what, reading.unit
-        );
+        for group in self.groups() {
+            let workloads: Vec<&'static Workload> =
+                self.workloads.iter().filter(|workload| workload.group == group).copied().collect();
+            for round in 1..=self.pairs {
+                progress.round(round, self.pairs);
+                for kind in in_turn(&self.kinds, round) {
+                    lives.run(kind, &workloads, |workload, came| {
+                        let came = came.map_err(|error| format!("{error:#}"));
+                        if let Err(error) = &came {
+                            progress.says(&format!("FAILED: {error}"));
+                        }
+                        results.entries.push(Entry { workload, kind, round, came });
+                        Ok(())
+                    })?;
+                    report(&results)?;
+                }
+            }
+        }
+        print!("{}", report(&results)?);
+        progress.says(&format!("written to {}", self.out.display()));
+        if results.has_failed() {
+            bail!("some workloads failed");
+        }
+        Ok(())
+    }
+
+    fn groups(&self) -> Vec<Group> {
+        let mut groups: Vec<Group> = self.workloads.iter().map(|workload| workload.group).collect();
+        groups.dedup();
+        groups
+    }
+
+    fn count(&self) -> usize {
+        self.workloads.len() * self.pairs * self.kinds.len()
+    }
+
+    /// Starts, warming up and the disk's rest included.
+    fn expected(&self) -> Duration {
+        let around = Duration::from_secs(if self.plan.quick { 5 } else { 12 });
+        let measured: Duration =
+            self.workloads.iter().map(|workload| self.plan.time(workload) + around).sum();
+        let warming = |group: &Group| match group {
+            Group::Start | Group::Connections => around,
+            Group::Steady | Group::Flat | Group::Krabka => around + self.plan.warm_up(),
+        };
+        let warming: Duration = self.groups().iter().map(warming).sum();
+        (measured + warming) * (self.pairs * self.kinds.len()) as u32
     }
 }
 
-fn print_one(side: &[Round]) {
-    for (row, reading) in side[0].readings.iter().enumerate() {
-        println!("{:<44} {:>12} {:>12}", reading.what, reading.unit, number(median(&mut column(side, row))));
+/// Every second round the other way round.
+fn in_turn(kinds: &[Kind], round: usize) -> Vec<Kind> {
+    let mut order = kinds.to_vec();
+    if round.is_multiple_of(2) {
+        order.reverse();
     }
-}
-
-fn column(rounds: &[Round], row: usize) -> Vec<f64> {
-    rounds.iter().map(|round| round.readings[row].value).collect()
-}
-
-/// Of at least one value. Sorts on the way.
-pub fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
-    (low + high) / 2.0
-}
-
-fn number(value: f64) -> String {
-    match value {
-        100.0.. => format!("{value:.0}"),
-        _ => format!("{value:.2}"),
-    }
+    order
 }

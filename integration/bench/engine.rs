@@ -1,17 +1,16 @@
 //! Connections that send prepared requests and wait for the answers, all on one thread, as cheaply as possible: what
 //! is measured is the broker. Knows frames and time, and no API.
 
-use std::collections::VecDeque;
-use std::io::{ErrorKind, IoSlice, Read, Write};
-use std::net::TcpStream;
-use std::os::fd::OwnedFd;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use rustix::event::{Timespec, epoll};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
 
+use crate::connection::Connection;
 use crate::histogram::Histogram;
+use crate::poll::{Interest, Poll};
 
 /// What is asked and what is thought of the answers.
 pub trait Load {
@@ -31,7 +30,7 @@ pub enum Pace {
     Open { per_second: f64 },
 }
 
-/// When no more requests are sent; those in flight are always waited for.
+/// When no more requests are sent; those in flight are waited for.
 #[derive(Clone, Copy, Debug)]
 pub enum Until {
     Requests(u64),
@@ -43,32 +42,20 @@ pub enum Until {
 /// What came of a run.
 pub struct Outcome {
     pub elapsed: Duration,
+    /// That were answered.
     pub requests: u64,
+    /// That an open loop could not even hand to the socket in its time and `GRACE`. Each counts in `latency` with
+    /// what it had waited by then.
+    pub abandoned: u64,
     /// From the time a request was meant to be sent to its answer.
     pub latency: Histogram,
+    /// How much later than it was meant an open loop gave a request to its connection: this client's own lateness.
+    pub late: Histogram,
 }
 
 pub struct Engine {
-    epoll: OwnedFd,
+    poll: Poll,
     connections: Vec<Connection>,
-}
-
-struct Connection {
-    stream: TcpStream,
-    out: VecDeque<Bytes>,
-    /// Bytes of the first frame in `out` that the socket has taken.
-    sent: usize,
-    /// When each unanswered request was meant to be sent.
-    in_flight: VecDeque<Instant>,
-    input: Input,
-    waits_for_room: bool,
-}
-
-/// Received bytes up to the next whole frame.
-struct Input {
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
 }
 
 /// One run's bookkeeping.
@@ -77,42 +64,63 @@ struct Run<'a, L> {
     pace: Pace,
     until: Until,
     started: Instant,
+    /// When an open loop takes back what it could not send.
+    give_up_at: Option<Instant>,
+    last_answer: Instant,
     submitted: u64,
+    abandoned: u64,
     in_flight: u64,
     latency: Histogram,
+    late: Histogram,
 }
 
 impl Engine {
     pub fn connect(address: &str, connections: usize) -> Result<Engine> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let mut engine = Engine { epoll, connections: Vec::new() };
-        for index in 0..connections {
-            let stream =
-                TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
+        let connect = || Ok(TcpStream::connect(address)?);
+        Engine::over((0..connections).map(|_| connect()), address)
+    }
+
+    /// All connections at once, without waiting for any: the kernel connects while requests wait to be sent.
+    pub fn begin_to_connect(address: &str, connections: usize) -> Result<Engine> {
+        let to: SocketAddr = address.parse()?;
+        let connect = || {
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            let socket =
+                rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+            match rustix::net::connect(&socket, &to) {
+                Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(TcpStream::from(socket)),
+                Err(error) => Err(error.into()),
+            }
+        };
+        Engine::over((0..connections).map(|_| connect()), address)
+    }
+
+    fn over(streams: impl Iterator<Item = Result<TcpStream>>, address: &str) -> Result<Engine> {
+        let poll = Poll::new()?;
+        let mut connections = Vec::new();
+        for (index, stream) in streams.enumerate() {
+            let stream = stream.with_context(|| format!("cannot connect to {address}"))?;
             stream.set_nodelay(true)?;
             stream.set_nonblocking(true)?;
-            epoll::add(
-                &engine.epoll,
-                &stream,
-                epoll::EventData::new_u64(index as u64),
-                epoll::EventFlags::IN,
-            )?;
-            engine.connections.push(Connection {
-                stream,
-                out: VecDeque::new(),
-                sent: 0,
-                in_flight: VecDeque::new(),
-                input: Input { buffer: vec![0; INPUT_BYTES], start: 0, end: 0 },
-                waits_for_room: false,
-            });
+            poll.add(index, &stream)?;
+            connections.push(Connection::new(stream));
         }
-        Ok(engine)
+        Ok(Engine { poll, connections })
     }
 
     pub fn run(&mut self, load: &mut impl Load, pace: Pace, until: Until) -> Result<Outcome> {
-        let started = Instant::now();
-        let latency = Histogram::default();
-        let mut run = Run { load, pace, until, started, submitted: 0, in_flight: 0, latency };
+        self.run_from(Instant::now(), load, pace, until)
+    }
+
+    /// As if it began at `started`, which may be soon: an open loop waits for it.
+    pub fn run_from(
+        &mut self,
+        started: Instant,
+        load: &mut impl Load,
+        pace: Pace,
+        until: Until,
+    ) -> Result<Outcome> {
+        let mut run = Run::new(load, pace, until, started);
         if let Pace::Closed { depth } = pace {
             for index in 0..self.connections.len() {
                 for _ in 0..depth {
@@ -121,26 +129,29 @@ impl Engine {
                 self.flush(index)?;
             }
         }
-        let mut events = Vec::with_capacity(self.connections.len());
+        let mut events = Vec::with_capacity(self.connections.len() + 1);
+        let mut ready = Vec::new();
         loop {
             let next = self.submit_what_is_due(&mut run)?;
+            if run.give_up_at.is_some_and(|at| Instant::now() >= at) {
+                self.take_back_what_is_unsent(&mut run);
+            }
             if run.in_flight == 0 && next.is_none() {
                 break;
             }
-            let timeout = next.map_or(PATIENCE, |at| at.saturating_duration_since(Instant::now()));
-            self.wait(&mut events, timeout)?;
-            if events.is_empty() && next.is_none() {
+            self.poll.wait(&mut ready, &mut events, run.wakes_at(next))?;
+            if run.in_flight > 0 && run.last_answer.elapsed() > PATIENCE {
                 bail!("{} requests have had no answer for {PATIENCE:?}", run.in_flight);
             }
-            for event in &events {
-                let (index, flags) = (event.data.u64() as usize, event.flags);
-                if flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
+            for ready in &ready {
+                let index = ready.connection;
+                if ready.is_readable {
                     self.receive(index, &mut run).with_context(|| format!("connection {index}"))?;
                 }
                 self.flush(index)?;
             }
         }
-        Ok(Outcome { elapsed: started.elapsed(), requests: run.submitted, latency: run.latency })
+        Ok(run.outcome())
     }
 
     /// Sends what an open loop should have sent by now and tells when it goes on.
@@ -156,9 +167,11 @@ impl Engine {
             if is_over {
                 return Ok(None);
             }
-            if due > Instant::now() {
+            let now = Instant::now();
+            if due > now {
                 return Ok(Some(due));
             }
+            run.late.record(now - due);
             let index = (run.submitted % self.connections.len() as u64) as usize;
             if !self.submit(index, due, run) {
                 return Ok(None);
@@ -175,34 +188,34 @@ impl Engine {
         };
         let frame = if is_over { None } else { run.load.request(index) };
         let Some(frame) = frame else { return false };
-        let connection = &mut self.connections[index];
-        connection.out.push_back(frame);
-        connection.in_flight.push_back(meant_at);
+        self.connections[index].push(frame, meant_at);
         run.submitted += 1;
         run.in_flight += 1;
         true
     }
 
-    fn receive<L: Load>(&mut self, index: usize, run: &mut Run<'_, L>) -> Result<()> {
-        let connection = &mut self.connections[index];
-        let space = connection.input.space();
-        match connection.stream.read(space) {
-            Ok(0) => bail!("the broker closed it"),
-            Ok(count) => connection.input.end += count,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                return Ok(());
+    fn take_back_what_is_unsent<L>(&mut self, run: &mut Run<'_, L>) {
+        run.give_up_at = None;
+        let now = Instant::now();
+        for connection in &mut self.connections {
+            while let Some(meant_at) = connection.take_back() {
+                run.latency.record(now - meant_at);
+                run.abandoned += 1;
+                run.in_flight -= 1;
             }
-            Err(error) => return Err(error.into()),
+        }
+    }
+
+    fn receive<L: Load>(&mut self, index: usize, run: &mut Run<'_, L>) -> Result<()> {
+        if !self.connections[index].receive()? {
+            return Ok(());
         }
         let now = Instant::now();
-        while let Some(frame) = self.connections[index].input.frame() {
-            let connection = &mut self.connections[index];
-            let Some(meant_at) = connection.in_flight.pop_front() else {
-                bail!("an answer without a request")
-            };
-            run.latency.record(now - meant_at);
+        while let Some((meant_at, answer)) = self.connections[index].answer()? {
+            run.latency.record(now.saturating_duration_since(meant_at));
             run.in_flight -= 1;
-            run.load.answer(index, &connection.input.buffer[frame])?;
+            run.last_answer = now;
+            run.load.answer(index, answer)?;
             if let Pace::Closed { .. } = run.pace {
                 self.submit(index, now, run);
             }
@@ -215,85 +228,52 @@ impl Engine {
         let is_full = connection.flush().with_context(|| format!("connection {index}"))?;
         if is_full != connection.waits_for_room {
             connection.waits_for_room = is_full;
-            let room = if is_full { epoll::EventFlags::OUT } else { epoll::EventFlags::empty() };
-            let data = epoll::EventData::new_u64(index as u64);
-            epoll::modify(&self.epoll, &connection.stream, data, epoll::EventFlags::IN | room)?;
+            let interest = if is_full { Interest::ReadAndWrite } else { Interest::Read };
+            self.poll.change(index, &connection.stream, interest)?;
         }
         Ok(())
     }
+}
 
-    fn wait(&self, events: &mut Vec<epoll::Event>, timeout: Duration) -> Result<()> {
-        let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
-        events.clear();
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
+impl<'a, L> Run<'a, L> {
+    fn new(load: &'a mut L, pace: Pace, until: Until, started: Instant) -> Run<'a, L> {
+        let give_up_at = match (pace, until) {
+            (Pace::Open { .. }, Until::Elapsed(time)) => Some(started + time + GRACE),
+            _ => None,
+        };
+        Run {
+            load,
+            pace,
+            until,
+            started,
+            give_up_at,
+            last_answer: started.max(Instant::now()),
+            submitted: 0,
+            abandoned: 0,
+            in_flight: 0,
+            latency: Histogram::default(),
+            late: Histogram::default(),
+        }
+    }
+
+    /// The earliest of what is due next and giving up, or far enough away.
+    fn wakes_at(&self, next: Option<Instant>) -> Instant {
+        let moments = [next, self.give_up_at, Some(Instant::now() + PATIENCE)];
+        moments.into_iter().flatten().min().expect("one is there")
+    }
+
+    fn outcome(self) -> Outcome {
+        Outcome {
+            elapsed: self.started.elapsed(),
+            requests: self.submitted - self.abandoned,
+            abandoned: self.abandoned,
+            latency: self.latency,
+            late: self.late,
         }
     }
 }
 
-impl Connection {
-    /// Sends what the socket takes; true if it would not take all.
-    fn flush(&mut self) -> std::io::Result<bool> {
-        while !self.out.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let mut count = 0;
-            for (slice, frame) in slices.iter_mut().zip(&self.out) {
-                let skipped = if count == 0 { self.sent } else { 0 };
-                *slice = IoSlice::new(&frame[skipped..]);
-                count += 1;
-            }
-            match self.stream.write_vectored(&slices[..count]) {
-                Ok(written) => self.sent += written,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-            while let Some(frame) = self.out.front()
-                && self.sent >= frame.len()
-            {
-                self.sent -= frame.len();
-                self.out.pop_front();
-            }
-        }
-        Ok(false)
-    }
-}
-
-impl Input {
-    /// Where the next bytes go: room for the rest of the frame that has begun, if its size is known.
-    fn space(&mut self) -> &mut [u8] {
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-        }
-        let needed = self.frame_bytes().unwrap_or(4);
-        if self.start + needed > self.buffer.len() || self.end == self.buffer.len() {
-            self.buffer.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
-            if needed > self.buffer.len() {
-                self.buffer.resize(needed, 0);
-            }
-        }
-        &mut self.buffer[self.end..]
-    }
-
-    /// Where the next whole frame lies in the buffer, without its size.
-    fn frame(&mut self) -> Option<std::ops::Range<usize>> {
-        let bytes = self.frame_bytes().filter(|bytes| *bytes <= self.end - self.start)?;
-        let frame = self.start + 4..self.start + bytes;
-        self.start += bytes;
-        Some(frame)
-    }
-
-    /// How many bytes the frame that begins here has, its size included.
-    fn frame_bytes(&self) -> Option<usize> {
-        let size = self.buffer[self.start..self.end].first_chunk::<4>()?;
-        Some(4 + u32::from_be_bytes(*size) as usize)
-    }
-}
-
-const INPUT_BYTES: usize = 64 << 10;
-/// Frames that go out in one system call.
-const SLICES_MAX: usize = 16;
 /// How long a broker may leave everything unanswered.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long an open loop goes on sending what it should have sent before its end.
+const GRACE: Duration = Duration::from_secs(10);

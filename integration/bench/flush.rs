@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::broker::{Broker, Kind, Programs};
-use crate::compare::median;
 use crate::engine::{Pace, Until};
 use crate::produce::{SINGLE_RECORDS, Shape};
 use crate::section::Target;
+use crate::statistics::median;
 
 /// Records per second with every record flushed, and without, of each number of producers.
 type Round = Vec<(f64, f64)>;
@@ -54,7 +54,7 @@ pub fn run(kinds: &[Kind], pairs: usize, programs: &Programs, time: Duration) ->
 
 fn round(kind: Kind, programs: &Programs, time: Duration) -> Result<Round> {
     let broker = Broker::start(kind, programs)?;
-    let target = Target { address: &broker.address, pid: broker.pid() };
+    let target = Target::new(&broker.address, broker.pid(), Some(broker.data()));
     let measure = |name: &str, producers: usize, configs: &[(&str, &str)], time| -> Result<f64> {
         let topic = target.topic_with(name, producers.min(PARTITIONS), configs)?;
         let pace = Pace::Closed { depth: 1 };

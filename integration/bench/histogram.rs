@@ -5,11 +5,12 @@ use std::time::Duration;
 pub struct Histogram {
     counts: Vec<u64>,
     total: u64,
+    longest: Duration,
 }
 
 impl Default for Histogram {
     fn default() -> Histogram {
-        Histogram { counts: vec![0; bucket_of(u64::MAX) + 1], total: 0 }
+        Histogram { counts: vec![0; bucket_of(u64::MAX) + 1], total: 0, longest: Duration::ZERO }
     }
 }
 
@@ -17,6 +18,12 @@ impl Histogram {
     pub fn record(&mut self, duration: Duration) {
         self.counts[bucket_of(duration.as_nanos() as u64)] += 1;
         self.total += 1;
+        self.longest = self.longest.max(duration);
+    }
+
+    /// Exact; 0 without any.
+    pub fn max_ms(&self) -> f64 {
+        self.longest.as_secs_f64() * 1e3
     }
 
     /// The duration, in milliseconds, that this share of all durations stays within; 0 without any.
@@ -26,7 +33,7 @@ impl Histogram {
         for (bucket, count) in self.counts.iter().enumerate() {
             seen += count;
             if seen >= wanted.max(1) {
-                return upper_end_of(bucket) as f64 / 1e6;
+                return (upper_end_of(bucket) as f64 / 1e6).min(self.max_ms());
             }
         }
         0.0
@@ -67,6 +74,7 @@ mod tests {
         for ms in 1..=1000 {
             histogram.record(Duration::from_millis(ms));
         }
+        assert_eq!(histogram.max_ms(), 1000.0);
         for (share, expected) in [(0.0, 1.0), (0.5, 500.0), (0.99, 990.0), (1.0, 1000.0)] {
             let got = histogram.quantile_ms(share);
             assert!(got >= expected && got <= expected * 1.016, "{share}: {got}");

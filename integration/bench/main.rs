@@ -2,28 +2,49 @@
 //! `integration/bench/run` runs; the other commands put one load on one broker, for a look from near.
 
 mod broker;
+mod chart;
 mod compare;
+mod connection;
+mod connections;
 mod engine;
 mod fetch;
+mod flat;
 mod flush;
 mod histogram;
+mod json;
+mod krabka;
+mod life;
+mod machine;
+mod poll;
 mod produce;
-mod round;
+mod progress;
+mod reading;
+mod report;
+mod results;
 mod section;
 mod setup;
+mod statistics;
+mod steady;
+mod table;
+mod timeline;
 mod usage;
+mod workload;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use broker::{Broker, Kind, Programs};
+use compare::Comparison;
 use engine::{Pace, Until};
 use produce::{BATCHES, SINGLE_RECORDS, Shape};
-use round::{CONNECTIONS, DEPTH, MANY_CONNECTIONS, PARTITIONS, Plan};
 use section::Target;
 use setup::Setup;
+use steady::Steady;
+use workload::{CONNECTIONS, DEPTH, MANY_CONNECTIONS, PARTITIONS, Plan, WORKLOADS};
 
 #[derive(Parser)]
 #[command(about = "A load generator for anything that speaks Kafka's protocol")]
@@ -41,14 +62,23 @@ enum Command {
         /// One alone, without ratios
         #[arg(long)]
         only: Option<Kind>,
+        /// Rounds of each
         #[arg(long)]
         pairs: Option<usize>,
-        /// Short sections and hardly any warm-up: shows that it works, proves nothing
+        /// A few seconds of each workload and hardly any warm-up: shows that it works, proves nothing
         #[arg(long)]
         quick: bool,
+        /// Names with commas between, all without it
+        #[arg(long, value_delimiter = ',')]
+        workloads: Vec<String>,
+        /// The folder for table.md, results.json and chart.svg
+        #[arg(long)]
+        out: PathBuf,
         #[command(flatten)]
         acks: Acks,
     },
+    /// Names what `compare` can measure
+    List,
     /// Starts brokers in turn and prints what `flush.messages=1` costs
     Flush {
         #[command(flatten)]
@@ -93,6 +123,26 @@ enum Command {
         #[arg(long, default_value_t = CONNECTIONS)]
         connections: usize,
     },
+    /// Batches at a fixed rate to a new topic with consumers at its tail, for so long
+    Steady {
+        #[command(flatten)]
+        at: At,
+        #[command(flatten)]
+        acks: Acks,
+        /// Megabytes per second
+        #[arg(long, default_value_t = 100.0)]
+        rate: f64,
+        #[arg(long, default_value_t = 90.0)]
+        seconds: f64,
+        #[arg(long, default_value_t = 256)]
+        segment_mib: u64,
+        /// Gigabytes to be written before and read over and over meanwhile
+        #[arg(long)]
+        old: Option<f64>,
+        /// The broker's log directory, to put what is read out of the page cache
+        #[arg(long)]
+        data: Option<PathBuf>,
+    },
     /// Requests with one record of 100 bytes to a new topic
     Small {
         #[command(flatten)]
@@ -135,11 +185,21 @@ struct Acks {
 fn main() -> Result<()> {
     // A sleeper is woken when it asked to be, not up to 50 microseconds later.
     let _ = std::fs::write("/proc/self/timerslack_ns", "1");
+    allow_many_connections()?;
     match Arguments::parse().command {
-        Command::Compare { programs, only, pairs, quick, acks: Acks { acks } } => {
-            let plan = Plan { acks, ..if quick { Plan::QUICK } else { Plan::FULL } };
-            let kinds = only.map_or(vec![Kind::Ottla, Kind::Kafka], |kind| vec![kind]);
-            compare::run(&kinds, pairs.unwrap_or(if quick { 1 } else { 10 }), &programs, &plan)
+        Command::Compare { programs, only, pairs, quick, workloads, out, acks: Acks { acks } } => {
+            let comparison = Comparison {
+                kinds: only.map_or(vec![Kind::Ottla, Kind::Kafka], |kind| vec![kind]),
+                pairs: pairs.unwrap_or(if quick { 1 } else { 3 }),
+                workloads: workload::select(&workloads)?,
+                plan: Plan { acks, quick },
+                out,
+            };
+            comparison.run(&programs)
+        }
+        Command::List => {
+            WORKLOADS.iter().for_each(|workload| println!("{:<24} {}", workload.name, workload.what));
+            Ok(())
         }
         Command::Flush { programs, only, pairs, seconds } => {
             let kinds = only.map_or(vec![Kind::Ottla, Kind::Kafka], |kind| vec![kind]);
@@ -167,6 +227,19 @@ fn main() -> Result<()> {
             println!("{}", at.target().consume(&topic, connections)?);
             Ok(())
         }
+        Command::Steady { at, acks, rate, seconds, segment_mib, old, data } => {
+            let steady = Steady {
+                megabytes_per_second: rate,
+                segment_bytes: segment_mib << 20,
+                old_bytes: old.map(|gigabytes| gigabytes * 1e9),
+                aims: &[],
+            };
+            let target = Target::new(&at.address, at.pid, data.as_deref());
+            let shape = Shape { acks: acks.acks, ..BATCHES };
+            let time = Duration::from_secs_f64(seconds);
+            print!("{}", steady::run(&target, &at.topic, &steady, shape, time)?);
+            Ok(())
+        }
         Command::Small { at, acks, connections, partitions, depth, seconds, rate } => {
             let shape = Shape { acks: acks.acks, ..SINGLE_RECORDS };
             let pace = rate.map_or(Pace::Closed { depth }, |per_second| Pace::Open { per_second });
@@ -180,8 +253,16 @@ fn main() -> Result<()> {
 
 impl At {
     fn target(&self) -> Target<'_> {
-        Target { address: &self.address, pid: self.pid }
+        Target::new(&self.address, self.pid, None)
     }
+}
+
+/// As many open files as we may have, for us and for the brokers that we start.
+fn allow_many_connections() -> Result<()> {
+    let files = Resource::Nofile;
+    let limit = getrlimit(files);
+    setrlimit(files, Rlimit { current: limit.maximum, ..limit })?;
+    Ok(())
 }
 
 fn acks(word: &str) -> Result<i16, String> {

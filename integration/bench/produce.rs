@@ -13,7 +13,7 @@ use ottla_protocol::produce::{
     ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopic,
     ProduceTopicResponse,
 };
-use ottla_protocol::{ErrorCode, LeaderEpoch, TopicRef};
+use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, TopicRef};
 
 use crate::engine::Load;
 use crate::setup::{CLIENT_ID, Topic};
@@ -37,8 +37,11 @@ pub struct Producing {
     frames: Vec<Bytes>,
     batch_bytes: usize,
     turns: Vec<Turn>,
-    /// Where an answer has its error code.
+    /// Where an answer has its error code; the first offset follows.
     error_at: usize,
+    records: usize,
+    /// Where each partition's next batch must land; empty where partitions are shared.
+    next_offsets: Vec<Offset>,
 }
 
 /// The partition that a connection sends to next, and the one whose answer it expects next.
@@ -60,7 +63,21 @@ impl Producing {
             batch_bytes: batch.len(),
             turns: (0..connections).map(turn).collect(),
             error_at: place_of_error(&topic.id),
+            records: shape.records,
+            next_offsets: Vec::new(),
         }
+    }
+
+    /// Nobody else writes to these partitions, which end here: every batch must land behind the one before.
+    pub fn alone_from(mut self, ends: Vec<Offset>) -> Producing {
+        assert!(self.turns.len() <= ends.len(), "a partition belongs to one connection");
+        self.next_offsets = ends;
+        self
+    }
+
+    /// Where the partitions end after what has been acknowledged.
+    pub fn ends(&self) -> Vec<Offset> {
+        self.next_offsets.clone()
     }
 
     pub fn batch_bytes(&self) -> usize {
@@ -90,6 +107,14 @@ impl Load for Producing {
         if correlation_id != Some(expected as i32) || error != Some(&[0, 0]) {
             let answer = read_answer(Bytes::copy_from_slice(answer));
             bail!("partition {expected}: correlation id {correlation_id:?}, {answer:?}");
+        }
+        if let Some(next) = self.next_offsets.get_mut(expected) {
+            let landed = answer.get(self.error_at + 2..).and_then(|rest| rest.first_chunk());
+            let landed = landed.map(|offset| i64::from_be_bytes(*offset));
+            if landed != Some(*next) {
+                bail!("partition {expected}: a batch is at {landed:?} where {next} is next");
+            }
+            *next += self.records as i64;
         }
         Ok(())
     }

@@ -1,11 +1,14 @@
 //! One measured section: a load at a pace, and what broker, client and machine spent on it.
 
+use std::cell::RefCell;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use ottla_protocol::Offset;
 
 use crate::engine::{Engine, Outcome, Pace, Until};
-use crate::fetch::Fetching;
+use crate::fetch::{Fetching, Then};
 use crate::produce::{Producing, Shape};
 use crate::setup::{Setup, Topic};
 use crate::usage::{Spent, Usage};
@@ -14,6 +17,10 @@ use crate::usage::{Spent, Usage};
 pub struct Target<'a> {
     pub address: &'a str,
     pub pid: u32,
+    /// Where its partitions are, if it is ours.
+    pub data: Option<&'a Path>,
+    /// To be deleted once they are measured.
+    topics: RefCell<Vec<Topic>>,
 }
 
 pub struct Section {
@@ -23,7 +30,11 @@ pub struct Section {
     pub bytes: u64,
 }
 
-impl Target<'_> {
+impl<'a> Target<'a> {
+    pub fn new(address: &'a str, pid: u32, data: Option<&'a Path>) -> Target<'a> {
+        Target { address, pid, data, topics: RefCell::default() }
+    }
+
     /// A new topic that is ready to be used.
     pub fn topic(&self, name: &str, partitions: usize) -> Result<Topic> {
         self.topic_with(name, partitions, &[])
@@ -31,10 +42,33 @@ impl Target<'_> {
 
     /// The same with settings of its own.
     pub fn topic_with(&self, name: &str, partitions: usize, configs: &[(&str, &str)]) -> Result<Topic> {
-        let mut setup = Setup::connect(self.address, READY_WITHIN)?;
+        let mut setup = self.setup()?;
         let topic = setup.create_topic(name, partitions, configs, READY_WITHIN)?;
+        self.topics.borrow_mut().push(topic.clone());
         setup.end_offsets(&topic, READY_WITHIN)?;
         Ok(topic)
+    }
+
+    /// Deletes what `topic` has made, and tells the names.
+    pub fn delete_topics(&self) -> Result<Vec<String>> {
+        let topics = self.topics.take();
+        if !topics.is_empty() {
+            let mut setup = self.setup()?;
+            topics.iter().try_for_each(|topic| setup.delete_topic(topic))?;
+        }
+        Ok(topics.into_iter().map(|topic| topic.name).collect())
+    }
+
+    pub fn setup(&self) -> Result<Setup> {
+        Setup::connect(self.address, READY_WITHIN)
+    }
+
+    pub fn start_offsets(&self, topic: &Topic) -> Result<Vec<Offset>> {
+        self.setup()?.start_offsets(topic, READY_WITHIN)
+    }
+
+    pub fn end_offsets(&self, topic: &Topic) -> Result<Vec<Offset>> {
+        self.setup()?.end_offsets(topic, READY_WITHIN)
     }
 
     pub fn produce(
@@ -54,15 +88,24 @@ impl Target<'_> {
 
     /// Reads the topic once, from its start to what is its end now.
     pub fn consume(&self, topic: &Topic, connections: usize) -> Result<Section> {
-        let ends = Setup::connect(self.address, READY_WITHIN)?.end_offsets(topic, READY_WITHIN)?;
-        let mut load = Fetching::new(topic, ends, connections);
+        self.fetch(topic, connections, Then::Stop, Until::Exhausted)
+    }
+
+    /// Reads it over and over for so long.
+    pub fn consume_for(&self, topic: &Topic, connections: usize, time: Duration) -> Result<Section> {
+        self.fetch(topic, connections, Then::StartAgain, Until::Elapsed(time))
+    }
+
+    fn fetch(&self, topic: &Topic, connections: usize, then: Then, until: Until) -> Result<Section> {
+        let (starts, ends) = (self.start_offsets(topic)?, self.end_offsets(topic)?);
+        let mut load = Fetching::new(self.address, topic, starts, ends, connections, then);
         let mut engine = Engine::connect(self.address, connections)?;
         let pace = Pace::Closed { depth: 1 };
-        let (outcome, spent) = self.measure(|| engine.run(&mut load, pace, Until::Exhausted))?;
+        let (outcome, spent) = self.measure(|| engine.run(&mut load, pace, until))?;
         Ok(Section { outcome, spent, bytes: load.bytes() })
     }
 
-    fn measure(&self, run: impl FnOnce() -> Result<Outcome>) -> Result<(Outcome, Spent)> {
+    pub fn measure<T>(&self, run: impl FnOnce() -> Result<T>) -> Result<(T, Spent)> {
         let before = Usage::now(self.pid)?;
         let outcome = run()?;
         Ok((outcome, before.until(&Usage::now(self.pid)?)))
@@ -81,6 +124,10 @@ impl Section {
     pub fn seconds(&self) -> f64 {
         self.outcome.elapsed.as_secs_f64()
     }
+
+    pub fn megabytes_per_second(&self) -> f64 {
+        self.gigabytes() * 1e3 / self.seconds()
+    }
 }
 
 impl std::fmt::Display for Section {
@@ -89,12 +136,13 @@ impl std::fmt::Display for Section {
         write!(
             f,
             "{:.2} s, {} requests ({:.0}/s), {:.2} GB ({:.0} MB/s); CPU seconds: broker {:.2}, client {:.2}, machine \
-             {:.2}, others {:.0} %; {:.1} us and {:.3} s/GB of the broker; p50 {:.2}, p99 {:.2}, p999 {:.2} ms",
+             {:.2}, others {:.0} %; {:.1} us and {:.3} s/GB of the broker; p50 {:.2}, p99 {:.2}, p999 {:.2}, max \
+             {:.2} ms",
             self.seconds(),
             self.outcome.requests,
             self.requests() / self.seconds(),
             self.gigabytes(),
-            self.gigabytes() * 1e3 / self.seconds(),
+            self.megabytes_per_second(),
             spent.broker,
             spent.client,
             spent.machine,
@@ -104,6 +152,7 @@ impl std::fmt::Display for Section {
             latency.quantile_ms(0.5),
             latency.quantile_ms(0.99),
             latency.quantile_ms(0.999),
+            latency.max_ms(),
         )
     }
 }

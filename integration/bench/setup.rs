@@ -9,9 +9,12 @@ use bytes::Bytes;
 use ottla_client::connection::{decode_answer, request_frame};
 use ottla_client::{HeaderVersion, Request};
 use ottla_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use ottla_protocol::messages::delete_topics_request::DeleteTopicState;
 use ottla_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use ottla_protocol::messages::metadata_request::MetadataRequestTopic;
-use ottla_protocol::messages::{CreateTopicsRequest, ListOffsetsRequest, MetadataRequest, TopicName};
+use ottla_protocol::messages::{
+    CreateTopicsRequest, DeleteTopicsRequest, ListOffsetsRequest, MetadataRequest, TopicName,
+};
 use ottla_protocol::{ErrorCode, Offset, StrBytes, TopicRef};
 
 pub struct Setup {
@@ -73,11 +76,29 @@ impl Setup {
 
     /// Where each partition ends, as soon as all are led.
     pub fn end_offsets(&mut self, topic: &Topic, within: Duration) -> Result<Vec<Offset>> {
+        self.offsets(topic, LATEST, within)
+    }
+
+    /// Where each partition starts, as soon as all are led.
+    pub fn start_offsets(&mut self, topic: &Topic, within: Duration) -> Result<Vec<Offset>> {
+        self.offsets(topic, EARLIEST, within)
+    }
+
+    pub fn delete_topic(&mut self, topic: &Topic) -> Result<()> {
+        let TopicRef::Id(id) = topic.id else { bail!("{} has no id", topic.name) };
+        let named = DeleteTopicState::default().with_topic_id(id);
+        let request = DeleteTopicsRequest::default().with_topics(vec![named]).with_timeout_ms(30_000);
+        let response = self.call(&request, 6)?;
+        let deleted = response.responses.first().context("the answer names no topic")?;
+        accept(deleted.error_code).with_context(|| format!("cannot delete {}", topic.name))
+    }
+
+    fn offsets(&mut self, topic: &Topic, timestamp: i64, within: Duration) -> Result<Vec<Offset>> {
         let partition = |index| {
             ListOffsetsPartition::default()
                 .with_partition_index(index as i32)
                 .with_current_leader_epoch(-1)
-                .with_timestamp(LATEST)
+                .with_timestamp(timestamp)
         };
         let asked = ListOffsetsTopic::default()
             .with_name(topic_name(&topic.name))
@@ -135,3 +156,4 @@ fn topic_name(name: &str) -> TopicName {
 
 pub const CLIENT_ID: &str = "ottla-bench";
 const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;

@@ -24,8 +24,8 @@ pub struct Spent {
 impl Usage {
     pub fn now(broker: u32) -> Result<Usage> {
         let at = Instant::now();
-        let client = process_ticks(std::process::id())?;
-        Ok(Usage { at, broker: process_ticks(broker)?, client, machine: machine_ticks()? })
+        let client = process_ticks(std::process::id(), Family::WithChildren)?;
+        Ok(Usage { at, broker: process_ticks(broker, Family::Alone)?, client, machine: machine_ticks()? })
     }
 
     pub fn until(&self, later: &Usage) -> Spent {
@@ -43,6 +43,11 @@ impl Spent {
     /// What broker and client used: on loopback either may do a part of the other's work.
     pub fn both(&self) -> f64 {
         self.broker + self.client
+    }
+
+    /// What the client used, as a share of the machine.
+    pub fn client_share(&self) -> f64 {
+        self.client / (self.wall.as_secs_f64() * cores())
     }
 
     /// What neither broker nor client used, as a share of the machine: the kernel's own threads and strangers.
@@ -67,17 +72,28 @@ pub fn busy_during(time: Duration) -> Result<f64> {
     Ok((machine_ticks()? - before) as f64 / ticks_per_second() / time.as_secs_f64() / cores())
 }
 
-/// utime and stime, fields 14 and 15, of all threads alive or ended.
-fn process_ticks(pid: u32) -> Result<u64> {
+#[derive(Clone, Copy)]
+enum Family {
+    Alone,
+    /// Children count once they have ended and been waited for.
+    WithChildren,
+}
+
+/// utime and stime, fields 14 and 15, of all threads alive or ended; the children's are the next two.
+fn process_ticks(pid: u32, family: Family) -> Result<u64> {
     let path = format!("/proc/{pid}/stat");
     let stat = std::fs::read_to_string(&path).with_context(|| path.clone())?;
     // The name in brackets may hold anything, so the count starts behind it, with field 3.
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let times: Vec<u64> = fields.split_whitespace().skip(11).take(2).flat_map(str::parse).collect();
-    match times[..] {
-        [user, system] => Ok(user + system),
-        _ => anyhow::bail!("{path} cannot be read: {stat}"),
+    let count = match family {
+        Family::Alone => 2,
+        Family::WithChildren => 4,
+    };
+    let times: Vec<u64> = fields.split_whitespace().skip(11).take(count).flat_map(str::parse).collect();
+    if times.len() != count {
+        anyhow::bail!("{path} cannot be read: {stat}");
     }
+    Ok(times.iter().sum())
 }
 
 /// Everything but idle, waiting for disks and stolen by other guests.
