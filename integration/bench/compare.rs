@@ -26,7 +26,7 @@ impl Comparison {
     /// Prints the table, and writes the files after each broker's life, so that a run that is cut short leaves something.
     pub fn run(&self, programs: &Programs) -> Result<()> {
         let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let machine = Machine::of(&std::env::temp_dir())?;
+        let machine = Machine::of(&std::env::temp_dir(), self.plan.bytes(DISK_BYTES) as u64)?;
         let version = |kind: &Kind| Ok((kind.name().to_string(), programs.version(*kind)?));
         let versions = self.kinds.iter().map(version).collect::<Result<Vec<_>>>()?;
         let progress = Progress::new(self.count() as u64, self.expected());
@@ -93,6 +93,9 @@ impl Comparison {
         (measured + warming) * (self.pairs * self.kinds.len()) as u32
     }
 }
+
+/// More than a disk's own cache takes.
+const DISK_BYTES: f64 = 4e9;
 
 /// Every second round the other way round.
 fn in_turn(kinds: &[Kind], round: usize) -> Vec<Kind> {

@@ -80,6 +80,7 @@ pub fn run(
     readings.latencies("active produce", &section.outcome.latency);
     readings.less("broker's CPU", "us/request", section.spent.broker * 1e6 / section.requests());
     readings.circumstances(&section);
+    readings.check_rate(&section.outcome, time, &format!("{per_second:.0} requests/s"));
     Ok(readings)
 }
 

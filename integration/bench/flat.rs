@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow};
 
 use crate::engine::{Outcome, Pace, Until};
 use crate::histogram::Histogram;
-use crate::produce::Shape;
+use crate::produce::{Shape, batch_of};
 use crate::reading::{Aim, Readings};
 use crate::section::{Section, Target};
 use crate::setup::Topic;
@@ -22,7 +22,7 @@ pub fn produce_at(
     time: Duration,
 ) -> Result<Readings> {
     let topic = target.topic(name, PARTITIONS)?;
-    let per_second = megabytes_per_second * 1e6 / (shape.records * shape.record_bytes) as f64;
+    let per_second = megabytes_per_second * 1e6 / batch_of(shape).len() as f64;
     let pace = Pace::Open { per_second };
     let section = target.produce(&topic, shape, CONNECTIONS, pace, Until::Elapsed(time))?;
     let mut readings = Readings::default();
@@ -30,6 +30,7 @@ pub fn produce_at(
     readings.latencies("produce", &section.outcome.latency);
     of_gigabytes(&mut readings, &section).aim(Aim::Times(3.0));
     readings.circumstances(&section);
+    readings.check_rate(&section.outcome, time, &format!("{megabytes_per_second:.0} MB/s"));
     Ok(readings)
 }
 
@@ -121,6 +122,7 @@ pub fn light(
     of_requests(&mut readings, &section);
     readings.tell("client late at p99", "ms", section.outcome.late.quantile_ms(0.99));
     readings.circumstances(&section);
+    readings.check_rate(&section.outcome, time, &format!("{per_second:.0} requests/s"));
     Ok(readings)
 }
 

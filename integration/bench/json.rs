@@ -21,6 +21,7 @@ pub fn json(report: &Report<'_>) -> String {
                 ("memory_mb", Json::Number(machine.memory_mb.round())),
                 ("kernel", Json::text(&machine.kernel)),
                 ("file_system", Json::text(&machine.file_system)),
+                ("disk_mb_per_second", Json::Number(machine.disk_mb_per_second.round())),
             ]),
         ),
         ("versions", Json::Object(versions.collect())),

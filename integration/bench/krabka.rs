@@ -66,6 +66,15 @@ pub fn run(
     }
     readings.tell("client's share of the machine", "%", spent.client_share() * 100.0);
     readings.others = spent.others();
+    if let Some(wanted) =
+        case.per_second.filter(|wanted| produced.records_per_second < 0.97 * f64::from(*wanted))
+    {
+        readings.rate_missed = true;
+        readings.notes.push(format!(
+            "rate not held: {wanted} records/s were asked for, {:.0} came",
+            produced.records_per_second
+        ));
+    }
     if case.reads_again {
         let (consumed, spent) = target.measure(|| Consumed::parse(&tools.consume(records)?.output()?))?;
         let gigabytes = (records * case.record_bytes as u64) as f64 / 1e9;

@@ -1,5 +1,6 @@
 //! The machine: what it is, and when its disk is at rest.
 
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,10 +15,13 @@ pub struct Machine {
     pub kernel: String,
     /// Of the brokers' data.
     pub file_system: String,
+    /// What the disk takes when one file is written and synced: where rates end.
+    pub disk_mb_per_second: f64,
 }
 
 impl Machine {
-    pub fn of(data: &Path) -> Result<Machine> {
+    /// Writes so many bytes below `data` to see how fast they get to the disk.
+    pub fn of(data: &Path, bytes: u64) -> Result<Machine> {
         let cpuinfo = std::fs::read_to_string("/proc/cpuinfo")?;
         let processor = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         Ok(Machine {
@@ -26,6 +30,7 @@ impl Machine {
             memory_mb: meminfo_kib("MemTotal:")? * 1024.0 / 1e6,
             kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().into(),
             file_system: file_system_of(&std::fs::read_to_string("/proc/mounts")?, data),
+            disk_mb_per_second: written_per_second(data, bytes)? / 1e6,
         })
     }
 }
@@ -39,6 +44,18 @@ pub fn settle(within: Duration) -> Result<()> {
         rustix::fs::sync();
     }
     Ok(())
+}
+
+fn written_per_second(folder: &Path, bytes: u64) -> Result<f64> {
+    let mut file = tempfile::tempfile_in(folder)?;
+    let block = vec![0x5a; 4 << 20];
+    rustix::fs::sync();
+    let begun = Instant::now();
+    for _ in 0..bytes / block.len() as u64 {
+        file.write_all(&block)?;
+    }
+    file.sync_data()?;
+    Ok(bytes as f64 / begun.elapsed().as_secs_f64())
 }
 
 fn meminfo_kib(name: &str) -> Result<f64> {

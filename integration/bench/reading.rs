@@ -1,5 +1,8 @@
 //! What a workload says of a broker: numbers, what is better, and what we aim at.
 
+use std::time::Duration;
+
+use crate::engine::Outcome;
 use crate::histogram::Histogram;
 use crate::section::Section;
 use crate::statistics::number;
@@ -73,6 +76,24 @@ impl Readings {
         self.others = section.spent.others();
     }
 
+    /// Says so if an open loop took longer than it was meant to, or could not send all.
+    pub fn check_rate(&mut self, outcome: &Outcome, time: Duration, asked: &str) {
+        let wanted = time.mul_f64(1.0 + SLACK) + Duration::from_millis(500);
+        if outcome.abandoned == 0 && outcome.elapsed <= wanted {
+            return;
+        }
+        let meant = outcome.requests + outcome.abandoned;
+        let came =
+            outcome.requests as f64 / meant as f64 * time.as_secs_f64() / outcome.elapsed.as_secs_f64();
+        self.rate_missed = true;
+        self.notes.push(format!(
+            "rate not held: {asked} were asked for {} s, {:.0} % of that came; {} requests were never sent",
+            time.as_secs(),
+            came * 100.0,
+            outcome.abandoned,
+        ));
+    }
+
     fn add(&mut self, what: &str, unit: &'static str, value: f64, better: Better) -> &mut Reading {
         self.readings.push(Reading { what: what.into(), unit, value, better, aim: None });
         self.readings.last_mut().expect("it was pushed")
@@ -94,4 +115,30 @@ impl Reading {
     }
 }
 
-pub const QUANTILES: [(&str, f64); 3] = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)];
+/// How much longer than asked a run may take whose rate was held.
+const SLACK: f64 = 0.01;
+const QUANTILES: [(&str, f64); 3] = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_held_or_said_to_be_missed() {
+        let check = |requests, abandoned, elapsed| {
+            let (latency, late) = (Histogram::default(), Histogram::default());
+            let elapsed = Duration::from_secs_f64(elapsed);
+            let mut readings = Readings::default();
+            let outcome = Outcome { elapsed, requests, abandoned, latency, late };
+            readings.check_rate(&outcome, Duration::from_secs(100), "10 MB/s");
+            (readings.rate_missed, readings.notes.first().cloned().unwrap_or_default())
+        };
+        assert_eq!(check(1000, 0, 101.0), (false, String::new()));
+        let late =
+            "rate not held: 10 MB/s were asked for 100 s, 80 % of that came; 0 requests were never sent";
+        assert_eq!(check(1000, 0, 125.0), (true, late.into()));
+        let unsent =
+            "rate not held: 10 MB/s were asked for 100 s, 45 % of that came; 500 requests were never sent";
+        assert_eq!(check(500, 500, 111.0), (true, unsent.into()));
+    }
+}

@@ -45,6 +45,7 @@ pub mod tests {
             memory_mb: 24_000.0,
             kernel: "6.18".into(),
             file_system: "ext4".into(),
+            disk_mb_per_second: 800.0,
         };
         let versions =
             vec![("ottla".into(), "ottla 0.1.0".into()), ("kafka".into(), "Apache Kafka 4.4.0".into())];

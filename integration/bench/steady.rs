@@ -199,17 +199,7 @@ fn read(
     }
     readings.tell("client late at p99", "ms", outcome.late.quantile_ms(0.99));
     readings.circumstances(produced);
-    let wanted = time.mul_f64(1.0 + SLACK) + Duration::from_millis(500);
-    if outcome.abandoned > 0 || outcome.elapsed > wanted {
-        readings.rate_missed = true;
-        readings.notes.push(format!(
-            "rate not held: {:.0} MB/s were asked for {:.0} s, {:.0} MB/s came; {} batches were never sent",
-            steady.megabytes_per_second,
-            time.as_secs_f64(),
-            produced.megabytes_per_second(),
-            outcome.abandoned,
-        ));
-    }
+    readings.check_rate(outcome, time, &format!("{:.0} MB/s", steady.megabytes_per_second));
     if lost > 0 {
         readings
             .notes
@@ -221,5 +211,3 @@ fn read(
 
 /// Consumers are there before the first batch.
 const HEAD_START: Duration = Duration::from_millis(300);
-/// How much longer than asked a run may take whose rate was held.
-const SLACK: f64 = 0.01;

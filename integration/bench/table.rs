@@ -22,7 +22,8 @@ fn write_all(text: &mut String, report: &Report<'_>) -> std::fmt::Result {
     let versions: Vec<&str> = report.versions.iter().map(|(_, version)| &version[..]).collect();
     writeln!(
         text,
-        "{}; medians of {} round(s) in turn; acks={}. {} cores ({}), {} MB of memory, Linux {}, {}.\n",
+        "{}; medians of {} round(s) in turn; acks={}. {} cores ({}), {} MB of memory, Linux {}, {} \
+         on a disk that takes {} MB/s.\n",
         versions.join(" beside "),
         report.pairs,
         if report.plan.acks == -1 { "all".into() } else { report.plan.acks.to_string() },
@@ -31,6 +32,7 @@ fn write_all(text: &mut String, report: &Report<'_>) -> std::fmt::Result {
         number(machine.memory_mb),
         machine.kernel,
         machine.file_system,
+        number(machine.disk_mb_per_second),
     )?;
     writeln!(text, "| workload | | Ottla | Kafka | better by (spread) | aim |")?;
     writeln!(text, "|---|---|---:|---:|---|---|")?;

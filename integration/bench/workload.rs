@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::krabka::{Case, Payload};
 use crate::produce::{BATCHES, SINGLE_RECORDS, Shape};
-use crate::reading::Aim::{self, AtMost, Times};
+use crate::reading::Aim::{self, AtMost};
 use crate::steady::Steady;
 
 #[derive(Debug, PartialEq)]
@@ -154,12 +154,8 @@ pub const WORKLOADS: &[Workload] = &[
         what: "the same, 1 KiB random at 20,000 records/s (all of krabka's 600 thousand)" },
 ];
 
-const FLAT_TAIL: &[(&str, Aim)] = &[
-    ("produce p99", AtMost(5.0)),
-    ("produce p99.9", AtMost(25.0)),
-    ("produce max", AtMost(100.0)),
-    ("broker's CPU", Times(3.0)),
-];
+const FLAT_TAIL: &[(&str, Aim)] =
+    &[("produce p99", AtMost(5.0)), ("produce p99.9", AtMost(25.0)), ("produce max", AtMost(100.0))];
 pub const PARTITIONS: usize = 16;
 /// A divisor of the partitions: each belongs to one connection.
 pub const CONNECTIONS: usize = 4;
