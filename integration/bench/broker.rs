@@ -42,6 +42,9 @@ pub struct Programs {
     /// Apache Kafka's log4j2 configuration.
     #[arg(long)]
     log4j: Option<PathBuf>,
+    /// A Python that has librdkafka.
+    #[arg(long)]
+    python: Option<PathBuf>,
 }
 
 impl Programs {
@@ -61,6 +64,10 @@ impl Programs {
                 Ok(format!("Apache Kafka {version}"))
             }
         }
+    }
+
+    pub fn python(&self) -> Result<&PathBuf> {
+        self.python.as_ref().context("--python is needed")
     }
 
     fn ottla(&self) -> Result<&PathBuf> {
@@ -188,7 +195,7 @@ pub fn java(programs: &Programs, words: &[&str]) -> Result<Command> {
 }
 
 /// The program ends with us, however we end.
-fn dies_with_us(program: impl AsRef<std::ffi::OsStr>) -> Command {
+pub fn dies_with_us(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program);
     command

@@ -137,7 +137,8 @@ pub fn small(target: &Target<'_>, name: &str, shape: Shape, time: Duration) -> R
     Ok(readings)
 }
 
-fn fill(target: &Target<'_>, topic: &Topic, shape: Shape, bytes: f64) -> Result<Section> {
+/// A topic's worth of batches, flat out.
+pub fn fill(target: &Target<'_>, topic: &Topic, shape: Shape, bytes: f64) -> Result<Section> {
     let requests = Until::Requests((bytes / (shape.records * shape.record_bytes) as f64) as u64);
     target.produce(topic, shape, CONNECTIONS, Pace::Closed { depth: DEPTH }, requests)
 }

@@ -14,7 +14,7 @@ use crate::reading::{Aim, Readings};
 use crate::section::Target;
 use crate::usage::{busy_during, resident_mb};
 use crate::workload::{CONNECTIONS, DEPTH, Group, Load, MANY_CONNECTIONS, PARTITIONS, Plan, Workload};
-use crate::{connections, flat, krabka, steady};
+use crate::{clients, connections, flat, krabka, steady};
 
 pub struct Lives<'a> {
     pub programs: &'a Programs,
@@ -67,7 +67,7 @@ impl Lives<'_> {
             Group::Steady | Group::Flat => self.warm_up(&target)?,
             Group::Krabka => krabka::warm_up(&target, self.programs, self.plan.warm_up_records())?,
         }
-        clear(&target, broker.data())?;
+        self.clear(&target, broker.data())?;
         Ok(broker)
     }
 
@@ -89,6 +89,9 @@ impl Lives<'_> {
             Load::Produce { bytes } => flat::produce(&target, name, batches, plan.bytes(*bytes)),
             Load::Consume { bytes } => flat::consume(&target, name, batches, plan.bytes(*bytes), time),
             Load::FanOut { bytes } => flat::fan_out(&target, name, batches, plan.bytes(*bytes), time),
+            Load::ConsumeByOthers { bytes } => {
+                clients::consume(&target, self.programs, name, batches, plan.bytes(*bytes))
+            }
             Load::Small => flat::small(&target, name, singles, time),
             Load::IdleConnections { per_second } => {
                 connections::run(&target, name, singles, *per_second, time)
@@ -102,8 +105,32 @@ impl Lives<'_> {
                 memory.aim(Aim::AtMost(40.0));
             }
         }
-        clear(&target, broker.data())?;
+        if readings.others > NOISY {
+            readings.notes.push(format!("others used {:.0} % of the machine", readings.others * 100.0));
+        }
+        self.clear(&target, broker.data())?;
         Ok(readings)
+    }
+
+    /// Deletes the topics, waits until their files are gone and nothing waits to be written: what follows pays for nothing
+    /// that went before.
+    fn clear(&self, target: &Target<'_>, data: &Path) -> Result<()> {
+        let names = target.delete_topics()?;
+        let gone_by = Instant::now() + self.plan.files_gone_within();
+        let is_left = || -> Result<bool> {
+            let folders = std::fs::read_dir(data)?.flatten().map(|folder| folder.file_name());
+            let is_of = |folder: &str, name: &String| {
+                folder.strip_prefix(&name[..]).is_some_and(|rest| rest.starts_with(['-', '.']))
+            };
+            Ok(folders.into_iter().any(|folder| {
+                let folder = folder.to_string_lossy().into_owned();
+                names.iter().any(|name| is_of(&folder, name))
+            }))
+        };
+        while is_left()? && Instant::now() < gone_by {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        settle(SETTLES_WITHIN)
     }
 
     /// A third of the time each: produce, consume over and over, small requests.
@@ -134,29 +161,9 @@ fn target_of(broker: &Broker) -> Target<'_> {
     Target::new(&broker.address, broker.pid(), Some(broker.data()))
 }
 
-/// Deletes the topics, waits until their files are gone and nothing waits to be written: what follows pays for nothing
-/// that went before.
-fn clear(target: &Target<'_>, data: &Path) -> Result<()> {
-    let names = target.delete_topics()?;
-    let gone_by = Instant::now() + FILES_GONE_WITHIN;
-    let is_left = || -> Result<bool> {
-        let folders = std::fs::read_dir(data)?.flatten().map(|folder| folder.file_name());
-        let is_of = |folder: &str, name: &String| {
-            folder.strip_prefix(&name[..]).is_some_and(|rest| rest.starts_with(['-', '.']))
-        };
-        Ok(folders.into_iter().any(|folder| {
-            let folder = folder.to_string_lossy().into_owned();
-            names.iter().any(|name| is_of(&folder, name))
-        }))
-    };
-    while is_left()? && Instant::now() < gone_by {
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    settle(SETTLES_WITHIN)
-}
-
 const WARM_UP_BYTES_PER_SECOND: f64 = 100e6;
+/// The share of the machine that others may take before it is said.
+const NOISY: f64 = 0.15;
 /// The share of the machine that may be busy before a life begins.
 const CALM: f64 = 0.1;
-const FILES_GONE_WITHIN: Duration = Duration::from_secs(30);
 const SETTLES_WITHIN: Duration = Duration::from_secs(60);

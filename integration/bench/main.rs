@@ -3,6 +3,7 @@
 
 mod broker;
 mod chart;
+mod clients;
 mod compare;
 mod connection;
 mod connections;
@@ -27,6 +28,7 @@ mod statistics;
 mod steady;
 mod table;
 mod timeline;
+mod tools;
 mod usage;
 mod workload;
 

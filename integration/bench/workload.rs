@@ -38,6 +38,7 @@ pub enum Load {
     Produce { bytes: f64 },
     Consume { bytes: f64 },
     FanOut { bytes: f64 },
+    ConsumeByOthers { bytes: f64 },
     Small,
     IdleConnections { per_second: f64 },
     Krabka(Case),
@@ -78,6 +79,11 @@ impl Plan {
         Duration::from_secs(if self.quick { 0 } else { 60 })
     }
 
+    /// How long to wait for a deleted topic's files to go; Kafka begins to delete half a minute after its start.
+    pub fn files_gone_within(&self) -> Duration {
+        Duration::from_secs(if self.quick { 3 } else { 40 })
+    }
+
     pub fn batches(&self) -> Shape {
         Shape { acks: self.acks, ..BATCHES }
     }
@@ -101,7 +107,7 @@ const fn steady(megabytes_per_second: f64, segment_mib: u64, aims: &'static [(&'
 }
 
 const fn krabka(record_bytes: usize, payload: Payload, compression: &'static str, records: u64) -> Case {
-    Case { record_bytes, payload, compression, records, per_second: None, reads_again: false }
+    Case { record_bytes, payload, compression, records, per_second: None }
 }
 
 #[rustfmt::skip]
@@ -129,26 +135,28 @@ pub const WORKLOADS: &[Workload] = &[
         what: "2 GB out of the page cache flat out, over and over" },
     Workload { name: "fan-out", group: Group::Flat, seconds: 20, load: Load::FanOut { bytes: 2e9 },
         what: "the same by five consumers at once" },
+    Workload { name: "consume-clients", group: Group::Flat, seconds: 35, load: Load::ConsumeByOthers { bytes: 2e9 },
+        what: "the same by one Java consumer, then by one of librdkafka (through Python)" },
     Workload { name: "small", group: Group::Flat, seconds: 10, load: Load::Small,
         what: "requests of one 100-byte record flat out, 64 connections 5 deep" },
     Workload { name: "idle-connections", group: Group::Connections, seconds: 20,
         load: Load::IdleConnections { per_second: 4_000.0 },
         what: "5,000 connections that asked once, of which 200 send 4,000 requests/s" },
-    Workload { name: "krabka-1k-random-lz4", group: Group::Krabka, seconds: 20,
-        load: Load::Krabka(krabka(1024, Payload::Random, "lz4", 2_000_000)),
-        what: "Java producer and consumer, 1 KiB random, LZ4 (2 of krabka's 10 million records)" },
+    Workload { name: "krabka-1k-random-lz4", group: Group::Krabka, seconds: 40,
+        load: Load::Krabka(krabka(1024, Payload::Random, "lz4", 5_000_000)),
+        what: "Java producer and consumer, 1 KiB random, LZ4 (5 of krabka's 10 million records)" },
     Workload { name: "krabka-100b-random-lz4", group: Group::Krabka, seconds: 20,
         load: Load::Krabka(krabka(100, Payload::Random, "lz4", 10_000_000)),
         what: "the same, 100 bytes (all of krabka's 10 million)" },
     Workload { name: "krabka-1k-zeros-lz4", group: Group::Krabka, seconds: 20,
-        load: Load::Krabka(krabka(1024, Payload::Zeros, "lz4", 5_000_000)),
-        what: "the same, 1 KiB of zeros (5 of 10 million)" },
-    Workload { name: "krabka-1k-random-none", group: Group::Krabka, seconds: 30,
-        load: Load::Krabka(Case { reads_again: true, ..krabka(1024, Payload::Random, "none", 2_000_000) }),
-        what: "the same, 1 KiB random, not compressed (2 of 5 million); then read again alone" },
-    Workload { name: "krabka-100k-random-lz4", group: Group::Krabka, seconds: 20,
-        load: Load::Krabka(krabka(102_400, Payload::Random, "lz4", 20_000)),
-        what: "the same, 100 KiB random (20 of 60 thousand)" },
+        load: Load::Krabka(krabka(1024, Payload::Zeros, "lz4", 10_000_000)),
+        what: "the same, 1 KiB of zeros (all of krabka's 10 million)" },
+    Workload { name: "krabka-1k-random-none", group: Group::Krabka, seconds: 40,
+        load: Load::Krabka(krabka(1024, Payload::Random, "none", 5_000_000)),
+        what: "the same, 1 KiB random, not compressed (all of krabka's 5 million)" },
+    Workload { name: "krabka-100k-random-lz4", group: Group::Krabka, seconds: 35,
+        load: Load::Krabka(krabka(102_400, Payload::Random, "lz4", 60_000)),
+        what: "the same, 100 KiB random (all of krabka's 60 thousand)" },
     Workload { name: "krabka-1k-random-20k", group: Group::Krabka, seconds: 35,
         load: Load::Krabka(Case { per_second: Some(20_000), ..krabka(1024, Payload::Random, "lz4", 600_000) }),
         what: "the same, 1 KiB random at 20,000 records/s (all of krabka's 600 thousand)" },
