@@ -273,7 +273,7 @@ impl<'a, L> Run<'a, L> {
     }
 }
 
-/// How long a broker may leave everything unanswered.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a broker may leave everything unanswered: longer than TCP tries to connect.
+const PATIENCE: Duration = Duration::from_secs(150);
 /// How long an open loop goes on sending what it should have sent before its end.
 const GRACE: Duration = Duration::from_secs(10);

@@ -12,6 +12,7 @@ use crate::machine::settle;
 use crate::progress::Progress;
 use crate::reading::{Aim, Readings};
 use crate::section::Target;
+use crate::statistics::median;
 use crate::usage::{busy_during, resident_mb};
 use crate::workload::{CONNECTIONS, DEPTH, Group, Load, MANY_CONNECTIONS, PARTITIONS, Plan, Workload};
 use crate::{clients, connections, flat, krabka, steady};
@@ -43,7 +44,7 @@ impl Lives<'_> {
             while let Some((workload, others)) = rest.split_first() {
                 rest = others;
                 self.progress.measures(kind, workload, self.plan.time(workload));
-                let came = self.workload(&broker, workload);
+                let came = self.workload(kind, &broker, workload);
                 let failed = came.is_err();
                 take(workload, came.with_context(|| format!("{kind:?}, {}", workload.name)))?;
                 if failed {
@@ -71,12 +72,26 @@ impl Lives<'_> {
         Ok(broker)
     }
 
-    fn workload(&self, broker: &Broker, workload: &Workload) -> Result<Readings> {
+    /// The median of several starts, of which only the first rests.
+    fn start(&self, kind: Kind, first: &Broker, idle: Duration) -> Result<Readings> {
+        std::thread::sleep(idle);
+        let memory = resident_mb(first.pid())?;
+        let mut starts = vec![first.started_within.as_secs_f64() * 1e3];
+        while starts.len() < STARTS {
+            starts.push(Broker::start(kind, self.programs)?.started_within.as_secs_f64() * 1e3);
+        }
+        let mut readings = Readings::default();
+        readings.less("to the first acknowledged record", "ms", median(&mut starts)).aim(Aim::AtMost(15.0));
+        readings.less("idle memory", "MB", memory).aim(Aim::AtMost(15.0));
+        Ok(readings)
+    }
+
+    fn workload(&self, kind: Kind, broker: &Broker, workload: &Workload) -> Result<Readings> {
         let (target, name, plan) = (target_of(broker), workload.name, &self.plan);
         let time = plan.time(workload);
         let (batches, singles) = (plan.batches(), plan.singles());
         let mut readings = match &workload.load {
-            Load::Start => start(broker, time),
+            Load::Start => self.start(kind, broker, time),
             Load::Steady(steady) => {
                 let old_bytes = steady.old_bytes.map(|bytes| plan.bytes(bytes));
                 let steady = steady::Steady { old_bytes, ..*steady };
@@ -148,20 +163,12 @@ impl Lives<'_> {
     }
 }
 
-fn start(broker: &Broker, idle: Duration) -> Result<Readings> {
-    std::thread::sleep(idle);
-    let mut readings = Readings::default();
-    let ms = broker.started_within.as_secs_f64() * 1e3;
-    readings.less("to the first acknowledged record", "ms", ms).aim(Aim::AtMost(15.0));
-    readings.less("idle memory", "MB", resident_mb(broker.pid())?).aim(Aim::AtMost(15.0));
-    Ok(readings)
-}
-
 fn target_of(broker: &Broker) -> Target<'_> {
     Target::new(&broker.address, broker.pid(), Some(broker.data()))
 }
 
 const WARM_UP_BYTES_PER_SECOND: f64 = 100e6;
+const STARTS: usize = 5;
 /// The share of the machine that others may take before it is said.
 const NOISY: f64 = 0.15;
 /// The share of the machine that may be busy before a life begins.

@@ -113,7 +113,7 @@ const fn krabka(record_bytes: usize, payload: Payload, compression: &'static str
 #[rustfmt::skip]
 pub const WORKLOADS: &[Workload] = &[
     Workload { name: "start", group: Group::Start, seconds: 5, load: Load::Start,
-        what: "start to first acknowledged record, memory after 5 s" },
+        what: "start to first acknowledged record (of five starts), memory after 5 s" },
     // At 20 MB/s a segment of 256 MiB would not roll within the time.
     Workload { name: "steady-20", group: Group::Steady, seconds: 90, load: steady(20.0, 64, &[]),
         what: "20 MB/s in and out at the tail, open loop, segments of 64 MiB roll and are deleted" },
