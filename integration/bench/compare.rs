@@ -53,7 +53,7 @@ impl Comparison {
                     lives.run(kind, &workloads, |workload, came| {
                         let came = came.map_err(|error| format!("{error:#}"));
                         if let Err(error) = &came {
-                            progress.says(&format!("FAILED: {error}"));
+                            progress.says(&format!("{}, {kind:?}: FAILED: {error}", workload.name));
                         }
                         results.entries.push(Entry { workload, kind, round, came });
                         Ok(())

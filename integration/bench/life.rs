@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 
 use crate::broker::{Broker, Kind, Programs};
 use crate::engine::{Pace, Until};
@@ -46,7 +46,7 @@ impl Lives<'_> {
                 self.progress.measures(kind, workload, self.plan.time(workload));
                 let came = self.workload(kind, &broker, workload);
                 let failed = came.is_err();
-                take(workload, came.with_context(|| format!("{kind:?}, {}", workload.name)))?;
+                take(workload, came)?;
                 if failed {
                     break;
                 }
@@ -113,7 +113,7 @@ impl Lives<'_> {
             }
             Load::Krabka(case) => krabka::run(&target, self.programs, name, case, plan.records(case)),
         }
-        .with_context(|| broker.log_tail())?;
+        .map_err(|error| anyhow!("{error:#}\nThe broker's last lines:\n{}", broker.log_tail()))?;
         if !matches!(workload.load, Load::Start) {
             let memory = readings.less("memory afterwards", "MB", resident_mb(broker.pid())?);
             if workload.load == Load::Small {
