@@ -47,6 +47,11 @@ fn events(world: &World, wants: Wants) -> Vec<Event> {
     if world.unread > 0 {
         events.extend([1, world.unread].map(Event::Read));
     }
+    if world.warming {
+        events.push(Event::Warm);
+    } else if !world.cold && world.chills > 0 {
+        events.push(Event::Chill);
+    }
     if world.limits.memory == Memory::Bounded {
         events.push(if world.others == 0 { Event::Take(world.memory) } else { Event::GiveBack });
     }

@@ -66,7 +66,8 @@ pub enum Next<T, A> {
         frame_bytes: usize,
         produce: bool,
     },
-    /// Send as much of the outbox as the socket takes; say [`Input::SocketFull`] if that is not all of it.
+    /// Send as much of the outbox as the socket takes; if that is not all of it, say [`Input::SocketFull`], or
+    /// [`Input::Cold`] where the disk has what comes next.
     Send,
     /// Wait for one of these.
     Wait(Wants),
@@ -82,9 +83,11 @@ pub struct Wants {
     pub answers: bool,
     /// That the socket takes bytes again: [`Input::SocketReady`].
     pub socket: bool,
+    /// That what is to be sent next has been read: [`Input::Warm`].
+    pub disk: bool,
     /// That memory has been freed: [`Input::Freed`].
     pub memory: bool,
-    /// Nothing is in flight: so long a silence as `connections.max.idle.ms` ends the connection.
+    /// Nothing is in flight, and the client is not kept waiting for the disk: so long a silence as `connections.max.idle.ms` ends the connection.
     pub idle: bool,
     /// Neither a part of a frame nor an answer is kept meanwhile: the buffers may go.
     pub rests: bool,
@@ -108,6 +111,10 @@ pub enum Input<T, A> {
     Freed,
     SocketFull,
     SocketReady,
+    /// What is to be sent next is on disk only. Others have begun to read it.
+    Cold,
+    /// They have read it, or given up: it can be sent.
+    Warm,
     /// The client sends nothing more. As in Kafka it gets the answers to what it has asked.
     Finished,
     /// The answer that was collected last was to close the connection: nothing behind it is answered.
@@ -130,7 +137,7 @@ pub struct Flow<T, A> {
     /// In the order of the requests, which is that of the answers.
     in_flight: VecDeque<InFlight<T, A>>,
     room: Room,
-    socket: Socket,
+    sending: Sending,
     /// The client sends nothing more.
     finished: bool,
     /// Nothing is started any more; it ends once what is in flight is answered and sent.
@@ -152,10 +159,13 @@ enum Room {
     Denied,
 }
 
+/// Whether what waits to be sent can leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Socket {
-    Ready,
-    Full,
+enum Sending {
+    Possible,
+    SocketFull,
+    /// The next of it is being read from disk.
+    Cold,
 }
 
 /// The frame at the front of the inbox.
@@ -184,8 +194,8 @@ enum Hindrance {
 
 impl<T, A> Flow<T, A> {
     pub fn new(limits: Limits) -> Flow<T, A> {
-        let (room, socket) = (Room::NotAsked, Socket::Ready);
-        Flow { limits, in_flight: VecDeque::new(), room, socket, finished: false, over: None }
+        let (room, sending) = (Room::NotAsked, Sending::Possible);
+        Flow { limits, in_flight: VecDeque::new(), room, sending, finished: false, over: None }
     }
 
     /// What to do now, given the bytes that came in and were not taken out yet, and how many wait to be sent. To be asked
@@ -226,8 +236,9 @@ impl<T, A> Flow<T, A> {
             Input::Granted => self.room = Room::Granted,
             Input::Denied => self.room = Room::Denied,
             Input::Freed => self.room = Room::NotAsked,
-            Input::SocketFull => self.socket = Socket::Full,
-            Input::SocketReady => self.socket = Socket::Ready,
+            Input::SocketFull => self.sending = Sending::SocketFull,
+            Input::SocketReady | Input::Warm => self.sending = Sending::Possible,
+            Input::Cold => self.sending = Sending::Cold,
             Input::Finished => self.finished = true,
             Input::Closed(why) => {
                 self.in_flight.clear();
@@ -318,20 +329,23 @@ impl<T, A> Flow<T, A> {
     }
 
     fn may_send(&self, outbox_bytes: usize) -> bool {
-        outbox_bytes > 0 && self.socket == Socket::Ready
+        outbox_bytes > 0 && self.sending == Sending::Possible
     }
 
     // What takes the hindrance away, and what is welcome meanwhile. An answer is always: the oldest one leaves at once.
-    // Bytes of answers that the socket did not take leave when it takes them.
+    // Bytes of answers that the socket did not take leave when it takes them, and those that only the disk has when they have
+    // been read. A socket that is ready is not waited for meanwhile: that wait would end at once, again and again.
     fn wants(&self, hindrance: &Hindrance, inbox: &[u8], outbox_bytes: usize) -> Wants {
         let answers = self.in_flight.iter().any(|waiting| waiting.answer.is_none());
         let over = matches!(hindrance, Hindrance::Over(_));
+        let cold = outbox_bytes > 0 && self.sending == Sending::Cold;
         Wants {
             bytes: *hindrance == Hindrance::Incomplete,
             answers,
-            socket: outbox_bytes > 0,
+            socket: outbox_bytes > 0 && !cold,
+            disk: cold,
             memory: *hindrance == Hindrance::Denied,
-            idle: self.in_flight.is_empty(),
+            idle: self.in_flight.is_empty() && !cold,
             rests: over || (inbox.is_empty() && self.in_flight.is_empty()),
         }
     }

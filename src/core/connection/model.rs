@@ -41,6 +41,9 @@ pub(super) enum Event {
     Answer(Vec<usize>),
     /// The client reads so many bytes.
     Read(usize),
+    /// What is sent next is on disk only from now on; what was, has been read.
+    Chill,
+    Warm,
     /// Other connections take memory, or give all of theirs back.
     Take(usize),
     GiveBack,
@@ -66,6 +69,11 @@ pub(super) struct World {
     pub socket_bytes: usize,
     /// What the client has not read.
     pub unread: usize,
+    /// What is sent next is on disk only, so many times more, and is being read.
+    pub cold: bool,
+    pub chills: usize,
+    pub warming: bool,
+    pub warmed: bool,
     pub memory: usize,
     pub others: usize,
     /// What the frame at hand was granted, and what each request in flight still holds.
@@ -96,6 +104,10 @@ impl World {
             collected: 0,
             socket_bytes: 2,
             unread: 0,
+            cold: false,
+            chills: 1,
+            warming: false,
+            warmed: false,
             memory,
             others: 0,
             granted: None,
@@ -180,6 +192,12 @@ impl World {
 
     fn send(&mut self) -> Result<(), String> {
         ensure(self.outbox > 0, "there is something to send")?;
+        ensure(!self.warming, "what is being read is not sent")?;
+        if self.cold {
+            self.warming = true;
+            self.flow.hear(Input::Cold);
+            return Ok(());
+        }
         let taken = self.outbox.min(self.socket_bytes);
         self.outbox -= taken;
         self.socket_bytes -= taken;
@@ -195,7 +213,9 @@ impl World {
         self.see_bad_size();
         let oldest_answered = self.collected < self.started && self.answered[self.collected];
         ensure(!oldest_answered, "an answer that is its turn leaves")?;
-        ensure(self.outbox == 0 || self.socket_bytes == 0, "what the socket takes is sent")?;
+        let stuck = self.socket_bytes == 0 || self.warming;
+        ensure(self.outbox == 0 || stuck, "what the socket takes is sent")?;
+        ensure(!wants.socket || self.socket_bytes == 0, "what would end the wait at once is not waited for")?;
         let may_start = !self.over && self.may_start_but_for_bytes_and_memory();
         let has_memory = self.limits.memory == Memory::Unbounded || self.granted.is_some();
         ensure(
@@ -208,7 +228,8 @@ impl World {
         ensure(wants.bytes || !(reads && has_memory), "what is missing of a request is read ahead")?;
         let keeps = !self.over && !never_whole && (!self.inbox.is_empty() || self.collected < self.started);
         ensure(!(wants.rests && keeps), "buffers go when nothing is in them")?;
-        ensure(!wants.idle || self.collected == self.started, "who waits for an answer is not idle")?;
+        let owes = self.collected < self.started || self.warming;
+        ensure(!(wants.idle && owes), "who waits for an answer is not idle")?;
         ensure(self.is_done() || self.can_be_woken(wants), "something that it waits for can come")
     }
 
@@ -243,6 +264,7 @@ impl World {
         (wants.bytes && (!self.network.is_empty() || self.finishes))
             || (wants.answers && unanswered)
             || (wants.socket && self.outbox > 0)
+            || (wants.disk && self.warming)
             || (wants.memory && self.memory > self.mine())
     }
 
@@ -302,6 +324,13 @@ impl World {
                 self.socket_bytes += bytes;
                 if wants.socket {
                     self.flow.hear(Input::SocketReady);
+                }
+            }
+            Event::Chill => (self.cold, self.chills) = (true, self.chills - 1),
+            Event::Warm => {
+                (self.cold, self.warming, self.warmed) = (false, false, true);
+                if wants.disk && self.mutant != Mutant::WarmForgotten {
+                    self.flow.hear(Input::Warm);
                 }
             }
             Event::Take(bytes) => self.others += bytes,
@@ -391,6 +420,11 @@ fn event(dice: &mut Dice, world: &World, wants: Wants) -> Option<Event> {
         possible.push(Event::Read(1 + dice.below(world.unread)));
         possible.push(Event::Read(world.unread));
     }
+    if world.warming {
+        possible.push(Event::Warm);
+    } else if !world.cold && world.chills > 0 && dice.below(4) == 0 {
+        possible.push(Event::Chill);
+    }
     if world.limits.memory == Memory::Bounded {
         match world.others {
             0 if dice.below(4) == 0 => possible.push(Event::Take(1 + dice.below(world.memory))),
@@ -419,6 +453,7 @@ pub(super) fn life(seed: u64, mutant: Mutant) -> Result<World, String> {
     let mut world = World::new(limits, script, dice.pick(&[1, 10, 70, 500]), mutant);
     world.finishes = dice.below(2) == 0;
     world.socket_bytes = dice.pick(&[1, 5, 50, 10_000]);
+    world.chills = dice.pick(&[0, 1, 10, 1_000]);
     for _ in 0..20_000 {
         let Some(wants) = world.run()? else { return Ok(world) };
         if world.is_done() {
@@ -436,7 +471,7 @@ const SEEDS: u64 = 5_000;
 
 #[test]
 fn whatever_happens_what_may_start_starts_and_every_request_is_answered() {
-    let mut seen = [0u64; 4];
+    let mut seen = [0u64; 5];
     for seed in 0..SEEDS {
         let world = life(seed, Mutant::None).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
         let refused = matches!(world.ended, Some(End::Refused(_)));
@@ -445,6 +480,7 @@ fn whatever_happens_what_may_start_starts_and_every_request_is_answered() {
         seen[1] += u64::from(world.ended == Some(End::Finished));
         seen[2] += u64::from(world.limits.in_flight == 64 && world.collected > 64);
         seen[3] += u64::from(world.limits.memory == Memory::Bounded);
+        seen[4] += u64::from(world.warmed);
     }
     assert!(seen.iter().all(|count| *count > SEEDS / 20), "what lives come by: {seen:?}");
 }

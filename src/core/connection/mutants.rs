@@ -22,6 +22,14 @@ pub(super) enum Mutant {
     FullOutboxStays,
     /// Nobody waits until the socket takes more.
     SocketNotAwaited,
+    /// Nobody waits for what is read from disk.
+    DiskNotAwaited,
+    /// What was to be read has been read, and is not sent.
+    WarmForgotten,
+    /// The socket is waited for while the disk is, though it is ready.
+    SpinsWhileCold,
+    /// A client that is kept waiting for the disk counts as silent.
+    IdleWhileCold,
     /// Nobody waits for memory.
     MemoryNotAwaited,
     /// Memory has been freed, and is not asked for.
@@ -42,7 +50,7 @@ pub(super) enum Mutant {
     RestsTooSoon,
 }
 
-const ALL: [Mutant; 16] = [
+const ALL: [Mutant; 20] = [
     Mutant::CollectAfterStart,
     Mutant::ReadsOnlyWhileInFlight,
     Mutant::ReadsOnlyWhileIdle,
@@ -50,6 +58,10 @@ const ALL: [Mutant; 16] = [
     Mutant::AnswersStay,
     Mutant::FullOutboxStays,
     Mutant::SocketNotAwaited,
+    Mutant::DiskNotAwaited,
+    Mutant::WarmForgotten,
+    Mutant::SpinsWhileCold,
+    Mutant::IdleWhileCold,
     Mutant::MemoryNotAwaited,
     Mutant::FreedForgotten,
     Mutant::HoardsMemory,
@@ -99,7 +111,7 @@ impl World {
 
     fn wants_nothing_but(&self, socket: bool) -> Wants {
         let answers = !self.unanswered().is_empty();
-        Wants { bytes: false, answers, socket, memory: false, idle: false, rests: false }
+        Wants { bytes: false, answers, socket, disk: false, memory: false, idle: false, rests: false }
     }
 
     // A turn as it once was: start what may start; else collect, send, and wait for what was found to be missing before.
@@ -122,7 +134,8 @@ impl World {
             return Next::Send;
         }
         let answers = !self.unanswered().is_empty();
-        Next::Wait(Wants { answers, socket: self.outbox > 0, ..wants })
+        let left = self.flow.wants(&Hindrance::Outbox, &self.inbox, self.outbox);
+        Next::Wait(Wants { answers, socket: left.socket, disk: left.disk, ..wants })
     }
 
     fn answers_stay(&mut self) -> Step {
@@ -153,6 +166,9 @@ impl Mutant {
             Mutant::ReadsOnlyWhileIdle => Wants { bytes: wants.bytes && !in_flight, ..wants },
             Mutant::DeafToAnswers => Wants { answers: wants.answers && !wants.bytes, ..wants },
             Mutant::SocketNotAwaited => Wants { socket: false, ..wants },
+            Mutant::DiskNotAwaited => Wants { disk: false, ..wants },
+            Mutant::SpinsWhileCold => Wants { socket: wants.socket || wants.disk, ..wants },
+            Mutant::IdleWhileCold => Wants { idle: wants.idle || wants.disk, ..wants },
             Mutant::MemoryNotAwaited => Wants { memory: false, ..wants },
             Mutant::RestsTooSoon => Wants { rests: true, ..wants },
             _ => wants,

@@ -8,7 +8,7 @@ const LIMITS: Limits =
     Limits { in_flight: 2, outbox_bytes: 100, frame_bytes: 1_000, memory: Memory::Unbounded };
 /// Nothing is going on, and nothing is there.
 const RESTS: Wants =
-    Wants { bytes: true, answers: false, socket: false, memory: false, idle: true, rests: true };
+    Wants { bytes: true, answers: false, socket: false, disk: false, memory: false, idle: true, rests: true };
 /// An answer is on its way, and nothing else is to be done.
 const BUSY: Wants = Wants { bytes: true, answers: true, idle: false, rests: false, ..RESTS };
 
@@ -102,6 +102,26 @@ fn nothing_starts_while_too_much_waits_to_be_sent() {
     let socket_only = Wants { bytes: false, socket: true, rests: false, ..RESTS };
     assert_eq!(flow.next(&inbox, 100), Next::Wait(socket_only));
     assert_eq!(flow.next(&inbox, 99), START, "it took one byte");
+}
+
+/// What comes next has to be read from disk first. The socket takes bytes meanwhile, which is no reason to wake.
+#[test]
+fn what_only_the_disk_has_is_sent_once_it_was_read() {
+    let mut flow = Story::new(LIMITS);
+    let inbox = frame(3);
+    assert_eq!(flow.next(&[], 100), Next::Send);
+    flow.hear(Input::Cold);
+    let disk_only = Wants { bytes: false, disk: true, idle: false, ..RESTS };
+    assert_eq!(flow.next(&[], 100), Next::Wait(disk_only));
+    assert_eq!(flow.next(&inbox, 50), START, "little waits to be sent");
+    flow.hear(Input::Started { request: "a", overtakers: Overtakers::Any, answer: Some("answer") });
+    assert_eq!(flow.next(&[], 50), collected("a"));
+    let for_disk = Wants { disk: true, idle: false, ..RESTS };
+    assert_eq!(flow.next(&[], 60), Next::Wait(for_disk), "it leaves behind the other");
+    flow.hear(Input::Warm);
+    assert_eq!(flow.next(&[], 60), Next::Send);
+    flow.hear(Input::SocketFull);
+    assert_eq!(flow.next(&[], 10), Next::Wait(Wants { socket: true, ..RESTS }));
 }
 
 #[test]
