@@ -197,6 +197,15 @@ impl Kept {
         Ok(file)
     }
 
+    /// The same, but with `None` for a file that would have to be opened.
+    pub fn file_if_open(&self) -> Guard<Option<Arc<File>>> {
+        let file = self.file.load();
+        if file.is_some() && !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+        file
+    }
+
     fn open_again(&self) -> io::Result<Guard<Option<Arc<File>>>> {
         let me = self.me.upgrade();
         loop {

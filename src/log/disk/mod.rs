@@ -78,6 +78,11 @@ pub trait Disk: Send + Sync + Debug {
 pub trait DiskFile: Send + Sync + Debug {
     /// May return fewer bytes than asked for; zero only at or past the end of the file.
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize>;
+    /// The same for who may not wait for the device: `WouldBlock` where the bytes, or the file itself, would have to be
+    /// fetched from there.
+    fn read_cached_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        self.read_at(buf, at)
+    }
     /// All of it, or an error after which any part of it may have been written. Writing past the end fills the
     /// gap with zeros.
     fn write_vectored_at(&self, bufs: &[IoSlice<'_>], at: u64) -> io::Result<()>;
@@ -96,6 +101,21 @@ pub trait DiskFile: Send + Sync + Debug {
     /// Has the kernel begin to write these bytes to the device, so that little is left for a later sync. It may wait for the
     /// device's queue, and promises nothing: an error shows with the next sync.
     fn write_out(&self, _at: u64, _len: u64) {}
+
+    /// Has the kernel begin to read these bytes into memory. It may wait for the device's queue, and promises nothing.
+    fn read_ahead(&self, _at: u64, _len: u64) {}
+
+    /// How many of these bytes are in memory before the first that are not, as far as one byte in each [`PROBED_BYTES`] tells.
+    /// It is the middle one: whoever looked up where to read has just read what is at both ends. What cannot be read at all
+    /// counts, and is found out by whoever reads it.
+    fn cached_bytes(&self, at: u64, len: usize) -> usize {
+        let cold = |from: &usize| {
+            let middle = from + (len - from).min(PROBED_BYTES) / 2;
+            let probed = self.read_cached_at(&mut [0], at + middle as u64);
+            probed.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        };
+        (0..len).step_by(PROBED_BYTES).find(cold).unwrap_or(len)
+    }
 
     /// Has the kernel copy at most `len` bytes from `at` on into a socket, and says how many: zero only at the end of the
     /// file, `WouldBlock` where the socket takes none. None: this file cannot, and must be read.
@@ -137,6 +157,9 @@ pub trait DiskFile: Send + Sync + Debug {
         Ok(self.len()? == 0)
     }
 }
+
+/// Each probe costs a third of a microsecond, and what lies between two of them is seldom where they are not.
+const PROBED_BYTES: usize = 256 << 10;
 
 /// All but `Read` open for reading and writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

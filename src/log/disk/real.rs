@@ -2,12 +2,13 @@
 //! finishes it; which files are open is for [`Handles`].
 
 use super::handles::{Handles, Kept};
-use super::worker::must_not_wait;
+use super::worker::{may_only_read_cached, must_not_wait};
 use super::{Disk, DiskFile, Entry, LockGuard, OpenHow, SyncMark, failed, write_out};
-use rustix::fs::{FallocateFlags, FlockOperation};
-use rustix::io::Errno;
+use rustix::fs::{Advice, FallocateFlags, FlockOperation};
+use rustix::io::{Errno, ReadWriteFlags};
 use std::fs::{self, File};
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::num::NonZeroU64;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -136,14 +137,33 @@ impl Kept {
 
 impl DiskFile for Kept {
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
-        self.on("read", |file| {
-            loop {
-                match file.read_at(buf, at) {
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                    read => return read,
-                }
-            }
-        })
+        if may_only_read_cached() {
+            return self.read_cached_at(buf, at);
+        }
+        self.on("read", |file| read(file, buf, at))
+    }
+
+    fn read_cached_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        // To open it would take a look at the disk, too.
+        let file = self.file_if_open();
+        let Some(file) = file.as_deref() else { return Err(io::ErrorKind::WouldBlock.into()) };
+        let outcome = match read_cached(file, buf, at) {
+            Err(Errno::AGAIN) => return Err(io::ErrorKind::WouldBlock.into()),
+            // A file system that cannot tell is read as if everything were in memory.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => read(file, buf, at),
+            outcome => outcome.map_err(io::Error::from),
+        };
+        outcome.map_err(|error| failed("read", &self.path(), error))
+    }
+
+    fn read_ahead(&self, at: u64, len: u64) {
+        must_not_wait("read ahead", &self.path());
+        // Whatever is wrong is found out by whoever reads.
+        if let (Ok(file), Some(len)) = (self.file(), NonZeroU64::new(len))
+            && let Some(file) = file.as_deref()
+        {
+            let _ = rustix::fs::fadvise(file, at, Some(len), Advice::WillNeed);
+        }
     }
 
     fn write_vectored_at(&self, bufs: &[IoSlice<'_>], at: u64) -> io::Result<()> {
@@ -191,6 +211,24 @@ impl DiskFile for Kept {
     fn sync_end(&self, _: SyncMark) -> io::Result<()> {
         must_not_wait("sync", &self.path());
         self.on("sync", File::sync_data)
+    }
+}
+
+fn read(file: &File, buf: &mut [u8], at: u64) -> io::Result<usize> {
+    loop {
+        match file.read_at(buf, at) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
+fn read_cached(file: &File, buf: &mut [u8], at: u64) -> Result<usize, Errno> {
+    loop {
+        match rustix::io::preadv2(file, &mut [IoSliceMut::new(buf)], at, ReadWriteFlags::NOWAIT) {
+            Err(Errno::INTR) => {}
+            read => return read,
+        }
     }
 }
 

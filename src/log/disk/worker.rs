@@ -8,6 +8,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 thread_local! {
     static SERVES: Cell<bool> = const { Cell::new(false) };
+    static CACHED_ONLY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Within `read` this thread reads from memory alone: what only the device has is `WouldBlock`, and who meets that asks
+/// again on a thread which may wait. A disk that has no device takes no notice.
+pub fn cached_only<R>(read: impl FnOnce() -> R) -> R {
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            CACHED_ONLY.set(self.0);
+        }
+    }
+    let _before = Before(CACHED_ONLY.replace(true));
+    read()
+}
+
+pub(super) fn may_only_read_cached() -> bool {
+    CACHED_ONLY.get()
 }
 
 /// From now on this thread serves clients.

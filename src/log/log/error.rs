@@ -68,9 +68,21 @@ pub enum ReadError {
 }
 
 impl LogError {
+    /// What was asked for is not in memory (`disk::worker::cached_only`).
+    pub fn is_cold(&self) -> bool {
+        matches!(self, LogError::Io { source, .. } if source.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// The disk, or this user's share of it, is full.
     pub fn is_full(&self) -> bool {
         matches!(self, LogError::Io { source, .. } if super::active::is_full(source))
+    }
+}
+
+impl ReadError {
+    /// What was asked for is not in memory (`disk::worker::cached_only`).
+    pub fn is_cold(&self) -> bool {
+        matches!(self, ReadError::Io(error) if error.is_cold())
     }
 }
 

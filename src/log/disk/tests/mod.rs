@@ -1,6 +1,7 @@
 //! Both disks behave alike, and the in-memory one dies as its model says.
 
 mod alike;
+mod cached;
 mod crash;
 mod fault;
 mod handles;
