@@ -40,6 +40,7 @@ use crate::run::partitions::Partitions;
 use crate::run::registrar::Registrar;
 use crate::run::settings::Settings;
 use crate::run::storage::Storage;
+use crate::run::threads::Threads;
 use crate::stop::Stopping;
 
 /// Why a broker did not start, or had to stop; one line each.
@@ -91,6 +92,9 @@ pub type Failure = tokio::sync::oneshot::Receiver<BootError>;
 
 /// More log files than these are not kept open, whatever the process may: opening one again takes microseconds.
 const OPEN_FILES_MAX: usize = 8192;
+
+/// Each reads for one connection at a time. More would not make one disk faster, and would keep it from others for longer.
+const READERS_MAX: usize = 4;
 
 /// Starts a broker: ports first, then storage, then the quorum, then the partitions, then clients.
 pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Failure), BootError> {
@@ -169,6 +173,7 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
         movers,
         census: Default::default(),
         request_memory: RequestMemory::new(queued_max_request_bytes),
+        readers: Threads::new("reader", READERS_MAX),
         stopping: Stopping::new(),
         image,
     });

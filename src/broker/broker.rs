@@ -21,6 +21,7 @@ use crate::run::partitions::Partitions;
 use crate::run::producer_ids::ProducerIds;
 use crate::run::settings::Settings;
 use crate::run::storage::Storage;
+use crate::run::threads::Threads;
 use crate::stop::Stopping;
 
 /// A running broker.
@@ -38,6 +39,8 @@ pub(crate) struct Broker {
     pub producer_ids: ProducerIds,
     pub census: Arc<Census>,
     pub request_memory: RequestMemory,
+    /// They read from disk what is not in memory, so that no thread that serves clients waits for it.
+    pub readers: Threads,
     pub stopping: Stopping,
     pub image: Arc<ArcSwap<Image>>,
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use ottla_log::disk::worker;
 use ottla_log::log::Isolation;
 use ottla_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
@@ -12,9 +13,9 @@ use ottla_protocol::messages::list_offsets_response::{
 use ottla_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use ottla_protocol::{ErrorCode, LeaderEpoch, list_offsets};
 
-use super::{Begun, Body, bytes};
+use super::{Answer, Begun, Body, Malformed, blocking, bytes};
 use crate::broker::Broker;
-use crate::run::list_offsets::{Moment, Place, look_up};
+use crate::run::list_offsets::{Moment, NotFound, Place, look_up};
 
 pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
     let request: ListOffsetsRequest = list_offsets::read_request(version, body)?;
@@ -23,6 +24,27 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
         (-1, _) => Isolation::Committed,
         _ => Isolation::LogEnd,
     };
+    let request = Arc::new(request);
+    match worker::cached_only(|| answer(broker, version, &request, isolation)) {
+        Some(answered) => answered.map(Body::Now),
+        None => {
+            let broker = broker.clone();
+            Ok(blocking(move || match answer(&broker, version, &request, isolation) {
+                Some(Ok(answered)) => answered,
+                Some(Err(error)) => Answer::Close(error.to_string()),
+                None => Answer::Close("a thread that may wait for the disk did not".into()),
+            }))
+        }
+    }
+}
+
+// None: only the disk knows, and this thread may not wait for it.
+fn answer(
+    broker: &Broker,
+    version: i16,
+    request: &ListOffsetsRequest,
+    isolation: Isolation,
+) -> Option<Result<Answer, Malformed>> {
     let image = broker.image.load();
     let mut seen = BTreeSet::new();
     let twice: BTreeSet<_> = request
@@ -35,23 +57,27 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
         let partitions = topic.partitions.iter().map(|asked| {
             let index = asked.partition_index;
             if twice.contains(&(topic.name.as_str(), index)) {
-                return partition_reply(index, version, Err(ErrorCode::InvalidRequest));
+                return Some(partition_reply(index, version, Err(ErrorCode::InvalidRequest)));
             }
-            let found = Moment::parse(asked.timestamp, version).and_then(|moment| {
+            let moment = Moment::parse(asked.timestamp, version).map_err(NotFound::from);
+            let found = moment.and_then(|moment| {
                 let known = image.topic(&topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
                 let partition = broker.partitions.led(&image, known.id, index)?;
                 look_up(&partition, moment, LeaderEpoch(asked.current_leader_epoch), isolation)
             });
-            partition_reply(index, version, found)
+            match found {
+                Ok(place) => Some(partition_reply(index, version, Ok(place))),
+                Err(NotFound::Refused(code)) => Some(partition_reply(index, version, Err(code))),
+                Err(NotFound::Cold) => None,
+            }
         });
-        ListOffsetsTopicResponse::default()
-            .with_name(topic.name.clone())
-            .with_partitions(partitions.collect())
+        let partitions = partitions.collect::<Option<_>>()?;
+        Some(ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions))
     });
-    let response = ListOffsetsResponse::default().with_topics(topics.collect());
+    let response = ListOffsetsResponse::default().with_topics(topics.collect::<Option<_>>()?);
     let mut buf = BytesMut::new();
-    list_offsets::write_response(&response, version, &mut buf)?;
-    Ok(Body::Now(bytes(buf)))
+    let written = list_offsets::write_response(&response, version, &mut buf);
+    Some(written.map(|()| bytes(buf)))
 }
 
 fn partition_reply(

@@ -22,8 +22,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::{debug, info};
 
 use super::memory::Grant;
-use super::outbox::{FULL_BYTES, Outbox};
+use super::outbox::{FULL_BYTES, Outbox, Sent};
 use super::scratch;
+use super::warming::Warming;
 use crate::api::{Answer, Body, Caller, dispatch};
 use crate::broker::Broker;
 use crate::stop::Watch;
@@ -98,6 +99,8 @@ pub(crate) struct Connection {
     flow: Flow<Asked, Answer>,
     inbox: BytesMut,
     outbox: Outbox,
+    /// What is sent next is being read from disk.
+    warming: Option<Warming>,
     /// Room for the frame that is being read.
     granted: Option<Grant>,
     stopping: Watch,
@@ -137,6 +140,13 @@ async fn over(idle: &mut Option<Idle>) {
     }
 }
 
+// What nobody reads does not have to be waited for.
+async fn warmed(warming: &mut Option<Warming>) {
+    if let Some(warming) = warming {
+        warming.await;
+    }
+}
+
 impl Connection {
     pub fn new(broker: Arc<Broker>, stream: TcpStream, listener: Arc<str>, peer: SocketAddr) -> Connection {
         let limits = Limits {
@@ -154,6 +164,7 @@ impl Connection {
             flow: Flow::new(limits),
             inbox: BytesMut::new(),
             outbox: Outbox::default(),
+            warming: None,
             granted: None,
         }
     }
@@ -238,8 +249,13 @@ impl Connection {
     }
 
     fn send(&mut self) -> Result<(), End> {
-        if !self.outbox.send(&self.stream)? {
-            self.flow.hear(Input::SocketFull);
+        match self.outbox.send(&self.stream)? {
+            Sent::All => {}
+            Sent::SocketFull => self.flow.hear(Input::SocketFull),
+            Sent::Cold => {
+                self.warming = Some(Warming::begin(&self.broker.readers, self.outbox.cold()));
+                self.flow.hear(Input::Cold);
+            }
         }
         Ok(())
     }
@@ -253,12 +269,17 @@ impl Connection {
             self.rest();
         }
         let memory = self.broker.request_memory.clone();
-        let Connection { stream, flow, inbox, stopping, idle, .. } = self;
+        let Connection { stream, flow, inbox, warming, stopping, idle, .. } = self;
         let heard = tokio::select! {
             biased;
             heard = poll_fn(|context| poll_client(stream, flow, inbox, wants, context)) => heard?,
             () = memory.freed(), if wants.memory => {
                 flow.hear(Input::Freed);
+                return Ok(());
+            }
+            () = warmed(warming), if wants.disk => {
+                *warming = None;
+                flow.hear(Input::Warm);
                 return Ok(());
             }
             () = over(idle), if wants.idle => return Err(End::Idle),

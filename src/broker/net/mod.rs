@@ -8,5 +8,6 @@ mod outbox;
 mod pace;
 mod reverse_dns;
 mod scratch;
+pub(crate) mod warming;
 
 pub(crate) use outbox::Part;

@@ -39,6 +39,16 @@ const LARGE_BYTES: usize = 32 << 10;
 /// More at once would keep other connections of the worker waiting.
 const SENT_AT_ONCE_BYTES: usize = 1 << 20;
 
+/// How sending ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    All,
+    /// The socket takes no more now, and something is left.
+    SocketFull,
+    /// What comes next would have to be fetched from disk first: [`Outbox::cold`].
+    Cold,
+}
+
 /// Answers that wait to be sent, in order.
 #[derive(Default)]
 pub(crate) struct Outbox {
@@ -47,6 +57,9 @@ pub(crate) struct Outbox {
     /// What comes after them; none of them is empty.
     parts: VecDeque<Part>,
     parts_bytes: usize,
+    /// So many of the next bytes of files have been read from disk since they were found to be only there. They are sent
+    /// without another look, so that something is sent each time, however soon memory forgets it again.
+    warm: usize,
 }
 
 impl Outbox {
@@ -91,42 +104,58 @@ impl Outbox {
         }
     }
 
-    /// Sends as much as the socket takes. False: it takes no more now, and something is left. A file that has become
-    /// shorter than promised is an error, after which the connection cannot go on.
-    pub fn send(&mut self, stream: &TcpStream) -> io::Result<bool> {
+    /// What to read from disk before sending goes on: the ranges of files among the next bytes.
+    pub fn cold(&mut self) -> Vec<FileRange> {
+        let mut left = SENT_AT_ONCE_BYTES;
+        let mut cold = Vec::<FileRange>::new();
+        for part in &self.parts {
+            if let Part::File(range) = part {
+                cold.push(FileRange { len: range.len.min(left), ..range.clone() });
+            }
+            left = left.saturating_sub(part.len());
+            if left == 0 {
+                break;
+            }
+        }
+        self.warm = cold.iter().map(|range| range.len).sum();
+        cold
+    }
+
+    /// Sends as much as the socket takes and memory has. A file that has become shorter than promised is an error, after
+    /// which the connection cannot go on.
+    pub fn send(&mut self, stream: &TcpStream) -> io::Result<Sent> {
         while self.len() > 0 {
-            let all = if self.parts.is_empty() || self.text.len() >= LARGE_BYTES {
-                write(stream, &mut self.text)?
+            let sent = if self.parts.is_empty() || self.text.len() >= LARGE_BYTES {
+                Sent::of(write(stream, &mut self.text)?)
             } else if self.text.is_empty() && self.parts.front().is_some_and(|part| part.len() >= LARGE_BYTES)
             {
                 self.send_front(stream)?
             } else {
                 scratch::to_gather(|buffer| self.send_gathered(stream, buffer))?
             };
-            if !all {
-                return Ok(false);
+            if sent != Sent::All {
+                return Ok(sent);
             }
         }
-        Ok(true)
+        Ok(Sent::All)
     }
 
     // The first part, by itself.
-    fn send_front(&mut self, stream: &TcpStream) -> io::Result<bool> {
-        let Some(mut part) = self.parts.pop_front() else { return Ok(true) };
+    fn send_front(&mut self, stream: &TcpStream) -> io::Result<Sent> {
+        let Some(mut part) = self.parts.pop_front() else { return Ok(Sent::All) };
         self.parts_bytes -= part.len();
-        let all = match &mut part {
-            Part::Bytes(bytes) => write(stream, bytes)?,
-            Part::File(range) => match send_by_kernel(stream, range)? {
-                ByKernel::All => true,
-                ByKernel::Some => false,
-                ByKernel::None => scratch::to_gather(|buffer| self.send_read(stream, range, buffer))?,
+        let sent = match &mut part {
+            Part::Bytes(bytes) => Sent::of(write(stream, bytes)?),
+            Part::File(range) => match self.send_by_kernel(stream, range)? {
+                Some(sent) => sent,
+                None => scratch::to_gather(|buffer| self.send_read(stream, range, buffer))?,
             },
         };
         if part.len() > 0 {
             self.parts_bytes += part.len();
             self.parts.push_front(part);
         }
-        Ok(all)
+        Ok(sent)
     }
 
     // The beginning of a file that the kernel does not send.
@@ -135,78 +164,106 @@ impl Outbox {
         stream: &TcpStream,
         range: &mut FileRange,
         buffer: &mut Vec<u8>,
-    ) -> io::Result<bool> {
-        let bytes = range.len.min(GATHERED_BYTES);
-        read(range, bytes, buffer)?;
+    ) -> io::Result<Sent> {
+        let most = if self.warm > 0 { self.warm.min(GATHERED_BYTES) } else { GATHERED_BYTES };
+        let bytes = range.len.min(most);
+        if !self.read(range, bytes, buffer)? {
+            return Ok(Sent::Cold);
+        }
         self.write_or_keep(stream, buffer)
     }
 
     // The text and the small parts behind it, in one write.
-    fn send_gathered(&mut self, stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<bool> {
+    fn send_gathered(&mut self, stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<Sent> {
         buffer.extend_from_slice(&self.text);
         self.text.clear();
         let fits = |part: &mut Part, filled: usize| {
             part.len() < LARGE_BYTES && filled + part.len() <= GATHERED_BYTES
         };
         while let Some(part) = self.parts.pop_front_if(|part| fits(part, buffer.len())) {
-            self.parts_bytes -= part.len();
             match part {
-                Part::Bytes(bytes) => buffer.extend_from_slice(&bytes),
+                Part::Bytes(bytes) => {
+                    self.parts_bytes -= bytes.len();
+                    buffer.extend_from_slice(&bytes);
+                }
                 Part::File(mut range) => {
-                    let all = range.len;
-                    read(&mut range, all, buffer)?;
+                    let bytes = range.len;
+                    if !self.read(&mut range, bytes, buffer)? {
+                        self.parts.push_front(Part::File(range));
+                        break;
+                    }
+                    self.parts_bytes -= bytes;
                 }
             }
+        }
+        if buffer.is_empty() {
+            return Ok(Sent::Cold);
         }
         self.write_or_keep(stream, buffer)
     }
 
     // What the socket does not take of these bytes goes out next.
-    fn write_or_keep(&mut self, stream: &TcpStream, mut bytes: &[u8]) -> io::Result<bool> {
+    fn write_or_keep(&mut self, stream: &TcpStream, mut bytes: &[u8]) -> io::Result<Sent> {
         let all = write(stream, &mut bytes)?;
         self.text.extend_from_slice(bytes);
-        Ok(all)
+        Ok(Sent::of(all))
     }
-}
 
-/// How much of a range of a file the kernel has sent.
-enum ByKernel {
-    All,
-    /// The socket takes no more now.
-    Some,
-    /// It does not send this file, which has to be read.
-    None,
-}
-
-// From the page cache to the socket without a copy of ours.
-fn send_by_kernel(stream: &TcpStream, range: &mut FileRange) -> io::Result<ByKernel> {
-    while range.len > 0 {
-        let FileRange { file, position, len } = &*range;
-        let send = || file.send(stream.as_fd(), *position, (*len).min(SENT_AT_ONCE_BYTES));
-        match stream.try_io(Interest::WRITABLE, send) {
-            Ok(Some(0)) => return Err(cut()),
-            Ok(Some(sent)) => advance(range, sent),
-            Ok(None) => return Ok(ByKernel::None),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(ByKernel::Some),
-            Err(error) => return Err(error),
+    // From the page cache to the socket without a copy of ours. None: the kernel does not send this file, which has to be
+    // read.
+    fn send_by_kernel(&mut self, stream: &TcpStream, range: &mut FileRange) -> io::Result<Option<Sent>> {
+        while range.len > 0 {
+            let FileRange { file, position, len } = &*range;
+            let piece = match self.warm {
+                0 => file.cached_bytes(*position, (*len).min(SENT_AT_ONCE_BYTES)),
+                warm => warm.min(*len),
+            };
+            if piece == 0 {
+                return Ok(Some(Sent::Cold));
+            }
+            match stream.try_io(Interest::WRITABLE, || file.send(stream.as_fd(), *position, piece)) {
+                Ok(Some(0)) => return Err(cut()),
+                Ok(Some(sent)) => {
+                    advance(range, sent);
+                    self.warm = self.warm.saturating_sub(sent);
+                }
+                Ok(None) => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Some(Sent::SocketFull)),
+                Err(error) => return Err(error),
+            }
         }
+        Ok(Some(Sent::All))
     }
-    Ok(ByKernel::All)
+
+    // Appends the first bytes of the range, which then begins behind them. False: they are on disk only, and nothing has
+    // changed.
+    fn read(&mut self, range: &mut FileRange, bytes: usize, buffer: &mut Vec<u8>) -> io::Result<bool> {
+        let (before, warm) = (buffer.len(), self.warm >= bytes);
+        let (mut at, file) = (before, &range.file);
+        buffer.resize(before + bytes, 0);
+        while at < buffer.len() {
+            let (rest, position) = (&mut buffer[at..], range.position + (at - before) as u64);
+            let got = if warm { file.read_at(rest, position) } else { file.read_cached_at(rest, position) };
+            match got {
+                Ok(0) => return Err(cut()),
+                Ok(got) => at += got,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    buffer.truncate(before);
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        advance(range, bytes);
+        self.warm = self.warm.saturating_sub(bytes);
+        Ok(true)
+    }
 }
 
-// Appends the first bytes of the range, which then begins behind them.
-fn read(range: &mut FileRange, bytes: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
-    let mut at = buffer.len();
-    buffer.resize(at + bytes, 0);
-    while at < buffer.len() {
-        let got = range.file.read_at(&mut buffer[at..], range.position)?;
-        if got == 0 {
-            return Err(cut());
-        }
-        advance(range, got);
-        at += got;
+impl Sent {
+    fn of(all: bool) -> Sent {
+        if all { Sent::All } else { Sent::SocketFull }
     }
-    Ok(())
 }
 
 fn advance(range: &mut FileRange, bytes: usize) {
@@ -288,7 +345,7 @@ mod tests {
         let mut received = vec![0; expected.len()];
         let sent = async {
             let mut waited = 0;
-            while !outbox.send(&server).expect("is sent") {
+            while outbox.send(&server).expect("is sent") != Sent::All {
                 assert!(outbox.len() > 0, "something is left");
                 waited += 1;
                 server.writable().await.expect("it will be");

@@ -1,5 +1,5 @@
 //! A Fetch: which partitions it is about, what is there to read, and waiting until there is enough.
-//! It must never know a version.
+//! It must never know a version. What is in memory is read at once, what only the disk has by threads that may wait for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,16 +7,18 @@ use std::time::Duration;
 use ottla_core::partition::fence;
 use ottla_core::session::{Context, FetchKey, FetchTopic, Position, SessionRequest, Told};
 use ottla_log::FileRange;
+use ottla_log::disk::worker;
 use ottla_log::log::{Isolation, Offsets, ReadError};
 use ottla_model::TopicName;
 use ottla_model::image::Image;
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, ProducerId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tracing::error;
 
 use super::partition::Partition;
 use crate::broker::{Broker, now_ms};
+use crate::net::warming;
 
 /// A fetch of any version.
 #[derive(Debug)]
@@ -66,10 +68,10 @@ pub(crate) enum Fetching {
     Waiting(Wait),
 }
 
-/// A fetch that found too little.
+/// A fetch that found too little, or has to have the disk read first.
 pub(crate) struct Wait {
     broker: Arc<Broker>,
-    request: Request,
+    request: Arc<Request>,
     until: Instant,
 }
 
@@ -84,6 +86,9 @@ struct Target {
     key: FetchKey,
     position: Position,
 }
+
+/// What has to be read to find out where records are is not in memory.
+struct Cold;
 
 /// Begins a fetch.
 pub(crate) fn fetch(broker: &Arc<Broker>, mut command: FetchCommand) -> Fetching {
@@ -104,12 +109,13 @@ pub(crate) fn fetch(broker: &Arc<Broker>, mut command: FetchCommand) -> Fetching
     };
     let targets = targets.into_iter().map(|(key, position)| Target { key, position }).collect();
     let request = Request { command, context, targets };
-    let found = request.read(broker);
-    if request.is_enough(&found) {
+    if let Ok(found) = worker::cached_only(|| request.read(broker))
+        && request.is_enough(&found)
+    {
         return Fetching::Done(request.finish(broker, found));
     }
     let until = Instant::now() + request.command.max_wait;
-    Fetching::Waiting(Wait { broker: broker.clone(), request, until })
+    Fetching::Waiting(Wait { broker: broker.clone(), request: Arc::new(request), until })
 }
 
 impl Wait {
@@ -121,19 +127,53 @@ impl Wait {
             let partitions = request.partitions(&broker);
             let registered: Vec<_> = partitions.iter().map(|p| p.wait(&woken)).collect();
             // What came between the last look and the registration would wake nobody: look again.
-            let found = request.read(&broker);
+            let found = look(&broker, &request).await;
             if request.is_enough(&found) {
                 return request.finish(&broker, found);
             }
             let in_time = tokio::time::timeout_at(until, woken.notified()).await.is_ok();
             drop(registered);
             if !in_time {
-                let found = request.read(&broker);
+                let found = look(&broker, &request).await;
                 return request.finish(&broker, found);
             }
         }
     }
 }
+
+// Here where everything is in memory, otherwise on a thread that may wait; which also reads what is sent first.
+async fn look(broker: &Arc<Broker>, request: &Arc<Request>) -> Vec<Found> {
+    if let Ok(found) = worker::cached_only(|| request.read(broker)) {
+        return found;
+    }
+    let (tell, told) = oneshot::channel();
+    let (reader, asked) = (broker.clone(), request.clone());
+    broker.readers.run(move || {
+        // Nobody wants to know any more if the connection has gone.
+        if !tell.is_closed() {
+            let found = asked.read_waiting(&reader);
+            warming::warm(&sent_first(&found));
+            let _ = tell.send(found);
+        }
+    });
+    // Not told: the job has panicked. Who does the same here is at least heard.
+    told.await.unwrap_or_else(|_| request.read_waiting(broker))
+}
+
+fn sent_first(found: &[Found]) -> Vec<FileRange> {
+    let mut left = WARMED_BYTES;
+    let mut ranges = Vec::new();
+    for range in found.iter().filter_map(|found| found.records.as_ref()) {
+        let len = range.len.min(left);
+        left -= len;
+        ranges.push(FileRange { len, ..range.clone() });
+    }
+    ranges.retain(|range| range.len > 0);
+    ranges
+}
+
+/// So much of an answer is read from disk by whoever looks for where it is.
+const WARMED_BYTES: usize = 1 << 20;
 
 impl Request {
     fn partitions(&self, broker: &Broker) -> Vec<Arc<Partition>> {
@@ -150,7 +190,13 @@ impl Request {
             || found.iter().any(|f| f.error != ErrorCode::None)
     }
 
-    fn read(&self, broker: &Broker) -> Vec<Found> {
+    // On a thread that may wait for the disk.
+    fn read_waiting(&self, broker: &Broker) -> Vec<Found> {
+        let none = |target| failed(target, ErrorCode::KafkaStorageError, LeaderEpoch::NONE);
+        self.read(broker).unwrap_or_else(|Cold| self.targets.iter().map(none).collect())
+    }
+
+    fn read(&self, broker: &Broker) -> Result<Vec<Found>, Cold> {
         let image = broker.image.load();
         let mut left = self.command.max_bytes;
         // The first batch of the first partition that has any comes whatever its size, or a client could starve.
@@ -158,7 +204,7 @@ impl Request {
         let mut found = Vec::with_capacity(self.targets.len());
         for target in &self.targets {
             let one = match resolve(broker, &image, &target.key) {
-                Ok(partition) => self.read_one(&partition, target, left, nothing_yet),
+                Ok(partition) => self.read_one(&partition, target, left, nothing_yet)?,
                 Err(code) => failed(target, code, LeaderEpoch::NONE),
             };
             if let Some(records) = &one.records {
@@ -167,41 +213,51 @@ impl Request {
             }
             found.push(one);
         }
-        found
+        Ok(found)
     }
 
-    fn read_one(&self, partition: &Partition, target: &Target, left: usize, at_least_one: bool) -> Found {
+    fn read_one(
+        &self,
+        partition: &Partition,
+        target: &Target,
+        left: usize,
+        at_least_one: bool,
+    ) -> Result<Found, Cold> {
         let position = target.position;
         let epoch = partition.leader_epoch();
         if let Err(code) = fence(epoch, position.current_leader_epoch) {
-            return failed(target, code, epoch);
+            return Ok(failed(target, code, epoch));
         }
         let most = left.min(position.max_bytes.max(0) as usize);
         let isolation = self.command.isolation;
         let place = partition.place();
-        match place.reader.read(position.fetch_offset, most, isolation, at_least_one) {
-            Ok(slice) => {
-                let aborted = (isolation == Isolation::Committed).then(|| {
-                    let from = position.fetch_offset;
-                    place.reader.aborted_transactions(from, slice.next_offset).unwrap_or_default()
-                });
+        let from = position.fetch_offset;
+        let read = place.reader.read(from, most, isolation, at_least_one).and_then(|slice| {
+            let aborted = || place.reader.aborted_transactions(from, slice.next_offset);
+            let aborted = (isolation == Isolation::Committed).then(aborted).transpose()?;
+            Ok((slice, aborted))
+        });
+        Ok(match read {
+            Ok((slice, aborted)) => {
                 // The leader may have changed while the file was read (KIP-320).
                 if partition.leader_epoch() != epoch {
-                    return failed(target, ErrorCode::NotLeaderOrFollower, partition.leader_epoch());
+                    let code = ErrorCode::NotLeaderOrFollower;
+                    return Ok(failed(target, code, partition.leader_epoch()));
                 }
                 let key = target.key.clone();
                 let (offsets, records) = (slice.offsets, slice.range);
                 Found { key, error: ErrorCode::None, offsets, records, aborted, current_epoch: epoch }
             }
             Err(ReadError::OutOfRange(_)) => failed(target, ErrorCode::OffsetOutOfRange, epoch),
+            Err(error) if error.is_cold() => return Err(Cold),
             Err(ReadError::Io(_)) if partition.has_left(&place) => {
-                self.read_one(partition, target, left, at_least_one)
+                self.read_one(partition, target, left, at_least_one)?
             }
             Err(ReadError::Io(error)) => {
                 error!(partition = %partition.id, %error, "cannot read");
                 failed(target, ErrorCode::KafkaStorageError, epoch)
             }
-        }
+        })
     }
 
     fn finish(&self, broker: &Broker, found: Vec<Found>) -> Fetched {

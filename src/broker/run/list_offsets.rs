@@ -46,13 +46,27 @@ pub(crate) struct Place {
 
 const NOWHERE: Place = Place { offset: -1, timestamp: -1, leader_epoch: LeaderEpoch::NONE };
 
+/// Why nothing can be said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotFound {
+    Refused(ErrorCode),
+    /// Only the disk knows, and this thread may not wait for it.
+    Cold,
+}
+
+impl From<ErrorCode> for NotFound {
+    fn from(code: ErrorCode) -> NotFound {
+        NotFound::Refused(code)
+    }
+}
+
 /// Looks in one partition, as far as `isolation` lets the asker see.
 pub(crate) fn look_up(
     partition: &Partition,
     moment: Moment,
     believed: LeaderEpoch,
     isolation: Isolation,
-) -> Result<Place, ErrorCode> {
+) -> Result<Place, NotFound> {
     let current = partition.leader_epoch();
     fence(current, believed)?;
     let place = partition.place();
@@ -79,9 +93,10 @@ pub(crate) fn look_up(
     match found {
         Ok(None) => Ok(NOWHERE),
         Ok(Some(f)) => Ok(Place { offset: f.offset, timestamp: f.timestamp, leader_epoch: f.leader_epoch }),
+        Err(error) if error.is_cold() => Err(NotFound::Cold),
         Err(error) => {
             error!(partition = %partition.id, %error, "cannot look an offset up");
-            Err(ErrorCode::KafkaStorageError)
+            Err(ErrorCode::KafkaStorageError.into())
         }
     }
 }

@@ -20,6 +20,6 @@ pub(crate) mod progress;
 pub(crate) mod registrar;
 pub(crate) mod settings;
 pub(crate) mod storage;
-mod threads;
+pub(crate) mod threads;
 pub(crate) mod volume;
 pub(crate) mod waiter;
