@@ -1,12 +1,13 @@
 """Where a reader may start and what it then gets: offsets, times, ends, waits."""
 
+import os
 import time
 
 import pytest
 from confluent_kafka import OFFSET_END, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from harness.clients import (Record, admin, consume, consumer, create_topic, kcat, kcat_consume, produce, read,
+from harness.clients import (HOUR_AGO_MS, Record, admin, consume, consumer, create_topic, kcat, kcat_consume, produce, read,
                              records, values)
 from harness.java_console import java_consume, java_produce
 
@@ -170,3 +171,41 @@ def test_row_14_the_record_of_the_largest_timestamp(tools, broker, timed):
 
 def test_kcat_starts_at_a_time(broker, timed):
     assert kcat_consume(broker, timed, offset="s@9500") == lines([b"v10000", b"v20000", b"v15000", b"v30000", b"v30000"])
+
+
+# --- from disk ---------------------------------------------------------------------------------------------------
+
+def put_out_of_memory(broker, topic):
+    """What was written is on disk only: the next reader has to have it fetched."""
+    for path in broker.data.glob(f"{topic}-*/*"):
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+@pytest.mark.parametrize("size, count, isolation", [(100, 20_000, "read_uncommitted"), (30_000, 1_500, "read_committed"),
+                                                    (700_000, 60, "read_committed")])
+def test_what_is_on_disk_only_is_read_whole_and_in_order(broker, name, size, count, isolation):
+    create_topic(broker, name, partitions=2, segment_bytes=8 << 20)
+    rows = [b"%d:" % number + os.urandom(size) for number in range(count)]
+    for partition in (0, 1):
+        produce(broker, name, [Record(row, partition=partition) for row in rows])
+    for partition in (0, 1, 0):
+        put_out_of_memory(broker, name)
+        got = consume(broker, name, count, partition=partition, isolation_level=isolation)
+        assert values(got) == rows
+        assert [message.offset() for message in got] == list(range(count))
+
+
+def test_an_offset_is_found_by_time_on_disk(broker, name):
+    create_topic(broker, name, segment_bytes=1 << 20)
+    rows = [Record(os.urandom(1_000), timestamp=HOUR_AGO_MS + number) for number in range(5_000)]
+    produce(broker, name, rows)
+    for number in (0, 3_321, 4_999):
+        put_out_of_memory(broker, name)
+        asked = OffsetSpec.for_timestamp(HOUR_AGO_MS + number)
+        assert offset_and_time(broker, name, asked) == (number, HOUR_AGO_MS + number)
+    put_out_of_memory(broker, name)
+    assert offset_and_time(broker, name, OffsetSpec.for_timestamp(HOUR_AGO_MS + 5_000)) == (-1, -1)
+    put_out_of_memory(broker, name)
+    assert offset_and_time(broker, name, OffsetSpec.max_timestamp()) == (4_999, HOUR_AGO_MS + 4_999)
