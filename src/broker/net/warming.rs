@@ -284,7 +284,9 @@ mod tests {
         let readers = Threads::new("test", 1);
         let barrier = Arc::new(Barrier::new(2));
         let held = barrier.clone();
-        readers.run(move || drop(held.wait()));
+        readers.run(move || {
+            held.wait();
+        });
         let file = ColdFile::in_memory(Reading::Warms);
         let range = || FileRange { file: file.clone(), position: 0, len: 100 };
         drop(Warming::begin(&readers, vec![range()]));
