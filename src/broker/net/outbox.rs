@@ -11,6 +11,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::scratch;
+use super::warming::Cold;
 
 /// A piece of an answer.
 #[derive(Debug)]
@@ -57,8 +58,9 @@ pub(crate) struct Outbox {
     /// What comes after them; none of them is empty.
     parts: VecDeque<Part>,
     parts_bytes: usize,
-    /// So many of the next bytes of files have been read from disk since they were found to be only there. They are sent
-    /// without another look, so that something is sent each time, however soon memory forgets it again.
+    /// So many of the next bytes of files are in memory, by a look at them or because they were read from disk. They are sent
+    /// without another look: that would cost more than it tells, and however soon memory forgets what was read for it, a
+    /// connection sends something each time.
     warm: usize,
 }
 
@@ -104,20 +106,14 @@ impl Outbox {
         }
     }
 
-    /// What to read from disk before sending goes on: the ranges of files among the next bytes.
-    pub fn cold(&mut self) -> Vec<FileRange> {
-        let mut left = SENT_AT_ONCE_BYTES;
-        let mut cold = Vec::<FileRange>::new();
-        for part in &self.parts {
-            if let Part::File(range) = part {
-                cold.push(FileRange { len: range.len.min(left), ..range.clone() });
-            }
-            left = left.saturating_sub(part.len());
-            if left == 0 {
-                break;
-            }
-        }
-        self.warm = cold.iter().map(|range| range.len).sum();
+    /// What to read from disk before sending goes on: the next bytes of files.
+    pub fn cold(&mut self) -> Cold {
+        let files = self.parts.iter().filter_map(|part| match part {
+            Part::File(range) => Some(range),
+            Part::Bytes(_) => None,
+        });
+        let cold = Cold::first_of(files);
+        self.warm = cold.now_bytes();
         cold
     }
 
@@ -214,10 +210,10 @@ impl Outbox {
     fn send_by_kernel(&mut self, stream: &TcpStream, range: &mut FileRange) -> io::Result<Option<Sent>> {
         while range.len > 0 {
             let FileRange { file, position, len } = &*range;
-            let piece = match self.warm {
-                0 => file.cached_bytes(*position, (*len).min(SENT_AT_ONCE_BYTES)),
-                warm => warm.min(*len),
-            };
+            if self.warm == 0 {
+                self.warm = file.cached_bytes(*position, (*len).min(SENT_AT_ONCE_BYTES));
+            }
+            let piece = self.warm.min(*len);
             if piece == 0 {
                 return Ok(Some(Sent::Cold));
             }

@@ -21,16 +21,18 @@ const PIECE_BYTES: usize = 256 << 10;
 pub(super) struct Warming(oneshot::Receiver<()>);
 
 impl Warming {
-    /// Has one of the threads read these ranges, one job for each connection at a time, in the order in which they came.
-    pub fn begin(readers: &Threads, ranges: Vec<FileRange>) -> Warming {
+    /// Has one of the threads read it, in the order in which connections have asked: each has one such job at a time.
+    pub fn begin(readers: &Threads, cold: Cold) -> Warming {
         let (done, told) = oneshot::channel();
         readers.run(move || {
             // Nobody needs it any more if the connection has gone.
             if !done.is_closed() {
-                warm(&ranges);
+                cold.read();
             }
-            // Gone already, then.
-            let _ = done.send(());
+            // It may have gone meanwhile.
+            if done.send(()).is_ok() {
+                cold.read_ahead();
+            }
         });
         Warming(told)
     }
@@ -44,31 +46,68 @@ impl Future for Warming {
     }
 }
 
-/// Reads these ranges into memory and has the kernel go on behind them, for who reads a log from one end to the other. Only
-/// on a thread that may wait.
-pub(crate) fn warm(ranges: &[FileRange]) {
-    // All of them first, so that the disk has them in its queue at once.
-    ranges.iter().for_each(|range| range.file.read_ahead(range.position, AHEAD * range.len as u64));
-    for range in ranges {
-        // Whoever sends it meets the error, and tells it.
-        if scratch::to_gather(|buffer| read(range, buffer)).is_err() {
-            return;
+/// Ranges of files that are sent next, in their order, and are on disk only.
+#[derive(Debug, Default)]
+pub(crate) struct Cold(Vec<FileRange>);
+
+impl Cold {
+    /// As much of these as is worth while.
+    pub fn first_of<'a>(ranges: impl Iterator<Item = &'a FileRange>) -> Cold {
+        let mut left = ASKED_BYTES;
+        let mut cold = Vec::new();
+        for range in ranges {
+            let len = range.len.min(left);
+            cold.push(FileRange { len, ..range.clone() });
+            left -= len;
+            if left == 0 {
+                break;
+            }
+        }
+        Cold(cold)
+    }
+
+    /// How many bytes are sure to be read.
+    pub fn now_bytes(&self) -> usize {
+        self.0.iter().map(|range| range.len).sum::<usize>().min(READ_BYTES)
+    }
+
+    /// Reads the first of it, and has the kernel begin with the others. Only on a thread that may wait.
+    pub fn read(&self) {
+        self.0.iter().for_each(|range| range.file.read_ahead(range.position, range.len as u64));
+        let mut left = READ_BYTES;
+        for range in &self.0 {
+            let bytes = range.len.min(left);
+            // Whoever sends it meets the error, and tells it.
+            if scratch::to_gather(|buffer| read(range, bytes, buffer)).is_err() {
+                return;
+            }
+            left -= bytes;
+        }
+    }
+
+    /// Has the kernel go on behind them, for who reads a log from one end to the other.
+    pub fn read_ahead(&self) {
+        for FileRange { file, position, len } in &self.0 {
+            file.read_ahead(position + *len as u64, AHEAD * *len as u64);
         }
     }
 }
 
-fn read(range: &FileRange, buffer: &mut Vec<u8>) -> io::Result<()> {
-    buffer.resize(range.len.min(PIECE_BYTES), 0);
-    for from in (0..range.len).step_by(PIECE_BYTES) {
-        let piece = (range.len - from).min(PIECE_BYTES);
+fn read(range: &FileRange, bytes: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
+    buffer.resize(bytes.min(PIECE_BYTES), 0);
+    for from in (0..bytes).step_by(PIECE_BYTES) {
+        let piece = (bytes - from).min(PIECE_BYTES);
         range.file.read_exact_at(&mut buffer[..piece], range.position + from as u64)?;
     }
     Ok(())
 }
 
-/// How much of a file is asked for, in times of what is to be sent now: as much again for each of the next two answers, be
-/// they large or small.
-const AHEAD: u64 = 3;
+/// A connection waits for so much at a time.
+const READ_BYTES: usize = 1 << 20;
+/// So much is on its way from the disk meanwhile, be it of one file or of many.
+const ASKED_BYTES: usize = 4 << 20;
+/// How much of a file is asked for behind what is sent now, in times of that: for the next answers, be they large or small.
+const AHEAD: u64 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -111,8 +150,8 @@ mod tests {
         inner: Arc<dyn DiskFile>,
         reading: Reading,
         warm: Mutex<BTreeSet<u64>>,
+        /// Of what was not in memory, and by threads that serve clients.
         reads: AtomicUsize,
-        /// By threads that serve clients, of what was not in memory.
         waits: AtomicUsize,
     }
 
@@ -141,15 +180,15 @@ mod tests {
         }
 
         fn touch(&self, at: u64, len: usize) {
-            if worker::is_marked() && self.warm_bytes(at) < len {
-                self.waits.fetch_add(1, Ordering::Relaxed);
+            if self.warm_bytes(at) < len {
+                self.reads.fetch_add(1, Ordering::Relaxed);
+                self.waits.fetch_add(usize::from(worker::is_marked()), Ordering::Relaxed);
             }
         }
     }
 
     impl DiskFile for ColdFile {
         fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
-            self.reads.fetch_add(1, Ordering::Relaxed);
             self.touch(at, buf.len());
             match &self.reading {
                 Reading::Warms => {}
@@ -276,7 +315,7 @@ mod tests {
     async fn a_job_that_panics_keeps_nobody_waiting() {
         let file = ColdFile::in_memory(Reading::Panics);
         let range = FileRange { file, position: 0, len: 100 };
-        Warming::begin(&Threads::new("test", 1), vec![range]).await;
+        Warming::begin(&Threads::new("test", 1), Cold::first_of([range].iter())).await;
     }
 
     #[tokio::test]
@@ -288,14 +327,14 @@ mod tests {
             held.wait();
         });
         let file = ColdFile::in_memory(Reading::Warms);
-        let range = || FileRange { file: file.clone(), position: 0, len: 100 };
-        drop(Warming::begin(&readers, vec![range()]));
-        let later = Warming::begin(&readers, Vec::new());
+        let cold = || Cold::first_of([FileRange { file: file.clone(), position: 0, len: 100 }].iter());
+        drop(Warming::begin(&readers, cold()));
+        let later = Warming::begin(&readers, Cold::default());
         barrier.wait();
         later.await;
         assert_eq!(file.reads.load(Ordering::Relaxed), 0);
         assert_eq!(Arc::strong_count(&file), 1, "nobody holds it any more");
-        Warming::begin(&readers, vec![range()]).await;
+        Warming::begin(&readers, cold()).await;
         assert_eq!(file.reads.load(Ordering::Relaxed), 1, "for others there is");
     }
 

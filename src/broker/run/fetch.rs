@@ -18,7 +18,7 @@ use tracing::error;
 
 use super::partition::Partition;
 use crate::broker::{Broker, now_ms};
-use crate::net::warming;
+use crate::net::warming::Cold as SentNext;
 
 /// A fetch of any version.
 #[derive(Debug)]
@@ -152,28 +152,16 @@ async fn look(broker: &Arc<Broker>, request: &Arc<Request>) -> Vec<Found> {
         // Nobody wants to know any more if the connection has gone.
         if !tell.is_closed() {
             let found = asked.read_waiting(&reader);
-            warming::warm(&sent_first(&found));
-            let _ = tell.send(found);
+            let sent_next = SentNext::first_of(found.iter().filter_map(|found| found.records.as_ref()));
+            sent_next.read();
+            if tell.send(found).is_ok() {
+                sent_next.read_ahead();
+            }
         }
     });
     // Not told: the job has panicked. Who does the same here is at least heard.
     told.await.unwrap_or_else(|_| request.read_waiting(broker))
 }
-
-fn sent_first(found: &[Found]) -> Vec<FileRange> {
-    let mut left = WARMED_BYTES;
-    let mut ranges = Vec::new();
-    for range in found.iter().filter_map(|found| found.records.as_ref()) {
-        let len = range.len.min(left);
-        left -= len;
-        ranges.push(FileRange { len, ..range.clone() });
-    }
-    ranges.retain(|range| range.len > 0);
-    ranges
-}
-
-/// So much of an answer is read from disk by whoever looks for where it is.
-const WARMED_BYTES: usize = 1 << 20;
 
 impl Request {
     fn partitions(&self, broker: &Broker) -> Vec<Arc<Partition>> {
