@@ -158,7 +158,7 @@ pub trait DiskFile: Send + Sync + Debug {
     }
 }
 
-/// Each probe costs a third of a microsecond, and what lies between two of them is seldom where they are not.
+/// Each probe costs a microsecond at most, and what lies between two of them is seldom where they are not.
 const PROBED_BYTES: usize = 256 << 10;
 
 /// All but `Read` open for reading and writing.
