@@ -113,6 +113,12 @@ impl Unflushed {
         self.parent_changed = false;
     }
 
+    /// Has every snapshot so far outlive a loss of power, apart from its name. Whether there was one to sync.
+    pub fn sync_snapshots(&self) -> io::Result<bool> {
+        self.snapshots.iter().try_for_each(|snapshot| snapshot.handle.sync())?;
+        Ok(!self.snapshots.is_empty())
+    }
+
     /// What is above `end` is not in the log any more; what will be there is not what a ticket took along.
     pub fn truncated(&mut self, end: Offset) {
         self.tickets.iter_mut().for_each(|ticket| ticket.covers = ticket.covers.min(end));

@@ -148,7 +148,9 @@ impl Log {
             Some(Err(e)) if is_full(&e) => true,
             Some(Err(e)) => return Err(io_error("writing the leader epochs")(e)),
         };
-        if one_by_one {
+        // A producer's last batches may go for good with these segments: what is known of it has to last before they do.
+        let snapshots = self.unflushed.sync_snapshots().map_err(io_error("syncing a producer snapshot"))?;
+        if one_by_one || snapshots {
             // Earlier names first. Before readers are told to wait, since this may fail.
             self.sync_folder()?;
         }

@@ -271,3 +271,23 @@ fn a_log_that_starts_anew_has_nothing_to_flush_of_what_it_was() {
     world.flush();
     assert_eq!((world.log.recovery_point(), world.values().len()), (51, 1));
 }
+
+#[test]
+fn a_producer_is_known_after_retention_took_all_that_it_wrote_and_the_power_went() {
+    for checkpointed in [0, 1] {
+        let mut world = World::memory(TopicConfig { retention_bytes: 0, ..config() });
+        let batch = world.checked(idempotent(7, 0, 0, START_MS, &["a"]), Origin::Client);
+        world.append(&batch).expect("it is appended");
+        world.flush();
+        assert_eq!(world.log.delete_old_segments(START_MS).expect("retention").len(), 1);
+        after_a_loss_of_power(
+            &mut world,
+            |opening| opening.log_start = checkpointed,
+            |seed, world| {
+                let known = world.log.active_producers();
+                let sequences = known.iter().map(|p| (p.producer_id.0, p.last_sequence)).collect::<Vec<_>>();
+                assert_eq!(sequences, [(7, 0)], "seed {seed}, {checkpointed}: {:?}", world.files());
+            },
+        );
+    }
+}

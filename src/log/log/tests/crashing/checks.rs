@@ -19,7 +19,9 @@ impl Life {
         seen.zeros += u64::from(zeros);
         seen.torn += u64::from(!zeros && recovery.truncated_bytes > 0);
         seen.lost += u64::from(end < written);
-        let appended = self.written.iter().chain(&self.unsure).cloned().collect::<Vec<_>>();
+        // While a cut waits for its flush nothing else reaches the file.
+        let unsure = if self.refused.is_empty() { &self.unsure } else { &self.refused };
+        let appended = self.written.iter().chain(unsure).cloned().collect::<Vec<_>>();
         let left = appended.iter().filter(|batch| batch.end() <= end).cloned().collect::<Vec<_>>();
         // What was appended may be lost up to a log start that was checkpointed: the log begins anew there.
         assert!(
@@ -47,6 +49,7 @@ impl Life {
         }
         self.written = left;
         self.unsure.clear();
+        self.refused.clear();
         self.flushed = self.flushed.min(end);
         self.world.log.advance_high_watermark(end);
     }
@@ -113,11 +116,11 @@ impl Life {
 
     /// Each producer sends its last batch once more, which is a duplicate, and one too far, which is refused.
     pub fn retry_producers(&mut self) {
-        let start = self.world.log.log_start_offset();
+        let known_from = self.known_from.max(self.world.log.log_start_offset());
         for id in 1..4 {
             let last = self.written.iter().rev().find(|batch| batch.is_of(id));
-            // Of a producer whose batches retention took nothing may be known.
-            let Some(last) = last.filter(|batch| batch.base >= start).cloned() else { continue };
+            // Of a producer whose batches were deleted nothing may be known, be they back or not.
+            let Some(last) = last.filter(|batch| batch.base >= known_from).cloned() else { continue };
             let mut too_far = last.clone();
             too_far.producer = last.producer.map(|(id, sequence)| (id, sequence + 7));
             let batches = [&last, &too_far].map(|batch| batch.checked(&self.world));

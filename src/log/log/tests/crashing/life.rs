@@ -20,6 +20,9 @@ pub struct Life {
     pub written: Vec<Batch>,
     /// What an append was to add when the end came.
     pub unsure: Vec<Batch>,
+    /// What a full disk refused, and a cut has taken away again that no flush has covered: a loss of power may undo it. The log
+    /// appends nothing before that flush, so nothing that was acknowledged can be there instead.
+    pub refused: Vec<Batch>,
     /// Where a truncation was to cut when the end came.
     pub unsure_cut: Option<Offset>,
     pub flushed: Offset,
@@ -64,6 +67,7 @@ impl Life {
             memory,
             written: Vec::new(),
             unsure: Vec::new(),
+            refused: Vec::new(),
             unsure_cut: None,
             flushed: 0,
             recovery_point: 0,
@@ -129,7 +133,10 @@ impl Life {
                 return;
             }
             // What failed has changed nothing, and the log goes on.
-            self.unsure.clear();
+            let unsure = std::mem::take(&mut self.unsure);
+            if self.refused.is_empty() && self.world.log.needs_flush_to_append() {
+                self.refused = unsure;
+            }
             assert_eq!(self.world.log.log_end_offset(), self.written.last().map_or(0, Batch::end));
             seen.survived += 1;
         }
@@ -139,6 +146,7 @@ impl Life {
         self.memory.heal();
         (self.armed, self.full, self.over) = (false, false, false);
         self.known_from = self.known_from.max(self.world.log.log_start_offset());
+        self.forget_refused();
         seen.ends += 1;
         match killed {
             true => self.memory.kill(),
@@ -168,6 +176,7 @@ impl Life {
 
     /// An error says that the disk has failed in it.
     fn step(&mut self) -> Result<(), String> {
+        self.forget_refused();
         let failed = |e: &dyn std::fmt::Display| e.to_string();
         match self.below(24) {
             0..=9 => {
@@ -242,6 +251,13 @@ impl Life {
                 self.over = over;
                 Ok(())
             }
+        }
+    }
+
+    /// A flush has covered the cut.
+    fn forget_refused(&mut self) {
+        if !self.world.log.needs_flush_to_append() {
+            self.refused.clear();
         }
     }
 
