@@ -134,6 +134,11 @@ impl Log {
         if count == 0 {
             return Ok(());
         }
+        // A producer's last batches may go for good with these segments: what is known of it has to last before anything says that
+        // they are gone, be it only a checkpoint.
+        if self.unflushed.sync_snapshots().map_err(io_error("syncing a producer snapshot"))? {
+            self.sync_folder()?;
+        }
         let start = self.segments[count].base;
         if start > self.log_start {
             self.log_start = start;
@@ -148,9 +153,7 @@ impl Log {
             Some(Err(e)) if is_full(&e) => true,
             Some(Err(e)) => return Err(io_error("writing the leader epochs")(e)),
         };
-        // A producer's last batches may go for good with these segments: what is known of it has to last before they do.
-        let snapshots = self.unflushed.sync_snapshots().map_err(io_error("syncing a producer snapshot"))?;
-        if one_by_one || snapshots {
+        if one_by_one {
             // Earlier names first. Before readers are told to wait, since this may fail.
             self.sync_folder()?;
         }
