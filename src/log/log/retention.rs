@@ -131,6 +131,7 @@ impl Log {
                 Err(AppendError::Io(e)) => return Err(e),
             }
         }
+        count = self.count_that_producers_outlive(count)?;
         if count == 0 {
             return Ok(());
         }
@@ -171,8 +172,26 @@ impl Log {
                 self.sync_folder()?;
             }
         }
+        self.snapshots
+            .remove_if(|offset| offset < start)
+            .map_err(io_error("removing a producer snapshot"))?;
         self.unflushed.folder_changed();
         Ok(())
+    }
+
+    /// How many of the oldest `count` segments may go without a restart forgetting who wrote them: a snapshot has to
+    /// stand at or above where the log then starts. One that a full disk refused at a roll is tried again; while it does not fit, only
+    /// the segments below an earlier one go, and make room for it.
+    fn count_that_producers_outlive(&mut self, count: usize) -> Result<usize, LogError> {
+        let newest = self.snapshots.newest();
+        let is_outlived = |base: Offset, newest: Option<Offset>| newest.is_some_and(|newest| base <= newest);
+        if count == 0 || self.producers.is_empty() || is_outlived(self.segments[count].base, newest) {
+            return Ok(count);
+        }
+        self.snapshot(self.log_end)?;
+        let newest = self.snapshots.newest();
+        let bases = self.segments[..=count].iter().map(|segment| segment.base);
+        Ok(bases.skip(1).take_while(|&base| is_outlived(base, newest)).count())
     }
 
     pub(super) fn rename_deleted(

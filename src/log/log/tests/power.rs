@@ -291,3 +291,45 @@ fn a_producer_is_known_after_retention_took_all_that_it_wrote_and_the_power_went
         );
     }
 }
+
+#[test]
+fn segments_whose_writers_no_snapshot_knows_wait_until_one_fits() {
+    let mut world = World::memory(TopicConfig { retention_bytes: 0, ..config() });
+    let batch = world.checked(idempotent(7, 0, 0, START_MS, &["a"]), Origin::Client);
+    world.append(&batch).expect("it is appended");
+    // Three files of the next segment, the snapshot, and the snapshot again.
+    let memory = world.memory.clone().expect("in memory");
+    memory.fail_nth(Operation::Create, 4, Fault::Full);
+    memory.fail_nth(Operation::Create, 5, Fault::Full);
+    assert_eq!(world.log.delete_old_segments(START_MS).expect("retention").len(), 0);
+    assert!(!world.files().iter().any(|name| name.ends_with(".snapshot")), "{:?}", world.files());
+    assert_eq!(world.log.delete_old_segments(START_MS).expect("retention").len(), 1);
+    world.reopen(|_| {});
+    let known = world.log.active_producers();
+    assert_eq!(known.iter().map(|p| (p.producer_id.0, p.last_sequence)).collect::<Vec<_>>(), [(7, 0)]);
+}
+
+#[test]
+fn segments_below_an_earlier_snapshot_go_while_no_other_fits() {
+    let mut world = World::memory(TopicConfig { retention_bytes: 0, ..config() });
+    let memory = world.memory.clone().expect("in memory");
+    let write = |world: &mut World, sequence| {
+        let batch = world.checked(idempotent(7, 0, sequence, START_MS, &["a"]), Origin::Client);
+        world.append(&batch).expect("it is appended");
+    };
+    write(&mut world, 0);
+    world.log.roll_at(1, START_MS).expect("it rolls");
+    write(&mut world, 1);
+    memory.fail_nth(Operation::Create, 4, Fault::Full);
+    memory.fail_nth(Operation::Create, 5, Fault::Full);
+    let retired = world.log.delete_old_segments(START_MS).expect("retention");
+    assert_eq!(retired.iter().map(|gone| gone.base_offset).collect::<Vec<_>>(), [0]);
+    let retired = world.log.delete_old_segments(START_MS).expect("retention");
+    assert_eq!(retired.iter().map(|gone| gone.base_offset).collect::<Vec<_>>(), [1]);
+    assert_eq!(
+        world.files().iter().filter(|name| name.ends_with(".snapshot")).count(),
+        1,
+        "{:?}",
+        world.files()
+    );
+}
