@@ -21,7 +21,7 @@ use ottla_model::image::{Image, Partition as Assigned, Topic};
 use ottla_model::record::ResourceType;
 use ottla_model::{NodeId, TopicId, TopicPartition};
 use ottla_node::controller::Output;
-use ottla_node::lane::{Input, Lane};
+use ottla_node::lane::{Host, Input, Lane, Role};
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 use uuid::Uuid;
@@ -36,6 +36,7 @@ use super::registrar::Registrar;
 use super::settings::Settings;
 use super::storage::{Left, Storage};
 use super::volume::Volume;
+use crate::broker::now_ms;
 
 /// New logs are opened by so many threads at least.
 const SYNCING_THREADS: usize = 16;
@@ -305,7 +306,10 @@ impl Follower {
     }
 
     fn serve_from(&self, id: TopicPartition, work: &ToOpen, log: Log, volume: Arc<Volume>) {
-        let lane = Lane::new(self.me, log, leadership(&work.assigned), work.config.clone());
+        let lag_ms = self.settings.now().replica_lag_time_max_ms;
+        let host = Host { id: self.me, replica_lag_time_max_ms: lag_ms };
+        let role = Role::Leader(leadership(&work.assigned));
+        let lane = Lane::new(host, log, role, work.config.clone(), now_ms());
         let (flushers, failures) = (self.flushers.clone(), self.failures.clone());
         let partition = Partition::new(id, work.topic.id, lane, volume, flushers, failures);
         self.partitions.insert(Arc::new(partition));
@@ -388,6 +392,7 @@ impl Follower {
 fn leadership(assigned: &Assigned) -> Leadership {
     Leadership {
         epoch: assigned.leader_epoch,
+        partition_epoch: assigned.partition_epoch,
         replicas: assigned.replicas.clone(),
         isr: assigned.isr.clone(),
     }

@@ -240,7 +240,9 @@ impl Partition {
                 });
             }
             Output::WriteOut(range) => self.place().volume.write_out(range),
-            Output::Advanced => self.wake(),
+            Output::Advanced | Output::Grown => self.wake(),
+            // One node has no other replicas: nobody fetches, proposes or follows here yet.
+            Output::Noted { .. } | Output::Followed { .. } | Output::Propose(_) => {}
             Output::Retire(retired) => self.flushers.retire(retired),
             Output::Offline { why, disk } => {
                 error!(partition = %self.id, "{why}; the partition is offline");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ottla_log::check::{Origin, Rules, check as check_batch};
 use ottla_log::disk::{Fault, MemoryDisk, Operation};
-use ottla_log::log::Opening;
+use ottla_log::log::{FlushTicket, Opening};
 use ottla_model::TopicPartition;
 use ottla_protocol::batch::{BatchBuilder, Compression};
 use ottla_protocol::{ProducerEpoch, ProducerId};
@@ -52,8 +52,10 @@ fn open(disk: &MemoryDisk, config: &Arc<TopicConfig>) -> Lane<u32> {
         jitter_seed: 0,
     };
     let (log, _) = Log::open(opening).expect("a log that opens");
-    let leadership = Leadership { epoch: LeaderEpoch(0), replicas: vec![ME], isr: vec![ME] };
-    Lane::new(ME, log, leadership, config.clone())
+    let (epoch, replicas) = (LeaderEpoch(0), vec![ME]);
+    let leadership = Leadership { epoch, partition_epoch: 0, replicas: replicas.clone(), isr: replicas };
+    let host = Host { id: ME, replica_lag_time_max_ms: 30_000 };
+    Lane::new(host, log, Role::Leader(leadership), config.clone(), 0)
 }
 
 impl Stage {
@@ -114,15 +116,7 @@ impl Stage {
                     told.push((token, outcome.map(|a| a.base_offset).map_err(|r| r.code)));
                 }
                 Output::Flush(ticket) => self.tickets.push_back(ticket),
-                Output::Advanced
-                | Output::WriteOut(_)
-                | Output::Deleted { .. }
-                | Output::Swapped { .. }
-                | Output::Relocated { .. }
-                | Output::Retire(_)
-                | Output::Offline { .. }
-                | Output::Full
-                | Output::Roomy => {}
+                _ => {}
             }
         }
         told

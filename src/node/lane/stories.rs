@@ -1,18 +1,26 @@
 //! What a lane answers, and when, told step by step over a disk in memory.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use ottla_log::Disk;
 use ottla_log::check::{Origin, Rules, check};
 use ottla_log::disk::{Fault, MemoryDisk, Operation};
-use ottla_log::log::Opening;
+use ottla_log::log::{FlushTicket, Opening};
 use ottla_model::TopicPartition;
 use ottla_model::config::CleanupPolicy;
 use ottla_protocol::batch::{BatchBuilder, Compression};
 
+use super::flushing::WRITE_BEHIND_BYTES;
 use super::*;
+
+const HOST: Host = Host { id: NodeId(1), replica_lag_time_max_ms: 30_000 };
+
+/// Node 1 leads; all are in sync.
+fn leadership(epoch: i32, replicas: &[i32]) -> Leadership {
+    let nodes: Vec<NodeId> = replicas.iter().map(|id| NodeId(*id)).collect();
+    Leadership { epoch: LeaderEpoch(epoch), partition_epoch: epoch, replicas: nodes.clone(), isr: nodes }
+}
 
 /// A lane, what it put out, and the flushes it asked for.
 struct Bench {
@@ -32,9 +40,7 @@ impl Bench {
         let config = Arc::new(config);
         let disk = MemoryDisk::new(1);
         let (log, _) = Log::open(opening(&disk, &config)).expect("an empty log");
-        let nodes: Vec<NodeId> = isr.iter().map(|id| NodeId(*id)).collect();
-        let leadership = Leadership { epoch: LeaderEpoch(0), replicas: nodes.clone(), isr: nodes };
-        let lane = Lane::new(NodeId(1), log, leadership, config.clone());
+        let lane = Lane::new(HOST, log, Role::Leader(leadership(0, isr)), config.clone(), 0);
         let (tickets, told, written_out) = Default::default();
         Bench { disk, lane, config, tickets, told, written_out, now_ms: 0 }
     }
@@ -86,7 +92,8 @@ impl Bench {
                     self.written_out.push((range.at, range.len));
                     range.run();
                 }
-                Output::Advanced | Output::Deleted { .. } | Output::Swapped { .. } => {}
+                Output::Advanced | Output::Grown | Output::Deleted { .. } | Output::Swapped { .. } => {}
+                Output::Noted { .. } | Output::Followed { .. } | Output::Propose(_) => {}
                 Output::Relocated { outcome: Ok(_), .. } => self.told.push("moved"),
                 Output::Relocated { outcome: Err(_), .. } => self.told.push("not moved"),
                 Output::Retire(retired) => {
@@ -329,9 +336,10 @@ fn turns_that_may_wait_for_the_disk_are_known_before_they_are_taken() {
     assert!(!waits(&bench, &[append(&bench)]), "that is done");
     assert!(waits(&bench, &[Input::Tick]) && waits(&bench, &[append(&bench), Input::Settle]));
     assert!(!waits(&bench, &[Input::Flushed { up_to: 3, result: Ok(()) }]));
-    let nodes = vec![NodeId(1)];
-    let next = Leadership { epoch: LeaderEpoch(1), replicas: nodes.clone(), isr: nodes };
-    assert!(waits(&bench, &[Input::Lead(next), append(&bench)]), "an append under a new epoch");
+    assert!(
+        waits(&bench, &[Input::Lead(leadership(1, &[1])), append(&bench)]),
+        "an append under a new epoch"
+    );
     assert!(waits(&bench, &[Input::Configure(bench.config.clone()), append(&bench)]), "other segments");
 }
 
@@ -411,8 +419,7 @@ fn a_follower_that_leaves_the_in_sync_set_holds_nobody_any_more() {
     let mut bench = Bench::new(TopicConfig::default(), &[1, 2]);
     let inputs = vec![bench.append(1, Acks::All, 1_000), bench.append(2, Acks::Leader, 1_000)];
     assert_eq!(bench.step(inputs), [(2, Ok(1))]);
-    let replicas = vec![NodeId(1), NodeId(2)];
-    let alone = Leadership { epoch: LeaderEpoch(0), replicas, isr: vec![NodeId(1)] };
+    let alone = Leadership { isr: vec![NodeId(1)], ..leadership(0, &[1, 2]) };
     assert_eq!(bench.step(vec![Input::Lead(alone)]), [(1, Ok(0))]);
     assert_eq!(bench.high_watermark(), 2);
 }

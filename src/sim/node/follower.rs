@@ -10,7 +10,7 @@ use ottla_model::config::TopicConfig;
 use ottla_model::image::{Image, Partition as Assigned, Topic};
 use ottla_model::record::ResourceType;
 use ottla_model::{TopicId, TopicPartition, fresh_id};
-use ottla_node::lane::{Input, Lane};
+use ottla_node::lane::{Host, Input, Lane, Role};
 use ottla_protocol::LeaderEpoch;
 use uuid::Uuid;
 
@@ -68,7 +68,8 @@ impl Node {
         let id = TopicPartition { topic: topic.name.clone(), partition: index };
         match self.open(now_ms, &id, topic.id, config) {
             Ok(log) => {
-                let lane = Lane::new(self.me, log, leadership, config.clone());
+                let host = self.host();
+                let lane = Lane::new(host, log, Role::Leader(leadership), config.clone(), now_ms);
                 self.partitions.insert(key, Partition::new(id, lane));
             }
             Err(error) => {
@@ -139,6 +140,10 @@ impl Node {
         Arc::new(resolved.unwrap_or_else(|_| self.config.topic_defaults.clone()))
     }
 
+    fn host(&self) -> Host {
+        Host { id: self.me, replica_lag_time_max_ms: self.config.replica_lag_time_max_ms }
+    }
+
     fn leadership(&mut self, assigned: &Assigned) -> Leadership {
         let invented = match self.mutation {
             Some(Mutation::InventEpochs) => self.dice.below(20) as i32,
@@ -146,6 +151,7 @@ impl Node {
         };
         Leadership {
             epoch: LeaderEpoch(assigned.leader_epoch.0 + invented),
+            partition_epoch: assigned.partition_epoch,
             replicas: assigned.replicas.clone(),
             isr: assigned.isr.clone(),
         }

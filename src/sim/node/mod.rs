@@ -113,7 +113,9 @@ impl Node {
                 }
                 Output::Flush(ticket) => said.push(Said::Flush { key, ticket }),
                 // The disk of the simulation writes out whatever it likes, whenever it likes.
-                Output::Advanced | Output::WriteOut(_) => {}
+                Output::Advanced | Output::Grown | Output::WriteOut(_) => {}
+                // One node has no other replicas yet.
+                Output::Noted { .. } | Output::Followed { .. } | Output::Propose(_) => {}
                 // Nobody asks for that here.
                 Output::Deleted { .. } | Output::Swapped { .. } | Output::Relocated { .. } => {}
                 Output::Retire(retired) => self.retired.extend(retired),

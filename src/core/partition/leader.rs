@@ -1,0 +1,237 @@
+//! The leader of a partition: how far its records are safe, and who is in sync with it. It must never change the in-sync
+//! set by itself: it proposes.
+
+use std::collections::BTreeMap;
+
+use ottla_model::NodeId;
+use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
+
+use super::in_sync::{InSync, InSyncMember, IsrAnswer, Proposal};
+use super::replica::{Fetched, Replica, Standing};
+use super::{Acks, Leadership, fence};
+
+/// Where the leader's own log ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogEnds {
+    /// Behind its last record.
+    pub log_end: Offset,
+    /// Below here its records may be heard of; less than its end while a flush is due.
+    pub safe_end: Offset,
+}
+
+/// The time, and the settings that count in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    pub now_ms: i64,
+    /// `replica.lag.time.max.ms`
+    pub lag_time_max_ms: i64,
+    /// `min.insync.replicas` of the topic.
+    pub min_insync_replicas: i32,
+}
+
+#[derive(Debug)]
+pub struct Leader {
+    me: NodeId,
+    epoch: LeaderEpoch,
+    partition_epoch: i32,
+    /// Where the log ended when this epoch began.
+    epoch_start: Offset,
+    replicas: usize,
+    others: BTreeMap<NodeId, Replica>,
+    in_sync: InSync,
+    high_watermark: Offset,
+}
+
+impl Leader {
+    /// Takes over a log that ends at `log_end`, of which everything below `high_watermark` is known to be safe.
+    pub fn new(
+        me: NodeId,
+        leadership: Leadership,
+        high_watermark: Offset,
+        log_end: Offset,
+        now_ms: i64,
+    ) -> Leader {
+        let Leadership { epoch, partition_epoch, replicas, isr } = leadership;
+        let others = replicas.iter().filter(|id| **id != me);
+        let others = others.map(|id| (*id, Replica::new(now_ms, isr.contains(id)))).collect();
+        Leader {
+            me,
+            epoch,
+            partition_epoch,
+            epoch_start: log_end,
+            replicas: replicas.len(),
+            others,
+            in_sync: InSync::committed(isr),
+            high_watermark,
+        }
+    }
+
+    pub fn epoch(&self) -> LeaderEpoch {
+        self.epoch
+    }
+
+    pub fn partition_epoch(&self) -> i32 {
+        self.partition_epoch
+    }
+
+    pub fn high_watermark(&self) -> Offset {
+        self.high_watermark
+    }
+
+    pub fn has_followers(&self) -> bool {
+        !self.others.is_empty()
+    }
+
+    /// A newer word of the controller; whether it was one. The partition's epoch orders them: what an answer to a proposal
+    /// said before comes again with the metadata. A change that was asked for is over with it, whatever became of it.
+    pub fn lead(&mut self, leadership: Leadership, log_end: Offset, now_ms: i64) -> bool {
+        if leadership.partition_epoch < self.partition_epoch || leadership.epoch < self.epoch {
+            return false;
+        }
+        let Leadership { epoch, partition_epoch, replicas, isr } = leadership;
+        self.others.retain(|id, _| replicas.contains(id));
+        for id in replicas.iter().filter(|id| **id != self.me) {
+            self.others.entry(*id).or_insert_with(|| Replica::new(now_ms, isr.contains(id)));
+        }
+        if epoch > self.epoch {
+            self.epoch_start = log_end;
+            for (id, replica) in &mut self.others {
+                replica.lead_again(now_ms, log_end, isr.contains(id));
+            }
+        }
+        self.epoch = epoch;
+        self.partition_epoch = partition_epoch;
+        self.replicas = replicas.len();
+        self.in_sync = InSync::committed(isr);
+        true
+    }
+
+    /// A request carries the epoch that its sender believes in (KIP-320).
+    pub fn fence(&self, believed: LeaderEpoch) -> Result<(), ErrorCode> {
+        fence(self.epoch, believed)
+    }
+
+    /// Whether an acks=all append may begin.
+    pub fn accepts(&self, acks: Acks, min_insync_replicas: i32) -> Result<(), ErrorCode> {
+        match acks == Acks::All && self.in_sync.members().len() < self.needed(min_insync_replicas) {
+            true => Err(ErrorCode::NotEnoughReplicas),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether what has been replicated counts as safe: the set may have become too small since the append.
+    pub fn acknowledges(&self, min_insync_replicas: i32) -> Result<(), ErrorCode> {
+        match self.in_sync.counted() < self.needed(min_insync_replicas) {
+            true => Err(ErrorCode::NotEnoughReplicasAfterAppend),
+            false => Ok(()),
+        }
+    }
+
+    // Never more than there are replicas.
+    fn needed(&self, min_insync_replicas: i32) -> usize {
+        (min_insync_replicas.max(1) as usize).min(self.replicas.max(1))
+    }
+
+    /// A follower is so far. A stranger is told to try again, as the metadata may be late on either side:
+    /// UNKNOWN_LEADER_EPOCH, or NOT_LEADER_OR_FOLLOWER if it said no epoch. So is an earlier life of a broker (KIP-903).
+    pub fn fetched(&mut self, fetched: &Fetched) -> Result<Option<Proposal>, ErrorCode> {
+        self.fence(fetched.believed)?;
+        let Some(replica) = self.others.get_mut(&fetched.replica) else {
+            let known = fetched.believed.is_some();
+            return Err(if known { ErrorCode::UnknownLeaderEpoch } else { ErrorCode::NotLeaderOrFollower });
+        };
+        if Replica::is_stale(fetched) {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        replica.fetched(fetched);
+        let joins = replica.is_eligible()
+            && replica.log_end >= self.high_watermark
+            && replica.log_end >= self.epoch_start
+            && !self.in_sync.is_pending()
+            && !self.in_sync.members().contains(&fetched.replica);
+        Ok(joins.then(|| self.propose(Some(fetched.replica), &[])))
+    }
+
+    /// The image has news of another broker: fenced, or about to leave, it may not join, nor is it waited for.
+    pub fn stands(&mut self, replica: NodeId, standing: Standing) {
+        if let Some(replica) = self.others.get_mut(&replica) {
+            replica.stands(standing);
+        }
+    }
+
+    /// Lets go of members that have not had everything for longer than `replica.lag.time.max.ms`.
+    pub fn let_go_of_the_late(&mut self, ends: LogEnds, timing: Timing) -> Option<Proposal> {
+        if self.in_sync.is_pending() {
+            return None;
+        }
+        let is_late = |id: &&NodeId| {
+            **id != self.me
+                && self.others.get(id).is_none_or(|replica| {
+                    !replica.is_caught_up(ends.log_end, timing.now_ms, timing.lag_time_max_ms)
+                })
+        };
+        let late: Vec<NodeId> = self.in_sync.members().iter().filter(is_late).copied().collect();
+        (!late.is_empty()).then(|| self.propose(None, &late))
+    }
+
+    fn propose(&mut self, joins: Option<NodeId>, leave: &[NodeId]) -> Proposal {
+        let members = self.in_sync.members().iter().copied().filter(|id| !leave.contains(id)).chain(joins);
+        let epoch_of = |id: &NodeId| self.others.get(id).and_then(|r| r.broker_epoch).filter(|e| *e >= 0);
+        let isr = members.map(|id| InSyncMember { replica: id, broker_epoch: epoch_of(&id) }).collect();
+        let proposal = Proposal { leader_epoch: self.epoch, partition_epoch: self.partition_epoch, isr };
+        self.in_sync.propose(proposal.clone(), joins);
+        proposal
+    }
+
+    /// The controller has answered. What it has refused for good stays pending until the metadata says more: the answer
+    /// does not tell whether an earlier try was carried out. Some for what has to be asked once more.
+    pub fn answered(&mut self, answer: IsrAnswer) -> Option<Proposal> {
+        use ErrorCode::{
+            FencedLeaderEpoch, IneligibleReplica, InvalidRequest, InvalidUpdateVersion, NewLeaderElected,
+            OperationNotAttempted, UnknownTopicId, UnknownTopicOrPartition,
+        };
+        if !self.in_sync.awaits(&answer.proposal) {
+            return None;
+        }
+        match answer.outcome {
+            Ok((epoch, partition_epoch, isr)) => {
+                if epoch == self.epoch && partition_epoch >= self.partition_epoch {
+                    self.partition_epoch = partition_epoch;
+                    self.in_sync = InSync::committed(isr);
+                }
+                None
+            }
+            // Both say that the partition's epoch was right and that nothing was done.
+            Err(OperationNotAttempted | IneligibleReplica) => {
+                self.in_sync.take_back();
+                None
+            }
+            Err(
+                UnknownTopicOrPartition
+                | UnknownTopicId
+                | FencedLeaderEpoch
+                | InvalidUpdateVersion
+                | InvalidRequest
+                | NewLeaderElected,
+            ) => None,
+            Err(_) => Some(answer.proposal),
+        }
+    }
+
+    /// The high watermark as it is now. It never moves back, and waits while fewer are in sync than `min.insync.replicas`
+    /// (KIP-966). A replica that is about to join is waited for: the high watermark would run away from it otherwise.
+    pub fn advance(&mut self, ends: LogEnds, timing: Timing) -> Offset {
+        if self.in_sync.members().len() < self.needed(timing.min_insync_replicas) {
+            return self.high_watermark;
+        }
+        let holds = |(id, replica): &(&NodeId, &Replica)| {
+            self.in_sync.counts(**id)
+                || replica.is_eligible()
+                    && replica.is_caught_up(ends.log_end, timing.now_ms, timing.lag_time_max_ms)
+        };
+        let slowest = self.others.iter().filter(holds).map(|(_, replica)| replica.log_end).min();
+        let reached = slowest.map_or(ends.safe_end, |end| end.min(ends.safe_end));
+        self.high_watermark = self.high_watermark.max(reached);
+        self.high_watermark
+    }
+}

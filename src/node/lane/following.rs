@@ -1,0 +1,131 @@
+//! The follower's side of replication: what its leader has, byte for byte, and nothing else. It must never tell its leader
+//! of records that a loss of power could take where the topic forbids that: the outcome, which the next fetch waits for,
+//! comes after the flush.
+
+use bytes::Bytes;
+use ottla_core::partition::{Follower, Followership};
+use ottla_log::log::{LogError, Refused};
+use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
+
+use super::ports::{Cut, FromLeader, Output};
+use super::{Acting, Lane, Role, refused};
+
+impl<T> Lane<T> {
+    /// What was fetched from an earlier leader is worth nothing any more, and whoever waits here for a leader looks elsewhere.
+    pub(super) fn follow(&mut self, now_ms: i64, followership: Followership, out: &mut Vec<Output<T>>) {
+        let known = match &self.acting {
+            Acting::Leader(leader) => leader.partition_epoch(),
+            Acting::Follower(following) => following.follower.partition_epoch(),
+        };
+        if followership.partition_epoch < known || followership.epoch < self.leader_epoch() {
+            return;
+        }
+        let leads_on = followership.epoch == self.leader_epoch();
+        match &mut self.acting {
+            Acting::Follower(following) if leads_on => following.follower = Follower::new(followership),
+            _ => {
+                self.refuse_all(ErrorCode::NotLeaderOrFollower, out);
+                self.acting = Acting::of(self.host.id, Role::Follower(followership), &self.log, now_ms);
+            }
+        }
+    }
+
+    /// A fetch from elsewhere than the log's end is one of before a cut: there is nothing in it.
+    pub(super) fn replicate(
+        &mut self,
+        now_ms: i64,
+        token: T,
+        from_leader: FromLeader,
+        out: &mut Vec<Output<T>>,
+    ) {
+        let FromLeader { fetched_under, fetch_offset, records, high_watermark, log_start } = from_leader;
+        let outcome = self.follows(fetched_under).and_then(|epoch| match fetch_offset {
+            from if from == self.log.log_end_offset() => self.append_followed(now_ms, records, epoch, out),
+            _ => Ok(()),
+        });
+        if let Err(refused) = outcome {
+            return out.push(Output::Followed { token, outcome: Err(refused) });
+        }
+        let log_end = self.log.log_end_offset();
+        if let Acting::Follower(following) = &mut self.acting {
+            following.leader_high_watermark = high_watermark;
+            following.held.push((token, log_end));
+        }
+        self.settle(now_ms, out);
+        // Above the high watermark it is for a later fetch, which says it again.
+        let _ = self.log.advance_log_start(log_start);
+    }
+
+    fn append_followed(
+        &mut self,
+        now_ms: i64,
+        records: Bytes,
+        epoch: LeaderEpoch,
+        out: &mut Vec<Output<T>>,
+    ) -> Result<(), Refused> {
+        match self.log.append_as_follower(records, epoch, now_ms) {
+            Err(error) => Err(refused(self.failed(error, out))),
+            Ok(followed) => {
+                followed?;
+                if std::mem::take(&mut self.full) {
+                    out.push(Output::Roomy);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    // The epoch that the log is replicated under.
+    fn follows(&self, fetched_under: LeaderEpoch) -> Result<LeaderEpoch, Refused> {
+        if self.offline {
+            return Err(refused(ErrorCode::KafkaStorageError));
+        }
+        match &self.acting {
+            Acting::Leader(_) => Err(refused(ErrorCode::NotLeaderOrFollower)),
+            Acting::Follower(following) => {
+                following.follower.admits(fetched_under).map_err(refused)?;
+                Ok(following.follower.epoch())
+            }
+        }
+    }
+
+    /// Where the log ends then.
+    pub(super) fn cut(
+        &mut self,
+        now_ms: i64,
+        fetched_under: LeaderEpoch,
+        cut: Cut,
+        out: &mut Vec<Output<T>>,
+    ) -> Result<Offset, Refused> {
+        self.follows(fetched_under)?;
+        self.cut_log(now_ms, cut).map_err(|error| refused(self.failed(error.into(), out)))?;
+        // What is safe does not reach beyond the cut any more, and some of what was to be flushed is gone.
+        self.settle(now_ms, out);
+        Ok(self.log.log_end_offset())
+    }
+
+    fn cut_log(&mut self, now_ms: i64, cut: Cut) -> Result<(), LogError> {
+        match cut {
+            Cut::All { start } => self.log.truncate_fully(start, now_ms),
+            Cut::End(diverging) => {
+                let (epoch, end) = self.log.epoch_end_offset(diverging.epoch);
+                let known = epoch.is_some().then_some((epoch, end));
+                let to = Follower::cut(diverging, known, self.log.log_end_offset());
+                self.log.truncate_to(to, now_ms).map(drop)
+            }
+        }
+    }
+
+    /// The leader may hear of what is safe now.
+    pub(super) fn release_followed(&mut self, out: &mut Vec<Output<T>>) {
+        let (safe_end, log_end) = (self.safe_end(), self.log.log_end_offset());
+        let Acting::Follower(following) = &mut self.acting else { return };
+        for (token, until) in std::mem::take(&mut following.held) {
+            if until <= safe_end || safe_end >= log_end {
+                out.push(Output::Followed { token, outcome: Ok(log_end) });
+            } else {
+                following.held.push((token, until));
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! A lane: the one owner of a replica's log. It appends in the order in which inputs reach it, keeps the epoch and the
+//! high watermark, holds back replies until they are true, and says what has to be flushed or deleted. It leads or follows,
+//! as the controller says.
+//! It must never know who waits for a reply: a token comes in with an append and goes out with its outcome.
+
+mod appending;
+mod flushing;
+mod following;
+mod leading;
+mod moving;
+mod ports;
+#[cfg(test)]
+mod replication;
+#[cfg(test)]
+mod restarts;
+#[cfg(test)]
+mod stories;
+mod upkeep;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use ottla_core::partition::{Acks, Follower, Followership, Leader, Leadership, Timing};
+use ottla_log::log::{Appended, Log, LogReader, Refused, Relocation};
+use ottla_model::NodeId;
+use ottla_model::config::TopicConfig;
+use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
+
+use flushing::flush_now;
+pub use ports::{Answered, Append, Cut, FromLeader, Input, Output};
+
+/// The broker that a lane runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Host {
+    pub id: NodeId,
+    /// `replica.lag.time.max.ms`
+    pub replica_lag_time_max_ms: i64,
+}
+
+/// What the controller wants of a replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    Leader(Leadership),
+    Follower(Followership),
+}
+
+/// An append that is in the log, but whose reply would not be true yet.
+#[derive(Debug)]
+struct Held<T> {
+    token: T,
+    appended: Appended,
+    /// The reply is true once the log is flushed, or replicated, up to here.
+    next_offset: Offset,
+    acks: Acks,
+    deadline_ms: i64,
+}
+
+/// What this replica is.
+#[derive(Debug)]
+enum Acting<T> {
+    Leader(Leader),
+    Follower(Following<T>),
+}
+
+#[derive(Debug)]
+struct Following<T> {
+    follower: Follower,
+    /// As the leader said last; it may be above what is here, or safe here.
+    leader_high_watermark: Offset,
+    /// What was taken over, and up to where it has to be safe before the leader may hear of it: its next fetch says so.
+    held: Vec<(T, Offset)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flushing {
+    Idle,
+    /// A ticket is out; `more` says that another flush is due when it comes back.
+    Running {
+        more: bool,
+    },
+}
+
+/// The owner of one replica's log.
+#[derive(Debug)]
+pub struct Lane<T> {
+    host: Host,
+    log: Log,
+    acting: Acting<T>,
+    config: Arc<TopicConfig>,
+    held: VecDeque<Held<T>>,
+    flushing: Flushing,
+    /// What is past the recovery point must be flushed before anyone hears of it.
+    must_flush: bool,
+    /// Waits for the flush that is under way, which is of the log as it is.
+    moving: Option<(T, Box<Relocation>)>,
+    offline: bool,
+    /// The last write found no room.
+    full: bool,
+}
+
+impl<T> Lane<T> {
+    /// Takes over a log that has been opened, with the high watermark of its checkpoint. A sole replica's log is
+    /// committed whole, and that is known before the first reader comes. What a killed process had not flushed may be
+    /// heard of only once it is: a retried batch is found here and acknowledged, and then the power may go.
+    pub fn new(host: Host, mut log: Log, role: Role, config: Arc<TopicConfig>, now_ms: i64) -> Lane<T> {
+        let acting = Acting::of(host.id, role, &log, now_ms);
+        let must_flush = log.unflushed_messages() >= config.flush_messages && flush_now(&mut log).is_err();
+        let flushing = Flushing::Idle;
+        let (held, moving, offline, full) = (VecDeque::new(), None, false, false);
+        let mut lane = Lane { host, log, acting, config, held, flushing, must_flush, moving, offline, full };
+        lane.advance(now_ms, &mut Vec::new());
+        lane
+    }
+
+    /// The readers' side of the log.
+    pub fn reader(&self) -> Arc<LogReader> {
+        self.log.reader()
+    }
+
+    /// Of the leadership that this replica exercises, or follows.
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        match &self.acting {
+            Acting::Leader(leader) => leader.epoch(),
+            Acting::Follower(following) => following.follower.epoch(),
+        }
+    }
+
+    pub fn config(&self) -> &Arc<TopicConfig> {
+        &self.config
+    }
+
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Gives the log back, for closing or deleting it; whoever still waits is told that this node leads no more.
+    pub fn into_log(mut self, out: &mut Vec<Output<T>>) -> Log {
+        self.refuse_all(ErrorCode::NotLeaderOrFollower, out);
+        self.refuse_move(out);
+        self.log
+    }
+
+    /// Whether a turn with these inputs may wait for the disk longer than a write does: then no thread that serves clients
+    /// should take it.
+    pub fn may_wait<'a>(&self, now_ms: i64, inputs: impl Iterator<Item = &'a Input<T>>) -> bool
+    where
+        T: 'a,
+    {
+        let mut appends = Vec::new();
+        for input in inputs {
+            match input {
+                Input::Append(append) => appends.push(&append.batch),
+                Input::ExpireProducersAfter(_) | Input::DeleteRecords { .. } => {}
+                Input::ReplicaFetched { .. } | Input::Stands { .. } | Input::IsrAnswered(_) => {}
+                // What comes behind them is judged by what they say: by another epoch, and other limits of a segment.
+                Input::Lead(_) | Input::Follow(_) | Input::Configure(_) => return true,
+                Input::Flushed { .. } if self.moving.is_none() && !self.log.flush_waits() => {}
+                Input::Flushed { .. } | Input::Settle | Input::Tick => return true,
+                Input::SwapCleaned { .. } | Input::Relocate { .. } => return true,
+                Input::Replicate { .. } | Input::Cut { .. } => return true,
+            }
+        }
+        // A flush that an append asks for may open what was rolled; one that is under way comes first.
+        let opens = self.flushing == Flushing::Idle && self.log.flush_waits();
+        !appends.is_empty()
+            && (opens || self.log.append_waits(appends.into_iter(), self.leader_epoch(), now_ms))
+    }
+
+    /// One turn of the owner: everything that happened since the last one.
+    pub fn step(
+        &mut self,
+        now_ms: i64,
+        inputs: impl IntoIterator<Item = Input<T>>,
+        out: &mut Vec<Output<T>>,
+    ) {
+        let log_end = self.log.log_end_offset();
+        let mut appends = Vec::new();
+        for input in inputs {
+            if let Input::Append(append) = input {
+                appends.push(append);
+                continue;
+            }
+            self.append(now_ms, &mut appends, out);
+            self.take(now_ms, input, out);
+        }
+        self.append(now_ms, &mut appends, out);
+        if self.log.log_end_offset() != log_end && self.has_followers() {
+            out.push(Output::Grown);
+        }
+    }
+
+    fn take(&mut self, now_ms: i64, input: Input<T>, out: &mut Vec<Output<T>>) {
+        match input {
+            Input::Append(append) => self.append(now_ms, &mut vec![append], out),
+            Input::Lead(leadership) => self.lead(now_ms, leadership, out),
+            Input::Follow(followership) => self.follow(now_ms, followership, out),
+            Input::Settle => self.assign_epoch(out),
+            Input::Configure(config) => {
+                self.log.set_config(config.clone());
+                self.config = config;
+            }
+            Input::ExpireProducersAfter(ms) => self.log.set_producer_id_expiration_ms(ms),
+            Input::SwapCleaned { token, swap } => {
+                let outcome = self.swap(now_ms, *swap, out);
+                out.push(Output::Swapped { token, outcome });
+            }
+            Input::Relocate { token, copy } => {
+                self.refuse_move(out);
+                self.moving = Some((token, copy));
+                if self.flushing == Flushing::Idle {
+                    self.relocate(now_ms, out);
+                }
+            }
+            Input::DeleteRecords { token, before } => {
+                let outcome = self.delete_records(before);
+                out.push(Output::Deleted { token, outcome });
+            }
+            Input::Flushed { up_to, result } => self.flushed(now_ms, up_to, result, out),
+            Input::ReplicaFetched { token, fetched } => {
+                let outcome = self.replica_fetched(now_ms, &fetched, out);
+                out.push(Output::Noted { token, outcome });
+            }
+            Input::Stands { replica, standing } => self.stands(now_ms, replica, standing, out),
+            Input::IsrAnswered(answer) => self.isr_answered(now_ms, answer, out),
+            Input::Replicate { token, from_leader } => self.replicate(now_ms, token, from_leader, out),
+            Input::Cut { token, fetched_under, cut } => {
+                let outcome = self.cut(now_ms, fetched_under, cut, out);
+                out.push(Output::Followed { token, outcome });
+            }
+            Input::Tick => self.tick(now_ms, out),
+        }
+    }
+
+    fn timing(&self, now_ms: i64) -> Timing {
+        Timing {
+            now_ms,
+            lag_time_max_ms: self.host.replica_lag_time_max_ms,
+            min_insync_replicas: self.config.min_insync_replicas,
+        }
+    }
+}
+
+impl<T> Acting<T> {
+    fn of(me: NodeId, role: Role, log: &Log, now_ms: i64) -> Acting<T> {
+        let high_watermark = log.high_watermark();
+        match role {
+            Role::Leader(leadership) => {
+                let log_end = log.log_end_offset();
+                Acting::Leader(Leader::new(me, leadership, high_watermark, log_end, now_ms))
+            }
+            Role::Follower(followership) => Acting::Follower(Following {
+                follower: Follower::new(followership),
+                leader_high_watermark: high_watermark,
+                held: Vec::new(),
+            }),
+        }
+    }
+}
+
+fn refused(code: ErrorCode) -> Refused {
+    Refused { code, message: code.message().to_owned() }
+}

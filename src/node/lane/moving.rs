@@ -1,0 +1,45 @@
+//! A log that gives way to its copy in another directory.
+
+use ottla_log::log::{LogError, NotMoved};
+use ottla_protocol::ErrorCode;
+
+use super::Lane;
+use super::ports::Output;
+
+impl<T> Lane<T> {
+    // Producers wait meanwhile: what is missing is copied, and all of it is synced. Whether the log has moved.
+    pub(super) fn relocate(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) -> bool {
+        let Some((token, copy)) = self.moving.take() else { return false };
+        let outcome = match self.log.relocate(copy, now_ms) {
+            Err(NotMoved::Torn(error)) => {
+                // It is the other directory's disk that has failed.
+                self.offline = true;
+                out.push(Output::Offline { why: error.to_string(), disk: false });
+                self.refuse_all(ErrorCode::KafkaStorageError, out);
+                Err(NotMoved::Torn(error))
+            }
+            Ok(left) => {
+                self.must_flush = false;
+                if std::mem::take(&mut self.full) {
+                    out.push(Output::Roomy);
+                }
+                Ok(Box::new(left))
+            }
+            Err(not_moved) => Err(not_moved),
+        };
+        let moved = outcome.is_ok();
+        out.push(Output::Relocated { token, outcome });
+        if moved {
+            self.settle(now_ms, out);
+        }
+        moved
+    }
+
+    pub(super) fn refuse_move(&mut self, out: &mut Vec<Output<T>>) {
+        if let Some((token, copy)) = self.moving.take() {
+            copy.abandon();
+            let dir = self.log.dir().to_owned();
+            out.push(Output::Relocated { token, outcome: Err(NotMoved::Failed(LogError::Offline { dir })) });
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! Two lanes, a leader and a follower, and what goes between them: told step by step over disks in memory.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use ottla_core::partition::{Diverging, Fetched, IsrAnswer, Proposal, Standing};
+use ottla_log::check::{Origin, Rules, check};
+use ottla_log::disk::{Fault, MemoryDisk, Operation};
+use ottla_log::log::{FlushTicket, Isolation, Opening};
+use ottla_model::TopicPartition;
+use ottla_protocol::batch::{BatchBuilder, Compression};
+
+use super::*;
+
+const LAG_MS: i64 = 30_000;
+
+/// One replica.
+struct Replica {
+    id: i32,
+    disk: MemoryDisk,
+    config: Arc<TopicConfig>,
+    lane: Lane<u32>,
+    tickets: Vec<FlushTicket>,
+    now_ms: i64,
+    /// What its lane said last.
+    said: Vec<Said>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Said {
+    Produced(u32, Result<Offset, ErrorCode>),
+    Noted(Result<(), ErrorCode>),
+    Followed(Result<Offset, ErrorCode>),
+    Proposed(Proposal),
+    Grown,
+    Advanced,
+    Offline,
+}
+
+fn role(leads: bool, epoch: i32, isr: &[i32]) -> Role {
+    let nodes = |ids: &[i32]| ids.iter().map(|id| NodeId(*id)).collect::<Vec<_>>();
+    let (epoch, partition_epoch) = (LeaderEpoch(epoch), epoch * 10);
+    match leads {
+        true => {
+            Role::Leader(Leadership { epoch, partition_epoch, replicas: nodes(&[1, 2]), isr: nodes(isr) })
+        }
+        false => Role::Follower(Followership { epoch, partition_epoch, leader: Some(NodeId(3)) }),
+    }
+}
+
+impl Replica {
+    fn new(id: i32, role: Role, config: TopicConfig) -> Replica {
+        let (disk, config) = (MemoryDisk::new(1), Arc::new(config));
+        let opening = Opening {
+            disk: Arc::new(disk.clone()),
+            dir: PathBuf::from("/data/t-0"),
+            partition: TopicPartition::new("t", 0),
+            topic_id: None,
+            config: config.clone(),
+            clean_shutdown: false,
+            recovery_point: 0,
+            log_start: 0,
+            now_ms: 0,
+            producer_id_expiration_ms: i64::MAX,
+            jitter_seed: 0,
+        };
+        let (log, _) = Log::open(opening).expect("an empty log");
+        let host = Host { id: NodeId(id), replica_lag_time_max_ms: LAG_MS };
+        let lane = Lane::new(host, log, role, config.clone(), 0);
+        Replica { id, disk, config, lane, tickets: Vec::new(), now_ms: 0, said: Vec::new() }
+    }
+
+    fn leader(epoch: i32, isr: &[i32]) -> Replica {
+        Replica::new(1, role(true, epoch, isr), TopicConfig::default())
+    }
+
+    fn follower(epoch: i32) -> Replica {
+        Replica::new(2, role(false, epoch, &[]), TopicConfig::default())
+    }
+
+    fn step(&mut self, input: Input<u32>) -> Vec<Said> {
+        let mut out = Vec::new();
+        self.said.clear();
+        self.lane.step(self.now_ms, [input], &mut out);
+        for output in out {
+            self.said.push(match output {
+                Output::Reply { token, outcome } => {
+                    Said::Produced(token, outcome.map(|a| a.base_offset).map_err(|r| r.code))
+                }
+                Output::Noted { outcome, .. } => Said::Noted(outcome),
+                Output::Followed { outcome, .. } => Said::Followed(outcome.map_err(|r| r.code)),
+                Output::Propose(proposal) => Said::Proposed(proposal),
+                Output::Grown => Said::Grown,
+                Output::Advanced => Said::Advanced,
+                Output::Offline { .. } => Said::Offline,
+                Output::Flush(ticket) => {
+                    self.tickets.push(ticket);
+                    continue;
+                }
+                _ => continue,
+            });
+        }
+        std::mem::take(&mut self.said)
+    }
+
+    fn become_(&mut self, role: Role) -> Vec<Said> {
+        self.step(match role {
+            Role::Leader(leadership) => Input::Lead(leadership),
+            Role::Follower(followership) => Input::Follow(followership),
+        })
+    }
+
+    fn produce(&mut self, token: u32, acks: Acks) -> Vec<Said> {
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.append(0, None, Some(format!("record {token}").as_bytes()), &[]);
+        let partition = TopicPartition::new("t", 0);
+        let rules = Rules {
+            partition: &partition,
+            topic: &self.config,
+            origin: Origin::Client,
+            now_ms: 0,
+            produce_version: 13,
+        };
+        let batch = check(builder.build(0, LeaderEpoch(0)), &rules).expect("a good batch").remove(0);
+        self.step(Input::Append(Append {
+            token,
+            batch,
+            acks,
+            answered: Answered::WhenSafe,
+            checked_against: self.config.clone(),
+            deadline_ms: 1_000_000,
+        }))
+    }
+
+    fn finish_flush(&mut self) -> Vec<Said> {
+        let ticket = self.tickets.remove(0);
+        let up_to = ticket.up_to;
+        let result = ticket.run();
+        self.step(Input::Flushed { up_to, result })
+    }
+
+    fn log_end(&self) -> Offset {
+        self.lane.log().log_end_offset()
+    }
+
+    fn high_watermark(&self) -> Offset {
+        self.lane.log().high_watermark()
+    }
+
+    /// All that is in the log.
+    fn bytes(&self) -> Bytes {
+        self.read(self.lane.log().log_start_offset())
+    }
+
+    fn read(&self, from: Offset) -> Bytes {
+        let slice = self.lane.reader().read(from, 1 << 20, Isolation::LogEnd, true);
+        let range = slice.expect("a position in the log").range;
+        range.map(|range| range.read().expect("it is there")).unwrap_or_default().into()
+    }
+
+    /// The follower's fetch, as the leader hears of it.
+    fn note_fetch(&mut self, replica: i32, log_end: Offset) -> Vec<Said> {
+        let fetched = Fetched {
+            replica: NodeId(replica),
+            believed: self.lane.leader_epoch(),
+            log_end,
+            log_start: 0,
+            broker_epoch: 5,
+            standing: Standing { broker_epoch: Some(5), shutting_down: false },
+            leader_end: self.log_end(),
+            at_ms: self.now_ms,
+        };
+        self.step(Input::ReplicaFetched { token: 0, fetched })
+    }
+
+    /// One fetch from `leader`, as a broker makes it: what it brings, or where the logs part.
+    fn fetch(&mut self, leader: &mut Replica) -> Vec<Said> {
+        let (from, fetched_under) = (self.log_end(), self.lane.leader_epoch());
+        let last = self.lane.log().last_epoch().unwrap_or(LeaderEpoch::NONE);
+        let (epoch, end_offset) = leader.lane.reader().epoch_end_under(leader.lane.leader_epoch(), last);
+        if last.is_some() && (epoch != last || end_offset < from) {
+            let cut = Cut::End(Diverging { epoch, end_offset });
+            return self.step(Input::Cut { token: 0, fetched_under, cut });
+        }
+        let records = leader.read(from);
+        leader.said = leader.note_fetch(self.id, from);
+        let (high_watermark, log_start) = (leader.high_watermark(), leader.lane.log().log_start_offset());
+        let from_leader =
+            FromLeader { fetched_under, fetch_offset: from, records, high_watermark, log_start };
+        self.step(Input::Replicate { token: 0, from_leader })
+    }
+}
+
+#[test]
+fn what_is_in_sync_is_the_same_and_safe_with_the_next_fetch() {
+    let (mut leader, mut follower) = (Replica::leader(0, &[1, 2]), Replica::follower(0));
+    assert_eq!(leader.produce(1, Acks::All), [Said::Grown]);
+    assert_eq!(leader.produce(2, Acks::Leader), [Said::Produced(2, Ok(1)), Said::Grown]);
+    assert_eq!(follower.fetch(&mut leader), [Said::Followed(Ok(2))]);
+    assert_eq!(std::mem::take(&mut leader.said), [Said::Noted(Ok(()))], "it has nothing yet");
+    assert_eq!(follower.bytes(), leader.bytes());
+    assert_eq!(follower.high_watermark(), 0);
+    assert_eq!(follower.fetch(&mut leader), [Said::Advanced, Said::Followed(Ok(2))]);
+    let said = std::mem::take(&mut leader.said);
+    assert_eq!(said, [Said::Advanced, Said::Produced(1, Ok(0)), Said::Noted(Ok(()))]);
+    assert_eq!((leader.high_watermark(), follower.high_watermark()), (2, 2));
+    assert_eq!(follower.lane.log().last_epoch(), Some(LeaderEpoch(0)));
+}
+
+#[test]
+fn a_follower_whose_topic_wants_each_record_flushed_says_nothing_before() {
+    let config = TopicConfig { flush_messages: 1, ..TopicConfig::default() };
+    let mut leader = Replica::leader(0, &[1, 2]);
+    let mut follower = Replica::new(2, role(false, 0, &[]), config);
+    leader.produce(1, Acks::All);
+    assert_eq!(follower.fetch(&mut leader), [], "a loss of power could still take it");
+    assert_eq!(follower.finish_flush(), [Said::Followed(Ok(1))]);
+}
+
+#[test]
+fn who_leads_no_more_sends_everybody_away_and_cuts_what_it_has_alone() {
+    let (mut old, mut new) = (Replica::leader(0, &[1, 2]), Replica::follower(0));
+    old.produce(1, Acks::Leader);
+    new.fetch(&mut old);
+    // Both have the first record; the second one never leaves the old leader.
+    assert_eq!(old.produce(2, Acks::All), [Said::Grown]);
+    new.become_(role(true, 1, &[1, 2]));
+    assert_eq!(new.produce(3, Acks::Leader), [Said::Produced(3, Ok(1)), Said::Grown]);
+    let away = Err(ErrorCode::NotLeaderOrFollower);
+    assert_eq!(old.become_(role(false, 1, &[])), [Said::Produced(2, away)]);
+    assert_eq!(old.produce(4, Acks::Leader), [Said::Produced(4, away)]);
+    assert_eq!(old.note_fetch(2, 0), [Said::Noted(Err(ErrorCode::NotLeaderOrFollower))]);
+    assert_eq!(old.fetch(&mut new), [Said::Followed(Ok(1))], "it is cut back to where they part");
+    assert_eq!(old.fetch(&mut new), [Said::Advanced, Said::Followed(Ok(2))]);
+    assert_eq!(old.bytes(), new.bytes());
+}
+
+#[test]
+fn logs_that_parted_twice_meet_again_epoch_by_epoch() {
+    // Each was alone for a while, under epochs of its own.
+    let mut one = Replica::leader(0, &[1]);
+    one.produce(1, Acks::Leader);
+    let mut two = Replica::follower(0);
+    two.fetch(&mut one);
+    for epoch in [1, 3] {
+        one.become_(role(true, epoch, &[1]));
+        (0..3).for_each(|_| drop(one.produce(9, Acks::Leader)));
+    }
+    for epoch in [2, 4] {
+        two.become_(role(true, epoch, &[1]));
+        (0..2).for_each(|_| drop(two.produce(8, Acks::Leader)));
+    }
+    one.become_(role(false, 4, &[]));
+    let mut fetches = 0;
+    while one.bytes() != two.bytes() {
+        one.fetch(&mut two);
+        fetches += 1;
+        assert!(fetches < 5, "they do not meet");
+    }
+    assert!(fetches > 2, "in more than one cut: {fetches}");
+}
+
+#[test]
+fn what_was_fetched_under_another_epoch_or_from_elsewhere_is_dropped() {
+    let mut leader = Replica::leader(1, &[1, 2]);
+    leader.produce(1, Acks::Leader);
+    let records = leader.read(0);
+    let fetched = |epoch: i32, fetch_offset| Input::Replicate {
+        token: 0,
+        from_leader: FromLeader {
+            fetched_under: LeaderEpoch(epoch),
+            fetch_offset,
+            records: records.clone(),
+            high_watermark: 0,
+            log_start: 0,
+        },
+    };
+    let mut follower = Replica::follower(1);
+    assert_eq!(follower.step(fetched(0, 0)), [Said::Followed(Err(ErrorCode::FencedLeaderEpoch))]);
+    assert_eq!(follower.step(fetched(2, 0)), [Said::Followed(Err(ErrorCode::UnknownLeaderEpoch))]);
+    assert_eq!(follower.step(fetched(1, 7)), [Said::Followed(Ok(0))], "the next fetch begins at the end");
+    let leaderless = Followership { epoch: LeaderEpoch(2), partition_epoch: 20, leader: None };
+    follower.step(Input::Follow(leaderless));
+    let nobody = [Said::Followed(Err(ErrorCode::NotLeaderOrFollower))];
+    assert_eq!(follower.step(fetched(2, 0)), nobody);
+    assert_eq!(leader.step(fetched(1, 1)), nobody, "a leader follows nobody");
+    assert_eq!((follower.log_end(), leader.log_end()), (0, 1));
+}
+
+#[test]
+fn an_older_word_of_the_controller_changes_no_role() {
+    let mut replica = Replica::leader(1, &[1, 2]);
+    assert_eq!(replica.become_(role(false, 0, &[])), []);
+    assert_eq!(replica.produce(1, Acks::Leader), [Said::Produced(1, Ok(0)), Said::Grown]);
+    replica.become_(role(false, 2, &[]));
+    replica.become_(role(true, 1, &[1, 2]));
+    assert_eq!(replica.produce(2, Acks::Leader), [Said::Produced(2, Err(ErrorCode::NotLeaderOrFollower))]);
+    assert_eq!(replica.lane.leader_epoch(), LeaderEpoch(2));
+}
+
+#[test]
+fn a_follower_that_stops_holds_producers_until_the_controller_lets_it_go() {
+    let (mut leader, mut follower) = (Replica::leader(0, &[1, 2]), Replica::follower(0));
+    follower.fetch(&mut leader);
+    leader.said.clear();
+    assert_eq!(leader.produce(1, Acks::All), [Said::Grown]);
+    leader.now_ms = LAG_MS + 1;
+    let said = leader.step(Input::Tick);
+    let [Said::Proposed(proposal)] = &said[..] else { panic!("{said:?}") };
+    assert_eq!(proposal.isr.len(), 1);
+    let answer = |outcome| Input::IsrAnswered(IsrAnswer { proposal: proposal.clone(), outcome });
+    let again = leader.step(answer(Err(ErrorCode::NotController)));
+    assert_eq!(again, [Said::Proposed(proposal.clone())], "once more");
+    let said = leader.step(answer(Ok((LeaderEpoch(0), 1, vec![NodeId(1)]))));
+    assert_eq!(said, [Said::Advanced, Said::Produced(1, Ok(0))]);
+    // It comes back, and joins again once it has everything.
+    assert_eq!(follower.fetch(&mut leader).last(), Some(&Said::Followed(Ok(1))));
+    assert_eq!(std::mem::take(&mut leader.said), [Said::Noted(Ok(()))]);
+    follower.fetch(&mut leader);
+    assert!(matches!(leader.said[..], [Said::Proposed(_), Said::Noted(Ok(()))]), "{:?}", leader.said);
+}
+
+#[test]
+fn a_set_that_became_too_small_is_told_to_who_waited_for_it() {
+    let config = TopicConfig { min_insync_replicas: 2, ..TopicConfig::default() };
+    let mut leader = Replica::new(1, role(true, 0, &[1, 2]), config);
+    leader.produce(1, Acks::All);
+    leader.note_fetch(2, 1);
+    // The record is safe; the next one is not, and then the other replica is gone.
+    assert_eq!(leader.produce(2, Acks::All), [Said::Grown]);
+    let Role::Leader(alone) = role(true, 0, &[1]) else { unreachable!() };
+    assert_eq!(leader.step(Input::Lead(alone)), [], "the high watermark waits, and so do they");
+    assert_eq!(leader.produce(3, Acks::All), [Said::Produced(3, Err(ErrorCode::NotEnoughReplicas))]);
+    assert_eq!(leader.high_watermark(), 1);
+}
+
+#[test]
+fn a_start_that_moved_and_one_that_is_too_far_are_followed() {
+    let (mut leader, mut follower) = (Replica::leader(0, &[1, 2]), Replica::follower(0));
+    (0..4).for_each(|_| drop(leader.produce(1, Acks::Leader)));
+    follower.fetch(&mut leader);
+    follower.fetch(&mut leader);
+    leader.step(Input::DeleteRecords { token: 0, before: Some(3) });
+    follower.fetch(&mut leader);
+    assert_eq!(follower.lane.log().log_start_offset(), 3);
+    let mut late = Replica::follower(0);
+    let cut = Input::Cut { token: 0, fetched_under: LeaderEpoch(0), cut: Cut::All { start: 3 } };
+    assert_eq!(late.step(cut), [Said::Followed(Ok(3))]);
+    assert_eq!(late.fetch(&mut leader).last(), Some(&Said::Followed(Ok(4))));
+    assert_eq!((late.lane.log().log_start_offset(), late.log_end()), (3, 4));
+}
+
+#[test]
+fn a_flush_from_before_a_cut_does_not_vouch_for_what_came_after_it() {
+    let config = TopicConfig { flush_messages: 1, ..TopicConfig::default() };
+    let (mut old, mut new) = (Replica::leader(0, &[1]), Replica::leader(1, &[1]));
+    (0..3).for_each(|_| drop(old.produce(1, Acks::Leader)));
+    (0..2).for_each(|_| drop(new.produce(2, Acks::Leader)));
+    let mut follower = Replica::new(2, role(false, 0, &[]), config);
+    assert_eq!(follower.fetch(&mut old), [], "being flushed");
+    let away = Said::Followed(Err(ErrorCode::NotLeaderOrFollower));
+    assert_eq!(follower.become_(role(false, 1, &[])), [away]);
+    assert_eq!(follower.fetch(&mut new), [Said::Followed(Ok(0))], "nothing is common");
+    assert_eq!(follower.fetch(&mut new), []);
+    assert_eq!(follower.finish_flush(), [], "that was of other records");
+    assert_eq!(follower.finish_flush(), [Said::Advanced, Said::Followed(Ok(2))]);
+    assert_eq!(follower.lane.log().recovery_point(), 2);
+}
+
+#[test]
+fn a_follower_whose_disk_fails_says_so_and_takes_nothing_more() {
+    let (mut leader, mut follower) = (Replica::leader(0, &[1, 2]), Replica::follower(0));
+    leader.produce(1, Acks::Leader);
+    follower.disk.fail_always(Operation::Write, Fault::Broken);
+    let failed = Said::Followed(Err(ErrorCode::KafkaStorageError));
+    assert_eq!(follower.fetch(&mut leader), [Said::Offline, failed]);
+    follower.disk.heal();
+    assert_eq!(follower.fetch(&mut leader), [Said::Followed(Err(ErrorCode::KafkaStorageError))]);
+    assert_eq!(follower.log_end(), 0);
+}
+
+#[test]
+fn a_follower_deletes_nothing_at_a_clients_wish() {
+    let mut follower = Replica::follower(0);
+    let mut out = Vec::new();
+    follower.lane.step(0, [Input::DeleteRecords { token: 1, before: None }], &mut out);
+    assert!(
+        matches!(&out[..], [Output::Deleted { outcome: Err(refused), .. }]
+            if refused.code == ErrorCode::NotLeaderOrFollower),
+        "{out:?}"
+    );
+}

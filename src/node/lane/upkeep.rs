@@ -1,0 +1,68 @@
+//! What has to be done to a log besides appending: cleaned segments swapped in, records deleted, what time asks for.
+
+use ottla_log::log::{NotSwapped, Refused, Swap};
+use ottla_protocol::{ErrorCode, Offset};
+
+use super::ports::Output;
+use super::{Lane, refused};
+
+impl<T> Lane<T> {
+    pub(super) fn swap(&mut self, now_ms: i64, swap: Swap, out: &mut Vec<Output<T>>) -> Result<(), String> {
+        match self.log.swap_cleaned(swap, now_ms) {
+            Ok(retired) => {
+                out.push(Output::Retire(retired));
+                Ok(())
+            }
+            Err(NotSwapped::Refused(why)) => Err(why.to_owned()),
+            Err(NotSwapped::Io(error)) => {
+                let why = error.to_string();
+                let code = self.failed(error.into(), out);
+                self.refuse_all(code, out);
+                Err(why)
+            }
+        }
+    }
+
+    // As in Kafka, what is only compacted is not deleted at anybody's wish (KIP-107). The segments below the new start go
+    // with the next tick.
+    pub(super) fn delete_records(&mut self, before: Option<Offset>) -> Result<Offset, Refused> {
+        if self.offline {
+            return Err(refused(ErrorCode::KafkaStorageError));
+        }
+        self.leader().map_err(refused)?;
+        let policy = self.config.cleanup_policy;
+        if policy.compact && !policy.delete {
+            return Err(refused(ErrorCode::PolicyViolation));
+        }
+        let before = before.unwrap_or(self.log.high_watermark());
+        if before < 0 {
+            return Err(refused(ErrorCode::OffsetOutOfRange));
+        }
+        self.log.advance_log_start(before)?;
+        Ok(self.log.log_start_offset())
+    }
+
+    pub(super) fn tick(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) {
+        if self.offline {
+            return;
+        }
+        self.let_go_of_the_late(now_ms, out);
+        self.log.expire_producers(now_ms);
+        if let Err(error) = self.log.roll_if_due(now_ms) {
+            self.failed(error, out);
+            // Where there is no room, deleting is what makes some.
+            if self.offline {
+                return;
+            }
+        }
+        match self.log.delete_old_segments(now_ms) {
+            Ok(retired) if !retired.is_empty() => out.push(Output::Retire(retired)),
+            Ok(_) => {}
+            Err(error) => {
+                self.failed(error.into(), out);
+                return;
+            }
+        }
+        self.settle(now_ms, out);
+    }
+}
