@@ -1,12 +1,17 @@
 //! Known mistakes, put back one at a time: the simulator must find each, and by the invariant that it breaks.
 
-use crate::{Mutation, Run};
+use crate::{Mutation, Run, Scene};
 
 const STEPS: u64 = 1_500;
 
 /// The first seed that finds it, of so many.
 fn check(mutation: Mutation, seeds: u64, invariants: &[&str]) {
-    let caught = (0..seeds).find_map(|seed| Run { seed, steps: STEPS, mutation: Some(mutation) }.go().err());
+    check_in(Scene::Node, mutation, seeds, invariants);
+}
+
+fn check_in(scene: Scene, mutation: Mutation, seeds: u64, invariants: &[&str]) {
+    let run = |seed| Run { scene, seed, steps: STEPS, mutation: Some(mutation) };
+    let caught = (0..seeds).find_map(|seed| run(seed).go().err());
     let Some(failure) = caught else { panic!("{mutation:?} goes unnoticed in {seeds} seeds") };
     println!("{mutation:?}: seed {}: {}: {}", failure.run.seed, failure.invariant, failure.what);
     assert!(invariants.contains(&failure.invariant), "{mutation:?} is found by chance: {failure}");
@@ -83,4 +88,34 @@ fn inventing_epochs() {
 #[test]
 fn confirming_a_deletion_early() {
     check(Mutation::ConfirmDeletionEarly, 60, &[METADATA]);
+}
+
+#[test]
+fn believing_followers_ahead() {
+    check_in(
+        Scene::Replicas,
+        Mutation::BelieveFollowersAhead,
+        60,
+        &["what was safe stays", "acknowledged is safe"],
+    );
+}
+
+#[test]
+fn taking_any_answer() {
+    check_in(
+        Scene::Replicas,
+        Mutation::TakeAnyAnswer,
+        400,
+        &["what was safe stays", "replicas are the same", "everybody is in sync some day"],
+    );
+}
+
+#[test]
+fn never_cutting() {
+    check_in(
+        Scene::Replicas,
+        Mutation::NeverCut,
+        60,
+        &["everybody is in sync some day", "replicas are the same", "what was safe stays"],
+    );
 }

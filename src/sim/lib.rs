@@ -1,5 +1,7 @@
-//! The simulator: one node with its disk, its clients and all their trouble, from a seed. The lanes, the controller and
-//! the quorum are the broker's own; what is made up is the shell around them, the clock and the world.
+//! The simulator: machines with their disks, their clients and all their trouble, from a seed. The lanes, the controller and
+//! the quorum are the broker's own; what is made up is the shell around them, the clock and the world. There are two worlds:
+//! one node with everything on it ([`Scene::Node`]), and the replicas of one partition on several machines
+//! ([`Scene::Replicas`]).
 //!
 //! A run that breaks an invariant says with which command it can be seen again. By hand:
 //!
@@ -9,6 +11,7 @@
 //!
 //! It must never draw chance, time or order from anywhere but the seed.
 
+mod bus;
 #[cfg(test)]
 mod caught;
 mod clients;
@@ -19,6 +22,7 @@ mod mutation;
 mod node;
 mod plan;
 mod queue;
+mod replicas;
 #[cfg(test)]
 mod stories;
 mod trace;
@@ -28,9 +32,19 @@ pub use mutation::Mutation;
 
 use std::fmt;
 
+/// Which world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scene {
+    /// One node: topics, clients, retention, every kind of trouble with a disk.
+    Node,
+    /// Replicas of one partition: messages, elections, machines that come and go.
+    Replicas,
+}
+
 /// One run.
 #[derive(Clone, Copy, Debug)]
 pub struct Run {
+    pub scene: Scene,
     pub seed: u64,
     /// Events with trouble; how many more it takes until everybody is done depends.
     pub steps: u64,
@@ -79,24 +93,35 @@ impl Run {
             let invariants::Violation { invariant, what } = violation;
             Box::new(Failure { run: self, invariant, what, trace })
         };
-        let mut world = world::World::new(self.seed, self.mutation, trace_lines)
-            .map_err(|violation| failure(violation, String::new()))?;
-        world.run(self.steps).map_err(|violation| failure(violation, world.trace().to_string()))?;
-        let (acknowledged, seen) = world.summary();
-        let simulated_ms = world.simulated_ms();
-        Ok(Summary { events: world.steps, restarts: world.restarts, acknowledged, seen, simulated_ms })
+        match self.scene {
+            Scene::Node => {
+                let mut world = world::World::new(self.seed, self.mutation, trace_lines)
+                    .map_err(|violation| failure(violation, String::new()))?;
+                world.run(self.steps).map_err(|violation| failure(violation, world.trace().to_string()))?;
+                Ok(world.summary())
+            }
+            Scene::Replicas => {
+                let mut world = replicas::Replicas::new(self.seed, self.mutation, trace_lines);
+                world.run(self.steps).map_err(|violation| failure(violation, world.trace().to_string()))?;
+                Ok(world.summary())
+            }
+        }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Run { seed, steps, mutation } = self.run;
+        let Run { scene, seed, steps, mutation } = self.run;
         writeln!(f, "{}: {}", self.invariant, self.what)?;
         writeln!(f, "the last events:\n{}", self.trace)?;
         if let Some(mutation) = mutation {
             writeln!(f, "with {mutation:?} put back, as its test in caught.rs does; without it:")?;
         }
-        writeln!(f, "SIM_SEEDS={seed}..{} SIM_STEPS={steps} cargo test -p ottla-sim -- seeds", seed + 1)
+        let test = match scene {
+            Scene::Node => "seeds_hold",
+            Scene::Replicas => "seeds_of_replicas_hold",
+        };
+        writeln!(f, "SIM_SEEDS={seed}..{} SIM_STEPS={steps} cargo test -p ottla-sim -- {test}", seed + 1)
     }
 }
 

@@ -28,4 +28,10 @@ pub enum Mutation {
     InventEpochs,
     /// A topic is said to be deleted before the controller has agreed.
     ConfirmDeletionEarly,
+    /// A leader takes a follower's fetch for proof that it has everything (KIP-497).
+    BelieveFollowersAhead,
+    /// A follower takes an answer that was about its log of before.
+    TakeAnyAnswer,
+    /// A follower goes on behind what its leader does not have (KIP-101).
+    NeverCut,
 }

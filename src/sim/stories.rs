@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::{Failure, Run, Summary};
+use crate::{Failure, Run, Scene, Summary};
 
 fn variable<T>(name: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
     let text = std::env::var(name).ok()?;
@@ -31,7 +31,7 @@ fn until() -> Option<Instant> {
 }
 
 /// Runs them all, on all cores; a world in which nothing happens proves nothing.
-fn check(seeds: Range<u64>, steps: u64) -> Vec<Failure> {
+fn check(scene: Scene, seeds: Range<u64>, steps: u64) -> Vec<Failure> {
     let (until, next, done) = (until(), AtomicU64::new(seeds.start), AtomicU64::new(0));
     let (sum, failures) = (Mutex::new(Summary::default()), Mutex::new(Vec::new()));
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
@@ -41,7 +41,7 @@ fn check(seeds: Range<u64>, steps: u64) -> Vec<Failure> {
             if seed >= seeds.end {
                 return;
             }
-            match (Run { seed, steps, mutation: None }).go() {
+            match (Run { scene, seed, steps, mutation: None }).go() {
                 Ok(one) => *sum.lock().expect("no run panics") += one,
                 Err(failure) => failures.lock().expect("no run panics").push(*failure),
             }
@@ -59,7 +59,14 @@ fn check(seeds: Range<u64>, steps: u64) -> Vec<Failure> {
 
 #[test]
 fn seeds_hold() {
-    if let Some(first) = check(seeds(0..SEEDS), steps(STEPS)).first() {
+    if let Some(first) = check(Scene::Node, seeds(0..SEEDS), steps(STEPS)).first() {
+        panic!("{first}");
+    }
+}
+
+#[test]
+fn seeds_of_replicas_hold() {
+    if let Some(first) = check(Scene::Replicas, seeds(0..SEEDS), steps(STEPS)).first() {
         panic!("{first}");
     }
 }
@@ -67,7 +74,7 @@ fn seeds_hold() {
 /// Each of these lost something once, or seemed to: `log::tests::power` of the log tells what had happened.
 #[test]
 fn seeds_that_failed_hold() {
-    let failures = FAILED_ONCE.iter().flat_map(|seed| check(*seed..*seed + 1, SOAK_STEPS));
+    let failures = FAILED_ONCE.iter().flat_map(|seed| check(Scene::Node, *seed..*seed + 1, SOAK_STEPS));
     if let Some(first) = failures.into_iter().next() {
         panic!("{first}");
     }
@@ -75,16 +82,26 @@ fn seeds_that_failed_hold() {
 
 #[test]
 fn a_seed_is_the_same_run_each_time() {
-    for seed in 0..3 {
-        let run = Run { seed, steps: STEPS, mutation: None };
-        assert_eq!(run.go().ok(), run.go().ok(), "seed {seed}");
+    for (scene, seed) in
+        [Scene::Node, Scene::Replicas].into_iter().flat_map(|scene| (0..3).map(move |s| (scene, s)))
+    {
+        let run = Run { scene, seed, steps: STEPS, mutation: None };
+        assert_eq!(run.go().ok(), run.go().ok(), "{scene:?} {seed}");
     }
 }
 
 /// For hours: goes on past a failure and tells them all, by invariant. Real time only ends it: no run sees any.
 #[test]
 fn soak() {
-    let failures = check(seeds(SOAK_SEEDS), steps(SOAK_STEPS));
+    tell(check(Scene::Node, seeds(SOAK_SEEDS), steps(SOAK_STEPS)));
+}
+
+#[test]
+fn replicas_soak() {
+    tell(check(Scene::Replicas, seeds(SOAK_SEEDS), steps(SOAK_STEPS)));
+}
+
+fn tell(failures: Vec<Failure>) {
     let mut by_invariant: BTreeMap<&str, Vec<&Failure>> = BTreeMap::new();
     for failure in &failures {
         by_invariant.entry(failure.invariant).or_default().push(failure);

@@ -7,7 +7,7 @@ use ottla_core::partition::{Follower, Followership};
 use ottla_log::log::{LogError, Refused};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
-use super::ports::{Cut, FromLeader, Output};
+use super::ports::{Cut, FetchPosition, FromLeader, Output};
 use super::{Acting, Lane, Role, refused};
 
 impl<T> Lane<T> {
@@ -30,7 +30,7 @@ impl<T> Lane<T> {
         }
     }
 
-    /// A fetch from elsewhere than the log's end is one of before a cut: there is nothing in it.
+    /// An answer about another log than this is now, one of before a cut, has nothing in it.
     pub(super) fn replicate(
         &mut self,
         now_ms: i64,
@@ -38,10 +38,10 @@ impl<T> Lane<T> {
         from_leader: FromLeader,
         out: &mut Vec<Output<T>>,
     ) {
-        let FromLeader { fetched_under, fetch_offset, records, high_watermark, log_start } = from_leader;
-        let outcome = self.follows(fetched_under).and_then(|epoch| match fetch_offset {
-            from if from == self.log.log_end_offset() => self.append_followed(now_ms, records, epoch, out),
-            _ => Ok(()),
+        let FromLeader { fetched, records, high_watermark, log_start } = from_leader;
+        let outcome = self.follows(fetched).and_then(|()| match self.position() == Some(fetched) {
+            true => self.append_followed(now_ms, records, fetched.under, out),
+            false => Ok(()),
         });
         if let Err(refused) = outcome {
             return out.push(Output::Followed { token, outcome: Err(refused) });
@@ -75,17 +75,13 @@ impl<T> Lane<T> {
         }
     }
 
-    // The epoch that the log is replicated under.
-    fn follows(&self, fetched_under: LeaderEpoch) -> Result<LeaderEpoch, Refused> {
+    fn follows(&self, fetched: FetchPosition) -> Result<(), Refused> {
         if self.offline {
             return Err(refused(ErrorCode::KafkaStorageError));
         }
         match &self.acting {
             Acting::Leader(_) => Err(refused(ErrorCode::NotLeaderOrFollower)),
-            Acting::Follower(following) => {
-                following.follower.admits(fetched_under).map_err(refused)?;
-                Ok(following.follower.epoch())
-            }
+            Acting::Follower(following) => following.follower.admits(fetched.under).map_err(refused),
         }
     }
 
@@ -93,11 +89,15 @@ impl<T> Lane<T> {
     pub(super) fn cut(
         &mut self,
         now_ms: i64,
-        fetched_under: LeaderEpoch,
+        fetched: FetchPosition,
         cut: Cut,
         out: &mut Vec<Output<T>>,
     ) -> Result<Offset, Refused> {
-        self.follows(fetched_under)?;
+        self.follows(fetched)?;
+        // What followed the leader meanwhile must not be cut for what was wrong before.
+        if self.position() != Some(fetched) {
+            return Ok(self.log.log_end_offset());
+        }
         self.cut_log(now_ms, cut).map_err(|error| refused(self.failed(error.into(), out)))?;
         // What is safe does not reach beyond the cut any more, and some of what was to be flushed is gone.
         self.settle(now_ms, out);

@@ -27,7 +27,7 @@ use ottla_model::config::TopicConfig;
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
 use flushing::flush_now;
-pub use ports::{Answered, Append, Cut, FromLeader, Input, Output};
+pub use ports::{Answered, Append, Cut, FetchPosition, FromLeader, Input, Output};
 
 /// The broker that a lane runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +123,24 @@ impl<T> Lane<T> {
             Acting::Leader(leader) => leader.epoch(),
             Acting::Follower(following) => following.follower.epoch(),
         }
+    }
+
+    /// Whether it leads, as of its last turn. Whoever reads for another replica asks this first: a word of the controller that
+    /// waits for its turn may stand behind records that are still to be taken over.
+    pub fn leads(&self) -> bool {
+        matches!(self.acting, Acting::Leader(_))
+    }
+
+    /// For the next fetch from the leader. None for one that leads, and while what came last could still be lost with the power
+    /// where the topic forbids that: the leader would take the fetch for the promise that it is here.
+    pub fn fetch_position(&self) -> Option<FetchPosition> {
+        self.position().filter(|position| self.safe_end() >= position.log_end)
+    }
+
+    fn position(&self) -> Option<FetchPosition> {
+        let Acting::Follower(following) = &self.acting else { return None };
+        let (log_end, last_epoch) = (self.log.log_end_offset(), self.log.last_epoch());
+        Some(FetchPosition { under: following.follower.epoch(), log_end, last_epoch })
     }
 
     pub fn config(&self) -> &Arc<TopicConfig> {
@@ -223,8 +241,8 @@ impl<T> Lane<T> {
             Input::Stands { replica, standing } => self.stands(now_ms, replica, standing, out),
             Input::IsrAnswered(answer) => self.isr_answered(now_ms, answer, out),
             Input::Replicate { token, from_leader } => self.replicate(now_ms, token, from_leader, out),
-            Input::Cut { token, fetched_under, cut } => {
-                let outcome = self.cut(now_ms, fetched_under, cut, out);
+            Input::Cut { token, fetched, cut } => {
+                let outcome = self.cut(now_ms, fetched, cut, out);
                 out.push(Output::Followed { token, outcome });
             }
             Input::Tick => self.tick(now_ms, out),

@@ -65,20 +65,27 @@ pub enum Input<T> {
     /// The log is not a beginning of the leader's, which said so; answered by [`Output::Followed`].
     Cut {
         token: T,
-        fetched_under: LeaderEpoch,
+        fetched: FetchPosition,
         cut: Cut,
     },
     /// Time has passed: roll, retire, flush and expire what is due, let go of replicas that are late.
     Tick,
 }
 
+/// What a follower's fetch said of its log: the answer is about this log and no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FetchPosition {
+    /// The leader epoch that it was made under.
+    pub under: LeaderEpoch,
+    /// Where the log ended, and the epoch of the last batch there.
+    pub log_end: Offset,
+    pub last_epoch: Option<LeaderEpoch>,
+}
+
 /// A leader's answer to a follower's fetch.
 #[derive(Debug)]
 pub struct FromLeader {
-    /// The leader epoch that the fetch was made under.
-    pub fetched_under: LeaderEpoch,
-    /// Where the log ended when it was made.
-    pub fetch_offset: Offset,
+    pub fetched: FetchPosition,
     pub records: Bytes,
     pub high_watermark: Offset,
     pub log_start: Offset,

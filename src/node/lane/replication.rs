@@ -175,18 +175,17 @@ impl Replica {
 
     /// One fetch from `leader`, as a broker makes it: what it brings, or where the logs part.
     fn fetch(&mut self, leader: &mut Replica) -> Vec<Said> {
-        let (from, fetched_under) = (self.log_end(), self.lane.leader_epoch());
-        let last = self.lane.log().last_epoch().unwrap_or(LeaderEpoch::NONE);
+        let fetched = self.lane.fetch_position().expect("a follower");
+        let (from, last) = (fetched.log_end, fetched.last_epoch.unwrap_or(LeaderEpoch::NONE));
         let (epoch, end_offset) = leader.lane.reader().epoch_end_under(leader.lane.leader_epoch(), last);
         if last.is_some() && (epoch != last || end_offset < from) {
             let cut = Cut::End(Diverging { epoch, end_offset });
-            return self.step(Input::Cut { token: 0, fetched_under, cut });
+            return self.step(Input::Cut { token: 0, fetched, cut });
         }
         let records = leader.read(from);
         leader.said = leader.note_fetch(self.id, from);
         let (high_watermark, log_start) = (leader.high_watermark(), leader.lane.log().log_start_offset());
-        let from_leader =
-            FromLeader { fetched_under, fetch_offset: from, records, high_watermark, log_start };
+        let from_leader = FromLeader { fetched, records, high_watermark, log_start };
         self.step(Input::Replicate { token: 0, from_leader })
     }
 }
@@ -214,6 +213,7 @@ fn a_follower_whose_topic_wants_each_record_flushed_says_nothing_before() {
     let mut follower = Replica::new(2, role(false, 0, &[]), config);
     leader.produce(1, Acks::All);
     assert_eq!(follower.fetch(&mut leader), [], "a loss of power could still take it");
+    assert_eq!(follower.lane.fetch_position(), None, "a fetch would say that it is here");
     assert_eq!(follower.finish_flush(), [Said::Followed(Ok(1))]);
 }
 
@@ -265,11 +265,10 @@ fn what_was_fetched_under_another_epoch_or_from_elsewhere_is_dropped() {
     let mut leader = Replica::leader(1, &[1, 2]);
     leader.produce(1, Acks::Leader);
     let records = leader.read(0);
-    let fetched = |epoch: i32, fetch_offset| Input::Replicate {
+    let fetched = |epoch: i32, log_end| Input::Replicate {
         token: 0,
         from_leader: FromLeader {
-            fetched_under: LeaderEpoch(epoch),
-            fetch_offset,
+            fetched: FetchPosition { under: LeaderEpoch(epoch), log_end, last_epoch: None },
             records: records.clone(),
             high_watermark: 0,
             log_start: 0,
@@ -344,9 +343,11 @@ fn a_start_that_moved_and_one_that_is_too_far_are_followed() {
     follower.fetch(&mut leader);
     assert_eq!(follower.lane.log().log_start_offset(), 3);
     let mut late = Replica::follower(0);
-    let cut = Input::Cut { token: 0, fetched_under: LeaderEpoch(0), cut: Cut::All { start: 3 } };
-    assert_eq!(late.step(cut), [Said::Followed(Ok(3))]);
+    let fetched = late.lane.fetch_position().expect("a follower");
+    let cut = || Input::Cut { token: 0, fetched, cut: Cut::All { start: 3 } };
+    assert_eq!(late.step(cut()), [Said::Followed(Ok(3))]);
     assert_eq!(late.fetch(&mut leader).last(), Some(&Said::Followed(Ok(4))));
+    assert_eq!(late.step(cut()), [Said::Followed(Ok(4))], "an answer that comes twice cuts once");
     assert_eq!((late.lane.log().log_start_offset(), late.log_end()), (3, 4));
 }
 
@@ -360,8 +361,20 @@ fn a_flush_from_before_a_cut_does_not_vouch_for_what_came_after_it() {
     assert_eq!(follower.fetch(&mut old), [], "being flushed");
     let away = Said::Followed(Err(ErrorCode::NotLeaderOrFollower));
     assert_eq!(follower.become_(role(false, 1, &[])), [away]);
-    assert_eq!(follower.fetch(&mut new), [Said::Followed(Ok(0))], "nothing is common");
-    assert_eq!(follower.fetch(&mut new), []);
+    assert_eq!(
+        follower.lane.fetch_position(),
+        None,
+        "not before the flush; an answer may still be on its way"
+    );
+    let fetched = |log_end, last_epoch| FetchPosition { under: LeaderEpoch(1), log_end, last_epoch };
+    let cut = Cut::End(Diverging { epoch: LeaderEpoch::NONE, end_offset: 0 });
+    let fetched_before = fetched(3, Some(LeaderEpoch(0)));
+    let cut = Input::Cut { token: 0, fetched: fetched_before, cut };
+    assert_eq!(follower.step(cut), [Said::Followed(Ok(0))], "nothing is common");
+    let (records, high_watermark) = (new.read(0), new.high_watermark());
+    let fetched = fetched(0, None);
+    let from_leader = FromLeader { fetched, records, high_watermark, log_start: 0 };
+    assert_eq!(follower.step(Input::Replicate { token: 0, from_leader }), []);
     assert_eq!(follower.finish_flush(), [], "that was of other records");
     assert_eq!(follower.finish_flush(), [Said::Advanced, Said::Followed(Ok(2))]);
     assert_eq!(follower.lane.log().recovery_point(), 2);

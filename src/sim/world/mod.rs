@@ -18,6 +18,7 @@ use ottla_model::record::ResourceType;
 use ottla_node::lane::Input;
 use ottla_protocol::Offset;
 
+use crate::Summary;
 use crate::clients::{Admin, Around, Client, Consumer, Producer, Request, Response, confirmed};
 use crate::dice::Dice;
 use crate::disk::{Ended, SimDisk};
@@ -111,7 +112,7 @@ pub(crate) struct World {
     finishing: bool,
     mutation: Option<Mutation>,
     pub steps: u64,
-    pub restarts: u64,
+    restarts: u64,
 }
 
 impl World {
@@ -449,13 +450,10 @@ impl World {
         &self.trace
     }
 
-    pub fn simulated_ms(&self) -> i64 {
-        self.queue.now_ms() - EPOCH_MS
-    }
-
-    /// Records that were acknowledged, and that were seen.
-    pub fn summary(&self) -> (usize, usize) {
-        self.judge.summary()
+    pub fn summary(&self) -> Summary {
+        let (acknowledged, seen) = self.judge.summary();
+        let simulated_ms = self.queue.now_ms() - EPOCH_MS;
+        Summary { events: self.steps, restarts: self.restarts, acknowledged, seen, simulated_ms }
     }
 }
 

@@ -1,0 +1,89 @@
+//! The network between machines: what is sent arrives late, twice, in another order, or never. It must never know what a
+//! message means.
+
+use std::collections::BTreeSet;
+
+use crate::dice::Dice;
+
+/// A machine, or whoever else sends.
+pub(crate) type Place = u32;
+
+/// How the network is, and which ways are cut.
+#[derive(Debug)]
+pub(crate) struct Bus {
+    delay_ms_max: i64,
+    slow_ms_max: i64,
+    slow_percent: u64,
+    lost_percent: u64,
+    twice_percent: u64,
+    cuts: BTreeSet<(Place, Place)>,
+}
+
+impl Bus {
+    pub fn draw(dice: &mut Dice) -> Bus {
+        Bus {
+            delay_ms_max: *dice.pick(&[1, 5, 20]),
+            slow_ms_max: *dice.pick(&[20, 200, 3_000]),
+            slow_percent: *dice.pick(&[1, 5, 20]),
+            lost_percent: *dice.pick(&[0, 0, 1, 10]),
+            twice_percent: *dice.pick(&[0, 0, 2, 10]),
+            cuts: BTreeSet::new(),
+        }
+    }
+
+    /// After how many milliseconds a message arrives: not at all, once or more often.
+    pub fn arrivals(&self, from: Place, to: Place, dice: &mut Dice) -> Vec<i64> {
+        if self.cuts.contains(&(from, to)) || dice.percent(self.lost_percent) {
+            return Vec::new();
+        }
+        let copies = 1 + usize::from(dice.percent(self.twice_percent));
+        let delay = |dice: &mut Dice| {
+            let most = if dice.percent(self.slow_percent) { self.slow_ms_max } else { self.delay_ms_max };
+            dice.between(0, most)
+        };
+        (0..copies).map(|_| delay(dice)).collect()
+    }
+
+    /// Nothing gets through any more, in this direction.
+    pub fn cut(&mut self, from: Place, to: Place) {
+        self.cuts.insert((from, to));
+    }
+
+    pub fn heal(&mut self) {
+        self.cuts.clear();
+    }
+
+    /// From now on it only delays.
+    pub fn calm(&mut self) {
+        self.heal();
+        (self.lost_percent, self.twice_percent) = (0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_way_that_is_cut_is_cut_in_one_direction() {
+        let mut dice = Dice::new(1);
+        let mut bus = Bus::draw(&mut dice);
+        bus.calm();
+        bus.cut(1, 2);
+        assert_eq!(bus.arrivals(1, 2, &mut dice).len(), 0);
+        assert_eq!(bus.arrivals(2, 1, &mut dice).len(), 1);
+        bus.heal();
+        assert_eq!(bus.arrivals(1, 2, &mut dice).len(), 1);
+    }
+
+    #[test]
+    fn messages_are_lost_doubled_and_overtaken() {
+        let mut dice = Dice::new(7);
+        let bus = Bus { lost_percent: 10, twice_percent: 10, ..Bus::draw(&mut dice) };
+        let all: Vec<Vec<i64>> = (0..1_000).map(|_| bus.arrivals(1, 2, &mut dice)).collect();
+        let with = |copies: usize| all.iter().filter(|arrivals| arrivals.len() == copies).count();
+        assert!(with(0) > 50 && with(1) > 500 && with(2) > 50, "{} {} {}", with(0), with(1), with(2));
+        let delays: BTreeSet<i64> = all.into_iter().flatten().collect();
+        assert!(delays.len() > 1, "{delays:?}");
+    }
+}

@@ -1,0 +1,180 @@
+//! The controller of this world, which is always right and never ends: who is alive, who leads, who is in sync. It has the
+//! rules of Kafka's for brokers' lives and eligible leader replicas (KIP-966) in a few lines, and must never be told more
+//! than messages say.
+
+use std::collections::BTreeMap;
+
+use ottla_core::partition::{Proposal, Standing};
+use ottla_model::NodeId;
+use ottla_protocol::{ErrorCode, LeaderEpoch};
+
+/// What it says to everybody. A newer one has a larger version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct View {
+    pub version: u64,
+    pub leader: Option<NodeId>,
+    pub leader_epoch: LeaderEpoch,
+    pub partition_epoch: i32,
+    pub replicas: Vec<NodeId>,
+    pub isr: Vec<NodeId>,
+    elr: Vec<NodeId>,
+    last_leader: Option<NodeId>,
+    brokers: BTreeMap<NodeId, Registered>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Registered {
+    epoch: i64,
+    /// Of the process, so that one that asks twice is one.
+    life: u64,
+    fenced: bool,
+    heard_ms: i64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Registry {
+    view: View,
+    min_insync_replicas: usize,
+    next_epoch: i64,
+}
+
+impl View {
+    /// The life in which it registered last.
+    pub fn life(&self, broker: NodeId) -> Option<u64> {
+        self.brokers.get(&broker).map(|known| known.life)
+    }
+
+    pub fn standing(&self, broker: NodeId) -> Standing {
+        let broker_epoch = self.brokers.get(&broker).filter(|r| !r.fenced).map(|r| r.epoch);
+        Standing { broker_epoch, shutting_down: false }
+    }
+}
+
+impl Registry {
+    pub fn new(replicas: Vec<NodeId>, min_insync_replicas: i32) -> Registry {
+        let view = View {
+            version: 0,
+            leader: None,
+            leader_epoch: LeaderEpoch(0),
+            partition_epoch: 0,
+            isr: replicas.clone(),
+            last_leader: replicas.first().copied(),
+            replicas,
+            elr: Vec::new(),
+            brokers: BTreeMap::new(),
+        };
+        Registry { view, min_insync_replicas: min_insync_replicas as usize, next_epoch: 1 }
+    }
+
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// The epoch of the registration. None: the process before this one counts as alive, so this one has to wait.
+    /// A process that begins without a clean stop of the one before it may have lost records: it is neither in sync nor
+    /// eligible any more.
+    pub fn register(&mut self, broker: NodeId, life: u64, now_ms: i64) -> Option<i64> {
+        match self.view.brokers.get(&broker) {
+            Some(before) if before.life == life => return Some(before.epoch),
+            // Or a message of a process that is gone.
+            Some(before) if !before.fenced || before.life > life => return None,
+            // The partition begins with all of its replicas, which are empty.
+            None => {}
+            Some(_) => {
+                self.view.isr.retain(|id| *id != broker);
+                self.view.elr.retain(|id| *id != broker);
+            }
+        }
+        let epoch = self.next_epoch;
+        self.next_epoch += 1;
+        self.view.brokers.insert(broker, Registered { epoch, life, fenced: false, heard_ms: now_ms });
+        self.changed();
+        Some(epoch)
+    }
+
+    /// Whether the broker lives, as far as is known here: another one has to register.
+    pub fn heard(&mut self, broker: NodeId, epoch: i64, now_ms: i64) -> bool {
+        let Some(known) = self.view.brokers.get_mut(&broker).filter(|known| known.epoch == epoch) else {
+            return false;
+        };
+        known.heard_ms = now_ms;
+        if std::mem::take(&mut known.fenced) {
+            self.changed();
+        }
+        true
+    }
+
+    /// Fences whoever was not heard of for that long; whether there was one.
+    pub fn expire(&mut self, now_ms: i64, session_ms: i64) -> bool {
+        let late =
+            |(_, known): &(&NodeId, &Registered)| !known.fenced && now_ms - known.heard_ms > session_ms;
+        let late: Vec<NodeId> = self.view.brokers.iter().filter(late).map(|(id, _)| *id).collect();
+        for id in &late {
+            self.view.brokers.get_mut(id).expect("it is known").fenced = true;
+            self.leave(&[*id]);
+            self.changed();
+        }
+        !late.is_empty()
+    }
+
+    pub fn alter(&mut self, from: NodeId, broker_epoch: i64, proposal: &Proposal) -> Result<(), ErrorCode> {
+        if self.view.brokers.get(&from).is_none_or(|known| known.epoch != broker_epoch) {
+            return Err(ErrorCode::StaleBrokerEpoch);
+        }
+        if self.view.leader != Some(from) || proposal.leader_epoch != self.view.leader_epoch {
+            return Err(ErrorCode::FencedLeaderEpoch);
+        }
+        if proposal.partition_epoch != self.view.partition_epoch {
+            return Err(ErrorCode::InvalidUpdateVersion);
+        }
+        for member in &proposal.isr {
+            let alive = self.view.standing(member.replica).broker_epoch;
+            let same_life = member.broker_epoch.is_none() || member.broker_epoch == alive;
+            if alive.is_none() || !same_life {
+                return Err(ErrorCode::IneligibleReplica);
+            }
+        }
+        let isr: Vec<NodeId> = proposal.isr.iter().map(|member| member.replica).collect();
+        let gone: Vec<NodeId> = self.view.isr.iter().filter(|id| !isr.contains(id)).copied().collect();
+        self.leave(&gone);
+        self.view.isr = isr;
+        self.changed();
+        Ok(())
+    }
+
+    // Whoever leaves while the set is below its minimum has all that is safe: the high watermark waits then.
+    fn leave(&mut self, gone: &[NodeId]) {
+        for id in gone.iter().filter(|id| self.view.isr.contains(id)) {
+            self.view.elr.push(*id);
+        }
+        self.view.isr.retain(|id| !gone.contains(id));
+    }
+
+    fn changed(&mut self) {
+        let view = &mut self.view;
+        if view.isr.len() >= self.min_insync_replicas {
+            view.elr.clear();
+        }
+        view.elr.retain(|id| !view.isr.contains(id));
+        let alive = |id: &NodeId| view.brokers.get(id).is_some_and(|known| !known.fenced);
+        let leads_on = view.leader.filter(|id| alive(id) && view.isr.contains(id));
+        let in_sync = view.replicas.iter().copied().find(|id| view.isr.contains(id) && alive(id));
+        let eligible = || view.replicas.iter().copied().find(|id| view.elr.contains(id) && alive(id));
+        let nobody_else = view.isr.is_empty() && view.elr.is_empty();
+        let last = || view.last_leader.filter(|id| nobody_else && alive(id));
+        let next = leads_on.or(in_sync).or_else(eligible).or_else(last);
+        if next != view.leader {
+            view.leader = next;
+            view.leader_epoch = LeaderEpoch(view.leader_epoch.0 + 1);
+        }
+        if let Some(leader) = next {
+            view.last_leader = Some(leader);
+            if !view.isr.contains(&leader) {
+                view.isr = vec![leader];
+                view.elr.retain(|id| *id != leader);
+            }
+        }
+        view.partition_epoch += 1;
+        view.version += 1;
+    }
+}
