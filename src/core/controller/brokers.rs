@@ -1,17 +1,17 @@
 //! Brokers come, stay and go: registration, heartbeats, fencing (KIP-631), and the first records of a cluster.
 
 use ottla_model::feature::{ELIGIBLE_LEADER_REPLICAS_VERSION, METADATA_VERSION};
-use ottla_model::image::{Broker, Endpoint, FeatureRange, Image, Partition};
+use ottla_model::image::{Broker, Endpoint, FeatureRange, Image};
 use ottla_model::record::{
-    BrokerRegistrationChangeRecord, ConfigRecord, FeatureLevelRecord, FencingChange, LeaderChange,
-    MetadataRecord, PartitionChangeRecord, RegisterBrokerRecord, ResourceType,
+    BrokerRegistrationChangeRecord, ConfigRecord, FeatureLevelRecord, FencingChange, MetadataRecord,
+    RegisterBrokerRecord, ResourceType,
 };
 use ottla_model::{BrokerEpoch, DirectoryId, NodeId};
 use ottla_protocol::ErrorCode;
 use uuid::Uuid;
 
 use super::configs::MIN_INSYNC_REPLICAS;
-use super::{Decision, Refusal, Reply, View};
+use super::{Decision, Refusal, Reply, View, leadership};
 
 /// A broker that introduces itself.
 #[derive(Clone, Debug)]
@@ -107,7 +107,7 @@ pub(super) fn heartbeat(view: &View<'_>, id: NodeId, epoch: BrokerEpoch, wish: W
             ..BrokerRegistrationChangeRecord::default()
         }));
         if !fenced {
-            records.extend(take_the_lead(view, id));
+            records.extend(leadership::broker_returned(view, id));
         }
     }
     Decision { records, reply: Reply::Heartbeat(Ok(answer)) }
@@ -123,63 +123,4 @@ pub(super) fn known(image: &Image, id: NodeId, epoch: BrokerEpoch) -> Result<&Br
         return Err(Refusal::new(ErrorCode::StaleBrokerEpoch, why));
     }
     Ok(broker)
-}
-
-// A broker that is back leads again what nobody else can lead, under a new epoch: its log may have lost what was
-// not flushed, and a consumer that read further must be able to tell (KIP-320).
-fn take_the_lead(view: &View<'_>, id: NodeId) -> Vec<MetadataRecord> {
-    let mut records = Vec::new();
-    for topic in view.image.topics() {
-        for (index, partition) in &topic.partitions {
-            let vacant = partition.leader.is_none_or(|leader| leader == id);
-            let directory = partition.directory(id).zip(view.image.broker(id));
-            let offline = directory.is_some_and(|(directory, broker)| !broker.has_online(directory));
-            if !vacant || offline {
-                continue;
-            }
-            let change = PartitionChangeRecord {
-                partition_id: *index,
-                topic_id: topic.id,
-                leader: LeaderChange::To(id),
-                ..PartitionChangeRecord::default()
-            };
-            if partition.isr.contains(&id) {
-                records.push(MetadataRecord::PartitionChange(change));
-            } else if partition.isr.is_empty() && is_eligible(partition, id) {
-                let min_isr = min_insync_replicas(view.image, &topic.name).min(partition.replicas.len());
-                records
-                    .push(MetadataRecord::PartitionChange(from_the_eligible(change, partition, id, min_isr)));
-            }
-        }
-    }
-    records
-}
-
-// A replica that left the in-sync set while that was at its minimum has everything that was acknowledged (KIP-966).
-// Where nobody is eligible, the one leader that is remembered is as good as any.
-fn is_eligible(partition: &Partition, id: NodeId) -> bool {
-    partition.elr.contains(&id) || (partition.elr.is_empty() && partition.last_known_elr == [id])
-}
-
-fn from_the_eligible(
-    change: PartitionChangeRecord,
-    partition: &Partition,
-    id: NodeId,
-    min_isr: usize,
-) -> PartitionChangeRecord {
-    let others: Vec<_> = partition.elr.iter().copied().filter(|other| *other != id).collect();
-    let (elr, last_known) =
-        if min_isr <= 1 { (Vec::new(), Vec::new()) } else { (others, partition.last_known_elr.clone()) };
-    PartitionChangeRecord {
-        isr: Some(vec![id]),
-        eligible_leader_replicas: Some(elr),
-        last_known_elr: Some(last_known),
-        ..change
-    }
-}
-
-/// The topic's own, or the cluster's, which is always on record where there are eligible leaders.
-pub(super) fn min_insync_replicas(image: &Image, topic: &str) -> usize {
-    let of = |kind, name: &str| image.configs(kind, name)?.get(MIN_INSYNC_REPLICAS)?.parse().ok();
-    of(ResourceType::Topic, topic).or_else(|| of(ResourceType::Broker, "")).unwrap_or(1)
 }

@@ -19,6 +19,7 @@ use super::{Decision, Overrides, Refusal, Reply, View};
 const RECORDS_MAX: usize = 10_000;
 
 pub(super) const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
+pub(super) const UNCLEAN_LEADER_ELECTION_ENABLE: &str = "unclean.leader.election.enable";
 
 /// What happens to one key.
 #[derive(Clone, Debug, PartialEq, Eq)]

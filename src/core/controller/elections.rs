@@ -1,19 +1,18 @@
 //! Electing leaders on request (KIP-183, KIP-460): the preferred one, or any that may lead.
-//! Missing: unclean elections proper. A replica outside the in-sync set is never made leader.
 
-use ottla_model::image::Image;
-use ottla_model::record::{LeaderChange, MetadataRecord, PartitionChangeRecord};
-use ottla_model::{NodeId, TopicName};
+use ottla_model::TopicName;
+use ottla_model::record::MetadataRecord;
 use ottla_protocol::ErrorCode;
 
+use super::leadership::{self, Candidates, Target};
 use super::{Decision, Refusal, Reply, View};
 
-/// Who is to lead.
+/// Which election a client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Election {
-    /// The first of its replicas.
+    /// The first replica is to lead.
     Preferred,
-    /// Anybody, where nobody does.
+    /// Somebody is to lead where nobody does, even a replica that is not in sync.
     Unclean,
 }
 
@@ -36,7 +35,7 @@ pub(super) fn elect(
     for (name, indexes) in partitions {
         let mut outcomes = Vec::new();
         for index in indexes {
-            let outcome = plan(view.image, &name, index, election).map(|record| records.push(record));
+            let outcome = plan(view, &name, index, election).map(|record| records.push(record));
             let needless = matches!(&outcome, Err(refusal) if refusal.code == ErrorCode::ElectionNotNeeded);
             if told_all || !needless {
                 outcomes.push((index, outcome));
@@ -47,33 +46,26 @@ pub(super) fn elect(
     Decision { records, reply: Reply::Elected(elected) }
 }
 
-fn plan(image: &Image, name: &str, index: i32, election: Election) -> Result<MetadataRecord, Refusal> {
+fn plan(view: &View<'_>, name: &str, index: i32, election: Election) -> Result<MetadataRecord, Refusal> {
     let unknown = |why: String| Refusal::new(ErrorCode::UnknownTopicOrPartition, why);
-    let topic = image.topic(name).ok_or_else(|| unknown(format!("There is no topic {name}")))?;
+    let topic = view.image.topic(name).ok_or_else(|| unknown(format!("There is no topic {name}")))?;
     let partition = topic
         .partitions
         .get(&index)
         .ok_or_else(|| unknown(format!("There is no partition {name}-{index}")))?;
-    let preferred = partition.replicas.first().copied();
-    let may_lead = |id: &NodeId| {
-        let broker = image.broker(*id).filter(|broker| partition.isr.contains(id) && broker.is_active());
-        broker.is_some_and(|broker| partition.directory(*id).is_none_or(|d| broker.has_online(d)))
-    };
-    let next = match election {
-        Election::Preferred if partition.leader.is_some() && partition.leader == preferred => {
-            return Err(ErrorCode::ElectionNotNeeded.into());
-        }
-        Election::Preferred => preferred.filter(may_lead).ok_or(ErrorCode::PreferredLeaderNotAvailable)?,
-        Election::Unclean if partition.leader.is_some() => return Err(ErrorCode::ElectionNotNeeded.into()),
+    let (needless, candidates, unavailable) = match election {
+        Election::Preferred => (
+            partition.leader.is_some() && partition.leader == partition.preferred_leader(),
+            Candidates::PreferredFirst,
+            ErrorCode::PreferredLeaderNotAvailable,
+        ),
         Election::Unclean => {
-            let first = partition.replicas.iter().copied().find(may_lead);
-            first.ok_or(ErrorCode::EligibleLeadersNotAvailable)?
+            (partition.leader.is_some(), Candidates::Anybody, ErrorCode::EligibleLeadersNotAvailable)
         }
     };
-    Ok(MetadataRecord::PartitionChange(PartitionChangeRecord {
-        partition_id: index,
-        topic_id: topic.id,
-        leader: LeaderChange::To(next),
-        ..PartitionChangeRecord::default()
-    }))
+    if needless {
+        return Err(ErrorCode::ElectionNotNeeded.into());
+    }
+    let target = Target::of(partition).with_candidates(candidates);
+    leadership::change(view, topic, index, target).ok_or_else(|| unavailable.into())
 }

@@ -6,6 +6,7 @@ mod brokers;
 mod configs;
 mod directories;
 mod elections;
+mod leadership;
 mod partitions;
 mod placement;
 mod producers;

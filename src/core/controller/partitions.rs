@@ -5,8 +5,8 @@ use ottla_model::record::MetadataRecord;
 use ottla_model::{NodeId, TopicName};
 use ottla_protocol::ErrorCode;
 
+use super::leadership::new_partition;
 use super::placement::{self, Placement};
-use super::topics::new_partition;
 use super::{Decision, Refusal, Reply, View};
 
 /// The most partitions that one request may add, as in Kafka.

@@ -2,14 +2,16 @@
 
 mod admin;
 mod directories;
+mod leadership;
 mod reassignments;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ottla_model::config::{Sources, load};
+use ottla_model::feature::ELIGIBLE_LEADER_REPLICAS_VERSION;
 use ottla_model::image::{Endpoint, Image};
-use ottla_model::record::{LeaderChange, PartitionChangeRecord};
+use ottla_model::record::{FeatureLevelRecord, LeaderChange, PartitionChangeRecord};
 use ottla_model::{BrokerEpoch, NodeId};
 use ottla_protocol::{ErrorCode, LeaderEpoch};
 use uuid::Uuid;
@@ -38,24 +40,31 @@ impl Cluster {
     }
 
     fn ask(&mut self, command: Command) -> Reply {
+        let Decision { records, reply } = self.with_view(|view| decide(view, command));
+        self.apply(&records);
+        reply
+    }
+
+    fn with_view<T>(&mut self, act: impl FnOnce(&mut View<'_>) -> T) -> T {
         let draws = &mut self.draws;
         let mut chance = || {
             *draws += 1;
             draws.wrapping_mul(0x9e37_79b9_7f4a_7c15)
         };
-        let next_offset = self.image.offset + 1;
-        let mut view = View {
+        act(&mut View {
             image: &self.image,
-            next_offset,
+            next_offset: self.image.offset + 1,
             sessions: &self.sessions,
             config: &self.config,
             chance: &mut chance,
-        };
-        let Decision { records, reply } = decide(&mut view, command);
-        for (record, offset) in records.iter().zip(next_offset..) {
+        })
+    }
+
+    fn apply(&mut self, records: &[MetadataRecord]) {
+        for record in records {
+            let offset = self.image.offset + 1;
             self.image.apply_in_place(offset, LeaderEpoch(1), record).expect("a decided record applies");
         }
-        reply
     }
 
     fn register(&mut self, id: i32, incarnation: u128) -> Result<BrokerEpoch, ErrorCode> {
@@ -245,6 +254,8 @@ fn an_eligible_replica_leads_where_nobody_is_in_sync() {
         let min_isr = if elr.len() > 1 { "2" } else { "1" };
         new.configs = vec![("min.insync.replicas".into(), Some(min_isr.into()))];
         let topic_id = cluster.create(new).expect("created").id;
+        let name = ELIGIBLE_LEADER_REPLICAS_VERSION.to_owned();
+        cluster.apply(&[MetadataRecord::FeatureLevel(FeatureLevelRecord { name, feature_level: 1 })]);
         let left = PartitionChangeRecord {
             partition_id: 0,
             topic_id,
@@ -254,7 +265,11 @@ fn an_eligible_replica_leads_where_nobody_is_in_sync() {
             last_known_elr: Some(ids(last_known)),
             ..PartitionChangeRecord::default()
         };
-        cluster.image.apply_in_place(cluster.image.offset + 1, LeaderEpoch(1), &left.into()).expect(story);
+        cluster.apply(&[left.into()]);
+        let (broker, metadata_offset) = (NodeId(2), cluster.image.offset);
+        let epoch = cluster.image.broker(broker).expect("there").epoch;
+        let (want_fence, want_shutdown) = (true, false);
+        cluster.ask(Command::Heartbeat { broker, epoch, metadata_offset, want_fence, want_shutdown });
         cluster.sessions.clear();
         let epoch = cluster.register(1, 9).expect("back");
         cluster.beat(1, epoch);

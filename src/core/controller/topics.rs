@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ottla_model::config::{TopicConfig, check_topic_config};
-use ottla_model::record::{
-    ConfigRecord, MetadataRecord, PartitionRecord, RemoveTopicRecord, ResourceType, TopicRecord,
-};
+use ottla_model::record::{ConfigRecord, MetadataRecord, RemoveTopicRecord, ResourceType, TopicRecord};
 use ottla_model::{NodeId, TopicId, TopicName, check_topic_name, collides, fresh_id};
+use ottla_protocol::ErrorCode;
 use ottla_protocol::primitives::STRING_BYTES_MAX;
-use ottla_protocol::{ErrorCode, LeaderEpoch};
 
 use super::configs::configured;
+use super::leadership::new_partition;
 use super::placement::{self, Placement};
 use super::{Decision, Overrides, Refusal, Reply, View};
 
@@ -102,20 +101,6 @@ fn plan(
     }));
     records.extend(placed.into_iter().zip(0..).map(|(placement, index)| new_partition(id, index, placement)));
     Ok((created, records))
-}
-
-pub(super) fn new_partition(topic_id: TopicId, partition_id: i32, placement: Placement) -> MetadataRecord {
-    MetadataRecord::Partition(PartitionRecord {
-        partition_id,
-        topic_id,
-        directories: placement.directories,
-        leader: placement.isr.first().copied(),
-        replicas: placement.replicas,
-        isr: placement.isr,
-        leader_epoch: LeaderEpoch(0),
-        partition_epoch: 0,
-        ..PartitionRecord::default()
-    })
 }
 
 fn check_name(
