@@ -258,6 +258,16 @@ def test_it_starts_in_milliseconds(brokers):
 
 
 @pytest.mark.ottla_only
+def test_it_takes_no_huge_pages(many):
+    """With them an idle broker has 12 MB where it needs 2, and a start clears all of it."""
+    process = Path("/proc", str(many.process.pid))
+    taken = re.search(r"AnonHugePages: +([0-9]+) kB", (process / "smaps_rollup").read_text())
+    refused = re.search(r"THP_enabled:\s+([01])", (process / "status").read_text())
+    assert taken.group(1) == "0", "the allocator asks for none"
+    assert refused.group(1) == "0", "none are taken where the kernel gives them unasked"
+
+
+@pytest.mark.ottla_only
 def test_two_brokers_on_one_empty_directory_at_once(brokers):
     """Exactly one wins; the other says why."""
     first, second = brokers("race-a"), brokers("race-b")

@@ -100,6 +100,7 @@ const READERS_MAX: usize = 4;
 pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Failure), BootError> {
     let config = Arc::new(config);
     let settings = Arc::new(Settings::new((*config).clone()));
+    refuse_huge_pages();
     let open_files = allow_files();
     let bound = bind_all(&config)?;
     let addresses = bound.iter().map(|b| b.address).collect();
@@ -207,6 +208,14 @@ fn resume_moves(broker: &Broker) {
 fn take_over(disk: &dyn Disk, config: &BrokerConfig) -> Result<(), BootError> {
     let stops = survey::stops(&survey::find(disk, config), config);
     if stops.is_empty() { Ok(()) } else { Err(BootError::NotTakenOver(stops)) }
+}
+
+// A kernel may give huge pages to whoever has not asked (`transparent_hugepage` set to `always`): memory that is hardly used
+// would be cleared and kept by two megabytes at a time. The allocator asks for none (`no_thp`).
+fn refuse_huge_pages() {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        warn!(%error, "cannot refuse huge pages; the broker works, and takes more memory");
+    }
 }
 
 // Shells allow few open files, and a process may help itself to more. Returns how many of them logs may have open: the
