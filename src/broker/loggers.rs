@@ -30,7 +30,10 @@ const LOGGERS: &[(&str, &[&str])] = &[
     ("kafka.server.ReplicaAlterLogDirsManager", &["ottla_broker::run::mover"]),
     ("kafka.server.ReplicaManager", &["ottla_broker::run::partition", "ottla_broker::run::fetch"]),
     ("org.apache.kafka.controller.QuorumController", &["ottla_broker::run::controller"]),
-    ("org.apache.kafka.coordinator.group.GroupCoordinatorService", &["ottla_broker::run::groups"]),
+    (
+        "org.apache.kafka.coordinator.group.GroupCoordinatorService",
+        &["ottla_broker::run::groups", "ottla_broker::run::coordinator"],
+    ),
     ("org.apache.kafka.storage.internals.log.LogCleaner", &["ottla_broker::run::cleaner"]),
     (
         "org.apache.kafka.storage.internals.log.LogManager",

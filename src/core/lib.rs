@@ -4,6 +4,7 @@
 
 pub mod connection;
 pub mod controller;
+pub mod coordinator;
 pub mod group;
 pub mod partition;
 pub mod session;

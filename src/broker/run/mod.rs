@@ -3,6 +3,7 @@
 pub(crate) mod cleaner;
 pub(crate) mod configs;
 pub(crate) mod controller;
+pub(crate) mod coordinator;
 pub(crate) mod create;
 pub(crate) mod delete_records;
 pub(crate) mod fetch;

@@ -1,13 +1,13 @@
 //! ListGroups, DescribeGroups and DeleteGroups: what an operator sees of groups, and how one is done away with.
 
-use ottla_model::group::{GroupId, GroupRecord, MemberId, OffsetKey};
+use ottla_model::group::{GroupId, GroupRecord, OffsetKey};
 use ottla_protocol::ErrorCode;
 
-use super::classic::Group;
+use super::classic;
 use super::command::{Command, ListGroups};
-use super::member::Member;
-use super::reply::{DescribedGroup, DescribedMember, GroupKind, ListedGroup, Reply, State};
-use super::write::{Answer, Then, Wish};
+use super::kind::Group;
+use super::reply::Reply;
+use super::write::{Answer, Claim, Then, Wish};
 use super::{Groups, Step};
 
 impl<T> Groups<T> {
@@ -17,24 +17,18 @@ impl<T> Groups<T> {
         let passes = |filter: &[String], name: &str| {
             filter.is_empty() || filter.iter().any(|wanted| *wanted == name.to_lowercase())
         };
-        let listed = |(id, group): (&GroupId, &Group<T>)| ListedGroup {
-            group: id.clone(),
-            protocol_type: group.protocol_type.clone().unwrap_or_default(),
-            state: group.state(),
-            kind: GroupKind::Classic,
-        };
         let listed = self
             .groups
             .iter()
-            .map(listed)
+            .map(|(id, group)| group.listed(id))
             .filter(|group| passes(&states, group.state.name()) && passes(&kinds, group.kind.name()));
         step.reply(token, Reply::GroupsListed(Ok(listed.collect())));
     }
 
     pub(super) fn describe(&mut self, step: &mut Step<'_, T>, token: T, groups: &[GroupId]) {
         let described = |id: &GroupId| {
-            let group = self.groups.get(id).ok_or(ErrorCode::GroupIdNotFound);
-            (id.clone(), group.map(described))
+            let group = self.groups.get(id).and_then(Group::classic).ok_or(ErrorCode::GroupIdNotFound);
+            (id.clone(), group.map(classic::Group::described))
         };
         step.reply(token, Reply::GroupsDescribed(groups.iter().map(described).collect()));
     }
@@ -47,8 +41,8 @@ impl<T> Groups<T> {
             let again = outcomes.iter().any(|(other, error)| other == id && *error == ErrorCode::None);
             let error = match self.groups.get(id) {
                 Some(_) if again => ErrorCode::GroupIdNotFound,
-                Some(group) if group.is(State::Empty) => {
-                    self.tombstones(id, &mut records);
+                Some(group) if group.is_empty() => {
+                    self.tombstones(id, group, &mut records);
                     ErrorCode::None
                 }
                 Some(_) => ErrorCode::NonEmptyGroup,
@@ -61,38 +55,24 @@ impl<T> Groups<T> {
             return step.reply(token, reply);
         }
         let answer = Answer { token, command: Command::DeleteGroups { groups }, reply };
-        self.write(step, None, Wish { records, transaction: None, then: Then::Apply, answer: Some(answer) });
+        self.write(
+            step,
+            Claim::Shard,
+            Wish { records, transaction: None, then: Then::Apply, answer: Some(answer) },
+        );
     }
 
     /// All that the log has of a group.
-    fn tombstones(&self, group: &GroupId, records: &mut Vec<GroupRecord>) {
+    fn tombstones(&self, id: &GroupId, group: &Group<T>, records: &mut Vec<GroupRecord>) {
         let mut forget = |key| records.push(GroupRecord::OffsetCommit { key, value: None });
-        for (topic, partitions) in self.offsets.of(group).into_iter().flatten() {
+        for (topic, partitions) in self.offsets.of(id).into_iter().flatten() {
             for &partition in partitions.keys() {
-                forget(OffsetKey { group: group.clone(), topic: topic.clone(), partition });
+                forget(OffsetKey { group: id.clone(), topic: topic.clone(), partition });
             }
         }
-        for key in self.offsets.open_in(group).filter(|key| !self.offsets.has(key)) {
+        for key in self.offsets.open_in(id).filter(|key| !self.offsets.has(key)) {
             forget(key.clone());
         }
-        records.push(GroupRecord::GroupMetadata { group: group.clone(), value: None });
-    }
-}
-
-fn described<T>(group: &Group<T>) -> DescribedGroup {
-    let protocol = group.protocol.clone().filter(|_| group.is(State::Stable)).unwrap_or_default();
-    let member = |(id, member): (&MemberId, &Member<T>)| DescribedMember {
-        member_id: id.clone(),
-        instance_id: member.instance_id.clone(),
-        client_id: member.client_id.clone(),
-        client_host: member.client_host.clone(),
-        metadata: if group.is(State::Stable) { member.metadata(&protocol) } else { Default::default() },
-        assignment: member.assignment.clone(),
-    };
-    DescribedGroup {
-        state: group.state(),
-        protocol_type: group.protocol_type.clone().unwrap_or_default(),
-        members: group.members().iter().map(member).collect(),
-        protocol,
+        group.tombstones(id, records);
     }
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ottla_model::group::{GroupId, InstanceId, MemberId};
 use ottla_model::{TopicId, TopicName};
-use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId};
+use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
 use super::reply::*;
+use crate::coordinator::Producer;
 
 #[derive(Clone, Debug)]
 pub enum Command {
@@ -115,12 +116,6 @@ pub struct CommitOffsets {
     pub topics: Vec<CommitTopic>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Producer {
-    pub id: ProducerId,
-    pub epoch: ProducerEpoch,
-}
-
 #[derive(Clone, Debug)]
 pub struct CommitTopic {
     pub topic: TopicName,
@@ -167,6 +162,23 @@ pub struct ListGroups {
 }
 
 impl Command {
+    /// The one group that the command is about. `None`: it is about many.
+    pub fn group(&self) -> Option<&GroupId> {
+        match self {
+            Command::Join(join) => Some(&join.group),
+            Command::Sync(sync) => Some(&sync.group),
+            Command::Heartbeat(heartbeat) => Some(&heartbeat.group),
+            Command::Leave(leave) => Some(&leave.group),
+            Command::CommitOffsets(commit) => Some(&commit.group),
+            Command::FetchOffsets(fetch) => Some(&fetch.group),
+            Command::DeleteOffsets(delete) => Some(&delete.group),
+            Command::ListGroups(_)
+            | Command::DescribeGroups { .. }
+            | Command::DeleteGroups { .. }
+            | Command::TopicsDeleted { .. } => None,
+        }
+    }
+
     /// The reply that says `error` to all of the command: what a shard answers that cannot even look at it.
     pub fn refused(&self, error: ErrorCode) -> Reply {
         match self {

@@ -7,11 +7,11 @@ use ottla_model::{TopicId, TopicName};
 use ottla_protocol::primitives::STRING_BYTES_MAX;
 use ottla_protocol::{ErrorCode, LeaderEpoch};
 
-use super::classic::Group;
 use super::command::{Command, CommitOffsets, CommitPartition, DeleteOffsets, FetchOffsets};
+use super::kind::Group;
 use super::offsets::{Offsets, Stored, Topics};
 use super::reply::{FetchedPartition, FetchedTopic, OffsetsCommitted, OffsetsDeleted, OffsetsFetched, State};
-use super::write::{Answer, Then, Wish};
+use super::write::{Answer, Claim, Then, Wish};
 use super::{Groups, Reply, Step};
 
 impl<T> Groups<T> {
@@ -38,13 +38,13 @@ impl<T> Groups<T> {
             return step.reply(token, reply);
         }
         let transaction = commit.transaction;
+        let claim = Claim::Offsets(commit.group.clone());
         let answer = Answer { token, command: Command::CommitOffsets(commit), reply };
-        self.write(step, None, Wish { records, transaction, then: Then::Apply, answer: Some(answer) });
+        self.write(step, claim, Wish { records, transaction, then: Then::Apply, answer: Some(answer) });
     }
 
     fn check_commit(&self, commit: &CommitOffsets) -> Result<(), ErrorCode> {
-        let transactional = commit.transaction.is_some();
-        if transactional && commit.group.is_empty() {
+        if commit.transaction.is_some() && commit.group.is_empty() {
             return Err(ErrorCode::InvalidGroupId);
         }
         let topics_fit = commit.topics.iter().all(|topic| topic.topic.len() <= STRING_BYTES_MAX);
@@ -52,7 +52,7 @@ impl<T> Groups<T> {
             return Err(ErrorCode::InvalidRequest);
         }
         match self.groups.get(&commit.group) {
-            Some(group) => check_member(group, commit, transactional),
+            Some(group) => group.check_commit(commit),
             // An operator, or a consumer that manages its partitions itself: the commit makes the group.
             None if commit.generation < 0 => Ok(()),
             None if commit.knows_group_id_not_found => Err(ErrorCode::GroupIdNotFound),
@@ -115,8 +115,9 @@ impl<T> Groups<T> {
         if records.is_empty() {
             return step.reply(token, reply);
         }
+        let claim = Claim::Group(delete.group.clone());
         let answer = Answer { token, command: Command::DeleteOffsets(delete), reply };
-        self.write(step, None, Wish { records, transaction: None, then: Then::Apply, answer: Some(answer) });
+        self.write(step, claim, Wish { records, transaction: None, then: Then::Apply, answer: Some(answer) });
     }
 
     fn check_delete(&self, delete: &DeleteOffsets) -> Result<&Group<T>, ErrorCode> {
@@ -124,31 +125,9 @@ impl<T> Groups<T> {
             return Err(ErrorCode::InvalidGroupId);
         }
         let group = self.groups.get(&delete.group).ok_or(ErrorCode::GroupIdNotFound)?;
-        if group.is(State::Empty) || group.is_of_consumers() {
-            Ok(group)
-        } else {
-            Err(ErrorCode::NonEmptyGroup)
-        }
+        group.check_offsets_deletion()?;
+        Ok(group)
     }
-}
-
-fn check_member<T>(group: &Group<T>, commit: &CommitOffsets, transactional: bool) -> Result<(), ErrorCode> {
-    if commit.generation < 0 && group.is(State::Empty) {
-        return Ok(());
-    }
-    if commit.generation >= 0 || !commit.member_id.is_empty() || commit.instance_id.is_some() {
-        group.check_member(&commit.member_id, commit.instance_id.as_ref())?;
-        if commit.generation != group.generation {
-            return Err(ErrorCode::IllegalGeneration);
-        }
-    } else if !transactional {
-        return Err(ErrorCode::UnknownMemberId);
-    }
-    // A member that has heard of the generation but not of its assignment; transactions are not held to it.
-    if !transactional && group.is(State::CompletingRebalance) {
-        return Err(ErrorCode::RebalanceInProgress);
-    }
-    Ok(())
 }
 
 fn records(

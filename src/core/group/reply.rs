@@ -26,6 +26,7 @@ pub enum Reply {
     GroupsDescribed(Vec<(GroupId, Result<DescribedGroup, ErrorCode>)>),
     GroupsDeleted(Vec<(GroupId, ErrorCode)>),
     TopicsDeleted(ErrorCode),
+    TransactionEnded(ErrorCode),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,10 +7,10 @@ use ottla_model::group::{GroupId, GroupRecord, OffsetKey};
 use ottla_model::{TopicId, TopicName};
 use ottla_protocol::ErrorCode;
 
-use super::classic::Group;
+use super::kind::Group;
 use super::offsets::Stored;
-use super::reply::{Reply, State};
-use super::write::{Then, Wish};
+use super::reply::Reply;
+use super::write::{Claim, Then, Wish};
 use super::{Groups, Step};
 
 pub(super) struct Sweep<T> {
@@ -68,7 +68,7 @@ impl<T> Groups<T> {
         }
         if !records.is_empty() {
             let wish = Wish { records, transaction: None, then: Then::Swept, answer: None };
-            self.write(step, None, wish);
+            self.write(step, Claim::Shard, wish);
         } else if done {
             self.sweep_ends(step, ErrorCode::None);
         }
@@ -110,25 +110,17 @@ impl<T> Groups<T> {
                 }
             }
         }
-        if all && group.is(State::Empty) && !self.offsets.has_open(id) {
-            records.push(GroupRecord::GroupMetadata { group: id.clone(), value: None });
+        if all && group.is_empty() && !self.offsets.has_open(id) {
+            group.tombstones(id, records);
         }
         true
     }
 
     fn has_expired(&self, group: &Group<T>, stored: &Stored, now_ms: i64) -> bool {
-        let commit = &stored.commit;
-        let base_ms = match (&group.protocol_type, group.state()) {
-            // Nobody is a member of such a group, and each commit counts for itself.
-            (None, _) => commit.commit_timestamp_ms,
-            (Some(_), State::Empty) => group.since_ms.unwrap_or(commit.commit_timestamp_ms),
-            // Topics that no member consumes any longer.
-            (Some(_), State::Stable) if group.knows_its_topics() => commit.commit_timestamp_ms,
-            _ => return false,
-        };
-        match commit.expire_timestamp_ms {
+        let Some(began_ms) = group.retention_began_ms(stored) else { return false };
+        match stored.commit.expire_timestamp_ms {
             Some(at_ms) => now_ms >= at_ms,
-            None => now_ms.saturating_sub(base_ms) >= self.settings.offsets_retention_ms,
+            None => now_ms.saturating_sub(began_ms) >= self.settings.offsets_retention_ms,
         }
     }
 

@@ -1,4 +1,4 @@
-//! The write under way: what it holds up, and what follows when it is done or turns out impossible.
+//! Writes under way: what they hold up, and what follows when one is done or turns out impossible.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use bytes::Bytes;
 use ottla_model::group::{GroupId, GroupRecord, MemberId};
 use ottla_protocol::{ErrorCode, Offset};
 
-use super::command::{Command, Producer};
-use super::member::Terms;
+use super::classic::Terms;
+use super::command::Command;
 use super::reply::Reply;
-use super::{Effect, Groups, Note, Step, Ticket};
+use super::{Effect, Groups, Note, Producer, Step, Ticket};
 
 /// What a group, or the shard, wants written.
 pub(super) struct Wish<T> {
@@ -50,15 +50,50 @@ pub(super) enum Then {
     Swept,
 }
 
+/// What a write that is under way is about. A command that would find something else after the write than before it has
+/// to wait.
+#[derive(Debug)]
+pub(super) enum Claim {
+    /// Offsets of that group are committed. Nobody's membership depends on that.
+    Offsets(GroupId),
+    /// The group itself.
+    Group(GroupId),
+    /// Any number of groups.
+    Shard,
+}
+
+impl Claim {
+    fn group(&self) -> Option<&GroupId> {
+        match self {
+            Claim::Offsets(group) | Claim::Group(group) => Some(group),
+            Claim::Shard => None,
+        }
+    }
+}
+
 /// A write that is not yet answered for.
 pub(super) struct Writing<T> {
     ticket: Ticket,
-    group: Option<GroupId>,
+    claim: Claim,
     transaction: Option<Producer>,
     /// A copy of those that are to be applied.
     records: Vec<GroupRecord>,
     then: Then,
     pub answer: Option<Answer<T>>,
+}
+
+impl<T> Writing<T> {
+    /// Whether the answer to the command is right whatever becomes of this write.
+    pub fn allows(&self, command: &Command) -> bool {
+        let (Some(claimed), Some(group)) = (self.claim.group(), command.group()) else { return false };
+        // Nobody has been told yet that the offsets are committed, so whoever asks may find those of before.
+        let is_beside_a_commit = matches!(self.claim, Claim::Offsets(_))
+            && matches!(
+                command,
+                Command::CommitOffsets(_) | Command::FetchOffsets(_) | Command::Heartbeat(_)
+            );
+        claimed != group || is_beside_a_commit
+    }
 }
 
 impl<T> Wish<T> {
@@ -69,14 +104,13 @@ impl<T> Wish<T> {
 }
 
 impl<T> Groups<T> {
-    pub(super) fn write(&mut self, step: &mut Step<'_, T>, group: Option<GroupId>, wish: Wish<T>) {
-        assert!(self.writing.is_none(), "one write at a time");
+    pub(super) fn write(&mut self, step: &mut Step<'_, T>, claim: Claim, wish: Wish<T>) {
         let Wish { records, transaction, then, answer } = wish;
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         let applied = matches!(then, Then::Apply | Then::Swept);
         let kept = if applied { records.clone() } else { Vec::new() };
-        self.writing = Some(Writing { ticket, group, transaction, records: kept, then, answer });
+        self.writes.push_back(Writing { ticket, claim, transaction, records: kept, then, answer });
         step.out.push(Effect::Write { ticket, records, transaction });
     }
 
@@ -86,17 +120,17 @@ impl<T> Groups<T> {
         ticket: Ticket,
         result: Result<Offset, ErrorCode>,
     ) {
-        let writing = self.writing.take().expect("there is a write under way");
+        let writing = self.writes.pop_front().expect("there is a write under way");
         assert_eq!(writing.ticket, ticket, "the outcome of another write");
         let outcome = result.map_err(told);
         if let (Ok(first), true) = (result, !writing.records.is_empty()) {
             let producer = writing.transaction.map(|producer| producer.id);
             for (offset, record) in (first..).zip(&writing.records) {
-                self.replay(offset, producer, record);
+                self.apply(offset, producer, record);
             }
         }
         if let Err(error) = result {
-            let of = writing.group.as_deref().map(|group| format!("group {group}: ")).unwrap_or_default();
+            let of = writing.claim.group().map(|group| format!("group {group}: ")).unwrap_or_default();
             step.out.push(Effect::Note(Note(format!("{of}a write failed: {error}"))));
         }
         if let Some(answer) = writing.answer {
@@ -106,17 +140,17 @@ impl<T> Groups<T> {
             };
             step.reply(answer.token, reply);
         }
-        self.follow_up(step, writing.group, writing.then, outcome);
+        self.follow_up(step, writing.claim, writing.then, outcome);
     }
 
     fn follow_up(
         &mut self,
         step: &mut Step<'_, T>,
-        group: Option<GroupId>,
+        claim: Claim,
         then: Then,
         outcome: Result<Offset, ErrorCode>,
     ) {
-        let Some(group) = group else {
+        let Claim::Group(group) = claim else {
             if let Then::Swept = then {
                 self.swept(step, outcome.map(drop));
             }
@@ -143,7 +177,7 @@ impl<T> Groups<T> {
 
 /// What a client is told when the log refuses a write: an error that makes it look for the coordinator again, or try
 /// again later, rather than one about a topic that is none of its business.
-pub fn told(error: ErrorCode) -> ErrorCode {
+fn told(error: ErrorCode) -> ErrorCode {
     match error {
         ErrorCode::UnknownTopicOrPartition | ErrorCode::NotEnoughReplicas | ErrorCode::RequestTimedOut => {
             ErrorCode::CoordinatorNotAvailable

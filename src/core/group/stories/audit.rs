@@ -1,10 +1,12 @@
 //! What must hold of a shard after every step, however it came about.
 
-use super::super::classic::{Group, Phase};
+use super::super::classic::{self, Phase};
 use super::super::*;
+use ottla_model::group::MemberId;
 
 pub fn check<T>(groups: &Groups<T>) {
     for (id, group) in &groups.groups {
+        let Group::Classic(group) = group;
         check_members(id, group);
         check_alarms(groups, id, group);
     }
@@ -15,7 +17,7 @@ pub fn check<T>(groups: &Groups<T>) {
     }
 }
 
-fn check_members<T>(id: &GroupId, group: &Group<T>) {
+fn check_members<T>(id: &GroupId, group: &classic::Group<T>) {
     let members = group.members();
     let awaiting = members.values().filter(|member| member.awaiting_join.is_some()).count();
     assert_eq!(group.awaiting_join(), awaiting, "{id}: who waits is counted wrong");
@@ -44,7 +46,7 @@ fn check_members<T>(id: &GroupId, group: &Group<T>) {
     }
 }
 
-fn check_alarms<T>(groups: &Groups<T>, id: &GroupId, group: &Group<T>) {
+fn check_alarms<T>(groups: &Groups<T>, id: &GroupId, group: &classic::Group<T>) {
     let session = |member: &MemberId| {
         groups.timers.is_set(&Alarm::Session { group: id.clone(), member: member.clone() })
     };

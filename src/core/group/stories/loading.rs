@@ -90,17 +90,17 @@ fn loaded(settings: Settings, records: &[GroupRecord]) -> Groups<usize> {
 fn a_group_that_has_become_too_large_joins_again() {
     let record = generation(vec![member("a", None), member("b", None), member("c", None)]);
     let groups = loaded(Settings { max_size: 2, ..Settings::default() }, std::slice::from_ref(&record));
-    assert_eq!(groups.groups["g"].state(), State::PreparingRebalance);
+    assert_eq!(groups.classic("g").state(), State::PreparingRebalance);
     let groups = loaded(Settings { max_size: 3, ..Settings::default() }, &[record]);
-    assert_eq!(groups.groups["g"].state(), State::Stable);
-    assert_eq!(groups.groups["g"].rebalance_timeout_ms(), 10_000, "the session's, where the log has none");
+    assert_eq!(groups.classic("g").state(), State::Stable);
+    assert_eq!(groups.classic("g").rebalance_timeout_ms(), 10_000, "the session's, where the log has none");
 }
 
 #[test]
 fn a_damaged_record_does_no_harm() {
     let twice = generation(vec![member("a", Some("i")), member("a", Some("j")), member("b", Some("i"))]);
     let groups = loaded(Settings::default(), &[twice]);
-    assert_eq!(groups.groups["g"].members().len(), 1);
+    assert_eq!(groups.classic("g").members().len(), 1);
 
     let key = OffsetKey { group: Arc::from("h"), topic: Arc::from("t"), partition: 0 };
     let groups = loaded(Settings::default(), &[GroupRecord::OffsetCommit { key, value: None }]);

@@ -215,6 +215,13 @@ fn delete_offsets(topic: &str, partitions: &[i32]) -> Ask {
     Ask { who: "op", command: Command::DeleteOffsets(DeleteOffsets { group: Arc::from("g"), topics }) }
 }
 
+impl<T> Groups<T> {
+    /// A classic group that has to be there.
+    fn classic(&self, id: &str) -> &classic::Group<T> {
+        self.groups[id].classic().expect("a classic group")
+    }
+}
+
 fn is_send<T: Send>() {}
 
 #[test]

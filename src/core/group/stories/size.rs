@@ -1,6 +1,7 @@
 //! Stories of groups that are full, and of many members: how much work each makes.
 
 use super::*;
+use ottla_model::group::MemberId;
 
 #[test]
 fn a_full_group_takes_nobody_in() {
@@ -67,7 +68,7 @@ fn gather(groups: &mut Groups<usize>, size: usize) -> Vec<MemberId> {
     };
     let ids: Vec<MemberId> = joined.into_iter().map(id).collect();
     assert_eq!(ids.len(), size);
-    let leader = groups.groups["g"].leader.clone().unwrap();
+    let leader = groups.classic("g").leader.clone().unwrap();
     let mut synced = 0;
     for id in ids.iter().filter(|id| **id != leader).chain([&leader]) {
         let mut asked = sync("m", 1, &[]).sync(|sync| sync.member_id = id.clone());

@@ -90,8 +90,11 @@ pub struct Stage {
     ids: BTreeMap<&'static str, MemberId>,
     pub log: Vec<(Option<Producer>, GroupRecord)>,
     /// Transactions that ended: before which record, whose, and how.
-    markers: Vec<(usize, ProducerId, bool)>,
+    markers: Vec<(usize, ProducerId, TransactionResult)>,
     fail_next: Option<ErrorCode>,
+    /// Writes wait for a command that depends on them, and go out together.
+    pub gathers: bool,
+    gathered: Vec<(Ticket, Vec<GroupRecord>, Option<Producer>)>,
     /// Groups of which the log has not what was last meant for it.
     pub unlogged: BTreeSet<GroupId>,
     seen: Vec<String>,
@@ -111,6 +114,8 @@ impl Stage {
             log: Vec::new(),
             markers: Vec::new(),
             fail_next: None,
+            gathers: false,
+            gathered: Vec::new(),
             unlogged: BTreeSet::new(),
             seen: Vec::new(),
         }
@@ -148,20 +153,22 @@ impl Stage {
         let mut groups = Groups::new(self.settings.clone(), chance(self.asked as u64 + 1_000));
         let mut markers = self.markers.iter().peekable();
         for (offset, (producer, record)) in self.log.iter().enumerate() {
-            while let Some((_, producer, committed)) = markers.next_if(|(before, ..)| *before <= offset) {
-                groups.end_transaction(*producer, *committed);
+            while let Some((_, producer, result)) = markers.next_if(|(before, ..)| *before <= offset) {
+                groups.end_transaction(*producer, *result);
             }
             groups.replay(offset as i64, producer.map(|producer| producer.id), record);
         }
-        for (_, producer, committed) in markers {
-            groups.end_transaction(*producer, *committed);
+        for (_, producer, result) in markers {
+            groups.end_transaction(*producer, *result);
         }
         groups
     }
 
     pub fn end_transaction(&mut self, producer: ProducerId, committed: bool) {
-        self.markers.push((self.log.len(), producer, committed));
-        self.groups.end_transaction(producer, committed);
+        self.settle(self.groups.last_ms);
+        let result = if committed { TransactionResult::Commit } else { TransactionResult::Abort };
+        self.markers.push((self.log.len(), producer, result));
+        self.groups.end_transaction(producer, result);
     }
 
     /// Nobody may be left without an answer.
@@ -171,24 +178,56 @@ impl Stage {
     }
 
     fn step(&mut self, now_ms: i64, input: Input<usize>) {
-        let mut inputs = vec![input];
-        while let Some(input) = inputs.pop() {
-            let mut effects = Vec::new();
-            self.groups.step(now_ms, input, &mut effects);
-            self.learn_ids(&effects);
-            for effect in effects {
-                match effect {
-                    Effect::Note(note) => assert!(!note.to_string().is_empty()),
-                    Effect::Reply { token, reply } => self.hear(token, reply),
-                    Effect::Write { ticket, records, transaction } => {
-                        assert!(inputs.is_empty(), "one write a step");
-                        let result = self.write(records, transaction);
-                        inputs.push(Input::Written { ticket, result });
-                    }
+        match &input {
+            Input::Ask { command, .. } if self.groups.can_take(command) => {}
+            Input::Resign(_) => self.gathered.clear(),
+            _ => self.settle(now_ms),
+        }
+        self.feed(now_ms, input);
+        if !self.gathers {
+            self.settle(now_ms);
+        }
+        // What a write is to settle is between two states until then.
+        if self.gathered.is_empty() {
+            audit::check(&self.groups);
+        }
+    }
+
+    fn feed(&mut self, now_ms: i64, input: Input<usize>) {
+        let mut effects = Vec::new();
+        self.groups.step(now_ms, input, &mut effects);
+        self.learn_ids(&effects);
+        let mut writes = 0;
+        for effect in effects {
+            match effect {
+                Effect::Note(note) => assert!(!note.to_string().is_empty()),
+                Effect::Reply { token, reply } => self.hear(token, reply),
+                Effect::Write { ticket, records, transaction } => {
+                    self.gathered.push((ticket, records, transaction));
+                    writes += 1;
                 }
             }
         }
-        audit::check(&self.groups);
+        assert!(writes <= 1, "one write a step");
+    }
+
+    /// Writes what was gathered, all of it or nothing, and what follows from that.
+    pub fn settle(&mut self, now_ms: i64) {
+        while !self.gathered.is_empty() {
+            let batch = std::mem::take(&mut self.gathered);
+            if batch.len() > 1 {
+                self.seen.push(format!("{} writes at once", batch.len()));
+            }
+            let refused = self.fail_next.take();
+            let mut outcomes = Vec::new();
+            for (ticket, records, transaction) in batch {
+                self.fail_next = refused;
+                outcomes.push((ticket, self.write(records, transaction)));
+            }
+            for (ticket, result) in outcomes {
+                self.feed(now_ms, Input::Written { ticket, result });
+            }
+        }
     }
 
     fn write(
@@ -358,7 +397,7 @@ impl Stage {
                 groups.iter().map(one).collect()
             }
             Reply::GroupsDeleted(groups) => groups.iter().map(|(_, error)| verdict(*error)).collect(),
-            Reply::TopicsDeleted(error) => verdict(*error),
+            Reply::TopicsDeleted(error) | Reply::TransactionEnded(error) => verdict(*error),
         }
     }
 }

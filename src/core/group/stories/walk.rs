@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use ottla_protocol::{ProducerEpoch, ProducerId};
 
-use super::super::classic::Group;
+use super::super::classic;
 use super::*;
 
 const ACTORS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
@@ -13,7 +13,7 @@ const SEEDS: u64 = 60;
 const STEPS: usize = 300;
 
 /// Assignments to few and many, static members that come back and those that are fenced, every kind of refusal.
-const SIGHTS: [&str; 12] = [
+const SIGHTS: [&str; 13] = [
     "[a b c d]",
     "[e f]",
     "as before",
@@ -26,6 +26,7 @@ const SIGHTS: [&str; 12] = [
     "ILLEGAL_GENERATION",
     "no log",
     "NOT_COORDINATOR",
+    "writes at once",
 ];
 
 struct Walk {
@@ -47,6 +48,10 @@ impl Walk {
         from[self.below(from.len())]
     }
 
+    fn classic(&self, group: &str) -> Option<&classic::Group<usize>> {
+        self.stage.groups.groups.get(group).and_then(Group::classic)
+    }
+
     /// Where the actor is at home, mostly.
     fn group(&mut self, who: &str) -> &'static str {
         match self.below(20) {
@@ -58,7 +63,7 @@ impl Walk {
 
     /// Mostly the current generation.
     fn generation(&mut self, group: &str) -> i32 {
-        let current = self.stage.groups.groups.get(group).map_or(0, |group| group.generation);
+        let current = self.classic(group).map_or(0, |group| group.generation);
         let around = self.pick(&[0, 0, 0, 0, 0, 0, 0, -1, 1]);
         current + around
     }
@@ -95,7 +100,7 @@ impl Walk {
         let who = self.pick(&ACTORS);
         let group = self.group(who);
         let generation = self.generation(group);
-        let state = self.stage.groups.groups.get(group).map(|group| group.state());
+        let state = self.classic(group).map(classic::Group::state);
         match (state, self.below(10)) {
             (None | Some(State::Empty | State::PreparingRebalance), 0..=6) => self.join(who, group),
             (Some(State::CompletingRebalance), 0..=7) => self.sync(who, group, generation),
@@ -172,6 +177,7 @@ impl Walk {
         let live = &self.stage.groups.groups;
         self.generations.retain(|id, _| live.contains_key(id));
         for (id, group) in live {
+            let Group::Classic(group) = group;
             let before = self.generations.insert(id.clone(), group.generation);
             // A group that was deleted and made anew within one step begins at 0 again.
             assert!(before.is_none_or(|before| before <= group.generation) || group.generation <= 1, "{id}");
@@ -183,16 +189,16 @@ impl Walk {
         assert_eq!(replayed.offsets, self.stage.groups.offsets);
         let (logged, live) = (&replayed.groups, &self.stage.groups.groups);
         assert!(logged.keys().eq(live.keys()), "{:?} {:?}", logged.keys(), live.keys());
-        for (id, group) in live.iter().filter(|(id, _)| !self.stage.unlogged.contains(*id)) {
+        for (id, Group::Classic(group)) in live.iter().filter(|(id, _)| !self.stage.unlogged.contains(*id)) {
             let settled = matches!(group.state(), State::Empty | State::Stable);
-            let (logged, live) = (summary(&logged[id]), summary(group));
+            let (logged, live) = (summary(replayed.classic(id)), summary(group));
             assert!(!settled || logged == live, "{id}\nlog:   {logged}\nshard: {live}");
         }
     }
 }
 
 /// What the log is to have of a group.
-fn summary(group: &Group<usize>) -> String {
+fn summary(group: &classic::Group<usize>) -> String {
     let members = group.members().iter().map(|(id, member)| {
         let (session, rebalance) = (member.terms.session_timeout_ms, member.terms.rebalance_timeout_ms);
         let metadata = member.metadata(group.protocol.as_deref().unwrap_or_default());
@@ -214,12 +220,16 @@ fn whatever_happens_the_log_and_the_shard_agree() {
             offsets_retention_ms: 1_000_000,
             ..Settings::default()
         };
-        let (stage, chance) = (Stage::new(settings), stage::chance(seed));
+        let (mut stage, chance) = (Stage::new(settings), stage::chance(seed));
+        stage.gathers = seed % 2 == 1;
         let mut walk = Walk { stage, chance, now_ms: 0, generations: BTreeMap::new(), sights };
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for _ in 0..STEPS {
+            for step in 0..STEPS {
                 walk.step();
-                walk.log_and_shard_agree();
+                if !walk.stage.gathers || step % 10 == 9 {
+                    walk.stage.settle(walk.now_ms);
+                    walk.log_and_shard_agree();
+                }
             }
             walk.stage.close("a walk");
         }));

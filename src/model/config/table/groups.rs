@@ -31,8 +31,8 @@ broker_keys! {
         "Threads of the group coordinator.";
     "group.coordinator.background.threads": Int = "2", at_least(1), High, ReadOnly, Accepted,
         "Threads of the group coordinator for work that no request waits for.";
-    "group.coordinator.append.linger.ms": Int = "-1", at_least(-1), Medium, ReadOnly, Accepted,
-        "How long the group coordinator gathers writes; -1 decides by itself.";
+    "group.coordinator.append.linger.ms": Int = "-1", at_least(-1), Medium, ReadOnly, Honoured,
+        "How long the group coordinator gathers writes; -1: as long as requests wait.";
     "group.coordinator.cached.buffer.max.bytes": Int = "1048588", at_least(524288), Medium, ClusterWide,
         Accepted,
         "Largest write buffer that the group coordinator keeps for reuse.";

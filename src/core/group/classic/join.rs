@@ -6,16 +6,16 @@ use ottla_model::group::{GroupMetadata, GroupRecord, MemberId};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::primitives::STRING_BYTES_MAX;
 
-use super::classic::{Group, Phase};
-use super::command::{Command, Join};
 use super::member::{Member, Terms};
-use super::reply::{Joined, Reply, State};
 use super::turn::Turn;
-use super::write::Then;
-use super::{Effect, Groups, Step};
+use super::{Group, Phase};
+use crate::group::command::{Command, Join};
+use crate::group::reply::{Joined, Reply, State};
+use crate::group::write::Then;
+use crate::group::{Effect, Groups, Step, kind};
 
 impl<T> Groups<T> {
-    pub(super) fn join(&mut self, step: &mut Step<'_, T>, token: T, join: Join) {
+    pub(in crate::group) fn join(&mut self, step: &mut Step<'_, T>, token: T, join: Join) {
         if let Err(joined) = self.check_join(&join) {
             step.out.push(Effect::Reply { token, reply: Reply::Joined(joined) });
             return;
@@ -23,7 +23,8 @@ impl<T> Groups<T> {
         let group_id = join.group.clone();
         let is_new = !self.groups.contains_key(&group_id);
         if is_new {
-            self.groups.insert(group_id.clone(), Group::new(Some(step.now_ms)));
+            let group = Group::new(Some(step.now_ms));
+            self.groups.insert(group_id.clone(), kind::Group::Classic(group));
         }
         let fresh_id = self.fresh_member_id(&join);
         self.turn(step, &group_id, |turn| {
@@ -213,7 +214,12 @@ impl<T> Turn<'_, T> {
     }
 
     /// The static member's new id is in the log: it goes on where it was, without a rebalance.
-    pub(super) fn replaced(&mut self, new: &MemberId, leader_before: Option<MemberId>, can_skip: bool) {
+    pub(in crate::group) fn replaced(
+        &mut self,
+        new: &MemberId,
+        leader_before: Option<MemberId>,
+        can_skip: bool,
+    ) {
         let Some(token) = self.group.unpark_join(new) else { return };
         let mut joined = self.joined(new);
         if can_skip {
@@ -227,7 +233,7 @@ impl<T> Turn<'_, T> {
     }
 
     /// The static member's new id could not be logged: it has its old one again.
-    pub(super) fn not_replaced(&mut self, undo: Then, error: ErrorCode) {
+    pub(in crate::group) fn not_replaced(&mut self, undo: Then, error: ErrorCode) {
         let Then::Replaced { old, new, terms_before, leader_before, .. } = undo else { return };
         let token = self.group.unpark_join(&new);
         self.cancel_session(&new);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ottla_model::group::{InstanceId, MemberMetadata};
 
-use super::command::{Join, Protocol};
+use crate::group::command::{Join, Protocol};
 
 #[derive(Debug)]
 pub struct Member<T> {

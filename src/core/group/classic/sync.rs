@@ -6,14 +6,14 @@ use bytes::Bytes;
 use ottla_model::group::MemberId;
 use ottla_protocol::ErrorCode;
 
-use super::command::{Command, Sync};
-use super::reply::{Reply, State, Synced};
 use super::turn::Turn;
-use super::write::Then;
-use super::{Groups, Step};
+use crate::group::command::{Command, Sync};
+use crate::group::reply::{Reply, State, Synced};
+use crate::group::write::Then;
+use crate::group::{Groups, Step};
 
 impl<T> Groups<T> {
-    pub(super) fn sync(&mut self, step: &mut Step<'_, T>, token: T, sync: Sync) {
+    pub(in crate::group) fn sync(&mut self, step: &mut Step<'_, T>, token: T, sync: Sync) {
         if sync.group.is_empty() {
             return step.refuse(token, &Command::Sync(sync), ErrorCode::InvalidGroupId);
         }
@@ -83,7 +83,7 @@ impl<T> Turn<'_, T> {
     }
 
     /// What the leader assigned is in the log, or cannot be.
-    pub(super) fn assigned(
+    pub(in crate::group) fn assigned(
         &mut self,
         assignments: BTreeMap<MemberId, Bytes>,
         outcome: Result<(), ErrorCode>,

@@ -1,11 +1,12 @@
 //! The task that owns one shard: it loads it, hands it what comes, appends what it wants written, and lets time pass.
+//! It must never know what the shard's machine decides about.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ottla_core::group::Command;
+use ottla_core::coordinator::Machine;
 use ottla_core::partition::Acks;
 use ottla_log::check::{Origin, Rules, check};
 use ottla_log::disk::worker;
@@ -17,7 +18,7 @@ use ottla_protocol::{ErrorCode, Offset};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::{error, info, warn};
 
-use super::{Question, Token, offsets_topic};
+use super::{Coordinator, Sent};
 use crate::broker::{Broker, now_ms};
 use crate::run::partition::Partition;
 use crate::run::waiter::Waiter;
@@ -25,10 +26,13 @@ use crate::run::waiter::Waiter;
 /// How long until a log that could not be loaded, or is being recovered, is looked at again.
 const RETRY: Duration = Duration::from_secs(1);
 
-pub(super) struct Keeper {
+pub(super) struct Keeper<M: Machine> {
     broker: Arc<Broker>,
+    coordinator: Arc<Coordinator<M>>,
     index: i32,
-    inbox: mpsc::UnboundedReceiver<Question>,
+    inbox: mpsc::UnboundedReceiver<Sent<M>>,
+    /// The offset of the metadata that the shard has been shown.
+    shown: Option<Offset>,
 }
 
 /// Why a shard is not served any longer.
@@ -42,14 +46,24 @@ enum Left {
 /// A write may or may not be in the log.
 struct Uncertain;
 
-impl Keeper {
-    pub fn new(broker: Arc<Broker>, index: i32, inbox: mpsc::UnboundedReceiver<Question>) -> Keeper {
-        Keeper { broker, index, inbox }
+impl<M> Keeper<M>
+where
+    M: Machine<Token = oneshot::Sender<<M as Machine>::Reply>> + Send + 'static,
+    M::Command: Send,
+    M::Reply: Send,
+{
+    pub fn new(
+        broker: Arc<Broker>,
+        coordinator: Arc<Coordinator<M>>,
+        index: i32,
+        inbox: mpsc::UnboundedReceiver<Sent<M>>,
+    ) -> Keeper<M> {
+        Keeper { broker, coordinator, index, inbox, shown: None }
     }
 
     /// Until the shard is not this broker's any more.
     pub async fn keep(mut self) {
-        while let Some(partition) = self.partition() {
+        while let Some(partition) = self.coordinator.partition(&self.broker, self.index) {
             if partition.has_failed() {
                 // Its log is being recovered, or that is tried in vain: then there is no partition any more.
                 self.refuse_for(RETRY).await;
@@ -61,39 +75,35 @@ impl Keeper {
             }
         }
         self.inbox.close();
-        while let Some(question) = self.inbox.recv().await {
-            refuse(question, ErrorCode::NotCoordinator);
+        while let Some(sent) = self.inbox.recv().await {
+            refuse::<M>(sent, ErrorCode::NotCoordinator);
         }
     }
 
-    fn partition(&self) -> Option<Arc<Partition>> {
-        let image = self.broker.image.load();
-        self.broker.partitions.led(&image, offsets_topic(&image)?.id, self.index).ok()
-    }
-
     // None if it cannot be loaded now. Clients are told to wait meanwhile.
-    async fn load(&mut self, partition: &Arc<Partition>) -> Option<Shard<Token>> {
+    async fn load(&mut self, partition: &Arc<Partition>) -> Option<Shard<M>> {
         let began = std::time::Instant::now();
-        let mut shard = Shard::new(self.broker.groups.terms.clone(), Box::new(rand::random::<u64>));
+        self.shown = None;
+        let mut shard = Shard::new((self.coordinator.empty_machine)(), self.coordinator.terms);
         let offsets = partition.place().reader.offsets();
         if offsets.log_start == offsets.log_end {
             // Nothing to read, as in a topic that was just made: nobody has to hear that it is being loaded.
             shard.loaded(now_ms(), offsets.log_end, offsets.high_watermark);
             return Some(shard);
         }
-        let buffer_bytes = self.broker.config().whole("offsets.load.buffer.size");
+        let buffer_bytes = self.coordinator.load_buffer_bytes;
         let loading = tokio::task::spawn_blocking({
             let partition = partition.clone();
-            move || load(shard, &partition, usize::try_from(buffer_bytes).unwrap_or(usize::MAX))
+            move || load(shard, &partition, buffer_bytes)
         });
         tokio::pin!(loading);
         let mut later = Vec::new();
         let loaded = loop {
             tokio::select! {
                 loaded = &mut loading => break loaded,
-                Some(question) = self.inbox.recv() => match question.command {
-                    Command::TopicsDeleted { .. } => later.push(question),
-                    _ => refuse(question, ErrorCode::CoordinatorLoadInProgress),
+                Some(sent) = self.inbox.recv() => match &sent {
+                    Input::Ask { command, .. } if M::outlasts_loading(command) => later.push(sent),
+                    _ => refuse::<M>(sent, ErrorCode::CoordinatorLoadInProgress),
                 },
             }
         };
@@ -109,9 +119,8 @@ impl Keeper {
             let took_ms = began.elapsed().as_millis() as u64;
             info!(partition = %partition.id, offset = shard.applied(), took_ms, "loaded the coordinator's shard");
         }
-        for question in later {
-            let input = Input::Ask { token: question.token, command: question.command };
-            self.step(&mut shard, partition, input).await.ok()?;
+        for input in later {
+            self.take(&mut shard, partition, input).await.ok()?;
         }
         Some(shard)
     }
@@ -122,12 +131,12 @@ impl Keeper {
         loop {
             tokio::select! {
                 () = &mut until => return,
-                Some(question) = self.inbox.recv() => refuse(question, ErrorCode::NotCoordinator),
+                Some(sent) = self.inbox.recv() => refuse::<M>(sent, ErrorCode::NotCoordinator),
             }
         }
     }
 
-    async fn serve(&mut self, mut shard: Shard<Token>, partition: &Arc<Partition>) -> Left {
+    async fn serve(&mut self, mut shard: Shard<M>, partition: &Arc<Partition>) -> Left {
         let epoch = partition.leader_epoch();
         let moved = Arc::new(Notify::new());
         let stopping = self.broker.stopping.clone();
@@ -136,9 +145,8 @@ impl Keeper {
             // watermark moved, between the look and the registration would wake nobody, and who waits here would wait until
             // they time out.
             let registered = partition.wait(&moved);
-            // The task may have moved to another thread: that one serves clients, too.
-            worker::mark();
-            let here = self.partition().is_some_and(|now| Arc::ptr_eq(&now, partition));
+            let now = self.coordinator.partition(&self.broker, self.index);
+            let here = now.is_some_and(|now| Arc::ptr_eq(&now, partition));
             if !here || partition.has_failed() || partition.leader_epoch() != epoch {
                 // Everybody who waits looks for the coordinator again.
                 let _ = self.step(&mut shard, partition, Input::Resign(ErrorCode::NotCoordinator)).await;
@@ -151,8 +159,8 @@ impl Keeper {
             } else {
                 let due = shard.next_deadline_ms();
                 tokio::select! {
-                    question = self.inbox.recv() => match question {
-                        Some(Question { token, command }) => Some(Input::Ask { token, command }),
+                    sent = self.inbox.recv() => match sent {
+                        Some(sent) => Some(sent),
                         None => return Left::Stopping,
                     },
                     () = moved.notified() => None,
@@ -162,7 +170,7 @@ impl Keeper {
             };
             drop(registered);
             let Some(input) = input else { continue };
-            if let Err(Uncertain) = self.step(&mut shard, partition, input).await {
+            if let Err(Uncertain) = self.take(&mut shard, partition, input).await {
                 warn!(partition = %partition.id, "it is not known what was written; loading the shard again");
                 let _ = self.step(&mut shard, partition, Input::Resign(ErrorCode::NotCoordinator)).await;
                 return Left::Changed;
@@ -170,12 +178,42 @@ impl Keeper {
         }
     }
 
-    // One turn of the shard, and all that follows from it at once.
+    // An input, and with it what else has come by now: its records may share a batch, and what comes later does not hold
+    // them up.
+    async fn take(
+        &mut self,
+        shard: &mut Shard<M>,
+        partition: &Arc<Partition>,
+        input: Sent<M>,
+    ) -> Result<(), Uncertain> {
+        let mut more = self.inbox.len();
+        let bytes_max = partition.config.load().max_message_bytes;
+        shard.limit_batches(usize::try_from(bytes_max).unwrap_or(usize::MAX));
+        // Metadata changes more often than a machine needs it: it is shown when something is decided.
+        let image = self.broker.image.load_full();
+        if self.shown.replace(image.offset) != Some(image.offset) {
+            self.step(shard, partition, Input::Image(image)).await?;
+        }
+        self.step(shard, partition, input).await?;
+        while more > 0
+            && shard.is_gathering()
+            && let Ok(input) = self.inbox.try_recv()
+        {
+            self.step(shard, partition, input).await?;
+            more -= 1;
+        }
+        if shard.is_gathering() {
+            self.step(shard, partition, Input::Idle).await?;
+        }
+        Ok(())
+    }
+
+    // One step of the shard, and all that follows from it at once.
     async fn step(
         &self,
-        shard: &mut Shard<Token>,
+        shard: &mut Shard<M>,
         partition: &Arc<Partition>,
-        input: Input<Token>,
+        input: Sent<M>,
     ) -> Result<(), Uncertain> {
         let mut out = Vec::new();
         shard.step(now_ms(), input, &mut out);
@@ -187,16 +225,13 @@ impl Keeper {
                 Output::Note(note) => info!(partition = %partition.id, "{note}"),
                 Output::Append(batch) => {
                     let outcome = append(partition, &batch).await;
-                    if outcome.is_err() && partition.place().reader.offsets().log_end != shard.applied() {
+                    let offsets = partition.place().reader.offsets();
+                    if !shard.is_in_step(&outcome, offsets.log_end) {
                         return Err(Uncertain);
                     }
                     let mut out = Vec::new();
                     shard.step(now_ms(), Input::Appended(outcome), &mut out);
-                    let high_watermark = partition.place().reader.offsets().high_watermark;
-                    // Only if that led to no further write: its outcome comes before anything else.
-                    if !out.iter().any(|output| matches!(output, Output::Append(_))) {
-                        shard.step(now_ms(), Input::Replicated(high_watermark), &mut out);
-                    }
+                    shard.step(now_ms(), Input::Replicated(offsets.high_watermark), &mut out);
                     wanted.extend(out);
                 }
             }
@@ -212,10 +247,14 @@ async fn until(due_ms: Option<i64>) {
     }
 }
 
-fn refuse(question: Question, code: ErrorCode) {
-    let Question { command, token } = question;
-    // A client that has gone hears nothing.
-    let _ = token.send(command.refused(code));
+fn refuse<M>(sent: Sent<M>, code: ErrorCode)
+where
+    M: Machine<Token = oneshot::Sender<<M as Machine>::Reply>>,
+{
+    if let Some(Output::Reply { token, reply }) = sent.refused::<M>(code) {
+        // A client that has gone hears nothing.
+        let _ = token.send(reply);
+    }
 }
 
 async fn append(partition: &Arc<Partition>, batch: &Bytes) -> Result<(Offset, Offset), ErrorCode> {
@@ -231,6 +270,8 @@ async fn append(partition: &Arc<Partition>, batch: &Bytes) -> Result<(Offset, Of
         let mut checked = check(batch.clone(), &rules).map_err(|rejected| rejected.code)?;
         let batch = checked.pop().ok_or(ErrorCode::UnknownServerError)?;
         let (waiting, answer) = oneshot::channel();
+        // The task may have moved to another thread: that one serves clients, too.
+        worker::mark();
         partition.submit(LaneInput::Append(Append {
             token: Waiter::Shard(waiting),
             batch,
@@ -248,7 +289,11 @@ async fn append(partition: &Arc<Partition>, batch: &Bytes) -> Result<(Offset, Of
     }
 }
 
-fn load(mut shard: Shard<Token>, partition: &Partition, buffer_bytes: usize) -> Result<Shard<Token>, String> {
+fn load<M: Machine>(
+    mut shard: Shard<M>,
+    partition: &Partition,
+    buffer_bytes: usize,
+) -> Result<Shard<M>, String> {
     let offsets = partition.place().reader.offsets();
     let mut at = offsets.log_start;
     while at < offsets.log_end {

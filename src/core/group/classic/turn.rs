@@ -6,16 +6,16 @@ use std::sync::Arc;
 use ottla_model::group::{GroupId, GroupRecord, MemberId};
 use ottla_protocol::ErrorCode;
 
-use super::classic::Group;
-use super::command::Command;
+use super::Group;
 use super::member::Member;
-use super::reply::{Joined, Reply, Synced};
-use super::settings::Settings;
-use super::timers::{Alarm, Timers};
-use super::write::{Then, Wish};
-use super::{Effect, Note};
+use crate::group::command::Command;
+use crate::group::reply::{Joined, Reply, Synced};
+use crate::group::settings::Settings;
+use crate::group::timers::{Alarm, Timers};
+use crate::group::write::{Claim, Then, Wish};
+use crate::group::{Effect, Groups, Note, Step};
 
-pub(super) struct Turn<'a, T> {
+pub(in crate::group) struct Turn<'a, T> {
     pub id: &'a GroupId,
     pub group: &'a mut Group<T>,
     pub timers: &'a mut Timers,
@@ -26,7 +26,43 @@ pub(super) struct Turn<'a, T> {
     pub wish: Option<Wish<T>>,
 }
 
+impl<T> Groups<T> {
+    /// Works on one classic group, and writes what it wants written. `None` if there is no such group.
+    pub(in crate::group) fn turn<R>(
+        &mut self,
+        step: &mut Step<'_, T>,
+        id: &GroupId,
+        work: impl FnOnce(&mut Turn<'_, T>) -> R,
+    ) -> Option<R> {
+        let mut turn = Turn {
+            id,
+            group: self.groups.get_mut(id)?.classic_mut()?,
+            timers: &mut self.timers,
+            settings: &self.settings,
+            now_ms: step.now_ms,
+            out: step.out,
+            wish: None,
+        };
+        let result = work(&mut turn);
+        if let Some(wish) = turn.wish {
+            self.write(step, Claim::Group(id.clone()), wish);
+        }
+        Some(result)
+    }
+}
+
 impl<T> Turn<'_, T> {
+    /// Right after loading: members have their session timeout from now on to be heard of.
+    pub fn loaded(&mut self) {
+        let members: Vec<MemberId> = self.group.members().keys().cloned().collect();
+        for member_id in &members {
+            self.arm_session(member_id);
+        }
+        if !members.is_empty() && members.len() > self.settings.max_size {
+            self.prepare("it has more members than group.max.size");
+        }
+    }
+
     pub fn reply(&mut self, token: T, reply: Reply) {
         self.out.push(Effect::Reply { token, reply });
     }

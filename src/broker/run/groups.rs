@@ -1,46 +1,39 @@
-//! The group coordinator of this broker: which shard a group falls to, and the way to it. Each partition of
-//! `__consumer_offsets` that this broker leads has a task that owns its shard.
-//! It must never know what is asked.
+//! The group coordinator of this broker: which shard a group falls to, and how its machines are set up.
+//! It must never know what is asked of a group, nor how its shards are run: that is `run/coordinator`.
 
-mod keeper;
-
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ottla_core::group::{Command, Reply, Settings};
+use ottla_core::group::{Command, Groups, Reply, Settings};
 use ottla_model::config::BrokerConfig;
 use ottla_model::image::{Image, Topic};
 use ottla_model::{GROUP_METADATA_TOPIC, TopicId, TopicName};
-use ottla_node::coordinator::Terms;
+use ottla_node::coordinator::{Linger, Terms};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::batch::Compression;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tracing::warn;
 
+use super::coordinator::Coordinator;
 use crate::broker::Broker;
-use keeper::Keeper;
 
-/// Where a shard's answer goes.
-pub(crate) type Token = oneshot::Sender<Reply>;
-
-/// A question on its way to a shard.
-pub(crate) struct Question {
-    command: Command,
-    token: Token,
-}
-
-/// The shards of this broker.
+/// The group coordinator of this broker.
 pub(crate) struct GroupCoordinator {
-    terms: Terms,
-    shards: Mutex<BTreeMap<i32, mpsc::UnboundedSender<Question>>>,
+    coordinator: Arc<Coordinator<Groups<oneshot::Sender<Reply>>>>,
     /// Why there is no offsets topic, as the log has it.
     said: Mutex<Option<String>>,
 }
 
 impl GroupCoordinator {
     pub fn new(config: &BrokerConfig) -> GroupCoordinator {
-        GroupCoordinator { terms: terms(config), shards: Mutex::default(), said: Mutex::default() }
+        let settings = Arc::new(settings(config));
+        let load_buffer_bytes =
+            usize::try_from(config.whole("offsets.load.buffer.size")).unwrap_or(usize::MAX);
+        let coordinator =
+            Coordinator::new(GROUP_METADATA_TOPIC, terms(config), load_buffer_bytes, move || {
+                Groups::new(settings.clone(), Box::new(rand::random::<u64>))
+            });
+        GroupCoordinator { coordinator: Arc::new(coordinator), said: Mutex::default() }
     }
 
     /// Logs why the offsets topic cannot be created, once for a reason: clients ask again and again.
@@ -54,12 +47,7 @@ impl GroupCoordinator {
 
     /// Tells every shard that these topics are gone, and with them what was committed in them.
     pub fn topics_deleted(&self, topics: &[(TopicName, TopicId)]) {
-        for shard in self.shards.lock().values() {
-            // Nobody waits for it to be done; a shard that has ended has nothing to forget.
-            let (token, _) = oneshot::channel();
-            let command = Command::TopicsDeleted { topics: topics.to_vec() };
-            let _ = shard.send(Question { command, token });
-        }
+        self.coordinator.tell_all(|| Command::TopicsDeleted { topics: topics.to_vec() });
     }
 }
 
@@ -80,66 +68,29 @@ pub(crate) fn offsets_topic(image: &Image) -> Option<&Arc<Topic>> {
 pub(crate) async fn ask(broker: &Arc<Broker>, group: &str, command: Command) -> Reply {
     let shard = offsets_topic(&broker.image.load()).map(|topic| shard_of(group, topic.partitions.len()));
     match shard {
-        Some(shard) => ask_shard(broker, shard, command).await,
+        Some(shard) => broker.groups.coordinator.ask(broker, shard, command).await,
         None => command.refused(ErrorCode::CoordinatorNotAvailable),
     }
 }
 
 /// Asks every shard that lives here, in their order.
 pub(crate) async fn ask_all(broker: &Arc<Broker>, command: &Command) -> Vec<Reply> {
+    let coordinator = &broker.groups.coordinator;
     let mut replies = Vec::new();
-    for shard in led_here(broker) {
-        replies.push(ask_shard(broker, shard, command.clone()).await);
+    for shard in coordinator.led_here(broker) {
+        replies.push(coordinator.ask(broker, shard, command.clone()).await);
     }
     replies
 }
 
 /// Loads what this broker leads, before anybody asks for it.
 pub(crate) fn wake_all(broker: &Arc<Broker>) {
-    for shard in led_here(broker) {
-        reach(broker, shard);
-    }
+    broker.groups.coordinator.wake_all(broker);
 }
 
-fn led_here(broker: &Broker) -> Vec<i32> {
-    let image = broker.image.load();
-    let Some(topic) = offsets_topic(&image) else { return Vec::new() };
-    topic
-        .partitions
-        .keys()
-        .copied()
-        .filter(|index| broker.partitions.get(topic.id, *index).is_some())
-        .collect()
-}
-
-async fn ask_shard(broker: &Arc<Broker>, shard: i32, command: Command) -> Reply {
-    let refused = command.refused(ErrorCode::NotCoordinator);
-    let (token, answer) = oneshot::channel();
-    let Some(way) = reach(broker, shard) else { return refused };
-    if way.send(Question { command, token }).is_err() {
-        return refused;
-    }
-    answer.await.unwrap_or(refused)
-}
-
-// The way to a shard's task, which is started if it does not run. None if the shard is not this broker's.
-fn reach(broker: &Arc<Broker>, shard: i32) -> Option<mpsc::UnboundedSender<Question>> {
-    let mut shards = broker.groups.shards.lock();
-    if let Some(way) = shards.get(&shard).filter(|way| !way.is_closed()) {
-        return Some(way.clone());
-    }
-    let image = broker.image.load();
-    let topic = offsets_topic(&image)?;
-    broker.partitions.get(topic.id, shard)?;
-    let (way, inbox) = mpsc::unbounded_channel();
-    tokio::spawn(Keeper::new(broker.clone(), shard, inbox).keep());
-    shards.insert(shard, way.clone());
-    Some(way)
-}
-
-fn terms(config: &BrokerConfig) -> Terms {
+fn settings(config: &BrokerConfig) -> Settings {
     let small = |name| i32::try_from(config.whole(name)).unwrap_or(i32::MAX);
-    let settings = Settings {
+    Settings {
         initial_rebalance_delay_ms: small("group.initial.rebalance.delay.ms"),
         min_session_timeout_ms: small("group.min.session.timeout.ms"),
         max_session_timeout_ms: small("group.max.session.timeout.ms"),
@@ -148,12 +99,15 @@ fn terms(config: &BrokerConfig) -> Terms {
         offsets_retention_ms: config.whole("offsets.retention.minutes").saturating_mul(60_000),
         offsets_retention_check_interval_ms: config.whole("offsets.retention.check.interval.ms"),
         ..Settings::default()
-    };
+    }
+}
+
+fn terms(config: &BrokerConfig) -> Terms {
     let codec = u8::try_from(config.whole("offsets.topic.compression.codec")).ok();
     Terms {
-        settings: Arc::new(settings),
         compression: codec.and_then(Compression::from_id).unwrap_or_default(),
-        commit_timeout_ms: config.whole("offsets.commit.timeout.ms"),
+        linger: Linger::of_config(config.whole("group.coordinator.append.linger.ms")),
+        write_timeout_ms: config.whole("offsets.commit.timeout.ms"),
     }
 }
 

@@ -1,11 +1,12 @@
 //! A reply that did not become true in time, turned into the error that its client is told instead.
 
 use bytes::Bytes;
-use ottla_core::group::Reply;
 use ottla_protocol::ErrorCode;
 
+use super::Reply;
+
 /// The same reply saying `code` wherever it said that all was well.
-pub(super) fn refused(reply: Reply, code: ErrorCode) -> Reply {
+pub(super) fn withdrawn(reply: Reply, code: ErrorCode) -> Reply {
     match reply {
         Reply::Joined(mut joined) => {
             joined.error = code;
@@ -52,6 +53,10 @@ pub(super) fn refused(reply: Reply, code: ErrorCode) -> Reply {
             Reply::GroupsDeleted(groups)
         }
         Reply::TopicsDeleted(_) => Reply::TopicsDeleted(code),
+        Reply::TransactionEnded(mut outcome) => {
+            instead_of_none(&mut outcome, code);
+            Reply::TransactionEnded(outcome)
+        }
     }
 }
 

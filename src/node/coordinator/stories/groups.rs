@@ -1,70 +1,23 @@
-//! A shard's life between its machine and its log, as scripts: what is appended, what is held back, what is lost.
+//! Groups between their machine and their log.
 
-use ottla_core::group::{CommitOffsets, CommitPartition, CommitTopic, FetchOffsets};
-use ottla_protocol::LeaderEpoch;
+use ottla_core::group::{
+    Command, CommitOffsets, CommitPartition, CommitTopic, FetchOffsets, Groups, Reply, Settings,
+};
 
 use super::*;
 
-/// A shard with a log of its own, which does as it is told.
-struct Story {
-    shard: Shard<u32>,
-    log: Vec<Bytes>,
-    log_end: Offset,
-    asked: u32,
-    now_ms: i64,
-}
+type Story = Stage<Groups<u32>>;
 
 /// What became of a question: its number and its error, or the offset that it was told.
 type Told = (u32, Result<Offset, ErrorCode>);
 
-impl Story {
-    fn new() -> Story {
-        let mut story = Story { shard: empty(), log: Vec::new(), log_end: 0, asked: 0, now_ms: 1_000 };
-        story.shard.loaded(story.now_ms, 0, 0);
-        story
-    }
-
-    /// The same log, loaded by somebody else.
-    fn restarted(&self) -> Story {
-        let mut shard = empty();
-        for batch in &self.log {
-            shard.replay(batch).expect("it was written");
-        }
-        shard.loaded(self.now_ms, self.log_end, self.log_end);
-        Story { shard, log: self.log.clone(), log_end: self.log_end, asked: 100, now_ms: self.now_ms }
-    }
-
-    fn ask(&mut self, command: Command) -> Vec<Output<u32>> {
-        self.asked += 1;
-        self.feed(Input::Ask { token: self.asked, command })
-    }
-
-    fn feed(&mut self, input: Input<u32>) -> Vec<Output<u32>> {
-        let mut out = Vec::new();
-        self.shard.step(self.now_ms, input, &mut out);
-        out
-    }
-
-    /// Appends what is asked for and tells the shard.
-    fn append(&mut self, out: Vec<Output<u32>>) -> Vec<Output<u32>> {
-        let [Output::Append(batch)] = &out[..] else { panic!("nothing to append: {out:?}") };
-        let mut header = BatchHeader::parse(batch).expect("a batch");
-        header.base_offset = self.log_end;
-        let (first, last) = (header.base_offset, header.last_offset());
-        self.log
-            .push([&header.to_bytes()[..], &batch[ottla_protocol::batch::HEADER_BYTES..]].concat().into());
-        self.log_end = last + 1;
-        self.feed(Input::Appended(Ok((first, last))))
-    }
+fn empty() -> Shard<Groups<u32>> {
+    let terms = Terms { compression: Compression::None, linger: Linger::Ms(0), write_timeout_ms: 5_000 };
+    Shard::new(Groups::new(Arc::new(Settings::default()), Box::new(|| 7)), terms)
 }
 
-fn empty() -> Shard<u32> {
-    let terms = Terms {
-        settings: Arc::new(Settings::default()),
-        compression: Compression::None,
-        commit_timeout_ms: 5_000,
-    };
-    Shard::new(terms, Box::new(|| 7))
+fn story() -> Story {
+    Stage::new(empty())
 }
 
 fn commit(offset: Offset) -> Command {
@@ -85,7 +38,7 @@ fn fetch() -> Command {
     Command::FetchOffsets(FetchOffsets { group: "g".into(), topics: None, require_stable: false })
 }
 
-fn told(out: Vec<Output<u32>>) -> Vec<Told> {
+fn told(out: Vec<Output<u32, Reply>>) -> Vec<Told> {
     let each = out.into_iter().filter_map(|output| match output {
         Output::Reply { token, reply: Reply::OffsetsCommitted(committed) } => Some((
             token,
@@ -110,7 +63,7 @@ fn told(out: Vec<Output<u32>>) -> Vec<Told> {
 
 #[test]
 fn a_commit_is_answered_once_it_is_replicated_and_so_is_whoever_saw_it() {
-    let mut story = Story::new();
+    let mut story = story();
     let out = story.ask(commit(40));
     assert_eq!(told(story.append(out)), []);
     let out = story.ask(fetch());
@@ -124,7 +77,7 @@ fn a_commit_is_answered_once_it_is_replicated_and_so_is_whoever_saw_it() {
 
 #[test]
 fn a_refused_append_has_changed_nothing() {
-    let mut story = Story::new();
+    let mut story = story();
     let out = story.ask(commit(40));
     story.append(out);
     story.feed(Input::Replicated(1));
@@ -141,7 +94,7 @@ fn a_refused_append_has_changed_nothing() {
 
 #[test]
 fn nobody_waits_longer_than_the_commit_timeout() {
-    let mut story = Story::new();
+    let mut story = story();
     let out = story.ask(commit(40));
     story.append(out);
     assert_eq!(story.shard.next_deadline_ms(), Some(6_000));
@@ -157,7 +110,7 @@ fn nobody_waits_longer_than_the_commit_timeout() {
 
 #[test]
 fn a_shard_that_moves_tells_everybody_who_waits() {
-    let mut story = Story::new();
+    let mut story = story();
     let out = story.ask(commit(40));
     story.append(out);
     story.ask(fetch());
@@ -168,12 +121,12 @@ fn a_shard_that_moves_tells_everybody_who_waits() {
 
 #[test]
 fn a_log_says_all_that_was_written() {
-    let mut story = Story::new();
+    let mut story = story();
     for offset in [10, 20, 30] {
         let out = story.ask(commit(offset));
         story.append(out);
     }
-    let mut next = story.restarted();
+    let mut next = story.loaded_into(empty());
     let out = next.ask(fetch());
     assert_eq!(told(out), [(101, Ok(30))]);
     assert_eq!(next.shard.applied(), 3);
@@ -181,11 +134,11 @@ fn a_log_says_all_that_was_written() {
 
 #[test]
 fn what_is_no_record_of_ours_stops_the_loading() {
-    let mut batch = BatchBuilder::new(Compression::None);
+    let mut batch = ottla_protocol::batch::BatchBuilder::new(Compression::None);
     batch.append(0, Some(&[0, 1, 0xff]), Some(&[]), &[]);
     let outcome = empty().replay(&batch.build(0, LeaderEpoch(0)));
     assert!(matches!(outcome, Err(LoadError::Record { offset: 0, .. })), "{outcome:?}");
-    let mut later = BatchBuilder::new(Compression::None);
+    let mut later = ottla_protocol::batch::BatchBuilder::new(Compression::None);
     later.append(0, Some(&[0x70, 0]), Some(&[1, 2, 3]), &[]);
     let mut shard = empty();
     assert!(
@@ -193,4 +146,47 @@ fn what_is_no_record_of_ours_stops_the_loading() {
         "a type of a later version is passed over"
     );
     assert_eq!(shard.applied(), 1);
+}
+
+#[test]
+fn commits_that_come_together_share_a_batch_and_what_depends_on_them_waits() {
+    let mut story = Stage::new(Shard::new(
+        Groups::new(Arc::new(Settings::default()), Box::new(|| 7)),
+        Terms { compression: Compression::None, linger: Linger::Adaptive, write_timeout_ms: 5_000 },
+    ));
+    assert_eq!(told(story.ask(commit(40))), []);
+    assert_eq!(told(story.ask(commit(50))), []);
+    assert_eq!(told(story.ask(fetch())), [(3, Ok(-1))], "nothing is committed yet");
+    let out = story.ask(Command::DeleteGroups { groups: vec!["g".into()] });
+    let out = story.append(out);
+    assert!(
+        matches!(out[..], []),
+        "whether there is such a group, and what has to go with it, is known only now"
+    );
+    assert!(story.shard.is_gathering(), "its tombstones");
+    let out = story.feed(Input::Idle);
+    let replies = story.settle(out);
+    let deleted =
+        |reply: &Reply| matches!(reply, Reply::GroupsDeleted(groups) if groups[0].1 == ErrorCode::None);
+    assert!(matches!(&replies[2..], [Output::Reply { token: 4, reply }] if deleted(reply)), "{replies:?}");
+    let out = story.ask(fetch());
+    assert_eq!(told(out), [(5, Ok(-1))]);
+}
+
+#[test]
+fn offsets_of_a_transaction_count_once_its_marker_is_written() {
+    let producer = Producer { id: ProducerId(7), epoch: ottla_protocol::ProducerEpoch(0) };
+    let mut story = story();
+    let Command::CommitOffsets(mut offsets) = commit(40) else { unreachable!("it is a commit") };
+    offsets.transaction = Some(producer);
+    let out = story.ask(Command::CommitOffsets(offsets));
+    assert_eq!(told(story.settle(out)), [(1, Ok(0))]);
+    assert_eq!(told(story.ask(fetch())), [(2, Ok(-1))]);
+    let ending = Ending { producer, result: TransactionResult::Commit, coordinator_epoch: 0 };
+    let out = story.end_transaction(ending);
+    let replies = story.settle(out);
+    let ended = Reply::TransactionEnded(ErrorCode::None);
+    assert!(matches!(&replies[..], [Output::Reply { token: 3, reply }] if *reply == ended), "{replies:?}");
+    assert_eq!(told(story.ask(fetch())), [(4, Ok(40))]);
+    assert_eq!(told(story.loaded_into(empty()).ask(fetch())), [(101, Ok(40))]);
 }

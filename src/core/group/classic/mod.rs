@@ -1,5 +1,13 @@
 //! A classic group: its members, who leads them, and how far a rebalance has come. Changes here are in memory
-//! alone; when they are logged, and who is told, is decided in `rebalance`.
+//! alone; when they are logged, and who is told, is decided in `rebalance`. It must never know other kinds of groups.
+
+mod join;
+mod member;
+mod membership;
+mod rebalance;
+mod subscription;
+mod sync;
+mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,9 +17,11 @@ use ottla_model::TopicName;
 use ottla_model::group::{GroupMetadata, InstanceId, MemberId, MemberMetadata};
 use ottla_protocol::ErrorCode;
 
-use super::member::{Member, Terms};
-use super::reply::{JoinedMember, State};
-use super::subscription;
+use crate::group::Step;
+use crate::group::command::CommitOffsets;
+use crate::group::reply::{DescribedGroup, DescribedMember, Joined, JoinedMember, Reply, State, Synced};
+
+pub(super) use member::{Member, Terms};
 
 #[derive(Debug)]
 pub struct Group<T> {
@@ -171,6 +181,27 @@ impl<T> Group<T> {
         self.members.contains_key(id).then_some(()).ok_or(ErrorCode::UnknownMemberId)
     }
 
+    /// Whether the offsets come from who may commit them.
+    pub fn check_commit(&self, commit: &CommitOffsets) -> Result<(), ErrorCode> {
+        if commit.generation < 0 && self.is(State::Empty) {
+            return Ok(());
+        }
+        let transactional = commit.transaction.is_some();
+        if commit.generation >= 0 || !commit.member_id.is_empty() || commit.instance_id.is_some() {
+            self.check_member(&commit.member_id, commit.instance_id.as_ref())?;
+            if commit.generation != self.generation {
+                return Err(ErrorCode::IllegalGeneration);
+            }
+        } else if !transactional {
+            return Err(ErrorCode::UnknownMemberId);
+        }
+        // A member that has heard of the generation but not of its assignment; transactions are not held to it.
+        if !transactional && self.is(State::CompletingRebalance) {
+            return Err(ErrorCode::RebalanceInProgress);
+        }
+        Ok(())
+    }
+
     /// Whether nobody has to be waited for any longer.
     pub fn all_joined(&self) -> bool {
         self.members.len() == self.awaiting_join && self.pending.is_empty()
@@ -226,9 +257,16 @@ impl<T> Group<T> {
         }
     }
 
-    /// Whether its topics are known, as they are of consumers whose metadata we can read.
-    pub fn knows_its_topics(&self) -> bool {
-        self.subscribed.is_some()
+    /// When the retention began of an offset that no member consumes. `None`: it does not expire now.
+    pub fn retention_began_ms(&self, committed_ms: i64) -> Option<i64> {
+        match (&self.protocol_type, self.state()) {
+            // Nobody is a member of such a group, and each commit counts for itself.
+            (None, _) => Some(committed_ms),
+            (Some(_), State::Empty) => Some(self.since_ms.unwrap_or(committed_ms)),
+            // Topics that no member consumes any longer, of consumers whose metadata we can read.
+            (Some(_), State::Stable) if self.subscribed.is_some() => Some(committed_ms),
+            _ => None,
+        }
     }
 
     pub fn is_of_consumers(&self) -> bool {
@@ -248,6 +286,40 @@ impl<T> Group<T> {
             topics.extend(subscription::topics(&member.metadata(protocol))?);
         }
         Some(topics)
+    }
+}
+
+/// What others see of it.
+impl<T> Group<T> {
+    pub fn described(&self) -> DescribedGroup {
+        let is_stable = self.is(State::Stable);
+        let protocol = self.protocol.clone().filter(|_| is_stable).unwrap_or_default();
+        let member = |(id, member): (&MemberId, &Member<T>)| DescribedMember {
+            member_id: id.clone(),
+            instance_id: member.instance_id.clone(),
+            client_id: member.client_id.clone(),
+            client_host: member.client_host.clone(),
+            metadata: if is_stable { member.metadata(&protocol) } else { Bytes::new() },
+            assignment: member.assignment.clone(),
+        };
+        DescribedGroup {
+            state: self.state(),
+            protocol_type: self.protocol_type.clone().unwrap_or_default(),
+            members: self.members.iter().map(member).collect(),
+            protocol,
+        }
+    }
+
+    /// Tells every member that waits.
+    pub fn resign(self, step: &mut Step<'_, T>, error: ErrorCode) {
+        for (id, member) in self.members {
+            if let Some(token) = member.awaiting_join {
+                step.reply(token, Reply::Joined(Joined::refused(id, error)));
+            }
+            if let Some(token) = member.awaiting_sync {
+                step.reply(token, Reply::Synced(Synced::refused(error)));
+            }
+        }
     }
 }
 
@@ -299,11 +371,6 @@ impl<T> Group<T> {
         }
         self.members.insert(new.clone(), before.successor());
         Some(before)
-    }
-
-    /// Lets all members go at once.
-    pub fn disperse(&mut self) -> BTreeMap<MemberId, Member<T>> {
-        std::mem::take(&mut self.members)
     }
 
     pub fn change_terms(&mut self, id: &str, terms: Terms) {

@@ -3,13 +3,13 @@
 use ottla_model::group::MemberId;
 use ottla_protocol::ErrorCode;
 
-use super::command::{Command, Heartbeat, Leave, Leaver};
-use super::reply::{Left, LeftMember, Reply, State};
 use super::turn::Turn;
-use super::{Groups, Step};
+use crate::group::command::{Command, Heartbeat, Leave, Leaver};
+use crate::group::reply::{Left, LeftMember, Reply, State};
+use crate::group::{Groups, Step};
 
 impl<T> Groups<T> {
-    pub(super) fn heartbeat(&mut self, step: &mut Step<'_, T>, token: T, heartbeat: Heartbeat) {
+    pub(in crate::group) fn heartbeat(&mut self, step: &mut Step<'_, T>, token: T, heartbeat: Heartbeat) {
         if heartbeat.group.is_empty() {
             return step.reply(token, Reply::Heartbeat(ErrorCode::InvalidGroupId));
         }
@@ -17,7 +17,7 @@ impl<T> Groups<T> {
         step.reply(token, Reply::Heartbeat(error.unwrap_or(ErrorCode::UnknownMemberId)));
     }
 
-    pub(super) fn leave(&mut self, step: &mut Step<'_, T>, token: T, leave: Leave) {
+    pub(in crate::group) fn leave(&mut self, step: &mut Step<'_, T>, token: T, leave: Leave) {
         if leave.group.is_empty() {
             return step.refuse(token, &Command::Leave(leave), ErrorCode::InvalidGroupId);
         }

@@ -5,10 +5,10 @@ use bytes::Bytes;
 use ottla_model::group::{GroupRecord, MemberId};
 use ottla_protocol::ErrorCode;
 
-use super::classic::{InitialDelay, Phase};
-use super::reply::{Reply, State, Synced};
 use super::turn::Turn;
-use super::write::Then;
+use super::{InitialDelay, Phase};
+use crate::group::reply::{Reply, State, Synced};
+use crate::group::write::Then;
 
 impl<T> Turn<'_, T> {
     /// Begins a rebalance, or sees whether the one under way has everybody by now.

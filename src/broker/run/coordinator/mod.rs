@@ -1,0 +1,114 @@
+//! A coordinator of this broker: a shard for each partition of its topic that this broker leads, and the way to it. Each
+//! shard has a task that owns it (`keeper`).
+//! It must never know what is asked: `run/groups` does, for the group coordinator.
+
+mod keeper;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ottla_core::coordinator::Machine;
+use ottla_model::image::{Image, Topic};
+use ottla_node::coordinator::{Input, Terms};
+use ottla_protocol::ErrorCode;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::broker::Broker;
+use crate::run::partition::Partition;
+use keeper::Keeper;
+
+/// What a shard's task is sent.
+type Sent<M> = Input<<M as Machine>::Token, <M as Machine>::Command>;
+
+/// The shards of one coordinator. The token of a question is where its answer goes.
+pub(crate) struct Coordinator<M: Machine> {
+    /// Its partitions are the shards' logs.
+    topic: &'static str,
+    terms: Terms,
+    /// How much of a log is read at a time while it is loaded.
+    load_buffer_bytes: usize,
+    empty_machine: Box<dyn Fn() -> M + Send + Sync>,
+    shards: Mutex<BTreeMap<i32, mpsc::UnboundedSender<Sent<M>>>>,
+}
+
+impl<M> Coordinator<M>
+where
+    M: Machine<Token = oneshot::Sender<<M as Machine>::Reply>> + Send + 'static,
+    M::Command: Send,
+    M::Reply: Send,
+{
+    pub fn new(
+        topic: &'static str,
+        terms: Terms,
+        load_buffer_bytes: usize,
+        empty_machine: impl Fn() -> M + Send + Sync + 'static,
+    ) -> Coordinator<M> {
+        let (empty_machine, shards) = (Box::new(empty_machine), Mutex::default());
+        Coordinator { topic, terms, load_buffer_bytes, empty_machine, shards }
+    }
+
+    /// The coordinator's topic, once there is one.
+    pub fn topic<'a>(&self, image: &'a Image) -> Option<&'a Arc<Topic>> {
+        image.topic(self.topic)
+    }
+
+    /// Asks one shard.
+    pub async fn ask(self: &Arc<Self>, broker: &Arc<Broker>, shard: i32, command: M::Command) -> M::Reply {
+        let refused = M::refused(&command, ErrorCode::NotCoordinator);
+        let (token, answer) = oneshot::channel();
+        let Some(way) = self.reach(broker, shard) else { return refused };
+        if way.send(Input::Ask { token, command }).is_err() {
+            return refused;
+        }
+        answer.await.unwrap_or(refused)
+    }
+
+    /// The shards that live here.
+    pub fn led_here(&self, broker: &Broker) -> Vec<i32> {
+        let image = broker.image.load();
+        let Some(topic) = self.topic(&image) else { return Vec::new() };
+        topic
+            .partitions
+            .keys()
+            .copied()
+            .filter(|index| broker.partitions.get(topic.id, *index).is_some())
+            .collect()
+    }
+
+    /// Loads what this broker leads, before anybody asks for it.
+    pub fn wake_all(self: &Arc<Self>, broker: &Arc<Broker>) {
+        for shard in self.led_here(broker) {
+            self.reach(broker, shard);
+        }
+    }
+
+    /// Tells every shard that runs. Nobody waits for it to be done; one that has ended has nothing to do.
+    pub fn tell_all(&self, command: impl Fn() -> M::Command) {
+        for shard in self.shards.lock().values() {
+            let (token, _) = oneshot::channel();
+            let _ = shard.send(Input::Ask { token, command: command() });
+        }
+    }
+
+    // The way to a shard's task, which is started if it does not run. None if the shard is not this broker's.
+    fn reach(self: &Arc<Self>, broker: &Arc<Broker>, shard: i32) -> Option<mpsc::UnboundedSender<Sent<M>>> {
+        let mut shards = self.shards.lock();
+        if let Some(way) = shards.get(&shard).filter(|way| !way.is_closed()) {
+            return Some(way.clone());
+        }
+        let image = broker.image.load();
+        let topic = self.topic(&image)?;
+        broker.partitions.get(topic.id, shard)?;
+        let (way, inbox) = mpsc::unbounded_channel();
+        tokio::spawn(Keeper::new(broker.clone(), self.clone(), shard, inbox).keep());
+        shards.insert(shard, way.clone());
+        Some(way)
+    }
+
+    // The shard's partition, while this broker leads it.
+    fn partition(&self, broker: &Broker, shard: i32) -> Option<Arc<Partition>> {
+        let image = broker.image.load();
+        broker.partitions.led(&image, self.topic(&image)?.id, shard).ok()
+    }
+}
