@@ -18,16 +18,20 @@ use ottla_model::image::{Endpoint, FeatureRange, Image};
 use ottla_model::{BrokerEpoch, CLUSTER_METADATA_TOPIC, METADATA_TOPIC_ID, TopicPartition};
 use ottla_node::controller::{self as decides, Controller as Machine, Snapshots};
 use ottla_node::quorum::{Keep, Membership, Quorum, QuorumError, Store, Voters};
+use ottla_protocol::api::Listener as Kind;
 use ottla_protocol::batch::control::{KRaftVersion, KRaftVoters, VoterEndpoint, VoterNode};
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use crate::broker::{Broker, now_ms, sessions};
+use crate::api::BrokerApis;
+use crate::broker::{Broker, sessions};
+use crate::clock::now_ms;
 use crate::loggers::{LogFilter, Loggers};
 use crate::net::host_name;
 use crate::net::listener::{self, Bound, Wishes};
 use crate::net::memory::RequestMemory;
+use crate::net::service::Service;
 use crate::run::cleaner::Cleaners;
 use crate::run::controller::{self, Controller, Token, Writer};
 use crate::run::flusher::Flushers;
@@ -236,7 +240,16 @@ fn allow_files() -> usize {
 
 async fn serve(broker: Arc<Broker>, bound: Bound) {
     let name = bound.listener.name.clone();
-    if let Err(error) = listener::accept(broker, bound).await {
+    let service = Service {
+        kind: Kind::Broker,
+        settings: broker.settings.clone(),
+        census: broker.census.clone(),
+        request_memory: broker.request_memory.clone(),
+        readers: broker.readers.clone(),
+        stopping: broker.stopping.clone(),
+        dispatcher: Arc::new(BrokerApis(broker)),
+    };
+    if let Err(error) = listener::accept(Arc::new(service), bound).await {
         error!(listener = name, %error, "stopped listening");
     }
 }

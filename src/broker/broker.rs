@@ -2,7 +2,6 @@
 //! and the ways to the controller. Each piece of state behind it has an owner of its own.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, Guard};
 use ottla_core::session::{Limits, Sessions};
@@ -12,7 +11,7 @@ use ottla_model::image::Image;
 use parking_lot::Mutex;
 
 use crate::loggers::Loggers;
-use crate::net::listener::Census;
+use crate::net::census::Census;
 use crate::net::memory::RequestMemory;
 use crate::run::controller::Controller;
 use crate::run::groups::GroupCoordinator;
@@ -59,9 +58,4 @@ const SESSION_EVICTION_MS: i64 = 120_000;
 pub(crate) fn sessions(config: &BrokerConfig) -> Mutex<Sessions> {
     let slots = config.max_incremental_fetch_session_cache_slots.max(0) as usize;
     Mutex::new(Sessions::new(Limits { slots, eviction_ms: SESSION_EVICTION_MS }))
-}
-
-/// The wall clock, ms since 1970: what records and timeouts count in.
-pub(crate) fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
 }

@@ -4,8 +4,10 @@
 mod api;
 mod boot;
 mod broker;
+mod clock;
 mod loggers;
 mod net;
+mod request;
 mod run;
 mod stop;
 

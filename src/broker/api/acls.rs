@@ -1,9 +1,8 @@
 //! What the APIs of access rules share. There is no authorizer yet, so every question is answered as Kafka answers it
 //! without one: SECURITY_DISABLED, which no client asks again for.
 
+use crate::request::Body;
 use ottla_protocol::{ErrorCode, StrBytes};
-
-use super::Body;
 
 /// Why nothing can be said or done.
 pub(super) const DISABLED: ErrorCode = ErrorCode::SecurityDisabled;

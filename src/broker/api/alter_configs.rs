@@ -2,25 +2,24 @@
 //! one came with KIP-339.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use ottla_core::controller::{Alteration, Refusal};
-use ottla_protocol::api::ApiKey;
 use ottla_protocol::messages::alter_configs_request::AlterConfigsResource;
 use ottla_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
 use ottla_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
-use ottla_protocol::{ErrorCode, StrBytes, codec};
+use ottla_protocol::{ErrorCode, StrBytes};
 
-use super::{Begun, later, text};
-use crate::broker::Broker;
+use super::answers::text;
+use super::context::{Begun, Context};
 use crate::run::configs::{Asked, alter};
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: AlterConfigsRequest = codec::decode(ApiKey::AlterConfigs.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let broker = context.broker;
+    let request: AlterConfigsRequest = context.read(body)?;
     let asked: Vec<Asked> = request.resources.into_iter().map(ask).collect();
     let broker = broker.clone();
-    Ok(later(version, async move {
+    Ok(context.later(async move {
         let outcomes = alter(&broker, asked, request.validate_only).await;
         let responses = outcomes.into_iter().map(|outcome| {
             AlterConfigsResourceResponse::default()

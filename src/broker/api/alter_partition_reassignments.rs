@@ -1,11 +1,9 @@
 //! AlterPartitionReassignments v0-1 (KIP-455; KIP-860 says from v1 on whether the number of replicas may change).
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use ottla_core::controller::{Command, FactorChange, Reassignment, Refusal, Reply};
 use ottla_model::{NodeId, TopicName};
-use ottla_protocol::api::ApiKey;
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::alter_partition_reassignments_request::ReassignableTopic;
 use ottla_protocol::messages::alter_partition_reassignments_response::{
     ReassignablePartitionResponse, ReassignableTopicResponse,
@@ -13,23 +11,22 @@ use ottla_protocol::messages::alter_partition_reassignments_response::{
 use ottla_protocol::messages::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, BrokerId,
 };
-use ottla_protocol::{ErrorCode, codec};
 
-use super::{Begun, later, now, text};
-use crate::broker::Broker;
+use super::answers::text;
+use super::context::{Begun, Context};
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: AlterPartitionReassignmentsRequest =
-        codec::decode(ApiKey::AlterPartitionReassignments.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let broker = context.broker;
+    let request: AlterPartitionReassignmentsRequest = context.read(body)?;
     if request.topics.is_empty() {
         // As in Kafka, an empty message rather than none.
-        return Ok(now(&AlterPartitionReassignmentsResponse::default(), version));
+        return Ok(context.now(&AlterPartitionReassignmentsResponse::default()));
     }
     let allowed = request.allow_replication_factor_change;
     let factor = if allowed { FactorChange::Allowed } else { FactorChange::Refused };
     let partitions: Vec<Reassignment> = request.topics.iter().flat_map(ask).collect();
     let broker = broker.clone();
-    Ok(later(version, async move {
+    Ok(context.later(async move {
         let response = AlterPartitionReassignmentsResponse::default()
             .with_allow_replication_factor_change(allowed)
             .with_error_message(None);

@@ -2,27 +2,26 @@
 //! moves are under way; DescribeLogDirs tells how far they have come.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use ottla_model::{FolderSuffix, PartitionFolder, TopicPartition, check_topic_name};
-use ottla_protocol::api::ApiKey;
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::alter_replica_log_dirs_response::{
     AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult,
 };
 use ottla_protocol::messages::{AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse};
-use ottla_protocol::{ErrorCode, codec};
 use tracing::{error, warn};
 use uuid::Uuid;
 
-use super::{Begun, blocking, encoded};
+use super::answers::{blocking, encoded};
+use super::context::{Begun, Context};
 use crate::broker::Broker;
 
 const FILE_NAME_BYTES_MAX: usize = 255;
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: AlterReplicaLogDirsRequest =
-        codec::decode(ApiKey::AlterReplicaLogDirs.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, version, .. } = *context;
+    let request: AlterReplicaLogDirsRequest = context.read(body)?;
     let broker = broker.clone();
     // Each move begins with a folder, and disks may stall.
     Ok(blocking(move || encoded(&answer(&broker, &request), version)))

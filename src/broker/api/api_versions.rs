@@ -1,8 +1,6 @@
 //! ApiVersions v0-5 (KIP-35, KIP-511, KIP-584). A version that we do not know is answered in v0 format with
 //! UNSUPPORTED_VERSION and our range, so that newer clients come down to us instead of going away.
 
-use std::sync::Arc;
-
 use bytes::{Bytes, BytesMut};
 use ottla_model::feature;
 use ottla_protocol::ErrorCode;
@@ -11,10 +9,13 @@ use ottla_protocol::api_versions::{
     ApiVersionsRequest, ApiVersionsResponse, FinalizedFeature, SupportedFeature,
 };
 
-use super::{Begun, Body, bytes, text};
+use super::answers::{bytes, text};
+use super::context::{Begun, Context};
 use crate::broker::Broker;
+use crate::request::Body;
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, caller, version, .. } = *context;
     let mut buf = BytesMut::new();
     if !ApiKey::ApiVersions.row().serves(version) {
         ApiVersionsResponse::unsupported_version().write(0, &mut buf);
@@ -22,7 +23,7 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
     }
     let request = ApiVersionsRequest::read(version, body)?;
     let response = match check(broker, version, &request) {
-        Ok(()) => describe(broker),
+        Ok(()) => describe(broker, caller.kind),
         Err(code) => ApiVersionsResponse::failed(code),
     };
     response.write(version, &mut buf);
@@ -48,7 +49,7 @@ fn named(software: &str) -> bool {
         && bytes.iter().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-'))
 }
 
-fn describe(broker: &Broker) -> ApiVersionsResponse {
+fn describe(broker: &Broker, listener: Listener) -> ApiVersionsResponse {
     let image = broker.image.load();
     let supported = feature::supported(false).map(|(name, min_version, max_version)| SupportedFeature {
         name: text(name),
@@ -64,6 +65,6 @@ fn describe(broker: &Broker) -> ApiVersionsResponse {
         supported_features: supported.collect(),
         finalized_features_epoch: image.offset,
         finalized_features: finalized.collect(),
-        ..ApiVersionsResponse::of(Listener::Broker)
+        ..ApiVersionsResponse::of(listener)
     }
 }

@@ -1,19 +1,14 @@
 //! CreateAcls v1-3 (KIP-140; KIP-290 pattern types): refused one by one, as there is no authorizer.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use ottla_protocol::api::ApiKey;
-use ottla_protocol::codec;
 use ottla_protocol::messages::create_acls_response::AclCreationResult;
 use ottla_protocol::messages::{CreateAclsRequest, CreateAclsResponse};
 
 use super::acls::{DISABLED, refuse_unknown, why};
-use super::{Begun, now};
-use crate::broker::Broker;
+use super::context::{Begun, Context};
 
-pub(super) fn begin(_broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: CreateAclsRequest = codec::decode(ApiKey::CreateAcls.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let request: CreateAclsRequest = context.read(body)?;
     let parts = request
         .creations
         .iter()
@@ -23,5 +18,5 @@ pub(super) fn begin(_broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
     }
     let refused = AclCreationResult::default().with_error_code(DISABLED.code()).with_error_message(why());
     let results = vec![refused; request.creations.len()];
-    Ok(now(&CreateAclsResponse::default().with_results(results), version))
+    Ok(context.now(&CreateAclsResponse::default().with_results(results)))
 }

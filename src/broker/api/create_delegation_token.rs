@@ -1,19 +1,14 @@
 //! CreateDelegationToken v1-3 (KIP-48, KIP-373 tokens for others from v3): refused.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use ottla_protocol::api::ApiKey;
-use ottla_protocol::codec;
 use ottla_protocol::messages::{CreateDelegationTokenRequest, CreateDelegationTokenResponse};
 
+use super::context::{Begun, Context};
 use super::tokens::{ANONYMOUS, NO_TIME, NOT_ALLOWED, USER};
-use super::{Begun, now};
-use crate::broker::Broker;
 
-pub(super) fn begin(_broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: CreateDelegationTokenRequest =
-        codec::decode(ApiKey::CreateDelegationToken.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let version = context.version;
+    let request: CreateDelegationTokenRequest = context.read(body)?;
     let owner = request.owner_principal_name.filter(|name| !name.is_empty());
     let (kind, name) = match owner {
         Some(name) => (request.owner_principal_type.unwrap_or_default(), name),
@@ -32,5 +27,5 @@ pub(super) fn begin(_broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
             response.with_token_requester_principal_type(USER).with_token_requester_principal_name(ANONYMOUS)
         }
     };
-    Ok(now(&response, version))
+    Ok(context.now(&response))
 }

@@ -6,24 +6,24 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ottla_core::controller::{Command, MorePartitions, Refusal, Reply};
 use ottla_model::{NodeId, TopicName};
-use ottla_protocol::api::ApiKey;
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use ottla_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use ottla_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
-use ottla_protocol::{ErrorCode, codec};
 
-use super::{Begun, later, text};
-use crate::broker::Broker;
+use super::answers::text;
+use super::context::{Begun, Context};
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: CreatePartitionsRequest = codec::decode(ApiKey::CreatePartitions.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let broker = context.broker;
+    let request: CreatePartitionsRequest = context.read(body)?;
     let mut seen = BTreeSet::new();
     let names = request.topics.iter().map(|topic| topic.name.to_string());
     let twice: BTreeSet<String> = names.filter(|name| !seen.insert(name.clone())).collect();
     let once = request.topics.into_iter().filter(|topic| !twice.contains(topic.name.as_str()));
     let topics: Vec<MorePartitions> = once.map(ask).collect();
     let broker = broker.clone();
-    Ok(later(version, async move {
+    Ok(context.later(async move {
         let validate_only = request.validate_only;
         let named: Vec<TopicName> = topics.iter().map(|topic| topic.name.clone()).collect();
         let answer = broker.controller.ask(Command::CreatePartitions { topics, validate_only }).await;

@@ -7,17 +7,18 @@ use bytes::Bytes;
 use ottla_core::controller::{Command, Created, NewTopic, Refusal, Reply};
 use ottla_model::config::describe_topic;
 use ottla_model::{NodeId, TopicName};
-use ottla_protocol::api::ApiKey;
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::create_topics_request::CreatableTopic;
 use ottla_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use ottla_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
-use ottla_protocol::{ErrorCode, codec};
 
-use super::{Begun, later, text};
+use super::answers::text;
+use super::context::{Begun, Context};
 use crate::broker::Broker;
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: CreateTopicsRequest = codec::decode(ApiKey::CreateTopics.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, version, .. } = *context;
+    let request: CreateTopicsRequest = context.read(body)?;
     let mut count: BTreeMap<TopicName, usize> = BTreeMap::new();
     for topic in &request.topics {
         *count.entry(Arc::from(topic.name.as_str())).or_default() += 1;
@@ -27,7 +28,7 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
     let topics = request.topics.into_iter().map(new_topic).filter(|t| count[&t.name] == 1).collect();
     let validate_only = request.validate_only;
     let broker = broker.clone();
-    Ok(later(version, async move {
+    Ok(context.later(async move {
         let reply = broker.controller.ask(Command::CreateTopics { topics, validate_only }).await;
         let outcomes = match reply {
             Reply::TopicsCreated(outcomes) => outcomes.into_iter().collect(),

@@ -1,19 +1,14 @@
 //! DeleteAcls v1-3 (KIP-140; KIP-290 pattern types): refused filter by filter, as there is no authorizer.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use ottla_protocol::api::ApiKey;
-use ottla_protocol::codec;
 use ottla_protocol::messages::delete_acls_response::DeleteAclsFilterResult;
 use ottla_protocol::messages::{DeleteAclsRequest, DeleteAclsResponse};
 
 use super::acls::{DISABLED, refuse_unknown, why};
-use super::{Begun, now};
-use crate::broker::Broker;
+use super::context::{Begun, Context};
 
-pub(super) fn begin(_broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: DeleteAclsRequest = codec::decode(ApiKey::DeleteAcls.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let request: DeleteAclsRequest = context.read(body)?;
     let parts = request.filters.iter().flat_map(|filter| {
         [filter.resource_type_filter, filter.pattern_type_filter, filter.operation, filter.permission_type]
     });
@@ -23,5 +18,5 @@ pub(super) fn begin(_broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
     let refused =
         DeleteAclsFilterResult::default().with_error_code(DISABLED.code()).with_error_message(why());
     let results = vec![refused; request.filters.len()];
-    Ok(now(&DeleteAclsResponse::default().with_filter_results(results), version))
+    Ok(context.now(&DeleteAclsResponse::default().with_filter_results(results)))
 }

@@ -1,22 +1,20 @@
 //! DeleteGroups v0-3 (KIP-229; messages for streams groups from v3, of which there are none).
 
-use std::sync::Arc;
-
 use bytes::{Bytes, BytesMut};
 use ottla_core::group::{Command, Reply};
-use ottla_protocol::api::ApiKey;
+use ottla_protocol::delete_groups;
 use ottla_protocol::messages::delete_groups_response::DeletableGroupResult;
 use ottla_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse};
-use ottla_protocol::{codec, delete_groups};
 
+use super::answers::bytes;
+use super::context::{Begun, Context};
 use super::groups::{group_of, shared, unexpected};
-use super::{Answer, Begun, Body, bytes};
-use crate::broker::Broker;
-use crate::net::connection::Overtakers;
+use crate::request::{Answer, Body, Overtakers};
 use crate::run::groups::ask;
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: DeleteGroupsRequest = codec::decode(ApiKey::DeleteGroups.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, version, .. } = *context;
+    let request: DeleteGroupsRequest = context.read(body)?;
     let broker = broker.clone();
     Ok(Body::Later(
         Overtakers::None,

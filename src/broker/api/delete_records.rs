@@ -1,25 +1,22 @@
 //! DeleteRecords v0-2 (KIP-107). Internal topics keep theirs, and so does what is only compacted.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use ottla_model::is_internal;
-use ottla_protocol::api::ApiKey;
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
 };
 use ottla_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
-use ottla_protocol::{ErrorCode, codec};
 
-use super::{Begun, later};
-use crate::broker::Broker;
+use super::context::{Begun, Context};
 use crate::run::delete_records::{Deletion, delete};
 
 /// The offset that stands for the high watermark.
 const HIGH_WATERMARK: i64 = -1;
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: DeleteRecordsRequest = codec::decode(ApiKey::DeleteRecords.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let broker = context.broker;
+    let request: DeleteRecordsRequest = context.read(body)?;
     let image = broker.image.load();
     let deletions = request.topics.iter().flat_map(|topic| {
         let known = image.topic(&topic.name);
@@ -35,7 +32,7 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
     });
     let deletions: Vec<Deletion> = deletions.collect();
     let broker = broker.clone();
-    Ok(later(version, async move {
+    Ok(context.later(async move {
         let mut outcomes = delete(broker, deletions).await.into_iter();
         let topics = request.topics.into_iter().map(|topic| {
             let partitions = topic.partitions.iter().zip(outcomes.by_ref()).map(|(asked, outcome)| {

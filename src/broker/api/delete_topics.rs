@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ottla_core::controller::{Command, Refusal, Reply};
 use ottla_model::{TopicId, TopicName};
-use ottla_protocol::api::ApiKey;
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::delete_topics_response::DeletableTopicResult;
 use ottla_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
-use ottla_protocol::{ErrorCode, codec};
 use uuid::Uuid;
 
-use super::{Begun, later, now, text};
+use super::answers::text;
+use super::context::{Begun, Context};
 use crate::broker::Broker;
 
 /// A topic as it was named, and what it is.
@@ -21,17 +21,18 @@ struct Named {
     outcome: Result<(), Refusal>,
 }
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: DeleteTopicsRequest = codec::decode(ApiKey::DeleteTopics.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, version, .. } = *context;
+    let request: DeleteTopicsRequest = context.read(body)?;
     if !broker.config().delete_topic_enable {
         let code = if version < 3 { ErrorCode::InvalidRequest } else { ErrorCode::TopicDeletionDisabled };
         let all = name_all(broker, request, version).into_iter();
         let refused = all.map(|named| Named { outcome: Err(code.into()), ..named });
-        return Ok(now(&reply(refused.collect(), version), version));
+        return Ok(context.now(&reply(refused.collect(), version)));
     }
     let mut named = name_all(broker, request, version);
     let broker = broker.clone();
-    Ok(later(version, async move {
+    Ok(context.later(async move {
         let topics = named.iter().filter(|n| n.outcome.is_ok()).map(|n| n.id).collect();
         let answer = broker.controller.ask(Command::DeleteTopics { topics }).await;
         let outcomes = match answer {

@@ -1,18 +1,13 @@
 //! DescribeAcls v1-3 (KIP-140; KIP-290 pattern types): refused, as there is no authorizer.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use ottla_protocol::api::ApiKey;
-use ottla_protocol::codec;
 use ottla_protocol::messages::{DescribeAclsRequest, DescribeAclsResponse};
 
 use super::acls::{DISABLED, refuse_unknown, why};
-use super::{Begun, now};
-use crate::broker::Broker;
+use super::context::{Begun, Context};
 
-pub(super) fn begin(_broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: DescribeAclsRequest = codec::decode(ApiKey::DescribeAcls.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let request: DescribeAclsRequest = context.read(body)?;
     let parts = [
         request.resource_type_filter,
         request.pattern_type_filter,
@@ -23,5 +18,5 @@ pub(super) fn begin(_broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
         return Ok(refused);
     }
     let response = DescribeAclsResponse::default().with_error_code(DISABLED.code()).with_error_message(why());
-    Ok(now(&response, version))
+    Ok(context.now(&response))
 }

@@ -1,19 +1,17 @@
 //! DescribeClientQuotas v0-1 (KIP-546): the quotas that the metadata has. Nothing here sets any.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use ottla_core::controller::Refusal;
 use ottla_model::image::QuotaTarget;
-use ottla_protocol::api::ApiKey;
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::describe_client_quotas_request::ComponentData;
 use ottla_protocol::messages::describe_client_quotas_response::{EntityData, EntryData, ValueData};
 use ottla_protocol::messages::{DescribeClientQuotasRequest, DescribeClientQuotasResponse};
-use ottla_protocol::{ErrorCode, codec};
 
-use super::{Begun, now, text};
-use crate::broker::Broker;
+use super::answers::text;
+use super::context::{Begun, Context};
 
 /// Which names of one type of entity are meant.
 enum Wanted {
@@ -24,9 +22,9 @@ enum Wanted {
 
 type Filter = BTreeMap<String, Wanted>;
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: DescribeClientQuotasRequest =
-        codec::decode(ApiKey::DescribeClientQuotas.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let broker = context.broker;
+    let request: DescribeClientQuotasRequest = context.read(body)?;
     let filter = match filter(&request.components) {
         Ok(filter) => filter,
         Err(refusal) => {
@@ -34,7 +32,7 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
                 .with_error_code(refusal.code.code())
                 .with_error_message(Some(text(&refusal.message)))
                 .with_entries(None);
-            return Ok(now(&response, version));
+            return Ok(context.now(&response));
         }
     };
     let image = broker.image.load();
@@ -48,7 +46,7 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
         EntryData::default().with_entity(entity.collect()).with_values(values.collect())
     });
     let response = DescribeClientQuotasResponse::default().with_entries(Some(entries.collect()));
-    Ok(now(&response, version))
+    Ok(context.now(&response))
 }
 
 fn filter(components: &[ComponentData]) -> Result<Filter, Refusal> {

@@ -1,29 +1,29 @@
 //! DescribeCluster v0-2 (KIP-700, KIP-919 endpoint types from v1, KIP-1073 fenced brokers from v2).
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use ottla_protocol::api::{ApiKey, OPERATIONS_NOT_ASKED, Resource};
+use ottla_protocol::ErrorCode;
+use ottla_protocol::api::{OPERATIONS_NOT_ASKED, Resource};
 use ottla_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use ottla_protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
-use ottla_protocol::{ErrorCode, codec};
 
+use super::answers::{authorized, text};
+use super::context::{Begun, Context};
 use super::topics::controller;
-use super::{Begun, Caller, authorized, now, text};
 use crate::broker::Broker;
 
 /// Kafka's EndpointType of brokers; 2 would be controllers, which have listeners of their own.
 const BROKERS: i8 = 1;
 
-pub(super) fn begin(broker: &Arc<Broker>, caller: &Caller, version: i16, body: Bytes) -> Begun {
-    let request: DescribeClusterRequest = codec::decode(ApiKey::DescribeCluster.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, caller, version, .. } = *context;
+    let request: DescribeClusterRequest = context.read(body)?;
     if version >= 1 && request.endpoint_type != BROKERS {
         let (code, why) = match request.endpoint_type {
             2 => (ErrorCode::MismatchedEndpointType, "The request was sent to an endpoint of type BROKER"),
             _ => (ErrorCode::UnsupportedEndpointType, "Unsupported endpoint type"),
         };
         let response = empty(broker).with_error_code(code.code()).with_error_message(Some(text(why)));
-        return Ok(now(&response, version));
+        return Ok(context.now(&response));
     }
     let image = broker.image.load();
     let listener = &*caller.listener;
@@ -42,7 +42,7 @@ pub(super) fn begin(broker: &Arc<Broker>, caller: &Caller, version: i16, body: B
         .with_controller_id(controller(&image, listener).into())
         .with_cluster_authorized_operations(operations)
         .with_brokers(brokers.collect());
-    Ok(now(&response, version))
+    Ok(context.now(&response))
 }
 
 fn empty(broker: &Broker) -> DescribeClusterResponse {

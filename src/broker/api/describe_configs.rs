@@ -2,7 +2,6 @@
 //! its loggers, the defaults of all brokers, groups and clients' metrics.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use ottla_core::controller::Refusal;
@@ -13,15 +12,15 @@ use ottla_model::config::{
 };
 use ottla_model::image::Image;
 use ottla_model::record::ResourceType;
-use ottla_protocol::api::ApiKey;
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use ottla_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
 use ottla_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
-use ottla_protocol::{ErrorCode, codec};
 
-use super::{Begun, now, text};
+use super::answers::text;
+use super::context::{Begun, Context};
 use crate::broker::Broker;
 
 /// Kafka's codes of a level that may have been changed, and of a value without a type.
@@ -35,8 +34,9 @@ struct Detail {
     version: i16,
 }
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: DescribeConfigsRequest = codec::decode(ApiKey::DescribeConfigs.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, version, .. } = *context;
+    let request: DescribeConfigsRequest = context.read(body)?;
     let detail = Detail {
         synonyms: request.include_synonyms,
         documentation: version >= 3 && request.include_documentation,
@@ -58,7 +58,7 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
         }
     });
     let response = DescribeConfigsResponse::default().with_results(results.collect());
-    Ok(now(&response, version))
+    Ok(context.now(&response))
 }
 
 // No list is every key.

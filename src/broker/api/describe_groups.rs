@@ -1,24 +1,23 @@
 //! DescribeGroups v0-6 (KIP-430 authorized operations from v3, KIP-345 instance ids from v4, KIP-1043 errors for groups that do not exist from v6).
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use ottla_core::group::{Command, DescribedGroup as Described, DescribedMember, Reply};
 use ottla_model::group::GroupId;
-use ottla_protocol::api::{ApiKey, OPERATIONS_NOT_ASKED, Resource};
+use ottla_protocol::api::{OPERATIONS_NOT_ASKED, Resource};
 use ottla_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use ottla_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
-use ottla_protocol::{ErrorCode, StrBytes, codec};
+use ottla_protocol::{ErrorCode, StrBytes};
 
+use super::answers::{authorized, text};
+use super::context::{Begun, Context};
 use super::groups::{group_of, shared, text_of, text_option, unexpected};
-use super::{Begun, authorized, later, text};
-use crate::broker::Broker;
 use crate::run::groups::ask;
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: DescribeGroupsRequest = codec::decode(ApiKey::DescribeGroups.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, version, .. } = *context;
+    let request: DescribeGroupsRequest = context.read(body)?;
     let broker = broker.clone();
-    Ok(later(version, async move {
+    Ok(context.later(async move {
         let mut groups = Vec::with_capacity(request.groups.len());
         for group in &request.groups {
             let group = shared(&group.0);

@@ -2,26 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use ottla_protocol::api::ApiKey;
 use ottla_protocol::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 use ottla_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
-use ottla_protocol::{ErrorCode, codec, describe_log_dirs};
+use ottla_protocol::{ErrorCode, describe_log_dirs};
 use tracing::warn;
 
 use super::alter_replica_log_dirs::is_cordoned;
-use super::{Answer, Begun, blocking, bytes, text};
+use super::answers::{blocking, bytes, text};
+use super::context::{Begun, Context};
 use crate::broker::Broker;
+use crate::request::Answer;
 
 /// Topic and index of each partition that is asked for; none is every one.
 type Wanted = Option<BTreeSet<(String, i32)>>;
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: DescribeLogDirsRequest = codec::decode(ApiKey::DescribeLogDirs.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, version, .. } = *context;
+    let request: DescribeLogDirsRequest = context.read(body)?;
     let wanted: Wanted = request.topics.map(|topics| {
         let all = topics.iter().flat_map(|topic| topic.partitions.iter().map(move |index| (topic, *index)));
         all.map(|(topic, index)| (topic.topic.to_string(), index)).collect()

@@ -5,19 +5,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ottla_log::log::ActiveProducer;
 use ottla_model::check_topic_name;
-use ottla_protocol::api::ApiKey;
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::describe_producers_response::{
     PartitionResponse, ProducerState, TopicResponse,
 };
 use ottla_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse};
-use ottla_protocol::{ErrorCode, codec};
 
-use super::{Begun, blocking, encoded, text};
+use super::answers::{blocking, encoded, text};
+use super::context::{Begun, Context};
 use crate::broker::Broker;
 use crate::run::partition::Partition;
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: DescribeProducersRequest = codec::decode(ApiKey::DescribeProducers.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, version, .. } = *context;
+    let request: DescribeProducersRequest = context.read(body)?;
     let broker = broker.clone();
     // A look at a log waits for its owner.
     Ok(blocking(move || encoded(&describe(&broker, request), version)))

@@ -1,21 +1,21 @@
 //! DescribeQuorum v0-2 (KIP-595, KIP-836 times from v1, KIP-853 nodes from v2): a quorum of one, which is this node.
 //! Missing: the voter's listeners, none of which is open.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use ottla_model::CLUSTER_METADATA_TOPIC;
-use ottla_protocol::api::ApiKey;
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::describe_quorum_response::{Node, PartitionData, ReplicaState, TopicData};
 use ottla_protocol::messages::{DescribeQuorumRequest, DescribeQuorumResponse};
-use ottla_protocol::{ErrorCode, codec};
 use uuid::Uuid;
 
-use super::{Begun, now, text};
-use crate::broker::{Broker, now_ms};
+use super::answers::text;
+use super::context::{Begun, Context};
+use crate::broker::Broker;
+use crate::clock::now_ms;
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: DescribeQuorumRequest = codec::decode(ApiKey::DescribeQuorum.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, version, .. } = *context;
+    let request: DescribeQuorumRequest = context.read(body)?;
     let is_ours = match request.topics.as_slice() {
         [topic] => {
             topic.topic_name.as_str() == CLUSTER_METADATA_TOPIC
@@ -25,7 +25,7 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
     };
     let response = if is_ours { described(broker, version) } else { unknown(request, version) };
     let response = if version >= 2 { response.with_error_message(None) } else { response };
-    Ok(now(&response, version))
+    Ok(context.now(&response))
 }
 
 // One voter has what it has agreed on with itself: the log ends at the high watermark.

@@ -1,30 +1,29 @@
 //! DescribeTopicPartitions v0 (KIP-966): topics a page at a time, with eligible leader replicas, and
 //! always with what the caller may do to them.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use ottla_model::check_topic_name;
 use ottla_model::image::{Image, Topic};
-use ottla_protocol::api::{ApiKey, Resource};
+use ottla_protocol::ErrorCode;
+use ottla_protocol::api::Resource;
 use ottla_protocol::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
 use ottla_protocol::messages::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
-use ottla_protocol::{ErrorCode, codec};
 
+use super::answers::{authorized, text};
+use super::context::{Begun, Context};
 use super::topics::{Eyes, ids, is_internal, see};
-use super::{Begun, Caller, authorized, now, text};
-use crate::broker::Broker;
+use crate::request::Body;
 
-pub(super) fn begin(broker: &Arc<Broker>, caller: &Caller, version: i16, body: Bytes) -> Begun {
-    let request: DescribeTopicPartitionsRequest =
-        codec::decode(ApiKey::DescribeTopicPartitions.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, caller, .. } = *context;
+    let request: DescribeTopicPartitionsRequest = context.read(body)?;
     let image = broker.image.load();
     let from = request.cursor.as_ref().map(|c| (c.topic_name.to_string(), c.partition_index));
     if from.as_ref().is_some_and(|(_, index)| *index < 0) {
         // Kafka fails the whole request; it has no field for an error of its own.
-        return Ok(super::Body::Close("a cursor with a negative partition index".into()));
+        return Ok(Body::Close("a cursor with a negative partition index".into()));
     }
     let most = broker.config().max_request_partition_size_limit;
     let mut page = Page {
@@ -43,7 +42,7 @@ pub(super) fn begin(broker: &Arc<Broker>, caller: &Caller, version: i16, body: B
         Cursor::default().with_topic_name(text(&name).into()).with_partition_index(index)
     });
     let response = DescribeTopicPartitionsResponse::default().with_topics(page.topics).with_next_cursor(next);
-    Ok(now(&response, version))
+    Ok(context.now(&response))
 }
 
 // In the order of the names, from the cursor's on; nothing asked for is everything.

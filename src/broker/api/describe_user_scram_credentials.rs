@@ -1,22 +1,20 @@
 //! DescribeUserScramCredentials v0 (KIP-554): who has credentials of which mechanism, as the metadata says.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use ottla_protocol::api::ApiKey;
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::describe_user_scram_credentials_response::{
     CredentialInfo, DescribeUserScramCredentialsResult,
 };
 use ottla_protocol::messages::{DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse};
-use ottla_protocol::{ErrorCode, codec};
 
-use super::{Begun, now, text};
-use crate::broker::Broker;
+use super::answers::text;
+use super::context::{Begun, Context};
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: DescribeUserScramCredentialsRequest =
-        codec::decode(ApiKey::DescribeUserScramCredentials.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let broker = context.broker;
+    let request: DescribeUserScramCredentialsRequest = context.read(body)?;
     let image = broker.image.load();
     let mut known: BTreeMap<&str, Vec<CredentialInfo>> = BTreeMap::new();
     for credential in image.scram_credentials() {
@@ -47,5 +45,5 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
     });
     let results = results.collect();
     let response = DescribeUserScramCredentialsResponse::default().with_results(results);
-    Ok(now(&response, version))
+    Ok(context.now(&response))
 }

@@ -6,21 +6,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ottla_core::controller::{Command, Election, Refusal, Reply};
 use ottla_model::TopicName;
-use ottla_protocol::api::ApiKey;
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
 use ottla_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse};
-use ottla_protocol::{ErrorCode, codec};
 
-use super::{Begun, later, now, text};
-use crate::broker::Broker;
+use super::answers::text;
+use super::context::{Begun, Context};
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: ElectLeadersRequest = codec::decode(ApiKey::ElectLeaders.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, version, .. } = *context;
+    let request: ElectLeadersRequest = context.read(body)?;
     let election = match request.election_type {
         _ if version == 0 => Election::Preferred,
         0 => Election::Preferred,
         1 => Election::Unclean,
-        _ => return Ok(now(&failed(ErrorCode::InvalidRequest, version), version)),
+        _ => return Ok(context.now(&failed(ErrorCode::InvalidRequest, version))),
     };
     let named = |topics: Vec<_>| {
         let mut by_name: BTreeMap<TopicName, Vec<i32>> = BTreeMap::new();
@@ -34,7 +34,7 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
     };
     let partitions = request.topic_partitions.map(named);
     let broker = broker.clone();
-    Ok(later(version, async move {
+    Ok(context.later(async move {
         match broker.controller.ask(Command::ElectLeaders { election, partitions }).await {
             Reply::Elected(elected) => {
                 let results = elected.into_iter().map(|(topic, outcomes)| {

@@ -9,19 +9,20 @@ use bytes::Bytes;
 use ottla_core::session::{FetchKey, FetchTopic, Position, SessionRequest};
 use ottla_log::FileRange;
 use ottla_log::log::Isolation;
+use ottla_protocol::codec::Malformed;
 use ottla_protocol::fetch::{
     AbortedTransaction, CurrentLeader, FetchPartitionResponse, FetchRequest, FetchResponse,
     FetchTopicResponse, IsolationLevel, Part as Piece, TopicRef,
 };
 use ottla_protocol::{ErrorCode, StrBytes};
 
-use super::{Answer, Begun, Body};
+use super::context::{Begun, Context};
 use crate::broker::Broker;
-use crate::net::Part;
-use crate::net::connection::Overtakers;
+use crate::request::{Answer, Body, Overtakers, Part};
 use crate::run::fetch::{FetchCommand, Fetched, Fetching, Found, fetch};
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, version, .. } = *context;
     let command = ask(broker, version, body)?;
     let me = broker.me.0;
     Ok(match fetch(broker, command) {
@@ -32,7 +33,7 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
     })
 }
 
-fn ask(broker: &Broker, version: i16, body: Bytes) -> Result<FetchCommand, super::Malformed> {
+fn ask(broker: &Broker, version: i16, body: Bytes) -> Result<FetchCommand, Malformed> {
     let request = FetchRequest::read(version, body)?;
     let mut named = Vec::new();
     for topic in &request.topics {

@@ -9,18 +9,15 @@
 //!   every half second after any other, UNSUPPORTED_VERSION included. InitProducerId answers the same for the same reason.
 //! - share: INVALID_REQUEST, Kafka's answer to a key that is none. Only brokers ask for share coordinators.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use ottla_model::GROUP_METADATA_TOPIC;
-use ottla_protocol::api::ApiKey;
 use ottla_protocol::messages::find_coordinator_response::Coordinator;
 use ottla_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
-use ottla_protocol::{ErrorCode, StrBytes, codec};
+use ottla_protocol::{ErrorCode, StrBytes};
 
+use super::answers::text;
+use super::context::{Begun, Context};
 use super::topics::{Eyes, see};
-use super::{Begun, Caller, later, now, text};
-use crate::broker::Broker;
 use crate::run::create::create_offsets_topic;
 use crate::run::groups::{offsets_topic, shard_of};
 
@@ -39,16 +36,17 @@ struct Found {
 
 type Outcome = Result<Found, (ErrorCode, String)>;
 
-pub(super) fn begin(broker: &Arc<Broker>, caller: &Caller, version: i16, body: Bytes) -> Begun {
-    let request: FindCoordinatorRequest = codec::decode(ApiKey::FindCoordinator.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, caller, version, .. } = *context;
+    let request: FindCoordinatorRequest = context.read(body)?;
     let image = broker.image.load();
     if request.key_type != GROUP || offsets_topic(&image).is_some() {
         let eyes = Eyes { broker, image: &image, listener: &caller.listener };
-        return Ok(now(&answer(&request, eyes, version, None), version));
+        return Ok(context.now(&answer(&request, eyes, version, None)));
     }
     drop(image);
     let (broker, listener) = (broker.clone(), caller.listener.clone());
-    Ok(later(version, async move {
+    Ok(context.later(async move {
         let failed = create_offsets_topic(&broker).await.err();
         if let Some(why) = &failed {
             broker.groups.say_once(why);

@@ -1,29 +1,26 @@
 //! IncrementalAlterConfigs v0-1 (KIP-339; loggers by KIP-412, groups by KIP-848, clients' metrics by KIP-714).
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use ottla_core::controller::{Alteration, Change, Refusal};
-use ottla_protocol::api::ApiKey;
 use ottla_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use ottla_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use ottla_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
-use ottla_protocol::{ErrorCode, StrBytes, codec};
+use ottla_protocol::{ErrorCode, StrBytes};
 
 use super::alter_configs::well_formed;
-use super::{Begun, later, text};
-use crate::broker::Broker;
+use super::answers::text;
+use super::context::{Begun, Context};
 use crate::run::configs::{Asked, alter};
 
 /// Kafka's code of deleting a key, the one operation without a value.
 const DELETE: i8 = 1;
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: IncrementalAlterConfigsRequest =
-        codec::decode(ApiKey::IncrementalAlterConfigs.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let broker = context.broker;
+    let request: IncrementalAlterConfigsRequest = context.read(body)?;
     let asked: Vec<Asked> = request.resources.into_iter().map(ask).collect();
     let broker = broker.clone();
-    Ok(later(version, async move {
+    Ok(context.later(async move {
         let outcomes = alter(&broker, asked, request.validate_only).await;
         let responses = outcomes.into_iter().map(|outcome| {
             AlterConfigsResourceResponse::default()

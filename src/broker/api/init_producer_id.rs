@@ -2,19 +2,16 @@
 //! TRANSACTIONAL_ID_AUTHORIZATION_FAILED, which every client takes for final: there is no transaction coordinator yet.
 //! [`super::find_coordinator`] has the reasons.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use ottla_model::BrokerEpoch;
-use ottla_protocol::api::ApiKey;
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse};
-use ottla_protocol::{ErrorCode, codec};
 
-use super::{Begun, later, now};
-use crate::broker::Broker;
+use super::context::{Begun, Context};
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: InitProducerIdRequest = codec::decode(ApiKey::InitProducerId.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, version, .. } = *context;
+    let request: InitProducerIdRequest = context.read(body)?;
     // A producer that resumes says both who it was and in which epoch (KIP-360).
     let half = (request.producer_id.0 == -1) != (request.producer_epoch == -1);
     let refused = match &request.transactional_id {
@@ -23,10 +20,10 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
         Some(_) => Some(ErrorCode::TransactionalIdAuthorizationFailed),
     };
     if let Some(code) = refused {
-        return Ok(now(&failed(code), version));
+        return Ok(context.now(&failed(code)));
     }
     let broker = broker.clone();
-    Ok(later(version, async move {
+    Ok(context.later(async move {
         let epoch = broker.image.load().broker(broker.me).map_or(BrokerEpoch::NONE, |b| b.epoch);
         match broker.producer_ids.next(&broker.controller, broker.me, epoch).await {
             Ok(id) => InitProducerIdResponse::default().with_producer_id(id.0.into()).with_producer_epoch(0),

@@ -5,21 +5,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ottla_core::group::{Command, Join, Joined, JoinedMember, Protocol, Reply};
-use ottla_protocol::api::ApiKey;
-use ottla_protocol::codec;
 use ottla_protocol::messages::join_group_response::JoinGroupResponseMember;
 use ottla_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 
+use super::context::{Begun, Context};
 use super::groups::{java_address, shared, shared_option, text_of, text_option, unexpected};
-use super::{Begun, Caller, later};
-use crate::broker::Broker;
+use crate::request::Caller;
 use crate::run::groups::ask;
 
-pub(super) fn begin(broker: &Arc<Broker>, caller: &Caller, version: i16, body: Bytes) -> Begun {
-    let request: JoinGroupRequest = codec::decode(ApiKey::JoinGroup.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, caller, version, .. } = *context;
+    let request: JoinGroupRequest = context.read(body)?;
     let join = command(request, caller, version);
     let broker = broker.clone();
-    Ok(later(version, async move {
+    Ok(context.later(async move {
         let group = join.group.clone();
         match ask(&broker, &group, Command::Join(join)).await {
             Reply::Joined(joined) => response(joined, version),

@@ -1,21 +1,18 @@
 //! LeaveGroup v0-5 (KIP-345 several members at once from v3, KIP-800 reasons from v5).
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use ottla_core::group::{Command, Leave, Leaver, Left, LeftMember, Reply};
-use ottla_protocol::api::ApiKey;
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::leave_group_response::MemberResponse;
 use ottla_protocol::messages::{LeaveGroupRequest, LeaveGroupResponse};
-use ottla_protocol::{ErrorCode, codec};
 
+use super::context::{Begun, Context};
 use super::groups::{shared, shared_option, text_of, text_option, unexpected};
-use super::{Begun, later};
-use crate::broker::Broker;
 use crate::run::groups::ask;
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: LeaveGroupRequest = codec::decode(ApiKey::LeaveGroup.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, version, .. } = *context;
+    let request: LeaveGroupRequest = context.read(body)?;
     let members = if version >= 3 {
         let leaver = |m: &ottla_protocol::messages::leave_group_request::MemberIdentity| Leaver {
             member_id: shared(&m.member_id),
@@ -28,7 +25,7 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
     };
     let leave = Leave { group: shared(&request.group_id.0), members };
     let broker = broker.clone();
-    Ok(later(version, async move {
+    Ok(context.later(async move {
         let group = leave.group.clone();
         match ask(&broker, &group, Command::Leave(leave)).await {
             Reply::Left(left) => response(left, version),

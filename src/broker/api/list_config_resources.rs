@@ -1,17 +1,14 @@
 //! ListConfigResources v0-1 (KIP-1142). Version 0 was ListClientMetricsResources (KIP-714) and knows nothing else.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use ottla_model::image::Image;
 use ottla_model::record::ResourceType;
-use ottla_protocol::api::ApiKey;
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::list_config_resources_response::ConfigResource;
 use ottla_protocol::messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};
-use ottla_protocol::{ErrorCode, codec};
 
-use super::{Begun, now, text};
-use crate::broker::Broker;
+use super::answers::text;
+use super::context::{Begun, Context};
 
 /// Every kind, in the order in which they are told when none is asked for.
 const ALL: [ResourceType; 5] = [
@@ -22,9 +19,9 @@ const ALL: [ResourceType; 5] = [
     ResourceType::Group,
 ];
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: ListConfigResourcesRequest =
-        codec::decode(ApiKey::ListConfigResources.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, version, .. } = *context;
+    let request: ListConfigResourcesRequest = context.read(body)?;
     let kinds = match request.resource_types.as_slice() {
         _ if version == 0 => Some(vec![ResourceType::ClientMetrics]),
         [] => Some(ALL.to_vec()),
@@ -33,7 +30,7 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
     let Some(mut kinds) = kinds else {
         let response =
             ListConfigResourcesResponse::default().with_error_code(ErrorCode::UnsupportedVersion.code());
-        return Ok(now(&response, version));
+        return Ok(context.now(&response));
     };
     kinds.sort_by_key(|kind| kind.code());
     kinds.dedup();
@@ -45,7 +42,7 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
         })
     });
     let response = ListConfigResourcesResponse::default().with_config_resources(resources.collect());
-    Ok(now(&response, version))
+    Ok(context.now(&response))
 }
 
 // Topics and brokers are all that there are; the others only as far as something is set for them.

@@ -1,25 +1,23 @@
 //! ListGroups v0-5 (KIP-518 states from v4, KIP-848 types from v5): the groups whose shards live on this broker.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use ottla_core::group::{Command, ListGroups, ListedGroup as Listed, Reply};
-use ottla_protocol::api::ApiKey;
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::list_groups_response::ListedGroup;
 use ottla_protocol::messages::{ListGroupsRequest, ListGroupsResponse};
-use ottla_protocol::{ErrorCode, codec};
 
+use super::answers::text;
+use super::context::{Begun, Context};
 use super::groups::{group_of, text_of, unexpected};
-use super::{Begun, later, text};
-use crate::broker::Broker;
 use crate::run::groups::ask_all;
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: ListGroupsRequest = codec::decode(ApiKey::ListGroups.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, version, .. } = *context;
+    let request: ListGroupsRequest = context.read(body)?;
     let words = |filter: &[ottla_protocol::StrBytes]| filter.iter().map(|word| word.to_string()).collect();
     let list = ListGroups { states: words(&request.states_filter), types: words(&request.types_filter) };
     let broker = broker.clone();
-    Ok(later(version, async move {
+    Ok(context.later(async move {
         let mut groups = Vec::new();
         let mut error = ErrorCode::None;
         for reply in ask_all(&broker, &Command::ListGroups(list)).await {

@@ -13,11 +13,15 @@ use ottla_protocol::messages::list_offsets_response::{
 use ottla_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use ottla_protocol::{ErrorCode, LeaderEpoch, list_offsets};
 
-use super::{Answer, Begun, Body, Malformed, blocking, bytes};
+use super::answers::{blocking, bytes};
+use super::context::{Begun, Context};
 use crate::broker::Broker;
+use crate::request::{Answer, Body};
 use crate::run::list_offsets::{Moment, NotFound, Place, look_up};
+use ottla_protocol::codec::Malformed;
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, version, .. } = *context;
     let request: ListOffsetsRequest = list_offsets::read_request(version, body)?;
     let isolation = match (request.replica_id.0, request.isolation_level) {
         (-1, 0) => Isolation::HighWatermark,

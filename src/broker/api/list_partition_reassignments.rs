@@ -1,24 +1,20 @@
 //! ListPartitionReassignments v0 (KIP-455): the partitions that are moving, as the metadata says. With one broker there are
 //! none, unless the metadata was brought along.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use ottla_model::image::{Partition, Topic};
-use ottla_protocol::api::ApiKey;
-use ottla_protocol::codec;
 use ottla_protocol::messages::list_partition_reassignments_response::{
     OngoingPartitionReassignment, OngoingTopicReassignment,
 };
 use ottla_protocol::messages::{ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse};
 
+use super::answers::text;
+use super::context::{Begun, Context};
 use super::topics::ids;
-use super::{Begun, now, text};
-use crate::broker::Broker;
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: ListPartitionReassignmentsRequest =
-        codec::decode(ApiKey::ListPartitionReassignments.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let broker = context.broker;
+    let request: ListPartitionReassignmentsRequest = context.read(body)?;
     let image = broker.image.load();
     let topics: Vec<OngoingTopicReassignment> = match &request.topics {
         None => image.topics().filter_map(|topic| moving(topic, |_| true)).collect(),
@@ -30,7 +26,7 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
         }
     };
     let response = ListPartitionReassignmentsResponse::default().with_error_message(None).with_topics(topics);
-    Ok(now(&response, version))
+    Ok(context.now(&response))
 }
 
 fn moving(topic: &Topic, wanted: impl Fn(i32) -> bool) -> Option<OngoingTopicReassignment> {

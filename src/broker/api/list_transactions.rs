@@ -1,15 +1,10 @@
 //! ListTransactions v0-2 (KIP-664, KIP-994 durations from v1, KIP-1152 patterns from v2). There is no transaction coordinator
 //! yet, so there are no transactional ids; patterns are not looked at.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use ottla_protocol::api::ApiKey;
-use ottla_protocol::codec;
 use ottla_protocol::messages::{ListTransactionsRequest, ListTransactionsResponse};
 
-use super::{Begun, now};
-use crate::broker::Broker;
+use super::context::{Begun, Context};
 
 /// Kafka's names of a transaction's states.
 const STATES: [&str; 8] = [
@@ -23,9 +18,9 @@ const STATES: [&str; 8] = [
     "PrepareEpochFence",
 ];
 
-pub(super) fn begin(_broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: ListTransactionsRequest = codec::decode(ApiKey::ListTransactions.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let request: ListTransactionsRequest = context.read(body)?;
     let unknown = request.state_filters.into_iter().filter(|state| !STATES.contains(&state.as_str()));
     let response = ListTransactionsResponse::default().with_unknown_state_filters(unknown.collect());
-    Ok(now(&response, version))
+    Ok(context.now(&response))
 }

@@ -6,16 +6,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ottla_model::image::{Image, Topic};
 use ottla_model::{TopicId, TopicName, check_topic_name};
-use ottla_protocol::api::{ApiKey, Resource};
+use ottla_protocol::ErrorCode;
+use ottla_protocol::api::Resource;
 use ottla_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use ottla_protocol::messages::{MetadataRequest, MetadataResponse};
-use ottla_protocol::{ErrorCode, codec};
 
+use super::answers::{authorized, text};
+use super::context::{Begun, Context};
 use super::topics::{Eyes, controller, ids, is_internal, reachable, see};
-use super::{Begun, Caller, authorized, later, now, text};
 use crate::broker::Broker;
+use crate::request::Caller;
 use crate::run::create::auto_create;
 
 struct Asked {
@@ -35,18 +37,19 @@ enum Named {
     Id(TopicId),
 }
 
-pub(super) fn begin(broker: &Arc<Broker>, caller: &Caller, version: i16, body: Bytes) -> Begun {
-    let request: MetadataRequest = codec::decode(ApiKey::Metadata.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, caller, version, .. } = *context;
+    let request: MetadataRequest = context.read(body)?;
     let may_create =
         broker.config().auto_create_topics_enable && (version < 4 || request.allow_auto_topic_creation);
     let asked = ask(request, version);
     let image = broker.image.load_full();
     let missing = if may_create { missing(&image, &asked) } else { Vec::new() };
     if missing.is_empty() {
-        return Ok(now(&reply(broker, &image, &asked, &[], caller, version), version));
+        return Ok(context.now(&reply(broker, &image, &asked, &[], caller, version)));
     }
     let (broker, caller) = (broker.clone(), caller.clone());
-    Ok(later(version, async move {
+    Ok(context.later(async move {
         let outcomes = auto_create(&broker, missing).await;
         let image = broker.image.load_full();
         reply(&broker, &image, &asked, &outcomes, &caller, version)

@@ -14,12 +14,14 @@ use ottla_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 use ottla_protocol::offsets::{TOPIC_IDS_SINCE, read_commit, write_committed};
 use ottla_protocol::{ErrorCode, LeaderEpoch};
 
+use super::answers::bytes;
+use super::context::{Begun, Context};
 use super::groups::{shared, shared_option, unexpected};
-use super::{Begun, Body, Overtakers, bytes};
-use crate::broker::Broker;
+use crate::request::{Body, Overtakers};
 use crate::run::groups::ask;
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, version, .. } = *context;
     let request = read_commit(version, &body)?;
     let broker = broker.clone();
     let answer = async move {

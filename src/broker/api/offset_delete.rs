@@ -1,25 +1,23 @@
 //! OffsetDelete v0 (KIP-496). Topics that do not exist are answered here.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use ottla_core::group::{Command, DeleteOffsets, OffsetsDeleted, Reply};
-use ottla_protocol::api::ApiKey;
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::offset_delete_response::{
     OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
 use ottla_protocol::messages::{OffsetDeleteRequest, OffsetDeleteResponse};
-use ottla_protocol::{ErrorCode, codec};
 
+use super::context::{Begun, Context};
 use super::groups::{shared, unexpected};
-use super::{Begun, later};
 use crate::broker::Broker;
 use crate::run::groups::ask;
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: OffsetDeleteRequest = codec::decode(ApiKey::OffsetDelete.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let broker = context.broker;
+    let request: OffsetDeleteRequest = context.read(body)?;
     let broker = broker.clone();
-    Ok(later(version, async move {
+    Ok(context.later(async move {
         let delete = command(&request, &broker);
         let group = delete.group.clone();
         match ask(&broker, &group, Command::DeleteOffsets(delete)).await {

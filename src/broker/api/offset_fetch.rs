@@ -17,12 +17,15 @@ use ottla_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse, TopicNam
 use ottla_protocol::offsets::{TOPIC_IDS_SINCE, read_fetch, write_fetched};
 use ottla_protocol::{ErrorCode, LeaderEpoch};
 
+use super::answers::bytes;
+use super::context::{Begun, Context};
 use super::groups::{group_of, shared, text_of, unexpected};
-use super::{Answer, Begun, Body, Overtakers, bytes};
 use crate::broker::Broker;
+use crate::request::{Answer, Body, Overtakers};
 use crate::run::groups::ask;
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, version, .. } = *context;
     let request = read_fetch(version, &body)?;
     let broker = broker.clone();
     let answer: std::pin::Pin<Box<dyn Future<Output = Answer> + Send>> = match version {

@@ -1,23 +1,19 @@
 //! OffsetForLeaderEpoch v2-4 (KIP-101, KIP-279; KIP-320 for consumers): where an epoch ends, so that a reader can tell
 //! whether the log it read from is still this one.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use ottla_core::partition::fence;
-use ottla_protocol::api::ApiKey;
 use ottla_protocol::messages::offset_for_leader_epoch_response::{
     EpochEndOffset, OffsetForLeaderTopicResult,
 };
 use ottla_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
-use ottla_protocol::{ErrorCode, LeaderEpoch, codec};
+use ottla_protocol::{ErrorCode, LeaderEpoch};
 
-use super::{Begun, now};
-use crate::broker::Broker;
+use super::context::{Begun, Context};
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: OffsetForLeaderEpochRequest =
-        codec::decode(ApiKey::OffsetForLeaderEpoch.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let broker = context.broker;
+    let request: OffsetForLeaderEpochRequest = context.read(body)?;
     let image = broker.image.load();
     let topics = request.topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|asked| {
@@ -43,5 +39,5 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
             .with_partitions(partitions.collect())
     });
     let response = OffsetForLeaderEpochResponse::default().with_topics(topics.collect());
-    Ok(now(&response, version))
+    Ok(context.now(&response))
 }

@@ -12,9 +12,10 @@ use ottla_protocol::produce::{
     ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse, RecordError, TopicRef,
 };
 
-use super::{Answer, Begun, Body, bytes, text};
+use super::answers::{bytes, text};
+use super::context::{Begun, Context};
 use crate::broker::Broker;
-use crate::net::connection::Overtakers;
+use crate::request::{Answer, Body, Overtakers};
 use crate::run::partition::Partition;
 use crate::run::produce::{Outcome, Share, Terms, produce};
 
@@ -24,7 +25,8 @@ struct Asked {
     acks: Acks,
 }
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, version, .. } = *context;
     let request = ProduceRequest::read(version, body)?;
     let (acks, refused) = match Acks::parse(request.acks) {
         Ok(acks) => (acks, None),

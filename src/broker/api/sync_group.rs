@@ -1,24 +1,21 @@
 //! SyncGroup v0-5 (KIP-345 static members from v3, KIP-559 protocol type and name from v5). The answer comes when the
 //! leader's assignment is in the log.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use ottla_core::group::{Command, Reply, Sync, Synced};
-use ottla_protocol::api::ApiKey;
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
-use ottla_protocol::{ErrorCode, codec};
 
+use super::context::{Begun, Context};
 use super::groups::{shared, shared_option, text_option, unexpected};
-use super::{Begun, later, now};
-use crate::broker::Broker;
 use crate::run::groups::ask;
 
-pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
-    let request: SyncGroupRequest = codec::decode(ApiKey::SyncGroup.code(), version, body)?;
+pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+    let Context { broker, version, .. } = *context;
+    let request: SyncGroupRequest = context.read(body)?;
     if version >= 5 && (request.protocol_type.is_none() || request.protocol_name.is_none()) {
         let code = ErrorCode::InconsistentGroupProtocol.code();
-        return Ok(now(&SyncGroupResponse::default().with_error_code(code), version));
+        return Ok(context.now(&SyncGroupResponse::default().with_error_code(code)));
     }
     let sync = Sync {
         group: shared(&request.group_id.0),
@@ -34,7 +31,7 @@ pub(super) fn begin(broker: &Arc<Broker>, version: i16, body: Bytes) -> Begun {
             .collect(),
     };
     let broker = broker.clone();
-    Ok(later(version, async move {
+    Ok(context.later(async move {
         let group = sync.group.clone();
         match ask(&broker, &group, Command::Sync(sync)).await {
             Reply::Synced(synced) => response(synced, version),

@@ -24,12 +24,10 @@ use tracing::{debug, info};
 use super::memory::Grant;
 use super::outbox::{FULL_BYTES, Outbox, Sent};
 use super::scratch;
+use super::service::Service;
 use super::warming::Warming;
-use crate::api::{Answer, Body, Caller, dispatch};
-use crate::broker::Broker;
+use crate::request::{Answer, Body, Caller, Overtakers};
 use crate::stop::Watch;
-
-pub(crate) use ottla_core::connection::Overtakers;
 
 /// Requests of one connection that may be under way at once.
 const IN_FLIGHT_MAX: usize = 64;
@@ -93,7 +91,7 @@ impl Asked {
 
 /// A connection, from accept to close.
 pub(crate) struct Connection {
-    broker: Arc<Broker>,
+    service: Arc<Service>,
     stream: TcpStream,
     caller: Caller,
     flow: Flow<Asked, Answer>,
@@ -148,19 +146,20 @@ async fn warmed(warming: &mut Option<Warming>) {
 }
 
 impl Connection {
-    pub fn new(broker: Arc<Broker>, stream: TcpStream, listener: Arc<str>, peer: SocketAddr) -> Connection {
+    pub fn new(service: Arc<Service>, stream: TcpStream, listener: Arc<str>, peer: SocketAddr) -> Connection {
+        let (kind, config) = (service.kind, service.settings.now());
         let limits = Limits {
             in_flight: IN_FLIGHT_MAX,
             outbox_bytes: FULL_BYTES,
-            frame_bytes: broker.config().socket_request_max_bytes,
-            memory: if broker.request_memory.is_bounded() { Memory::Bounded } else { Memory::Unbounded },
+            frame_bytes: config.socket_request_max_bytes,
+            memory: if service.request_memory.is_bounded() { Memory::Bounded } else { Memory::Unbounded },
         };
         Connection {
-            stopping: broker.stopping.watch(),
-            idle: Idle::new(broker.config().connections_max_idle_ms),
-            broker,
+            stopping: service.stopping.watch(),
+            idle: Idle::new(config.connections_max_idle_ms),
+            service,
             stream,
-            caller: Caller { listener, peer, client_id: None },
+            caller: Caller { listener, kind, peer, client_id: None },
             flow: Flow::new(limits),
             inbox: BytesMut::new(),
             outbox: Outbox::default(),
@@ -212,7 +211,7 @@ impl Connection {
     }
 
     fn ask_for_memory(&mut self, frame_bytes: usize) -> Result<(), End> {
-        self.granted = self.broker.request_memory.take(frame_bytes);
+        self.granted = self.service.request_memory.take(frame_bytes);
         self.flow.hear(if self.granted.is_some() { Input::Granted } else { Input::Denied });
         Ok(())
     }
@@ -228,7 +227,7 @@ impl Connection {
 
     fn begin(&mut self, mut frame: Bytes, held: Option<Grant>) -> Result<Input<Asked, Answer>, String> {
         let header = read_request_header(&mut frame).map_err(|e| e.to_string())?;
-        let row = api(header.api_key).filter(|row| row.listeners.broker);
+        let row = api(header.api_key).filter(|row| row.listeners.include(self.caller.kind));
         let Some(row) = row else { return Err(format!("a request of unknown api key {}", header.api_key)) };
         // A copy, because a slice of the frame would keep all of it.
         if self.caller.client_id != header.client_id {
@@ -236,7 +235,7 @@ impl Connection {
         }
         let (version, correlation_id) = (header.api_version, header.correlation_id);
         let asked = |later, held| Asked { api: row, version, correlation_id, later, held };
-        Ok(match dispatch(&self.broker, &self.caller, row, version, frame) {
+        Ok(match self.service.dispatcher.dispatch(&self.caller, row, version, frame) {
             Body::Now(answer) => {
                 let (request, overtakers) = (asked(None, None), Overtakers::Any);
                 Input::Started { request, overtakers, answer: Some(answer) }
@@ -253,7 +252,7 @@ impl Connection {
             Sent::All => {}
             Sent::SocketFull => self.flow.hear(Input::SocketFull),
             Sent::Cold => {
-                self.warming = Some(Warming::begin(&self.broker.readers, self.outbox.cold()));
+                self.warming = Some(Warming::begin(&self.service.readers, self.outbox.cold()));
                 self.flow.hear(Input::Cold);
             }
         }
@@ -268,7 +267,7 @@ impl Connection {
         if wants.rests {
             self.rest();
         }
-        let memory = self.broker.request_memory.clone();
+        let memory = self.service.request_memory.clone();
         let Connection { stream, flow, inbox, warming, stopping, idle, .. } = self;
         let heard = tokio::select! {
             biased;

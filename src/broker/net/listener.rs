@@ -1,24 +1,16 @@
-//! Listening sockets and the limits on who may connect (`max.connections*`, `max.connection.creation.rate`).
-//! It must never know what is said on a connection.
+//! Listening sockets, and who is let in by them. It must never know what is said on a connection.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
 
 use ottla_model::config::Listener;
-use parking_lot::Mutex;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
 use super::connection::Connection;
-use super::pace::Pace;
-use crate::broker::Broker;
-use crate::run::settings::Settings;
+use super::service::Service;
 
 /// A socket that is bound, so that a port in use is found before anything else begins.
 pub(crate) struct Bound {
@@ -78,120 +70,16 @@ fn bind_to(address: SocketAddr, wishes: Wishes) -> io::Result<std::net::TcpListe
     Ok(socket.into())
 }
 
-/// Connections by address, over all listeners.
-pub(crate) struct Census {
-    counts: Mutex<Counts>,
-    /// A connection has ended. Every listener that waits for room is told, and whoever waits for all to be gone: if only
-    /// one were, it might be a listener to which nobody connects.
-    ended: Notify,
-    pace: Mutex<Pace>,
-    began: Instant,
-}
-
-impl Default for Census {
-    fn default() -> Census {
-        let (counts, ended, pace) = Default::default();
-        Census { counts, ended, pace, began: Instant::now() }
-    }
-}
-
-#[derive(Default)]
-struct Counts {
-    all: usize,
-    by_ip: HashMap<IpAddr, usize>,
-}
-
-impl Census {
-    /// Waits until every connection has ended.
-    pub async fn emptied(&self) {
-        loop {
-            // Made before the look: it hears of all that ends from here on.
-            let ended = self.ended.notified();
-            if self.counts.lock().all == 0 {
-                return;
-            }
-            ended.await;
-        }
-    }
-
-    // Waits until fewer than `max.connections` are there.
-    async fn room(&self, settings: &Settings) {
-        loop {
-            // Both made before the look, for the same reason.
-            let (ended, change) = (self.ended.notified(), settings.change());
-            if self.counts.lock().all < settings.now().max_connections as usize {
-                return;
-            }
-            tokio::select! {
-                () = ended => {}
-                () = change => {}
-            }
-        }
-    }
-
-    // Counts one more, unless there are as many from that address as may be.
-    fn admit(self: &Arc<Self>, ip: IpAddr, most: usize) -> Option<Place> {
-        let mut counts = self.counts.lock();
-        let count = counts.by_ip.entry(ip).or_default();
-        if *count >= most {
-            if *count == 0 {
-                counts.by_ip.remove(&ip);
-            }
-            return None;
-        }
-        *count += 1;
-        counts.all += 1;
-        Some(Place { census: self.clone(), ip })
-    }
-
-    // Waits until the connection that has come may be served by `max.connection.creation.rate`.
-    async fn pace(&self, settings: &Settings) {
-        let mut change = pin!(settings.change());
-        let mut wait =
-            self.pace.lock().admit(self.began.elapsed(), settings.now().max_connection_creation_rate);
-        while !wait.is_zero() {
-            tokio::select! {
-                () = tokio::time::sleep(wait) => return,
-                // At a slow rate that would be a long time to wait for nothing.
-                () = change.as_mut() => {}
-            }
-            change.set(settings.change());
-            wait = self.pace.lock().wait(self.began.elapsed(), settings.now().max_connection_creation_rate);
-        }
-    }
-}
-
-/// A counted connection; it is no longer counted when this is dropped.
-struct Place {
-    census: Arc<Census>,
-    ip: IpAddr,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.census.counts.lock();
-        counts.all -= 1;
-        if let Some(count) = counts.by_ip.get_mut(&self.ip) {
-            *count -= 1;
-            if *count == 0 {
-                counts.by_ip.remove(&self.ip);
-            }
-        }
-        drop(counts);
-        self.census.ended.notify_waiters();
-    }
-}
-
 /// Accepts until the broker stops.
-pub(crate) async fn accept(broker: Arc<Broker>, bound: Bound) -> io::Result<()> {
+pub(crate) async fn accept(service: Arc<Service>, bound: Bound) -> io::Result<()> {
     let socket = TcpListener::from_std(bound.socket)?;
     let name: Arc<str> = Arc::from(bound.listener.name.as_str());
-    let send_buffer_bytes = broker.config().socket_send_buffer_bytes;
+    let send_buffer_bytes = service.settings.now().socket_send_buffer_bytes;
     info!(listener = %name, address = %bound.address, "listening");
     loop {
-        let stopping = broker.stopping.clone();
+        let stopping = service.stopping.clone();
         let accepted = tokio::select! {
-            accepted = accept_in_pace(&broker, &socket) => accepted,
+            accepted = accept_in_pace(&service, &socket) => accepted,
             () = stopping.cancelled() => return Ok(()),
         };
         let (stream, peer) = match accepted {
@@ -203,7 +91,7 @@ pub(crate) async fn accept(broker: Arc<Broker>, bound: Bound) -> io::Result<()> 
                 continue;
             }
         };
-        let Some(place) = broker.census.admit(peer.ip(), most_from(&broker, peer.ip())) else {
+        let Some(place) = service.census.admit(peer.ip(), most_from(&service, peer.ip())) else {
             info!(%peer, "refusing the connection: max.connections.per.ip is reached");
             continue;
         };
@@ -212,10 +100,10 @@ pub(crate) async fn accept(broker: Arc<Broker>, bound: Bound) -> io::Result<()> 
             debug!(%peer, %error, "cannot set up the connection");
             continue;
         }
-        let (broker, name) = (broker.clone(), name.clone());
+        let (service, name) = (service.clone(), name.clone());
         tokio::spawn(async move {
             // Made here, because what is handed into a task takes room in it twice.
-            Connection::new(broker, stream, name, peer).serve().await;
+            Connection::new(service, stream, name, peer).serve().await;
             drop(place);
         });
     }
@@ -232,17 +120,17 @@ fn set_up(stream: &TcpStream, send_buffer_bytes: i32) -> io::Result<()> {
 }
 
 // A connection that comes too soon waits here, and those behind it in the kernel's queue.
-async fn accept_in_pace(broker: &Broker, socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+async fn accept_in_pace(service: &Service, socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     // With `max.connections` reached nobody is accepted until somebody has gone; the kernel's queue holds the others.
-    broker.census.room(&broker.settings).await;
+    service.census.room(&service.settings).await;
     let accepted = socket.accept().await?;
-    broker.census.pace(&broker.settings).await;
+    service.census.pace(&service.settings).await;
     Ok(accepted)
 }
 
 // An override is by address, or by a host name that resolves to it.
-fn most_from(broker: &Broker, ip: IpAddr) -> usize {
-    let config = broker.config();
+fn most_from(service: &Service, ip: IpAddr) -> usize {
+    let config = service.settings.now();
     let overrides = config.max_connections_per_ip_overrides.iter();
     let ip = ip.to_canonical();
     let mut mine = overrides.filter(|(host, _)| {
@@ -255,11 +143,10 @@ fn most_from(broker: &Broker, ip: IpAddr) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use ottla_model::config::{Sources, load};
 
     use super::*;
+    use crate::run::settings::Settings;
 
     fn settings(overrides: &[(&str, &str)]) -> Arc<Settings> {
         let overrides: Vec<_> =
@@ -290,28 +177,5 @@ mod tests {
             assert!((asked..=most).contains(&send.expect("a size")), "{bytes}");
             assert!((asked..=most).contains(&receive.expect("a size")), "{bytes}");
         }
-    }
-
-    /// Two listeners wait for room, and nobody connects to one of them: it must not keep the news from the other.
-    #[tokio::test]
-    async fn every_listener_hears_that_there_is_room() {
-        let census = Arc::new(Census::default());
-        let settings = settings(&[("max.connections", "1")]);
-        let place = census.admit(Ipv4Addr::LOCALHOST.into(), 9).expect("there is room");
-        let waits = |census: Arc<Census>, settings: Arc<Settings>| {
-            tokio::spawn(async move { census.room(&settings).await })
-        };
-        let waiting = [(); 2].map(|()| waits(census.clone(), settings.clone()));
-        let stopping = tokio::spawn({
-            let census = census.clone();
-            async move { census.emptied().await }
-        });
-        tokio::task::yield_now().await;
-        assert!(waiting.iter().all(|listener| !listener.is_finished()) && !stopping.is_finished());
-        drop(place);
-        for listener in waiting {
-            listener.await.expect("it was told");
-        }
-        stopping.await.expect("and so was whoever waits for all to be gone");
     }
 }

@@ -1,6 +1,7 @@
 //! Listeners and connections: bytes in, bytes out. Nothing here knows a topic.
 
-pub(crate) mod connection;
+pub(crate) mod census;
+mod connection;
 pub(crate) mod host_name;
 pub(crate) mod listener;
 pub(crate) mod memory;
@@ -8,6 +9,5 @@ mod outbox;
 mod pace;
 mod reverse_dns;
 mod scratch;
+pub(crate) mod service;
 pub(crate) mod warming;
-
-pub(crate) use outbox::Part;

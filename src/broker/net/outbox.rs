@@ -5,30 +5,14 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use ottla_log::FileRange;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::scratch;
 use super::warming::Cold;
-
-/// A piece of an answer.
-#[derive(Debug)]
-pub(crate) enum Part {
-    Bytes(Bytes),
-    /// Bytes of a log file, read when they are sent.
-    File(FileRange),
-}
-
-impl Part {
-    pub fn len(&self) -> usize {
-        match self {
-            Part::Bytes(bytes) => bytes.len(),
-            Part::File(range) => range.len,
-        }
-    }
-}
+use crate::request::Part;
 
 /// With this much waiting, sending comes before starting more requests.
 pub(super) const FULL_BYTES: usize = 256 << 10;

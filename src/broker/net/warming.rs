@@ -126,8 +126,8 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::net::Part;
     use crate::net::outbox::{Outbox, Sent};
+    use crate::request::Part;
 
     const FILE_BYTES: usize = 3 << 20;
     const PAGE_BYTES: u64 = 4 << 10;

@@ -19,7 +19,7 @@ use super::partitions::Partitions;
 use super::settings::Settings;
 use super::storage::Storage;
 use super::waiter::Waiter;
-use crate::broker::now_ms;
+use crate::clock::now_ms;
 
 /// Read or written between two looks at whether the broker stops.
 const STEP_BYTES: u64 = 1 << 20;

@@ -15,7 +15,7 @@ use tracing::{error, info};
 
 use super::flusher::Flushers;
 use super::follower::Heard;
-use crate::broker::now_ms;
+use crate::clock::now_ms;
 
 /// Where an answer goes.
 pub(crate) type Token = oneshot::Sender<Reply>;

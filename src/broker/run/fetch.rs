@@ -17,7 +17,8 @@ use tokio::time::Instant;
 use tracing::error;
 
 use super::partition::Partition;
-use crate::broker::{Broker, now_ms};
+use crate::broker::Broker;
+use crate::clock::now_ms;
 use crate::net::warming::Cold as SentNext;
 
 /// A fetch of any version.

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tracing::warn;
 
 use super::threads::Threads;
-use crate::broker::now_ms;
+use crate::clock::now_ms;
 
 /// As many syncs as may be under way at once; devices gain up to about here.
 const THREADS_MAX: usize = 16;

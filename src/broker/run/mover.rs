@@ -23,7 +23,7 @@ use super::registrar::Registrar;
 use super::settings::Settings;
 use super::storage::Storage;
 use super::waiter::Waiter;
-use crate::broker::now_ms;
+use crate::clock::now_ms;
 
 /// Bytes between two looks at the throttle, and at whether the move is still wanted.
 const STEP_BYTES: usize = 1 << 20;

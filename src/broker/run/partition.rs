@@ -25,7 +25,7 @@ use super::flusher::Flushers;
 use super::follower::Heard;
 use super::volume::Volume;
 use super::waiter::Waiter;
-use crate::broker::now_ms;
+use crate::clock::now_ms;
 
 /// A turn longer than this means a stalled disk: the next turns go to a thread that may block.
 const SLOW_TURN: Duration = Duration::from_millis(20);

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::partition::Partition;
 use super::waiter::Waiter;
-use crate::broker::now_ms;
+use crate::clock::now_ms;
 
 /// One partition's share of a Produce.
 pub(crate) struct Share {

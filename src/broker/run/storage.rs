@@ -30,7 +30,7 @@ use super::follower::Heard;
 use super::partition::Partition;
 use super::partitions::Partitions;
 use super::volume::Volume;
-use crate::broker::now_ms;
+use crate::clock::now_ms;
 
 type Offsets = BTreeMap<TopicPartition, Offset>;
 

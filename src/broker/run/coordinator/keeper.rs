@@ -19,7 +19,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use super::{Coordinator, Sent};
-use crate::broker::{Broker, now_ms};
+use crate::broker::Broker;
+use crate::clock::now_ms;
 use crate::run::partition::Partition;
 use crate::run::waiter::Waiter;
 
