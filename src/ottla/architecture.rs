@@ -1,9 +1,14 @@
-//! Checks that keep ARCHITECTURE.md true: which crate may use which, how long a file may be, and reference pages
-//! that say what their tables say. `UPDATE_REFERENCE=1 cargo test -p ottla` writes the pages anew.
+//! Checks that keep ARCHITECTURE.md true: which crate may use which, how many files may use each other in a circle, how
+//! long a file or a function may be, and reference pages that say what their tables say.
+//! `UPDATE_REFERENCE=1 cargo test -p ottla` writes the pages anew.
+
+mod circles;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use circles::Uses;
 
 /// Each crate and the crates of ours that it may use: the arrows of ARCHITECTURE.md.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -21,6 +26,19 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// A longer file is two files.
 const LINES_MAX: usize = 600;
+
+/// A longer function does more than one thing. Tests are exempt: their rows are data.
+const FUNCTION_LINES_MAX: usize = 80;
+
+/// Functions that are longer for now, by file and name.
+const LONG_FUNCTIONS: &[(&str, &str)] = &[("src/broker/boot.rs", "start")];
+
+/// So many files may use each other in a circle. A parent whose children use its types is a circle, too.
+const CIRCLE_FILES_MAX: usize = 5;
+
+/// Crates with larger circles for now, and how large those may be. All three are a parent that lists its children, which use
+/// the parent's types: a leaf for the types ends the circle.
+const LARGE_CIRCLES: &[(&str, usize)] = &[("log", 7), ("model", 15), ("sim", 12)];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -71,6 +89,60 @@ fn files_are_short_and_say_what_they_own() {
         let lines = text.lines().count();
         assert!(lines <= LINES_MAX, "{} has {lines} lines, more than {LINES_MAX}", file.display());
     }
+}
+
+#[test]
+fn files_use_each_other_in_small_circles_only() {
+    for (name, _) in ARROWS {
+        let folder = root().join("src").join(name);
+        let mut files = Vec::new();
+        collect(&folder, &mut files);
+        let inside = |path: &PathBuf| path.strip_prefix(&folder).expect("it is in the folder").to_owned();
+        let files: Vec<(PathBuf, String)> = files.iter().map(|path| (inside(path), read(path))).collect();
+        let allowed = LARGE_CIRCLES.iter().find(|(large, _)| large == name);
+        let allowed = allowed.map_or(CIRCLE_FILES_MAX, |(_, files)| *files);
+        for circle in Uses::of(&files).circles() {
+            assert!(circle.len() <= allowed, "{} files of src/{name} in a circle: {circle:?}", circle.len());
+        }
+    }
+}
+
+#[test]
+fn functions_fit_a_screen() {
+    let mut files = Vec::new();
+    collect(&root().join("src"), &mut files);
+    for file in files {
+        let path = file.strip_prefix(root()).expect("it is in the repository").to_string_lossy().into_owned();
+        if path.contains("/tests") {
+            continue;
+        }
+        for (function, lines) in functions(&read(&file)) {
+            let known = LONG_FUNCTIONS.contains(&(&*path, &*function));
+            assert!(known || lines <= FUNCTION_LINES_MAX, "{path}: {function} has {lines} lines");
+        }
+    }
+}
+
+// The functions before a file's tests, and how many lines each has. It ends at the brace that stands as far to the right as
+// its first line does, as rustfmt writes it.
+fn functions(text: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = circles::product(text).lines().collect();
+    let mut functions = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let indent = line.len() - line.trim_start().len();
+        let begins = ["fn ", "pub fn ", "async fn ", "const fn ", "unsafe fn "];
+        let begins = begins.iter().any(|word| line.trim_start().starts_with(word))
+            || line.trim_start().starts_with("pub") && line.contains(" fn ");
+        if !begins || line.ends_with(['}', ';']) {
+            continue;
+        }
+        let end = format!("{}}}", &line[..indent]);
+        let name = line.split("fn ").nth(1).unwrap_or_default();
+        let name = name.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+        let length = lines[at..].iter().position(|line| *line == end).unwrap_or(0);
+        functions.push((name.to_owned(), length + 1));
+    }
+    functions
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
