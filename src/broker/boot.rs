@@ -82,7 +82,7 @@ pub struct Options {
 
 /// A broker that serves. Dropping it does not stop it: [`Server::stop`] does.
 pub struct Server {
-    broker: Arc<Broker>,
+    pub(crate) broker: Arc<Broker>,
     storage: Arc<Storage>,
     threads: Vec<std::thread::JoinHandle<()>>,
     cleaners: Cleaners,
@@ -247,7 +247,7 @@ async fn serve(broker: Arc<Broker>, bound: Bound) {
         request_memory: broker.request_memory.clone(),
         readers: broker.readers.clone(),
         stopping: broker.stopping.clone(),
-        dispatcher: Arc::new(BrokerApis(broker)),
+        dispatcher: Arc::new(BrokerApis::new(broker)),
     };
     if let Err(error) = listener::accept(Arc::new(service), bound).await {
         error!(listener = name, %error, "stopped listening");

@@ -2,6 +2,7 @@
 //! out is decided in `ottla-core` and `ottla-node`.
 
 mod api;
+mod authorizer;
 mod boot;
 mod broker;
 mod clock;

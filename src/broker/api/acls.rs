@@ -1,15 +1,19 @@
 //! What the APIs of access rules share. There is no authorizer yet, so every question is answered as Kafka answers it
 //! without one: SECURITY_DISABLED, which no client asks again for.
 
+use ottla_core::controller::Refusal;
+use ottla_protocol::ErrorCode;
+use ottla_protocol::api::Operation;
+
+use super::context::Context;
 use crate::request::Body;
-use ottla_protocol::{ErrorCode, StrBytes};
 
-/// Why nothing can be said or done.
-pub(super) const DISABLED: ErrorCode = ErrorCode::SecurityDisabled;
-pub(super) const WHY: &str = "No Authorizer is configured.";
-
-pub(super) fn why() -> Option<StrBytes> {
-    Some(StrBytes::from_static_str(WHY))
+/// Why nothing can be said or done: the caller may not ask, or nobody could answer.
+pub(super) fn refusal(context: &Context<'_>, operation: Operation) -> Refusal {
+    match context.check_cluster(operation) {
+        Ok(()) => Refusal::new(ErrorCode::SecurityDisabled, "No Authorizer is configured."),
+        Err(code) => code.into(),
+    }
 }
 
 /// Kafka's number for a value that the sender did not know itself.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use ottla_core::controller::{Alteration, Refusal};
+use ottla_protocol::api::Operation;
 use ottla_protocol::messages::alter_configs_request::AlterConfigsResource;
 use ottla_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
 use ottla_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
@@ -17,7 +18,7 @@ use crate::run::configs::{Asked, alter};
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let broker = context.broker;
     let request: AlterConfigsRequest = context.read(body)?;
-    let asked: Vec<Asked> = request.resources.into_iter().map(ask).collect();
+    let asked: Vec<Asked> = request.resources.into_iter().map(|resource| ask(context, resource)).collect();
     let broker = broker.clone();
     Ok(context.later(async move {
         let outcomes = alter(&broker, asked, request.validate_only).await;
@@ -32,7 +33,9 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     }))
 }
 
-fn ask(resource: AlterConfigsResource) -> Asked {
+fn ask(context: &Context<'_>, resource: AlterConfigsResource) -> Asked {
+    let (kind, name) = (resource.resource_type, resource.resource_name.as_str());
+    let permitted = context.rights().check_configs(Operation::AlterConfigs, kind, name);
     let names: Vec<&str> = resource.configs.iter().map(|config| config.name.as_str()).collect();
     let nulls = resource.configs.iter().filter(|config| config.value.is_none());
     let values = || {
@@ -43,7 +46,8 @@ fn ask(resource: AlterConfigsResource) -> Asked {
     };
     let alteration =
         well_formed(&names, nulls.map(|config| config.name.as_str())).map(|()| Alteration::All(values()));
-    Asked { kind: resource.resource_type, name: resource.resource_name.to_string(), alteration }
+    let alteration = permitted.map_err(Refusal::from).and(alteration);
+    Asked { kind, name: name.to_owned(), alteration }
 }
 
 /// What both kinds of alteration ask of a resource's keys: none twice, none without its value.

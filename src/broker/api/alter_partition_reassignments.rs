@@ -4,6 +4,7 @@ use bytes::Bytes;
 use ottla_core::controller::{Command, FactorChange, Reassignment, Refusal, Reply};
 use ottla_model::{NodeId, TopicName};
 use ottla_protocol::ErrorCode;
+use ottla_protocol::api::Operation;
 use ottla_protocol::messages::alter_partition_reassignments_request::ReassignableTopic;
 use ottla_protocol::messages::alter_partition_reassignments_response::{
     ReassignablePartitionResponse, ReassignableTopicResponse,
@@ -18,6 +19,12 @@ use super::context::{Begun, Context};
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let broker = context.broker;
     let request: AlterPartitionReassignmentsRequest = context.read(body)?;
+    if let Err(code) = context.check_cluster(Operation::Alter) {
+        let response = AlterPartitionReassignmentsResponse::default()
+            .with_error_code(code.code())
+            .with_error_message(Some(text(code.message())));
+        return Ok(context.now(&response));
+    }
     if request.topics.is_empty() {
         // As in Kafka, an empty message rather than none.
         return Ok(context.now(&AlterPartitionReassignmentsResponse::default()));

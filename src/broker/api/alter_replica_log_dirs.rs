@@ -6,6 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 use ottla_model::{FolderSuffix, PartitionFolder, TopicPartition, check_topic_name};
 use ottla_protocol::ErrorCode;
+use ottla_protocol::api::Operation;
 use ottla_protocol::messages::alter_replica_log_dirs_response::{
     AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult,
 };
@@ -22,18 +23,23 @@ const FILE_NAME_BYTES_MAX: usize = 255;
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
     let request: AlterReplicaLogDirsRequest = context.read(body)?;
+    let permitted = context.check_cluster(Operation::Alter);
     let broker = broker.clone();
     // Each move begins with a folder, and disks may stall.
-    Ok(blocking(move || encoded(&answer(&broker, &request), version)))
+    Ok(blocking(move || encoded(&answer(&broker, &request, permitted), version)))
 }
 
-fn answer(broker: &Broker, request: &AlterReplicaLogDirsRequest) -> AlterReplicaLogDirsResponse {
+fn answer(
+    broker: &Broker,
+    request: &AlterReplicaLogDirsRequest,
+    permitted: Result<(), ErrorCode>,
+) -> AlterReplicaLogDirsResponse {
     let mut results: Vec<AlterReplicaLogDirTopicResult> = Vec::new();
     for dir in &request.dirs {
         for topic in &dir.topics {
             let partitions = topic.partitions.iter().map(|index| {
                 let id = TopicPartition { topic: topic.name.as_str().into(), partition: *index };
-                let outcome = alter(broker, id.clone(), &dir.path);
+                let outcome = permitted.and_then(|()| alter(broker, id.clone(), &dir.path));
                 if let Err(code) = outcome {
                     warn!(partition = %id, to = dir.path.as_str(), code = code.name(), "cannot move the partition");
                 }

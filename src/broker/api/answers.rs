@@ -1,7 +1,6 @@
 //! How handlers write answers. It must never know which API an answer belongs to.
 
 use bytes::BytesMut;
-use ottla_protocol::api::{OPERATIONS_NOT_ASKED, Resource, operation_bits};
 use ottla_protocol::{Encodable, StrBytes, codec};
 
 use crate::request::{Answer, Body, Overtakers, Part};
@@ -33,9 +32,4 @@ pub(super) fn bytes(buf: BytesMut) -> Answer {
 /// A copy, as the messages crate wants it.
 pub(super) fn text(from: &str) -> StrBytes {
     StrBytes::from_string(from.to_owned())
-}
-
-/// What the caller may do to a resource, if that is asked for (KIP-430). Without an authorizer it is everything.
-pub(super) fn authorized(asked: bool, resource: Resource) -> i32 {
-    if asked { operation_bits(resource.operations()) } else { OPERATIONS_NOT_ASKED }
 }

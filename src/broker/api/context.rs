@@ -1,15 +1,17 @@
 //! What every handler is given besides the bytes of its request: the broker, who calls, and which version of which API
-//! is spoken. It also makes the answer, so that a handler never has to say the version twice.
+//! is spoken. It also asks whether the caller may, and makes the answer, so that a handler never has to say the version twice.
 
 use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ottla_protocol::api::ApiRow;
+use ottla_protocol::api::{ApiRow, CLUSTER_NAME, Operation, Resource};
 use ottla_protocol::codec::Malformed;
-use ottla_protocol::{Decodable, Encodable, codec};
+use ottla_protocol::{Decodable, Encodable, ErrorCode, codec};
 
 use super::answers::encoded;
+use super::rights::Rights;
+use crate::authorizer::Authorizer;
 use crate::broker::Broker;
 use crate::request::{Body, Caller, Overtakers};
 
@@ -18,6 +20,7 @@ use crate::request::{Body, Caller, Overtakers};
 pub(super) struct Context<'a> {
     pub broker: &'a Arc<Broker>,
     pub caller: &'a Caller,
+    pub authorizer: &'a Arc<dyn Authorizer>,
     pub api: &'static ApiRow,
     pub version: i16,
 }
@@ -29,6 +32,21 @@ impl Context<'_> {
     /// The request, where the messages crate has a type for it.
     pub fn read<R: Decodable>(&self, body: Bytes) -> Result<R, Malformed> {
         codec::decode(self.api.key, self.version, body)
+    }
+
+    /// What the caller may do.
+    pub fn rights(&self) -> Rights<'_> {
+        Rights { authorizer: self.authorizer, caller: self.caller, api: self.api }
+    }
+
+    /// The error that the client gets if the caller may not do this to the resource of that name.
+    pub fn check(&self, operation: Operation, resource: Resource, name: &str) -> Result<(), ErrorCode> {
+        self.rights().check(operation, resource, name)
+    }
+
+    /// The same for the cluster.
+    pub fn check_cluster(&self, operation: Operation) -> Result<(), ErrorCode> {
+        self.check(operation, Resource::Cluster, CLUSTER_NAME)
     }
 
     /// A response that is known already.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use ottla_core::controller::{Command, MorePartitions, Refusal, Reply};
 use ottla_model::{NodeId, TopicName};
 use ottla_protocol::ErrorCode;
+use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use ottla_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use ottla_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
@@ -21,7 +22,10 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let names = request.topics.iter().map(|topic| topic.name.to_string());
     let twice: BTreeSet<String> = names.filter(|name| !seen.insert(name.clone())).collect();
     let once = request.topics.into_iter().filter(|topic| !twice.contains(topic.name.as_str()));
-    let topics: Vec<MorePartitions> = once.map(ask).collect();
+    let permitted =
+        |topic: &CreatePartitionsTopic| context.rights().may(Operation::Alter, Resource::Topic, &topic.name);
+    let (permitted, refused): (Vec<_>, Vec<_>) = once.partition(permitted);
+    let topics: Vec<MorePartitions> = permitted.into_iter().map(ask).collect();
     let broker = broker.clone();
     Ok(context.later(async move {
         let validate_only = request.validate_only;
@@ -31,11 +35,14 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
             Reply::PartitionsAdded(outcomes) => outcomes,
             _ => named.into_iter().map(|name| (name, Err(ErrorCode::NotController.into()))).collect(),
         };
-        let refused = twice.into_iter().map(|name| {
+        let refused = refused.into_iter().map(|topic| {
+            (TopicName::from(topic.name.as_str()), Err(Refusal::from(Resource::Topic.refusal())))
+        });
+        let twice = twice.into_iter().map(|name| {
             let why = "The request names the topic more than once";
             (TopicName::from(name), Err(Refusal::new(ErrorCode::InvalidRequest, why)))
         });
-        let results = refused.chain(outcomes).map(|(name, outcome)| result(&name, outcome));
+        let results = twice.chain(refused).chain(outcomes).map(|(name, outcome)| result(&name, outcome));
         CreatePartitionsResponse::default().with_results(results.collect())
     }))
 }

@@ -1,6 +1,6 @@
 //! CreateTopics v2-7 (KIP-4, KIP-464 defaults from v4, KIP-525 configs in the answer from v5, KIP-516 ids from v7).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,6 +8,7 @@ use ottla_core::controller::{Command, Created, NewTopic, Refusal, Reply};
 use ottla_model::config::describe_topic;
 use ottla_model::{NodeId, TopicName};
 use ottla_protocol::ErrorCode;
+use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::create_topics_request::CreatableTopic;
 use ottla_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use ottla_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
@@ -25,7 +26,13 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     }
     // A name that stands there twice is refused once; which of the two was meant nobody can tell.
     let order: Vec<TopicName> = first_of_each(&request.topics);
-    let topics = request.topics.into_iter().map(new_topic).filter(|t| count[&t.name] == 1).collect();
+    let may = |operation, name: &TopicName| context.rights().may(operation, Resource::Topic, name);
+    let refused = order.iter().filter(|name| !may(Operation::Create, name)).cloned();
+    let refused: BTreeSet<TopicName> = refused.collect();
+    let opaque = order.iter().filter(|name| !may(Operation::DescribeConfigs, name)).cloned();
+    let opaque: BTreeSet<TopicName> = opaque.collect();
+    let topics = request.topics.into_iter().map(new_topic);
+    let topics = topics.filter(|t| count[&t.name] == 1 && !refused.contains(&t.name)).collect();
     let validate_only = request.validate_only;
     let broker = broker.clone();
     Ok(context.later(async move {
@@ -37,10 +44,13 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         let results = order.into_iter().map(|name| {
             let outcome = if count[&name] > 1 {
                 Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name."))
+            } else if refused.contains(&name) {
+                Err(Resource::Topic.refusal().into())
             } else {
                 outcomes.get(&name).cloned().unwrap_or_else(|| Err(ErrorCode::NotController.into()))
             };
-            result(&broker, &name, outcome, validate_only, version)
+            let result = result(&broker, &name, outcome, validate_only, version);
+            if version >= 5 && opaque.contains(&name) { without_configs(result) } else { result }
         });
         CreateTopicsResponse::default().with_topics(results.collect())
     }))
@@ -101,6 +111,18 @@ fn result(
     };
     // A topic that was only tried out has no id.
     if version >= 7 && !validate_only { result.with_topic_id(created.id) } else { result }
+}
+
+// Who may not describe a topic's configs does not hear what it was created with either.
+fn without_configs(result: CreatableTopicResult) -> CreatableTopicResult {
+    if result.error_code != ErrorCode::None.code() {
+        return result;
+    }
+    result
+        .with_num_partitions(-1)
+        .with_replication_factor(-1)
+        .with_configs(Some(Vec::new()))
+        .with_topic_config_error_code(Resource::Topic.refusal().code())
 }
 
 fn configs(broker: &Broker, created: &Created) -> Vec<CreatableTopicConfigs> {

@@ -1,10 +1,13 @@
 //! DeleteGroups v0-3 (KIP-229; messages for streams groups from v3, of which there are none).
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use ottla_core::group::{Command, Reply};
-use ottla_protocol::delete_groups;
+use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::delete_groups_response::DeletableGroupResult;
 use ottla_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse};
+use ottla_protocol::{ErrorCode, delete_groups};
 
 use super::answers::bytes;
 use super::context::{Begun, Context};
@@ -15,19 +18,21 @@ use crate::run::groups::ask;
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
     let request: DeleteGroupsRequest = context.read(body)?;
-    let broker = broker.clone();
+    let (broker, rights) = (broker.clone(), context.rights().keep());
     Ok(Body::Later(
         Overtakers::None,
         Box::pin(async move {
             let mut results = Vec::with_capacity(request.groups_names.len());
             for group in &request.groups_names {
                 let group = shared(&group.0);
+                if let Err(code) = rights.rights().check(Operation::Delete, Resource::Group, &group) {
+                    results.push(result(&group, code));
+                    continue;
+                }
                 match ask(&broker, &group, Command::DeleteGroups { groups: vec![group.clone()] }).await {
-                    Reply::GroupsDeleted(deleted) => results.extend(deleted.iter().map(|(id, error)| {
-                        DeletableGroupResult::default()
-                            .with_group_id(group_of(id))
-                            .with_error_code(error.code())
-                    })),
+                    Reply::GroupsDeleted(deleted) => {
+                        results.extend(deleted.iter().map(|(id, error)| result(id, *error)))
+                    }
                     other => unexpected(&other),
                 }
             }
@@ -39,4 +44,8 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
             }
         }),
     ))
+}
+
+fn result(group: &Arc<str>, error: ErrorCode) -> DeletableGroupResult {
+    DeletableGroupResult::default().with_group_id(group_of(group)).with_error_code(error.code())
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use ottla_model::is_internal;
 use ottla_protocol::ErrorCode;
+use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
 };
@@ -23,11 +24,13 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         topic.partitions.iter().map(move |asked| (topic, known, asked))
     });
     let deletions = deletions.map(|(topic, known, asked)| {
-        let partition = match known.filter(|known| known.partitions.contains_key(&asked.partition_index)) {
+        let permitted = context.check(Operation::Delete, Resource::Topic, &topic.name);
+        let find = || match known.filter(|known| known.partitions.contains_key(&asked.partition_index)) {
             None => Err(ErrorCode::UnknownTopicOrPartition),
             Some(_) if is_internal(&topic.name) => Err(ErrorCode::InvalidTopicException),
             Some(known) => broker.partitions.led(&image, known.id, asked.partition_index),
         };
+        let partition = permitted.and_then(|()| find());
         Deletion { partition, before: (asked.offset != HIGH_WATERMARK).then_some(asked.offset) }
     });
     let deletions: Vec<Deletion> = deletions.collect();

@@ -6,13 +6,13 @@ use bytes::Bytes;
 use ottla_core::controller::{Command, Refusal, Reply};
 use ottla_model::{TopicId, TopicName};
 use ottla_protocol::ErrorCode;
+use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::delete_topics_response::DeletableTopicResult;
 use ottla_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
 use uuid::Uuid;
 
 use super::answers::text;
 use super::context::{Begun, Context};
-use crate::broker::Broker;
 
 /// A topic as it was named, and what it is.
 struct Named {
@@ -26,11 +26,11 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let request: DeleteTopicsRequest = context.read(body)?;
     if !broker.config().delete_topic_enable {
         let code = if version < 3 { ErrorCode::InvalidRequest } else { ErrorCode::TopicDeletionDisabled };
-        let all = name_all(broker, request, version).into_iter();
+        let all = name_all(context, request).into_iter();
         let refused = all.map(|named| Named { outcome: Err(code.into()), ..named });
         return Ok(context.now(&reply(refused.collect(), version)));
     }
-    let mut named = name_all(broker, request, version);
+    let mut named = name_all(context, request);
     let broker = broker.clone();
     Ok(context.later(async move {
         let topics = named.iter().filter(|n| n.outcome.is_ok()).map(|n| n.id).collect();
@@ -47,20 +47,28 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     }))
 }
 
-fn name_all(broker: &Broker, request: DeleteTopicsRequest, version: i16) -> Vec<Named> {
-    let image = broker.image.load();
-    let by_name = |name: TopicName| match image.topic(&name) {
-        Some(topic) => Named { id: topic.id, name: Some(name), outcome: Ok(()) },
-        None => {
-            let outcome = Err(ErrorCode::UnknownTopicOrPartition.into());
-            Named { id: Uuid::nil(), name: Some(name), outcome }
+fn name_all(context: &Context<'_>, request: DeleteTopicsRequest) -> Vec<Named> {
+    let image = context.broker.image.load();
+    let check = |operation, name: &TopicName| context.check(operation, Resource::Topic, name);
+    let refused = |id, name, code: ErrorCode| Named { id, name, outcome: Err(code.into()) };
+    let find = |name: &TopicName| {
+        check(Operation::Describe, name)?;
+        let topic = image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        check(Operation::Delete, name).map(|()| topic.id)
+    };
+    let by_name = |name: TopicName| match find(&name) {
+        Ok(id) => Named { id, name: Some(name), outcome: Ok(()) },
+        Err(code) => refused(Uuid::nil(), Some(name), code),
+    };
+    let by_id = |id: TopicId| {
+        let Some(topic) = image.topic_by_id(id) else { return refused(id, None, ErrorCode::UnknownTopicId) };
+        let name = topic.name.clone();
+        match check(Operation::Delete, &name) {
+            Ok(()) => Named { id, name: Some(name), outcome: Ok(()) },
+            Err(code) => refused(id, check(Operation::Describe, &name).ok().map(|()| name), code),
         }
     };
-    let by_id = |id: TopicId| match image.topic_by_id(id) {
-        Some(topic) => Named { id, name: Some(topic.name.clone()), outcome: Ok(()) },
-        None => Named { id, name: None, outcome: Err(ErrorCode::UnknownTopicId.into()) },
-    };
-    let mut all: Vec<Named> = if version >= 6 {
+    let mut all: Vec<Named> = if context.version >= 6 {
         let topics = request.topics.into_iter();
         let named = topics.map(|topic| match (topic.name, topic.topic_id.is_nil()) {
             (Some(name), true) => by_name(Arc::from(name.as_str())),

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use ottla_core::controller::Refusal;
 use ottla_model::image::QuotaTarget;
 use ottla_protocol::ErrorCode;
+use ottla_protocol::api::Operation;
 use ottla_protocol::messages::describe_client_quotas_request::ComponentData;
 use ottla_protocol::messages::describe_client_quotas_response::{EntityData, EntryData, ValueData};
 use ottla_protocol::messages::{DescribeClientQuotasRequest, DescribeClientQuotasResponse};
@@ -25,7 +26,8 @@ type Filter = BTreeMap<String, Wanted>;
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let broker = context.broker;
     let request: DescribeClientQuotasRequest = context.read(body)?;
-    let filter = match filter(&request.components) {
+    let permitted = context.check_cluster(Operation::DescribeConfigs).map_err(Refusal::from);
+    let filter = match permitted.and_then(|()| filter(&request.components)) {
         Ok(filter) => filter,
         Err(refusal) => {
             let response = DescribeClientQuotasResponse::default()

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use ottla_protocol::ErrorCode;
-use ottla_protocol::api::{OPERATIONS_NOT_ASKED, Resource};
+use ottla_protocol::api::OPERATIONS_NOT_ASKED;
 use ottla_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use ottla_protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
 
-use super::answers::{authorized, text};
+use super::answers::text;
 use super::context::{Begun, Context};
 use super::topics::controller;
 use crate::broker::Broker;
@@ -37,10 +37,11 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
             .with_rack(known.rack.as_deref().map(text));
         Some(if version >= 2 { described.with_is_fenced(known.fenced) } else { described })
     });
-    let operations = authorized(request.include_cluster_authorized_operations, Resource::Cluster);
+    let asked = request.include_cluster_authorized_operations;
+    let operations = asked.then(|| context.rights().cluster_operations());
     let response = empty(broker)
         .with_controller_id(controller(&image, listener).into())
-        .with_cluster_authorized_operations(operations)
+        .with_cluster_authorized_operations(operations.unwrap_or(OPERATIONS_NOT_ASKED))
         .with_brokers(brokers.collect());
     Ok(context.now(&response))
 }

@@ -13,6 +13,7 @@ use ottla_model::config::{
 use ottla_model::image::Image;
 use ottla_model::record::ResourceType;
 use ottla_protocol::ErrorCode;
+use ottla_protocol::api::Operation;
 use ottla_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use ottla_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
@@ -47,7 +48,9 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         let result = DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
-        match describe(broker, &image, &resource) {
+        let (kind, name) = (resource.resource_type, resource.resource_name.as_str());
+        let permitted = context.rights().check_configs(Operation::DescribeConfigs, kind, name);
+        match permitted.map_err(Refusal::from).and_then(|()| describe(broker, &image, &resource)) {
             Ok(configs) => {
                 let wanted = configs.into_iter().filter(|config| wants(&resource, &config.name));
                 result.with_configs(wanted.map(|config| row(config, &detail)).collect())

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use ottla_core::group::{Command, DescribedGroup as Described, DescribedMember, Reply};
 use ottla_model::group::GroupId;
-use ottla_protocol::api::{OPERATIONS_NOT_ASKED, Resource};
+use ottla_protocol::api::{OPERATIONS_NOT_ASKED, Operation, Resource};
 use ottla_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use ottla_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
 use ottla_protocol::{ErrorCode, StrBytes};
 
-use super::answers::{authorized, text};
+use super::answers::text;
 use super::context::{Begun, Context};
 use super::groups::{group_of, shared, text_of, text_option, unexpected};
 use crate::run::groups::ask;
@@ -16,11 +16,16 @@ use crate::run::groups::ask;
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
     let request: DescribeGroupsRequest = context.read(body)?;
-    let broker = broker.clone();
+    let (broker, kept) = (broker.clone(), context.rights().keep());
     Ok(context.later(async move {
+        let rights = kept.rights();
         let mut groups = Vec::with_capacity(request.groups.len());
         for group in &request.groups {
             let group = shared(&group.0);
+            if let Err(code) = rights.check(Operation::Describe, Resource::Group, &group) {
+                groups.push(one(&group, Err(code), version));
+                continue;
+            }
             let command = Command::DescribeGroups { groups: vec![group.clone()] };
             match ask(&broker, &group, command).await {
                 Reply::GroupsDescribed(described) => {
@@ -29,8 +34,9 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
                 other => unexpected(&other),
             }
         }
-        for group in groups.iter_mut().filter(|group| group.error_code == ErrorCode::None.code()) {
-            group.authorized_operations = authorized(request.include_authorized_operations, Resource::Group);
+        let described = groups.iter_mut().filter(|group| group.error_code == ErrorCode::None.code());
+        for group in described.filter(|_| request.include_authorized_operations) {
+            group.authorized_operations = rights.operations(Resource::Group, &group.group_id);
         }
         DescribeGroupsResponse::default().with_groups(groups)
     }))

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
+use ottla_protocol::api::Operation;
 use ottla_protocol::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
@@ -15,7 +16,7 @@ use super::alter_replica_log_dirs::is_cordoned;
 use super::answers::{blocking, bytes, text};
 use super::context::{Begun, Context};
 use crate::broker::Broker;
-use crate::request::Answer;
+use crate::request::{Answer, Body};
 
 /// Topic and index of each partition that is asked for; none is every one.
 type Wanted = Option<BTreeSet<(String, i32)>>;
@@ -23,6 +24,12 @@ type Wanted = Option<BTreeSet<(String, i32)>>;
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
     let request: DescribeLogDirsRequest = context.read(body)?;
+    if let Err(code) = context.check_cluster(Operation::Describe) {
+        let response = DescribeLogDirsResponse::default();
+        // Before version 3 the answer is merely empty.
+        let response = if version >= 3 { response.with_error_code(code.code()) } else { response };
+        return Ok(Body::Now(written(&response, &[], version)));
+    }
     let wanted: Wanted = request.topics.map(|topics| {
         let all = topics.iter().flat_map(|topic| topic.partitions.iter().map(move |index| (topic, *index)));
         all.map(|(topic, index)| (topic.topic.to_string(), index)).collect()
@@ -57,8 +64,12 @@ fn describe(broker: &Broker, wanted: &Wanted, version: i16) -> Answer {
         results.push(result);
     }
     let response = DescribeLogDirsResponse::default().with_results(results);
+    written(&response, &are_cordoned, version)
+}
+
+fn written(response: &DescribeLogDirsResponse, are_cordoned: &[bool], version: i16) -> Answer {
     let mut buf = BytesMut::new();
-    match describe_log_dirs::write_response(&response, &are_cordoned, version, &mut buf) {
+    match describe_log_dirs::write_response(response, are_cordoned, version, &mut buf) {
         Ok(()) => bytes(buf),
         Err(error) => Answer::Close(format!("a response that cannot be encoded: {error}")),
     }

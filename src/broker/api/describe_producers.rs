@@ -6,6 +6,7 @@ use bytes::Bytes;
 use ottla_log::log::ActiveProducer;
 use ottla_model::check_topic_name;
 use ottla_protocol::ErrorCode;
+use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::describe_producers_response::{
     PartitionResponse, ProducerState, TopicResponse,
 };
@@ -13,26 +14,32 @@ use ottla_protocol::messages::{DescribeProducersRequest, DescribeProducersRespon
 
 use super::answers::{blocking, encoded, text};
 use super::context::{Begun, Context};
+use super::rights::Rights;
 use crate::broker::Broker;
 use crate::run::partition::Partition;
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
     let request: DescribeProducersRequest = context.read(body)?;
-    let broker = broker.clone();
+    let (broker, kept) = (broker.clone(), context.rights().keep());
     // A look at a log waits for its owner.
-    Ok(blocking(move || encoded(&describe(&broker, request), version)))
+    Ok(blocking(move || encoded(&describe(&broker, kept.rights(), request), version)))
 }
 
-fn describe(broker: &Broker, request: DescribeProducersRequest) -> DescribeProducersResponse {
+fn describe(
+    broker: &Broker,
+    rights: Rights<'_>,
+    request: DescribeProducersRequest,
+) -> DescribeProducersResponse {
     let image = broker.image.load();
     let topics = request.topics.into_iter().map(|topic| {
+        let find = || {
+            rights.check(Operation::Read, Resource::Topic, &topic.name)?;
+            image.topic(&topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)
+        };
         let named = match check_topic_name(&topic.name) {
             Err(why) => Err((ErrorCode::InvalidTopicException, why)),
-            Ok(()) => image.topic(&topic.name).ok_or_else(|| {
-                let code = ErrorCode::UnknownTopicOrPartition;
-                (code, code.message().to_owned())
-            }),
+            Ok(()) => find().map_err(|code| (code, code.message().to_owned())),
         };
         let partitions = topic.partition_indexes.iter().map(|index| {
             let response = PartitionResponse::default().with_partition_index(*index).with_error_message(None);

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use ottla_model::CLUSTER_METADATA_TOPIC;
 use ottla_protocol::ErrorCode;
+use ottla_protocol::api::Operation;
 use ottla_protocol::messages::describe_quorum_response::{Node, PartitionData, ReplicaState, TopicData};
 use ottla_protocol::messages::{DescribeQuorumRequest, DescribeQuorumResponse};
 use uuid::Uuid;
@@ -16,6 +17,9 @@ use crate::clock::now_ms;
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
     let request: DescribeQuorumRequest = context.read(body)?;
+    if let Err(code) = context.check_cluster(Operation::Describe) {
+        return Ok(context.now(&DescribeQuorumResponse::default().with_error_code(code.code())));
+    }
     let is_ours = match request.topics.as_slice() {
         [topic] => {
             topic.topic_name.as_str() == CLUSTER_METADATA_TOPIC

@@ -5,14 +5,15 @@ use bytes::Bytes;
 use ottla_model::check_topic_name;
 use ottla_model::image::{Image, Topic};
 use ottla_protocol::ErrorCode;
-use ottla_protocol::api::Resource;
+use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
 use ottla_protocol::messages::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 
-use super::answers::{authorized, text};
+use super::answers::text;
 use super::context::{Begun, Context};
+use super::rights::Rights;
 use super::topics::{Eyes, ids, is_internal, see};
 use crate::request::Body;
 
@@ -28,11 +29,17 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let most = broker.config().max_request_partition_size_limit;
     let mut page = Page {
         eyes: Eyes { broker, image: &image, listener: &caller.listener },
+        rights: context.rights(),
         room: request.response_partition_limit.clamp(1, most.max(1)) as usize,
         topics: Vec::new(),
         next: None,
     };
+    let all = request.topics.is_empty();
+    let shown = |name: &str| !all || context.rights().may(Operation::Describe, Resource::Topic, name);
     for name in wanted(&image, &request, from.as_ref().map(|(name, _)| name.as_str())) {
+        if !shown(&name) {
+            continue;
+        }
         let first = from.as_ref().filter(|(at, _)| *at == name).map_or(0, |(_, index)| *index);
         if !page.add(&name, first) {
             break;
@@ -60,6 +67,7 @@ fn wanted(image: &Image, request: &DescribeTopicPartitionsRequest, from: Option<
 
 struct Page<'a> {
     eyes: Eyes<'a>,
+    rights: Rights<'a>,
     room: usize,
     topics: Vec<DescribeTopicPartitionsResponseTopic>,
     next: Option<(String, i32)>,
@@ -72,12 +80,16 @@ impl Page<'_> {
             self.next = Some((name.to_owned(), first));
             return false;
         }
+        if let Err(code) = self.rights.check(Operation::Describe, Resource::Topic, name) {
+            self.topics.push(refused(name, code));
+            return true;
+        }
         let Some(topic) = self.eyes.image.topic(name) else {
             let code = match check_topic_name(name) {
                 Ok(()) => ErrorCode::UnknownTopicOrPartition,
                 Err(_) => ErrorCode::InvalidTopicException,
             };
-            self.topics.push(empty(name).with_error_code(code.code()));
+            self.topics.push(self.empty(name).with_error_code(code.code()));
             return true;
         };
         let left = topic.partitions.range(first..);
@@ -85,7 +97,7 @@ impl Page<'_> {
         self.room -= partitions.len();
         let end = first + partitions.len() as i32;
         self.topics.push(
-            empty(name)
+            self.empty(name)
                 .with_topic_id(topic.id)
                 .with_is_internal(is_internal(topic))
                 .with_partitions(partitions),
@@ -95,6 +107,12 @@ impl Page<'_> {
             return false;
         }
         true
+    }
+
+    fn empty(&self, name: &str) -> DescribeTopicPartitionsResponseTopic {
+        DescribeTopicPartitionsResponseTopic::default()
+            .with_name(Some(text(name).into()))
+            .with_topic_authorized_operations(self.rights.operations(Resource::Topic, name))
     }
 
     fn partition(&self, topic: &Topic, index: i32) -> DescribeTopicPartitionsResponsePartition {
@@ -113,8 +131,8 @@ impl Page<'_> {
     }
 }
 
-fn empty(name: &str) -> DescribeTopicPartitionsResponseTopic {
+fn refused(name: &str, code: ErrorCode) -> DescribeTopicPartitionsResponseTopic {
     DescribeTopicPartitionsResponseTopic::default()
         .with_name(Some(text(name).into()))
-        .with_topic_authorized_operations(authorized(true, Resource::Topic))
+        .with_error_code(code.code())
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use ottla_protocol::ErrorCode;
+use ottla_protocol::api::Operation;
 use ottla_protocol::messages::describe_user_scram_credentials_response::{
     CredentialInfo, DescribeUserScramCredentialsResult,
 };
@@ -15,6 +16,12 @@ use super::context::{Begun, Context};
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let broker = context.broker;
     let request: DescribeUserScramCredentialsRequest = context.read(body)?;
+    if let Err(code) = context.check_cluster(Operation::Describe) {
+        let response = DescribeUserScramCredentialsResponse::default()
+            .with_error_code(code.code())
+            .with_error_message(Some(text(code.message())));
+        return Ok(context.now(&response));
+    }
     let image = broker.image.load();
     let mut known: BTreeMap<&str, Vec<CredentialInfo>> = BTreeMap::new();
     for credential in image.scram_credentials() {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use ottla_core::controller::{Command, Election, Refusal, Reply};
 use ottla_model::TopicName;
 use ottla_protocol::ErrorCode;
+use ottla_protocol::api::Operation;
 use ottla_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
 use ottla_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse};
 
@@ -16,6 +17,9 @@ use super::context::{Begun, Context};
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
     let request: ElectLeadersRequest = context.read(body)?;
+    if let Err(code) = context.check_cluster(Operation::Alter) {
+        return Ok(context.now(&refused(&request, code, version)));
+    }
     let election = match request.election_type {
         _ if version == 0 => Election::Preferred,
         0 => Election::Preferred,
@@ -58,6 +62,15 @@ fn result(index: i32, outcome: Result<(), Refusal>) -> PartitionResult {
             result.with_error_code(refusal.code.code()).with_error_message(Some(text(&refusal.message)))
         }
     }
+}
+
+// Of each partition, too: version 0 has no other place for it.
+fn refused(request: &ElectLeadersRequest, code: ErrorCode, version: i16) -> ElectLeadersResponse {
+    let results = request.topic_partitions.iter().flatten().map(|topic| {
+        let partitions = topic.partitions.iter().map(|index| result(*index, Err(code.into()))).collect();
+        ReplicaElectionResult::default().with_topic(topic.topic.clone()).with_partition_result(partitions)
+    });
+    failed(code, version).with_replica_election_results(results.collect())
 }
 
 // Version 0 has no place for it.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use ottla_core::session::{FetchKey, FetchTopic, Position, SessionRequest};
 use ottla_log::FileRange;
 use ottla_log::log::Isolation;
-use ottla_protocol::codec::Malformed;
+use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::fetch::{
     AbortedTransaction, CurrentLeader, FetchPartitionResponse, FetchRequest, FetchResponse,
     FetchTopicResponse, IsolationLevel, Part as Piece, TopicRef,
@@ -23,9 +23,11 @@ use crate::run::fetch::{FetchCommand, Fetched, Fetching, Found, fetch};
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
-    let command = ask(broker, version, body)?;
+    let request = FetchRequest::read(version, body)?;
+    let asker = Asker::of(context, request.replica_id);
+    let command = ask(broker, version, request);
     let me = broker.me.0;
-    Ok(match fetch(broker, command) {
+    Ok(match fetch(broker, command, |topic| asker.check(topic)) {
         Fetching::Done(fetched) => Body::Now(reply(fetched, version, me)),
         Fetching::Waiting(wait) => {
             Body::Later(Overtakers::Any, Box::pin(async move { reply(wait.answer().await, version, me) }))
@@ -33,8 +35,39 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     })
 }
 
-fn ask(broker: &Broker, version: i16, body: Bytes) -> Result<FetchCommand, Malformed> {
-    let request = FetchRequest::read(version, body)?;
+/// Who fetches: a consumer, or a replica that has proved to be one.
+enum Asker<'a> {
+    Consumer(&'a Context<'a>),
+    Replica(Result<(), ErrorCode>),
+}
+
+impl<'a> Asker<'a> {
+    fn of(context: &'a Context<'a>, replica_id: i32) -> Asker<'a> {
+        if replica_id < 0 {
+            return Asker::Consumer(context);
+        }
+        // Kafka says it of each topic, too.
+        let checked = context.check_cluster(Operation::ClusterAction);
+        Asker::Replica(checked.map_err(|_| Resource::Topic.refusal()))
+    }
+
+    fn check(&self, topic: &FetchTopic) -> Result<(), ErrorCode> {
+        let context = match self {
+            Asker::Consumer(context) => context,
+            Asker::Replica(checked) => return *checked,
+        };
+        match topic {
+            FetchTopic::Name(name) => context.check(Operation::Read, Resource::Topic, name),
+            FetchTopic::Id(id) => match context.broker.image.load().topic_by_id(*id) {
+                Some(topic) => context.check(Operation::Read, Resource::Topic, &topic.name),
+                // It is refused as unknown.
+                None => Ok(()),
+            },
+        }
+    }
+}
+
+fn ask(broker: &Broker, version: i16, request: FetchRequest) -> FetchCommand {
     let mut named = Vec::new();
     for topic in &request.topics {
         let topic_key = key_of(&topic.topic);
@@ -54,7 +87,7 @@ fn ask(broker: &Broker, version: i16, body: Bytes) -> Result<FetchCommand, Malfo
         let topic_key = key_of(&topic.topic);
         topic.partitions.iter().map(move |index| FetchKey { topic: topic_key.clone(), partition: *index })
     });
-    Ok(FetchCommand {
+    FetchCommand {
         session: SessionRequest { id: request.session_id, epoch: request.session_epoch },
         by_id: version >= 13,
         forgotten: forgotten.collect(),
@@ -66,7 +99,7 @@ fn ask(broker: &Broker, version: i16, body: Bytes) -> Result<FetchCommand, Malfo
         max_wait: Duration::from_millis(request.max_wait_ms.max(0) as u64),
         min_bytes: request.min_bytes.max(0) as u64,
         max_bytes: request.max_bytes.clamp(0, broker.config().fetch_max_bytes) as usize,
-    })
+    }
 }
 
 fn key_of(topic: &TopicRef) -> FetchTopic {

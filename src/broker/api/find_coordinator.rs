@@ -11,12 +11,14 @@
 
 use bytes::Bytes;
 use ottla_model::GROUP_METADATA_TOPIC;
+use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::find_coordinator_response::Coordinator;
 use ottla_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use ottla_protocol::{ErrorCode, StrBytes};
 
 use super::answers::text;
 use super::context::{Begun, Context};
+use super::rights::Rights;
 use super::topics::{Eyes, see};
 use crate::run::create::create_offsets_topic;
 use crate::run::groups::{offsets_topic, shard_of};
@@ -40,19 +42,23 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, caller, version, .. } = *context;
     let request: FindCoordinatorRequest = context.read(body)?;
     let image = broker.image.load();
-    if request.key_type != GROUP || offsets_topic(&image).is_some() {
+    let one = std::slice::from_ref(&request.key);
+    let keys = if version >= 4 { &request.coordinator_keys } else { one };
+    let permitted = |key: &StrBytes| may_find(context.rights(), GROUP, key).is_ok();
+    if request.key_type != GROUP || offsets_topic(&image).is_some() || !keys.iter().any(permitted) {
         let eyes = Eyes { broker, image: &image, listener: &caller.listener };
-        return Ok(context.now(&answer(&request, eyes, version, None)));
+        return Ok(context.now(&answer(&request, eyes, context.rights(), version, None)));
     }
     drop(image);
-    let (broker, listener) = (broker.clone(), caller.listener.clone());
+    let (broker, kept) = (broker.clone(), context.rights().keep());
     Ok(context.later(async move {
         let failed = create_offsets_topic(&broker).await.err();
         if let Some(why) = &failed {
             broker.groups.say_once(why);
         }
-        let eyes = Eyes { broker: &broker, image: &broker.image.load(), listener: &listener };
-        answer(&request, eyes, version, failed.as_deref())
+        let listener = &kept.rights().caller.listener;
+        let eyes = Eyes { broker: &broker, image: &broker.image.load(), listener };
+        answer(&request, eyes, kept.rights(), version, failed.as_deref())
     }))
 }
 
@@ -60,14 +66,19 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
 fn answer(
     request: &FindCoordinatorRequest,
     eyes: Eyes<'_>,
+    rights: Rights<'_>,
     version: i16,
     failed: Option<&str>,
 ) -> FindCoordinatorResponse {
     let response = FindCoordinatorResponse::default();
+    let find = |key: &StrBytes| {
+        may_find(rights, request.key_type, key)?;
+        find(eyes, request.key_type, key, failed)
+    };
     if version >= 4 {
         let each = request.coordinator_keys.iter().map(|key| {
             let coordinator = Coordinator::default().with_key(key.clone());
-            match find(eyes, request.key_type, key, failed) {
+            match find(key) {
                 Ok(found) => {
                     coordinator.with_node_id(found.node.into()).with_host(found.host).with_port(found.port)
                 }
@@ -80,7 +91,7 @@ fn answer(
         });
         return response.with_coordinators(each.collect());
     }
-    let (response, message) = match find(eyes, request.key_type, &request.key, failed) {
+    let (response, message) = match find(&request.key) {
         Ok(found) => {
             let said = (version >= 1).then(|| text(ErrorCode::None.name()));
             (response.with_node_id(found.node.into()).with_host(found.host).with_port(found.port), said)
@@ -91,6 +102,16 @@ fn answer(
         }
     };
     response.with_error_message(message)
+}
+
+fn may_find(rights: Rights<'_>, key_type: i8, key: &str) -> Result<(), (ErrorCode, String)> {
+    let resource = match key_type {
+        GROUP => Resource::Group,
+        TRANSACTION => Resource::TransactionalId,
+        _ => return Ok(()),
+    };
+    let checked = rights.check(Operation::Describe, resource, key);
+    checked.map_err(|code| (code, code.message().to_owned()))
 }
 
 fn find(eyes: Eyes<'_>, key_type: i8, key: &str, failed: Option<&str>) -> Outcome {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use ottla_core::group::{Command, Heartbeat, Reply};
+use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::{HeartbeatRequest, HeartbeatResponse};
 
 use super::context::{Begun, Context};
@@ -11,6 +12,9 @@ use crate::run::groups::ask;
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let broker = context.broker;
     let request: HeartbeatRequest = context.read(body)?;
+    if let Err(code) = context.check(Operation::Read, Resource::Group, &request.group_id) {
+        return Ok(context.now(&HeartbeatResponse::default().with_error_code(code.code())));
+    }
     let heartbeat = Heartbeat {
         group: shared(&request.group_id.0),
         generation: request.generation_id,

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use ottla_core::controller::{Alteration, Change, Refusal};
+use ottla_protocol::api::Operation;
 use ottla_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use ottla_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use ottla_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
@@ -18,7 +19,7 @@ const DELETE: i8 = 1;
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let broker = context.broker;
     let request: IncrementalAlterConfigsRequest = context.read(body)?;
-    let asked: Vec<Asked> = request.resources.into_iter().map(ask).collect();
+    let asked: Vec<Asked> = request.resources.into_iter().map(|resource| ask(context, resource)).collect();
     let broker = broker.clone();
     Ok(context.later(async move {
         let outcomes = alter(&broker, asked, request.validate_only).await;
@@ -33,13 +34,16 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     }))
 }
 
-fn ask(resource: AlterConfigsResource) -> Asked {
+fn ask(context: &Context<'_>, resource: AlterConfigsResource) -> Asked {
+    let (kind, name) = (resource.resource_type, resource.resource_name.as_str());
+    let permitted = context.rights().check_configs(Operation::AlterConfigs, kind, name);
     let names: Vec<&str> = resource.configs.iter().map(|config| config.name.as_str()).collect();
     let nulls = resource.configs.iter().filter(|c| c.config_operation != DELETE && c.value.is_none());
     let alteration = well_formed(&names, nulls.map(|config| config.name.as_str()))
         .and_then(|()| resource.configs.iter().map(change).collect::<Result<_, _>>())
         .map(Alteration::Some);
-    Asked { kind: resource.resource_type, name: resource.resource_name.to_string(), alteration }
+    let alteration = permitted.map_err(Refusal::from).and(alteration);
+    Asked { kind, name: name.to_owned(), alteration }
 }
 
 fn change(config: &AlterableConfig) -> Result<(String, Change), Refusal> {

@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use ottla_model::BrokerEpoch;
 use ottla_protocol::ErrorCode;
+use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse};
 
 use super::context::{Begun, Context};
@@ -12,6 +13,10 @@ use super::context::{Begun, Context};
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
     let request: InitProducerIdRequest = context.read(body)?;
+    let permitted = match &request.transactional_id {
+        Some(id) => context.check(Operation::Write, Resource::TransactionalId, id),
+        None => context.check_cluster(Operation::IdempotentWrite),
+    };
     // A producer that resumes says both who it was and in which epoch (KIP-360).
     let half = (request.producer_id.0 == -1) != (request.producer_epoch == -1);
     let refused = match &request.transactional_id {
@@ -19,7 +24,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         Some(id) if id.is_empty() => Some(ErrorCode::InvalidRequest),
         Some(_) => Some(ErrorCode::TransactionalIdAuthorizationFailed),
     };
-    if let Some(code) = refused {
+    if let Some(code) = permitted.err().or(refused) {
         return Ok(context.now(&failed(code)));
     }
     let broker = broker.clone();

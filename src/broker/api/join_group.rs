@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ottla_core::group::{Command, Join, Joined, JoinedMember, Protocol, Reply};
+use ottla_protocol::ErrorCode;
+use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::join_group_response::JoinGroupResponseMember;
 use ottla_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 
@@ -16,6 +18,9 @@ use crate::run::groups::ask;
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, caller, version, .. } = *context;
     let request: JoinGroupRequest = context.read(body)?;
+    if let Err(code) = context.check(Operation::Read, Resource::Group, &request.group_id) {
+        return Ok(context.now(&refused(code, version)));
+    }
     let join = command(request, caller, version);
     let broker = broker.clone();
     Ok(context.later(async move {
@@ -46,6 +51,12 @@ fn command(request: JoinGroupRequest, caller: &Caller, version: i16) -> Join {
         can_skip_assignment: version >= 9,
         reason: request.reason.as_deref().map(str::to_owned),
     }
+}
+
+// As the schema has it where nothing is said.
+fn refused(code: ErrorCode, version: i16) -> JoinGroupResponse {
+    let response = JoinGroupResponse::default().with_error_code(code.code()).with_generation_id(-1);
+    if version >= 7 { response.with_protocol_name(None) } else { response }
 }
 
 fn response(joined: Joined, version: i16) -> JoinGroupResponse {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use ottla_core::group::{Command, Leave, Leaver, Left, LeftMember, Reply};
 use ottla_protocol::ErrorCode;
+use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::leave_group_response::MemberResponse;
 use ottla_protocol::messages::{LeaveGroupRequest, LeaveGroupResponse};
 
@@ -13,6 +14,9 @@ use crate::run::groups::ask;
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
     let request: LeaveGroupRequest = context.read(body)?;
+    if let Err(code) = context.check(Operation::Read, Resource::Group, &request.group_id) {
+        return Ok(context.now(&LeaveGroupResponse::default().with_error_code(code.code())));
+    }
     let members = if version >= 3 {
         let leaver = |m: &ottla_protocol::messages::leave_group_request::MemberIdentity| Leaver {
             member_id: shared(&m.member_id),

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use ottla_model::image::Image;
 use ottla_model::record::ResourceType;
 use ottla_protocol::ErrorCode;
+use ottla_protocol::api::Operation;
 use ottla_protocol::messages::list_config_resources_response::ConfigResource;
 use ottla_protocol::messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 
@@ -22,6 +23,9 @@ const ALL: [ResourceType; 5] = [
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
     let request: ListConfigResourcesRequest = context.read(body)?;
+    if let Err(code) = context.check_cluster(Operation::DescribeConfigs) {
+        return Ok(context.now(&ListConfigResourcesResponse::default().with_error_code(code.code())));
+    }
     let kinds = match request.resource_types.as_slice() {
         _ if version == 0 => Some(vec![ResourceType::ClientMetrics]),
         [] => Some(ALL.to_vec()),

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use ottla_core::group::{Command, ListGroups, ListedGroup as Listed, Reply};
 use ottla_protocol::ErrorCode;
+use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::list_groups_response::ListedGroup;
 use ottla_protocol::messages::{ListGroupsRequest, ListGroupsResponse};
 
@@ -16,13 +17,17 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let request: ListGroupsRequest = context.read(body)?;
     let words = |filter: &[ottla_protocol::StrBytes]| filter.iter().map(|word| word.to_string()).collect();
     let list = ListGroups { states: words(&request.states_filter), types: words(&request.types_filter) };
-    let broker = broker.clone();
+    let (broker, kept) = (broker.clone(), context.rights().keep());
     Ok(context.later(async move {
         let mut groups = Vec::new();
         let mut error = ErrorCode::None;
         for reply in ask_all(&broker, &Command::ListGroups(list)).await {
             match reply {
-                Reply::GroupsListed(Ok(listed)) => groups.extend(listed.iter().map(|g| group(g, version))),
+                Reply::GroupsListed(Ok(listed)) => {
+                    let shown =
+                        |g: &&Listed| kept.rights().may(Operation::Describe, Resource::Group, &g.group);
+                    groups.extend(listed.iter().filter(shown).map(|g| group(g, version)));
+                }
                 // A shard that has moved away is listed where it is now.
                 Reply::GroupsListed(Err(ErrorCode::NotCoordinator)) => {}
                 Reply::GroupsListed(Err(code)) => error = code,

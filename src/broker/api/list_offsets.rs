@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use ottla_log::disk::worker;
 use ottla_log::log::Isolation;
+use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };
@@ -20,20 +21,32 @@ use crate::request::{Answer, Body};
 use crate::run::list_offsets::{Moment, NotFound, Place, look_up};
 use ottla_protocol::codec::Malformed;
 
+/// What is looked for.
+struct Search {
+    request: ListOffsetsRequest,
+    /// Of each topic, why the caller does not hear of it.
+    refused: Vec<Option<ErrorCode>>,
+    isolation: Isolation,
+}
+
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
     let request: ListOffsetsRequest = list_offsets::read_request(version, body)?;
     let isolation = match (request.replica_id.0, request.isolation_level) {
         (-1, 0) => Isolation::HighWatermark,
         (-1, _) => Isolation::Committed,
-        _ => Isolation::LogEnd,
+        _ if context.check_cluster(Operation::ClusterAction).is_ok() => Isolation::LogEnd,
+        // Whoever merely says to be a replica sees what a consumer sees.
+        _ => Isolation::HighWatermark,
     };
-    let request = Arc::new(request);
-    match worker::cached_only(|| answer(broker, version, &request, isolation)) {
+    let names = request.topics.iter().map(|topic| &topic.name);
+    let refused = names.map(|name| context.check(Operation::Describe, Resource::Topic, name).err()).collect();
+    let search = Arc::new(Search { request, refused, isolation });
+    match worker::cached_only(|| answer(broker, version, &search)) {
         Some(answered) => answered.map(Body::Now),
         None => {
             let broker = broker.clone();
-            Ok(blocking(move || match answer(&broker, version, &request, isolation) {
+            Ok(blocking(move || match answer(&broker, version, &search) {
                 Some(Ok(answered)) => answered,
                 Some(Err(error)) => Answer::Close(error.to_string()),
                 None => Answer::Close("a thread that may wait for the disk did not".into()),
@@ -46,8 +59,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
 fn answer(
     broker: &Broker,
     version: i16,
-    request: &ListOffsetsRequest,
-    isolation: Isolation,
+    Search { request, refused, isolation }: &Search,
 ) -> Option<Result<Answer, Malformed>> {
     let image = broker.image.load();
     let mut seen = BTreeSet::new();
@@ -57,9 +69,12 @@ fn answer(
         .flat_map(|t| t.partitions.iter().map(|p| (t.name.as_str(), p.partition_index)))
         .filter(|key| !seen.insert(*key))
         .collect();
-    let topics = request.topics.iter().map(|topic| {
+    let topics = request.topics.iter().zip(refused).map(|(topic, refused)| {
         let partitions = topic.partitions.iter().map(|asked| {
             let index = asked.partition_index;
+            if let Some(code) = refused {
+                return Some(partition_reply(index, version, Err(*code)));
+            }
             if twice.contains(&(topic.name.as_str(), index)) {
                 return Some(partition_reply(index, version, Err(ErrorCode::InvalidRequest)));
             }
@@ -67,7 +82,7 @@ fn answer(
             let found = moment.and_then(|moment| {
                 let known = image.topic(&topic.name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
                 let partition = broker.partitions.led(&image, known.id, index)?;
-                look_up(&partition, moment, LeaderEpoch(asked.current_leader_epoch), isolation)
+                look_up(&partition, moment, LeaderEpoch(asked.current_leader_epoch), *isolation)
             });
             match found {
                 Ok(place) => Some(partition_reply(index, version, Ok(place))),

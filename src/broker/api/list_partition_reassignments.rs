@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use ottla_model::image::{Partition, Topic};
+use ottla_protocol::api::Operation;
 use ottla_protocol::messages::list_partition_reassignments_response::{
     OngoingPartitionReassignment, OngoingTopicReassignment,
 };
@@ -15,6 +16,12 @@ use super::topics::ids;
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let broker = context.broker;
     let request: ListPartitionReassignmentsRequest = context.read(body)?;
+    if let Err(code) = context.check_cluster(Operation::Describe) {
+        let response = ListPartitionReassignmentsResponse::default()
+            .with_error_code(code.code())
+            .with_error_message(Some(text(code.message())));
+        return Ok(context.now(&response));
+    }
     let image = broker.image.load();
     let topics: Vec<OngoingTopicReassignment> = match &request.topics {
         None => image.topics().filter_map(|topic| moving(topic, |_| true)).collect(),

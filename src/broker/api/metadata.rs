@@ -7,17 +7,17 @@ use bytes::Bytes;
 use ottla_model::image::{Image, Topic};
 use ottla_model::{TopicId, TopicName, check_topic_name};
 use ottla_protocol::ErrorCode;
-use ottla_protocol::api::Resource;
+use ottla_protocol::api::{OPERATIONS_NOT_ASKED, Operation, Resource};
 use ottla_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use ottla_protocol::messages::{MetadataRequest, MetadataResponse};
 
-use super::answers::{authorized, text};
+use super::answers::text;
 use super::context::{Begun, Context};
+use super::rights::Rights;
 use super::topics::{Eyes, controller, ids, is_internal, reachable, see};
 use crate::broker::Broker;
-use crate::request::Caller;
 use crate::run::create::auto_create;
 
 struct Asked {
@@ -38,21 +38,25 @@ enum Named {
 }
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
-    let Context { broker, caller, version, .. } = *context;
+    let Context { broker, version, .. } = *context;
     let request: MetadataRequest = context.read(body)?;
     let may_create =
         broker.config().auto_create_topics_enable && (version < 4 || request.allow_auto_topic_creation);
     let asked = ask(request, version);
     let image = broker.image.load_full();
-    let missing = if may_create { missing(&image, &asked) } else { Vec::new() };
+    let missing = if may_create { missing(&image, &asked, context.rights()) } else { Vec::new() };
+    let may_create = |name: &TopicName| context.rights().may(Operation::Create, Resource::Topic, name);
+    let (missing, refused): (Vec<_>, Vec<_>) = missing.into_iter().partition(may_create);
+    let refused = refused.into_iter().map(|name| (name, Resource::Topic.refusal()));
+    let mut outcomes: Vec<(TopicName, ErrorCode)> = refused.collect();
     if missing.is_empty() {
-        return Ok(context.now(&reply(broker, &image, &asked, &[], caller, version)));
+        return Ok(context.now(&reply(broker, &image, &asked, &outcomes, context.rights(), version)));
     }
-    let (broker, caller) = (broker.clone(), caller.clone());
+    let (broker, kept) = (broker.clone(), context.rights().keep());
     Ok(context.later(async move {
-        let outcomes = auto_create(&broker, missing).await;
+        outcomes.extend(auto_create(&broker, missing).await);
         let image = broker.image.load_full();
-        reply(&broker, &image, &asked, &outcomes, &caller, version)
+        reply(&broker, &image, &asked, &outcomes, kept.rights(), version)
     }))
 }
 
@@ -78,7 +82,7 @@ fn ask(request: MetadataRequest, version: i16) -> Asked {
     }
 }
 
-fn missing(image: &Image, asked: &Asked) -> Vec<TopicName> {
+fn missing(image: &Image, asked: &Asked, rights: Rights<'_>) -> Vec<TopicName> {
     let Topics::These(named) = &asked.topics else { return Vec::new() };
     let mut missing: Vec<TopicName> = named
         .iter()
@@ -91,6 +95,7 @@ fn missing(image: &Image, asked: &Asked) -> Vec<TopicName> {
         .collect();
     missing.sort();
     missing.dedup();
+    missing.retain(|name| rights.may(Operation::Describe, Resource::Topic, name));
     missing
 }
 
@@ -99,19 +104,26 @@ fn reply(
     image: &Image,
     asked: &Asked,
     created: &[(TopicName, ErrorCode)],
-    caller: &Caller,
+    rights: Rights<'_>,
     version: i16,
 ) -> MetadataResponse {
-    let listener = &*caller.listener;
+    let listener = &*rights.caller.listener;
     let eyes = Eyes { broker, image, listener };
     let mut topics: Vec<_> = match &asked.topics {
-        Topics::All => image.topics().map(|topic| describe(eyes, topic)).collect(),
-        Topics::These(named) => named.iter().map(|one| describe_named(eyes, one, created, version)).collect(),
+        Topics::All => {
+            let shown = |topic: &&Arc<Topic>| rights.may(Operation::Describe, Resource::Topic, &topic.name);
+            image.topics().filter(shown).map(|topic| describe(eyes, topic)).collect()
+        }
+        Topics::These(named) => {
+            named.iter().map(|one| describe_named(eyes, rights, one, created, version)).collect()
+        }
     };
-    for topic in &mut topics {
-        // Who has only an id that is unknown has no topic.
-        let named = topic.error_code != ErrorCode::UnknownTopicId.code();
-        topic.topic_authorized_operations = authorized(asked.topic_operations && named, Resource::Topic);
+    // Not of a topic whose id nobody knows, or of which the caller must not hear.
+    let nothing = [ErrorCode::UnknownTopicId.code(), Resource::Topic.refusal().code()];
+    for topic in topics.iter_mut().filter(|topic| !nothing.contains(&topic.error_code)) {
+        let name = topic.name.as_ref().filter(|_| asked.topic_operations);
+        topic.topic_authorized_operations =
+            name.map_or(OPERATIONS_NOT_ASKED, |name| rights.operations(Resource::Topic, name));
     }
     let brokers = reachable(image, listener).map(|(broker, endpoint)| {
         MetadataResponseBroker::default()
@@ -126,8 +138,8 @@ fn reply(
         .with_controller_id(controller(image, listener).into())
         .with_topics(topics);
     if (8..=10).contains(&version) {
-        let operations = authorized(asked.cluster_operations, Resource::Cluster);
-        response.with_cluster_authorized_operations(operations)
+        let operations = asked.cluster_operations.then(|| rights.cluster_operations());
+        response.with_cluster_authorized_operations(operations.unwrap_or(OPERATIONS_NOT_ASKED))
     } else {
         response
     }
@@ -135,14 +147,19 @@ fn reply(
 
 fn describe_named(
     eyes: Eyes<'_>,
+    rights: Rights<'_>,
     named: &Named,
     created: &[(TopicName, ErrorCode)],
     version: i16,
 ) -> MetadataResponseTopic {
+    let check = |name: &str| rights.check(Operation::Describe, Resource::Topic, name);
+    // Before version 12 a name cannot be null.
+    let no_name = || (version < 12).then(|| text("").into());
     match named {
-        Named::Name(name) => match eyes.image.topic(name) {
-            Some(topic) => describe(eyes, topic),
-            None => {
+        Named::Name(name) => match (check(name), eyes.image.topic(name)) {
+            (Err(code), _) => unknown(code).with_name(Some(text(name).into())),
+            (Ok(()), Some(topic)) => describe(eyes, topic),
+            (Ok(()), None) => {
                 let tried = created.iter().find(|(created, _)| created == name).map(|(_, code)| *code);
                 let code = match tried {
                     // Created, and gone again already.
@@ -155,12 +172,11 @@ fn describe_named(
             }
         },
         Named::Id(id) => match eyes.image.topic_by_id(*id) {
-            Some(topic) => describe(eyes, topic),
-            None => {
-                // Before version 12 a name cannot be null.
-                let name = (version < 12).then(|| text("").into());
-                unknown(ErrorCode::UnknownTopicId).with_topic_id(*id).with_name(name)
-            }
+            Some(topic) => match check(&topic.name) {
+                Ok(()) => describe(eyes, topic),
+                Err(code) => unknown(code).with_topic_id(*id).with_name(no_name()),
+            },
+            None => unknown(ErrorCode::UnknownTopicId).with_topic_id(*id).with_name(no_name()),
         },
     }
 }

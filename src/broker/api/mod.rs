@@ -50,6 +50,7 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod renew_delegation_token;
+mod rights;
 mod sasl_authenticate;
 mod sasl_handshake;
 mod sync_group;
@@ -62,13 +63,23 @@ use bytes::Bytes;
 use ottla_protocol::api::{ApiKey, ApiRow};
 use tracing::debug;
 
+use crate::authorizer::{Authorizer, Everyone};
 use crate::broker::Broker;
 use crate::loggers::REQUESTS;
 use crate::request::{Body, Caller, Dispatcher};
 use context::{Begun, Context};
 
 /// The APIs of a broker.
-pub(crate) struct BrokerApis(pub Arc<Broker>);
+pub(crate) struct BrokerApis {
+    broker: Arc<Broker>,
+    authorizer: Arc<dyn Authorizer>,
+}
+
+impl BrokerApis {
+    pub fn new(broker: Arc<Broker>) -> BrokerApis {
+        BrokerApis { broker, authorizer: Arc::new(Everyone) }
+    }
+}
 
 impl Dispatcher for BrokerApis {
     fn dispatch(&self, caller: &Caller, api: &'static ApiRow, version: i16, body: Bytes) -> Body {
@@ -79,7 +90,7 @@ impl Dispatcher for BrokerApis {
             ));
         }
         debug!(target: REQUESTS, api = api.name, version, client_id = ?caller.client_id, peer = %caller.peer);
-        let context = Context { broker: &self.0, caller, api, version };
+        let context = Context { broker: &self.broker, caller, authorizer: &self.authorizer, api, version };
         begin(&context, body).unwrap_or_else(|malformed| Body::Close(malformed.to_string()))
     }
 }
@@ -136,3 +147,6 @@ fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         ApiKey::DescribeTopicPartitions => describe_topic_partitions::begin(context, body),
     }
 }
+
+#[cfg(test)]
+mod tests;

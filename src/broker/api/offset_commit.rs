@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use ottla_core::group::{Command, CommitOffsets, CommitPartition, CommitTopic, Reply};
 use ottla_model::image::{Image, Topic};
+use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
 use ottla_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
@@ -17,15 +18,22 @@ use ottla_protocol::{ErrorCode, LeaderEpoch};
 use super::answers::bytes;
 use super::context::{Begun, Context};
 use super::groups::{shared, shared_option, unexpected};
-use crate::request::{Body, Overtakers};
+use crate::request::{Answer, Body, Overtakers};
 use crate::run::groups::ask;
+
+/// A topic, or why the coordinator does not hear of it.
+type Known = Result<Arc<Topic>, ErrorCode>;
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
     let request = read_commit(version, &body)?;
+    if let Err(code) = context.check(Operation::Read, Resource::Group, &request.group_id) {
+        let refused = vec![Err(code); request.topics.len()];
+        return Ok(Body::Now(written(&response(&request, &refused, &mut std::iter::empty()), version)));
+    }
+    let topics = resolve(context, &request, &broker.image.load());
     let broker = broker.clone();
     let answer = async move {
-        let topics = resolve(&request, &broker.image.load(), version);
         let commit = command(&request, &topics, version);
         let group = commit.group.clone();
         // With nothing left to commit it is still for the coordinator to say whether the member may.
@@ -33,27 +41,38 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         let Reply::OffsetsCommitted(committed) = reply else { unexpected(&reply) };
         let mut told =
             committed.topics.into_iter().flat_map(|topic| topic.partitions).map(|(_, error)| error);
-        let mut buf = BytesMut::new();
-        write_committed(&response(&request, &topics, &mut told, version), version, &mut buf);
-        bytes(buf)
+        written(&response(&request, &topics, &mut told), version)
     };
     Ok(Body::Later(Overtakers::None, Box::pin(answer)))
 }
 
+fn written(response: &OffsetCommitResponse, version: i16) -> Answer {
+    let mut buf = BytesMut::new();
+    write_committed(response, version, &mut buf);
+    bytes(buf)
+}
+
 // In the order of the request.
-fn resolve(request: &OffsetCommitRequest, image: &Image, version: i16) -> Vec<Option<Arc<Topic>>> {
-    let known = request.topics.iter().map(|topic| match version {
-        TOPIC_IDS_SINCE.. => image.topic_by_id(topic.topic_id).cloned(),
-        _ => image.topic(&topic.name).cloned(),
+fn resolve(context: &Context<'_>, request: &OffsetCommitRequest, image: &Image) -> Vec<Known> {
+    let check = |name: &str| context.check(Operation::Read, Resource::Topic, name);
+    let known = request.topics.iter().map(|topic| match context.version {
+        TOPIC_IDS_SINCE.. => {
+            let known = image.topic_by_id(topic.topic_id).ok_or(ErrorCode::UnknownTopicId)?;
+            check(&known.name).map(|()| known.clone())
+        }
+        _ => {
+            check(&topic.name)?;
+            image.topic(&topic.name).cloned().ok_or(ErrorCode::UnknownTopicOrPartition)
+        }
     });
     known.collect()
 }
 
-fn exists(topic: &Option<Arc<Topic>>, partition: i32) -> bool {
-    topic.as_ref().is_some_and(|known| known.partitions.contains_key(&partition))
+fn exists(topic: &Known, partition: i32) -> bool {
+    topic.as_ref().is_ok_and(|known| known.partitions.contains_key(&partition))
 }
 
-fn command(request: &OffsetCommitRequest, topics: &[Option<Arc<Topic>>], version: i16) -> CommitOffsets {
+fn command(request: &OffsetCommitRequest, topics: &[Known], version: i16) -> CommitOffsets {
     let topics = request.topics.iter().zip(topics).filter_map(|(topic, known)| {
         let partitions = topic.partitions.iter().filter(|p| exists(known, p.partition_index));
         let partitions: Vec<_> = partitions
@@ -64,7 +83,7 @@ fn command(request: &OffsetCommitRequest, topics: &[Option<Arc<Topic>>], version
                 metadata: shared_option(&p.committed_metadata),
             })
             .collect();
-        let known = known.as_ref().filter(|_| !partitions.is_empty())?;
+        let known = known.as_ref().ok().filter(|_| !partitions.is_empty())?;
         Some(CommitTopic { topic: known.name.clone(), id: Some(known.id), partitions })
     });
     let own_retention = (version <= 4).then_some(request.retention_time_ms);
@@ -83,18 +102,17 @@ fn command(request: &OffsetCommitRequest, topics: &[Option<Arc<Topic>>], version
 // The coordinator tells of what it was told of, in that order; the rest does not exist.
 fn response(
     request: &OffsetCommitRequest,
-    topics: &[Option<Arc<Topic>>],
+    topics: &[Known],
     told: &mut impl Iterator<Item = ErrorCode>,
-    version: i16,
 ) -> OffsetCommitResponse {
-    let mut one = |(topic, known): (&OffsetCommitRequestTopic, &Option<Arc<Topic>>)| {
+    let mut one = |(topic, known): (&OffsetCommitRequestTopic, &Known)| {
         let partitions = topic.partitions.iter().map(|p| {
             let error = match known {
-                None if version >= TOPIC_IDS_SINCE => ErrorCode::UnknownTopicId,
-                known if exists(known, p.partition_index) => {
+                Err(code) => *code,
+                Ok(_) if exists(known, p.partition_index) => {
                     told.next().unwrap_or(ErrorCode::UnknownServerError)
                 }
-                _ => ErrorCode::UnknownTopicOrPartition,
+                Ok(_) => ErrorCode::UnknownTopicOrPartition,
             };
             OffsetCommitResponsePartition::default()
                 .with_partition_index(p.partition_index)

@@ -1,12 +1,15 @@
 //! OffsetDelete v0 (KIP-496). Topics that do not exist are answered here.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use ottla_core::group::{Command, DeleteOffsets, OffsetsDeleted, Reply};
 use ottla_protocol::ErrorCode;
+use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::offset_delete_response::{
     OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
-use ottla_protocol::messages::{OffsetDeleteRequest, OffsetDeleteResponse};
+use ottla_protocol::messages::{OffsetDeleteRequest, OffsetDeleteResponse, TopicName};
 
 use super::context::{Begun, Context};
 use super::groups::{shared, unexpected};
@@ -16,20 +19,29 @@ use crate::run::groups::ask;
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let broker = context.broker;
     let request: OffsetDeleteRequest = context.read(body)?;
+    if let Err(code) = context.check(Operation::Delete, Resource::Group, &request.group_id) {
+        return Ok(context.now(&OffsetDeleteResponse::default().with_error_code(code.code())));
+    }
+    let names = request.topics.iter().map(|topic| &topic.name);
+    let refused: BTreeSet<TopicName> = names
+        .filter(|name| context.check(Operation::Read, Resource::Topic, name).is_err())
+        .cloned()
+        .collect();
     let broker = broker.clone();
     Ok(context.later(async move {
-        let delete = command(&request, &broker);
+        let delete = command(&request, &broker, &refused);
         let group = delete.group.clone();
         match ask(&broker, &group, Command::DeleteOffsets(delete)).await {
-            Reply::OffsetsDeleted(deleted) => response(&request, &deleted),
+            Reply::OffsetsDeleted(deleted) => response(&request, &deleted, &refused),
             other => unexpected(&other),
         }
     }))
 }
 
-fn command(request: &OffsetDeleteRequest, broker: &Broker) -> DeleteOffsets {
+fn command(request: &OffsetDeleteRequest, broker: &Broker, refused: &BTreeSet<TopicName>) -> DeleteOffsets {
     let image = broker.image.load();
-    let topics = request.topics.iter().filter_map(|topic| {
+    let permitted = request.topics.iter().filter(|topic| !refused.contains(&topic.name));
+    let topics = permitted.filter_map(|topic| {
         let known = image.topic(&topic.name)?;
         let asked = topic.partitions.iter().map(|p| p.partition_index);
         Some((shared(&topic.name.0), asked.filter(|index| known.partitions.contains_key(index)).collect()))
@@ -37,7 +49,11 @@ fn command(request: &OffsetDeleteRequest, broker: &Broker) -> DeleteOffsets {
     DeleteOffsets { group: shared(&request.group_id.0), topics: topics.collect() }
 }
 
-fn response(request: &OffsetDeleteRequest, deleted: &OffsetsDeleted) -> OffsetDeleteResponse {
+fn response(
+    request: &OffsetDeleteRequest,
+    deleted: &OffsetsDeleted,
+    refused: &BTreeSet<TopicName>,
+) -> OffsetDeleteResponse {
     let response = OffsetDeleteResponse::default().with_error_code(deleted.error.code());
     if deleted.error != ErrorCode::None {
         return response;
@@ -47,7 +63,11 @@ fn response(request: &OffsetDeleteRequest, deleted: &OffsetsDeleted) -> OffsetDe
         let partitions = topic.partitions.iter().map(|p| {
             let index = p.partition_index;
             let mine = told.and_then(|(_, partitions)| partitions.iter().find(|(i, _)| *i == index));
-            let error = mine.map_or(ErrorCode::UnknownTopicOrPartition, |(_, error)| *error);
+            let error = match mine {
+                _ if refused.contains(&topic.name) => Resource::Topic.refusal(),
+                Some((_, error)) => *error,
+                None => ErrorCode::UnknownTopicOrPartition,
+            };
             OffsetDeleteResponsePartition::default().with_partition_index(index).with_error_code(error.code())
         });
         OffsetDeleteResponseTopic::default()

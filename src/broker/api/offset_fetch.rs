@@ -8,6 +8,7 @@ use ottla_core::group::{
     Command, FetchOffsets, FetchTopic, FetchedPartition, FetchedTopic, OffsetsFetched, Reply,
 };
 use ottla_model::image::Image;
+use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use ottla_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
@@ -20,6 +21,7 @@ use ottla_protocol::{ErrorCode, LeaderEpoch};
 use super::answers::bytes;
 use super::context::{Begun, Context};
 use super::groups::{group_of, shared, text_of, unexpected};
+use super::rights::Rights;
 use crate::broker::Broker;
 use crate::request::{Answer, Body, Overtakers};
 use crate::run::groups::ask;
@@ -27,13 +29,17 @@ use crate::run::groups::ask;
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
     let request = read_fetch(version, &body)?;
-    let broker = broker.clone();
+    let (broker, kept) = (broker.clone(), context.rights().keep());
     let answer: std::pin::Pin<Box<dyn Future<Output = Answer> + Send>> = match version {
-        ..8 => Box::pin(async move { written(&of_one(&broker, request, version).await, version) }),
+        ..8 => {
+            Box::pin(async move { written(&of_one(&broker, kept.rights(), request, version).await, version) })
+        }
         _ => Box::pin(async move {
             let mut response = OffsetFetchResponse::default();
             for group in request.groups {
-                response.groups.push(of_group(&broker, group, request.require_stable, version).await);
+                response
+                    .groups
+                    .push(of_group(&broker, kept.rights(), group, request.require_stable, version).await);
             }
             written(&response, version)
         }),
@@ -47,15 +53,32 @@ fn written(response: &OffsetFetchResponse, version: i16) -> Answer {
     bytes(buf)
 }
 
-async fn fetch(broker: &Arc<Broker>, fetch: FetchOffsets) -> OffsetsFetched {
+async fn fetch(broker: &Arc<Broker>, rights: Rights<'_>, fetch: FetchOffsets) -> OffsetsFetched {
     let group = fetch.group.clone();
-    match ask(broker, &group, Command::FetchOffsets(fetch)).await {
+    if let Err(error) = rights.check(Operation::Describe, Resource::Group, &group) {
+        return OffsetsFetched { group, error, topics: Vec::new() };
+    }
+    let all = fetch.topics.is_none();
+    let mut fetched = match ask(broker, &group, Command::FetchOffsets(fetch)).await {
         Reply::OffsetsFetched(fetched) => fetched,
         other => unexpected(&other),
+    };
+    let check = |topic: &FetchedTopic| rights.check(Operation::Describe, Resource::Topic, &topic.topic);
+    fetched.topics.retain(|topic| !all || check(topic).is_ok());
+    for topic in &mut fetched.topics {
+        if let Err(code) = check(topic) {
+            topic.partitions.iter_mut().for_each(|known| *known = nothing(known.partition, code));
+        }
     }
+    fetched
 }
 
-async fn of_one(broker: &Arc<Broker>, request: OffsetFetchRequest, version: i16) -> OffsetFetchResponse {
+async fn of_one(
+    broker: &Arc<Broker>,
+    rights: Rights<'_>,
+    request: OffsetFetchRequest,
+    version: i16,
+) -> OffsetFetchResponse {
     let topics = request.topics.as_ref().map(|topics| {
         let topic = topics.iter().map(|topic| FetchTopic {
             topic: shared(&topic.name.0),
@@ -65,7 +88,8 @@ async fn of_one(broker: &Arc<Broker>, request: OffsetFetchRequest, version: i16)
         topic.collect()
     });
     let group = shared(&request.group_id.0);
-    let fetched = fetch(broker, FetchOffsets { group, topics, require_stable: request.require_stable }).await;
+    let wanted = FetchOffsets { group, topics, require_stable: request.require_stable };
+    let fetched = fetch(broker, rights, wanted).await;
     let response = OffsetFetchResponse::default();
     if version >= 2 || fetched.error == ErrorCode::None {
         let topics = fetched.topics.iter().map(|topic| {
@@ -99,6 +123,7 @@ fn nothing(partition: i32, error: ErrorCode) -> FetchedPartition {
 
 async fn of_group(
     broker: &Arc<Broker>,
+    rights: Rights<'_>,
     asked: OffsetFetchRequestGroup,
     require_stable: bool,
     version: i16,
@@ -107,7 +132,7 @@ async fn of_group(
     let by_id = version >= TOPIC_IDS_SINCE;
     let (known, unknown) = split(asked.topics, &image, by_id);
     let group = shared(&asked.group_id.0);
-    let fetched = fetch(broker, FetchOffsets { group, topics: known, require_stable }).await;
+    let fetched = fetch(broker, rights, FetchOffsets { group, topics: known, require_stable }).await;
     let mut topics: Vec<_> =
         fetched.topics.iter().filter_map(|topic| of_topic(topic, &image, by_id)).collect();
     if fetched.error == ErrorCode::None {

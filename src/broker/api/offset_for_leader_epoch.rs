@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use ottla_core::partition::fence;
+use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::offset_for_leader_epoch_response::{
     EpochEndOffset, OffsetForLeaderTopicResult,
 };
@@ -16,9 +17,12 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let request: OffsetForLeaderEpochRequest = context.read(body)?;
     let image = broker.image.load();
     let topics = request.topics.iter().map(|topic| {
+        let permitted = context.check(Operation::Describe, Resource::Topic, &topic.topic);
         let partitions = topic.partitions.iter().map(|asked| {
-            let known = image.topic(&topic.topic).ok_or(ErrorCode::UnknownTopicOrPartition);
-            let led = known.and_then(|known| broker.partitions.led(&image, known.id, asked.partition));
+            let known = || image.topic(&topic.topic).ok_or(ErrorCode::UnknownTopicOrPartition);
+            let led = permitted
+                .and_then(|()| known())
+                .and_then(|known| broker.partitions.led(&image, known.id, asked.partition));
             let found = led.and_then(|partition| {
                 let current = partition.leader_epoch();
                 fence(current, LeaderEpoch(asked.current_leader_epoch))?;

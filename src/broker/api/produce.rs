@@ -2,21 +2,19 @@
 //! from v13). Versions 0 to 2 are advertised, because librdkafka compresses only for brokers that do, and closed
 //! when used, as in Kafka 4. Missing: transactions, quotas.
 
-use std::sync::Arc;
-
 use bytes::{Bytes, BytesMut};
 use ottla_core::partition::Acks;
+use ottla_model::TopicId;
 use ottla_model::image::Image;
 use ottla_protocol::ErrorCode;
+use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::produce::{
     ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse, RecordError, TopicRef,
 };
 
 use super::answers::{bytes, text};
 use super::context::{Begun, Context};
-use crate::broker::Broker;
 use crate::request::{Answer, Body, Overtakers};
-use crate::run::partition::Partition;
 use crate::run::produce::{Outcome, Share, Terms, produce};
 
 /// The topics and partitions of a request, in its order: the frame of the response.
@@ -28,24 +26,25 @@ struct Asked {
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
     let request = ProduceRequest::read(version, body)?;
+    let transaction = request.transactional_id.as_ref().map(|id| {
+        let permitted = context.check(Operation::Write, Resource::TransactionalId, id);
+        // A transactional id without a coordinator for it: the transaction cannot be open.
+        permitted.err().unwrap_or(ErrorCode::InvalidTxnState)
+    });
     let (acks, refused) = match Acks::parse(request.acks) {
-        Ok(acks) => (acks, None),
+        Ok(acks) => (acks, transaction),
         Err(code) => (Acks::Leader, Some(code)),
     };
-    // A transactional id without a coordinator for it: the transaction cannot be open.
-    let refused = refused.or(request.transactional_id.is_some().then_some(ErrorCode::InvalidTxnState));
     let image = broker.image.load();
     let mut topics = Vec::with_capacity(request.topics.len());
     let mut shares = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
+        let found = refused.map_or_else(|| resolve(context, &image, &topic.topic), Err);
         let mut indexes = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
-            let found = match refused {
-                Some(code) => Err(code),
-                None => resolve(broker, &image, &topic.topic, partition.index),
-            };
+            let led = found.and_then(|id| broker.partitions.led(&image, id, partition.index));
             indexes.push(partition.index);
-            shares.push(Share { partition: found, records: partition.records });
+            shares.push(Share { partition: led, records: partition.records });
         }
         topics.push((topic.topic, indexes));
     }
@@ -60,18 +59,17 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     })
 }
 
-fn resolve(
-    broker: &Broker,
-    image: &Image,
-    topic: &TopicRef,
-    index: i32,
-) -> Result<Arc<Partition>, ErrorCode> {
+// Who may not write to a topic does not hear whether a topic of that name exists; ids are no secret.
+fn resolve(context: &Context<'_>, image: &Image, topic: &TopicRef) -> Result<TopicId, ErrorCode> {
     match topic {
-        TopicRef::Id(id) if image.topic_by_id(*id).is_none() => Err(ErrorCode::UnknownTopicId),
-        TopicRef::Id(id) => broker.partitions.led(image, *id, index),
+        TopicRef::Id(id) => {
+            let known = image.topic_by_id(*id).ok_or(ErrorCode::UnknownTopicId)?;
+            context.check(Operation::Write, Resource::Topic, &known.name)?;
+            Ok(*id)
+        }
         TopicRef::Name(name) => {
-            let topic = image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-            broker.partitions.led(image, topic.id, index)
+            context.check(Operation::Write, Resource::Topic, name)?;
+            image.topic(name).map(|known| known.id).ok_or(ErrorCode::UnknownTopicOrPartition)
         }
     }
 }

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use ottla_core::group::{Command, Reply, Sync, Synced};
 use ottla_protocol::ErrorCode;
+use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 
 use super::context::{Begun, Context};
@@ -16,6 +17,9 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     if version >= 5 && (request.protocol_type.is_none() || request.protocol_name.is_none()) {
         let code = ErrorCode::InconsistentGroupProtocol.code();
         return Ok(context.now(&SyncGroupResponse::default().with_error_code(code)));
+    }
+    if let Err(code) = context.check(Operation::Read, Resource::Group, &request.group_id) {
+        return Ok(context.now(&SyncGroupResponse::default().with_error_code(code.code())));
     }
     let sync = Sync {
         group: shared(&request.group_id.0),

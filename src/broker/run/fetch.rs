@@ -80,6 +80,8 @@ struct Request {
     command: FetchCommand,
     context: Context,
     targets: Vec<Target>,
+    /// Topics that whoever asks may not read.
+    refused: Vec<(FetchTopic, ErrorCode)>,
 }
 
 /// A partition to read, resolved anew each time, because it may have gone or come.
@@ -91,8 +93,12 @@ struct Target {
 /// What has to be read to find out where records are is not in memory.
 struct Cold;
 
-/// Begins a fetch.
-pub(crate) fn fetch(broker: &Arc<Broker>, mut command: FetchCommand) -> Fetching {
+/// Begins a fetch. `check` says whether whoever asks may read a topic.
+pub(crate) fn fetch(
+    broker: &Arc<Broker>,
+    mut command: FetchCommand,
+    check: impl Fn(&FetchTopic) -> Result<(), ErrorCode>,
+) -> Fetching {
     let named = std::mem::take(&mut command.named);
     let forgotten = std::mem::take(&mut command.forgotten);
     let context = {
@@ -108,8 +114,9 @@ pub(crate) fn fetch(broker: &Arc<Broker>, mut command: FetchCommand) -> Fetching
         Context::Sessionless if command.session.epoch > 0 => Vec::new(),
         Context::Sessionless | Context::Full => named,
     };
-    let targets = targets.into_iter().map(|(key, position)| Target { key, position }).collect();
-    let request = Request { command, context, targets };
+    let targets: Vec<_> = targets.into_iter().map(|(key, position)| Target { key, position }).collect();
+    let refused = refused(&targets, check);
+    let request = Request { command, context, targets, refused };
     if let Ok(found) = worker::cached_only(|| request.read(broker))
         && request.is_enough(&found)
     {
@@ -117,6 +124,24 @@ pub(crate) fn fetch(broker: &Arc<Broker>, mut command: FetchCommand) -> Fetching
     }
     let until = Instant::now() + request.command.max_wait;
     Fetching::Waiting(Wait { broker: broker.clone(), request: Arc::new(request), until })
+}
+
+// Asks once for the partitions of a topic, which come one after the other.
+fn refused(
+    targets: &[Target],
+    check: impl Fn(&FetchTopic) -> Result<(), ErrorCode>,
+) -> Vec<(FetchTopic, ErrorCode)> {
+    let mut refused = Vec::new();
+    let mut last = None;
+    for topic in targets.iter().map(|target| &target.key.topic) {
+        if last != Some(topic)
+            && let Err(code) = check(topic)
+        {
+            refused.push((topic.clone(), code));
+        }
+        last = Some(topic);
+    }
+    refused
 }
 
 impl Wait {
@@ -167,7 +192,23 @@ async fn look(broker: &Arc<Broker>, request: &Arc<Request>) -> Vec<Found> {
 impl Request {
     fn partitions(&self, broker: &Broker) -> Vec<Arc<Partition>> {
         let image = broker.image.load();
-        self.targets.iter().filter_map(|t| resolve(broker, &image, &t.key).ok()).collect()
+        self.targets.iter().filter_map(|target| self.resolve(broker, &image, &target.key).ok()).collect()
+    }
+
+    // The partition that a key means now.
+    fn resolve(&self, broker: &Broker, image: &Image, key: &FetchKey) -> Result<Arc<Partition>, ErrorCode> {
+        if let Some((_, code)) = self.refused.iter().find(|(topic, _)| *topic == key.topic) {
+            return Err(*code);
+        }
+        let id = match &key.topic {
+            FetchTopic::Id(id) => match broker.partitions.get(*id, key.partition) {
+                Some(found) => return Ok(found),
+                None if image.topic_by_id(*id).is_none() => return Err(ErrorCode::UnknownTopicId),
+                None => *id,
+            },
+            FetchTopic::Name(name) => topic_id(image, name)?,
+        };
+        broker.partitions.led(image, id, key.partition)
     }
 
     // Answer at once if something went wrong, nothing is asked for, or there is as much as was wanted.
@@ -192,7 +233,7 @@ impl Request {
         let mut nothing_yet = true;
         let mut found = Vec::with_capacity(self.targets.len());
         for target in &self.targets {
-            let one = match resolve(broker, &image, &target.key) {
+            let one = match self.resolve(broker, &image, &target.key) {
                 Ok(partition) => self.read_one(&partition, target, left, nothing_yet)?,
                 Err(code) => failed(target, code, LeaderEpoch::NONE),
             };
@@ -289,19 +330,6 @@ fn told(found: &Found) -> Told {
 fn failed(target: &Target, error: ErrorCode, current_epoch: LeaderEpoch) -> Found {
     let key = target.key.clone();
     Found { key, error, offsets: NO_OFFSETS, records: None, aborted: None, current_epoch }
-}
-
-/// The partition that a key means now.
-fn resolve(broker: &Broker, image: &Image, key: &FetchKey) -> Result<Arc<Partition>, ErrorCode> {
-    let id = match &key.topic {
-        FetchTopic::Id(id) => match broker.partitions.get(*id, key.partition) {
-            Some(found) => return Ok(found),
-            None if image.topic_by_id(*id).is_none() => return Err(ErrorCode::UnknownTopicId),
-            None => *id,
-        },
-        FetchTopic::Name(name) => topic_id(image, name)?,
-    };
-    broker.partitions.led(image, id, key.partition)
 }
 
 fn topic_id(image: &Image, name: &TopicName) -> Result<ottla_model::TopicId, ErrorCode> {

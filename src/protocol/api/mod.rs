@@ -14,7 +14,9 @@ use std::ops::RangeInclusive;
 use kafka_protocol::protocol::VersionRange;
 
 use crate::shape::{self, Shapes};
-pub use rights::{Access, OPERATIONS_NOT_ASKED, Operation, Resource, Right, operation_bits};
+pub use rights::{
+    Access, CLUSTER_NAME, Names, OPERATIONS_NOT_ASKED, Operation, Resource, Right, Rule, operation_bits,
+};
 pub use unserved::{UNSERVED, Unserved};
 
 /// One API.
@@ -120,8 +122,8 @@ pub fn reference_markdown() -> String {
             Listeners { .. } => "broker",
         };
         let rights = match row.access {
-            [] => "none".to_owned(),
-            rights => rights.iter().map(Right::to_string).collect::<Vec<_>>().join("; "),
+            Access::Free => "none".to_owned(),
+            Access::Rules(rules) => rules.iter().map(Rule::to_string).collect::<Vec<_>>().join("; "),
         };
         let (key, name, versions, doc) = (row.key, row.name, range(row.served), row.doc);
         line(format_args!("| {key} | {name} | {versions} | {listeners} | {rights} | {doc} |\n"));
@@ -146,7 +148,7 @@ macro_rules! apis {
         $name:ident = $key:literal, versions $served:tt
             $(advertised $advertised:tt)? $(typed $typed:tt)?, flexible $flexible:tt,
         on [$($listener:ident)+], layout $layout:expr,
-        rights [$($operation:ident on $resource:ident $(($when:literal))?),*],
+        rights $access:tt,
         $doc:literal;
     )+) => {
         /// The APIs of the table.
@@ -178,16 +180,30 @@ macro_rules! apis {
             request_flexible_from: $flexible,
             response_flexible_from: $flexible,
             listeners: apis!(@listeners $($listener)+),
-            access: &[$(Right {
-                operation: Operation::$operation,
-                resource: Resource::$resource,
-                when: concat!($($when)?),
-            }),*],
+            access: apis!(@access $access),
             doc: $doc,
             layout: $layout,
             typed_max: apis!(@range $served $($typed)?).max,
         }),+];
     };
+    (@access free) => { Access::Free };
+    (@access [$(
+        $operation:ident on $resource:ident $({$names:ident})?
+            $(or $or_operation:ident on $or_resource:ident $({$or_names:ident})?)? $(($when:literal))?
+    ),+]) => {
+        Access::Rules(&[$(Rule {
+            right: apis!(@right $operation $resource $($names)?),
+            or: apis!(@or $(apis!(@right $or_operation $or_resource $($or_names)?))?),
+            when: concat!($($when)?),
+        }),+])
+    };
+    (@right $operation:ident Cluster) => { apis!(@right $operation Cluster Cluster) };
+    (@right $operation:ident $resource:ident) => { apis!(@right $operation $resource Asked) };
+    (@right $operation:ident $resource:ident $names:ident) => {
+        Right { operation: Operation::$operation, resource: Resource::$resource, names: Names::$names }
+    };
+    (@or) => { None };
+    (@or $right:expr) => { Some($right) };
     (@range ($min:literal - $max:literal)) => { VersionRange { min: $min, max: $max } };
     (@range $served:tt $advertised:tt) => { apis!(@range $advertised) };
     (@listeners broker) => { Listeners { broker: true, controller: false } };
@@ -203,19 +219,25 @@ apis! {
     // advertised though using one closes the connection.
     Produce = 0, versions (3-13) advertised (0-13), flexible 9,
         on [broker], layout BY_HAND,
-        rights [Write on Topic, Write on TransactionalId ("transactional records")],
+        rights [Write on TransactionalId ("transactional records"), Write on Topic],
         "appends record batches to partitions";
     Fetch = 1, versions (4-18), flexible 12,
         on [broker controller], layout BY_HAND,
         rights [Read on Topic ("consumers"), ClusterAction on Cluster ("replicas")],
         "reads record batches from partitions, waiting for new ones";
+    // Who says to be a replica reads up to the log end. Kafka believes it; here that takes the right of a replica, as it does
+    // for Fetch (CVE-2018-1288).
     ListOffsets = 2, versions (1-11) typed (1-10), flexible 6,
         on [broker], layout Some(&shape::LIST_OFFSETS),
-        rights [Describe on Topic],
+        rights [Describe on Topic, ClusterAction on Cluster ("replicas")],
         "finds offsets by timestamp, or a log's first, last or newest record";
     Metadata = 3, versions (0-13), flexible 9,
         on [broker], layout Some(&shape::METADATA),
-        rights [Describe on Topic, Create on Cluster ("auto-creation, or"), Create on Topic ("auto-creation")],
+        rights [
+            Describe on Topic,
+            Create on Cluster or Create on Topic ("auto-creation"),
+            Describe on Cluster ("authorized operations")
+        ],
         "tells brokers, topics, partitions and their leaders; may create topics";
     OffsetCommit = 8, versions (2-10) typed (2-9), flexible 8,
         on [broker], layout Some(&shape::OFFSET_COMMIT),
@@ -227,7 +249,7 @@ apis! {
         "tells committed offsets, of several groups at once from version 8 on";
     FindCoordinator = 10, versions (0-6), flexible 3,
         on [broker], layout Some(&shape::FIND_COORDINATOR),
-        rights [Describe on Group, Describe on TransactionalId],
+        rights [Describe on Group ("groups"), Describe on TransactionalId ("transactions")],
         "finds the broker that coordinates a group or transaction";
     JoinGroup = 11, versions (0-9), flexible 6,
         on [broker], layout Some(&shape::JOIN_GROUP),
@@ -251,23 +273,26 @@ apis! {
         "tells the state and the members of classic groups";
     ListGroups = 16, versions (0-5), flexible 3,
         on [broker], layout Some(&shape::LIST_GROUPS),
-        rights [Describe on Cluster ("all groups, or"), Describe on Group],
+        rights [Describe on Cluster or Describe on Group {Shown}],
         "lists the groups that this broker coordinates";
     SaslHandshake = 17, versions (0-1), flexible NEVER,
         on [broker controller], layout Some(&shape::SASL_HANDSHAKE),
-        rights [],
+        rights free,
         "begins SASL; refused on a listener without it (ILLEGAL_SASL_STATE)";
     ApiVersions = 18, versions (0-5), flexible 3,
         on [broker controller], layout BY_HAND,
-        rights [],
+        rights free,
         "tells the versions of every API and the cluster's features";
     CreateTopics = 19, versions (2-7), flexible 5,
         on [broker controller], layout Some(&shape::CREATE_TOPICS),
-        rights [Create on Cluster ("or"), Create on Topic, DescribeConfigs on Topic ("to see its configs")],
+        rights [Create on Cluster or Create on Topic, DescribeConfigs on Topic ("to see its configs")],
         "creates topics";
     DeleteTopics = 20, versions (1-6), flexible 4,
         on [broker controller], layout Some(&shape::DELETE_TOPICS),
-        rights [Delete on Cluster ("or"), Delete on Topic, Describe on Topic ("to see its name or id")],
+        rights [
+            Delete on Cluster or Delete on Topic,
+            Delete on Cluster or Describe on Topic ("to see its name or id")
+        ],
         "deletes topics, by name or by id";
     DeleteRecords = 21, versions (0-2), flexible 2,
         on [broker], layout Some(&shape::DELETE_RECORDS),
@@ -277,13 +302,12 @@ apis! {
         on [broker], layout Some(&shape::INIT_PRODUCER_ID),
         rights [
             Write on TransactionalId ("transactional"),
-            IdempotentWrite on Cluster ("idempotent, or"),
-            Write on Topic ("idempotent, any topic")
+            IdempotentWrite on Cluster or Write on Topic {Any} ("idempotent")
         ],
         "hands out a producer id, or fences the earlier holder of a transactional id";
     OffsetForLeaderEpoch = 23, versions (2-4), flexible 4,
         on [broker], layout Some(&shape::OFFSET_FOR_LEADER_EPOCH),
-        rights [ClusterAction on Cluster ("or"), Describe on Topic],
+        rights [ClusterAction on Cluster or Describe on Topic],
         "tells where a leader epoch ends";
     DescribeAcls = 29, versions (1-3), flexible 2,
         on [broker controller], layout Some(&shape::DESCRIBE_ACLS),
@@ -299,11 +323,11 @@ apis! {
         "deletes the access rules that filters find; refused without an authorizer (SECURITY_DISABLED)";
     DescribeConfigs = 32, versions (1-4), flexible 4,
         on [broker controller], layout Some(&shape::DESCRIBE_CONFIGS),
-        rights [DescribeConfigs on Cluster ("brokers"), DescribeConfigs on Topic, DescribeConfigs on Group],
+        rights [DescribeConfigs on Cluster ("brokers"), DescribeConfigs on Topic ("topics"), DescribeConfigs on Group ("groups")],
         "lists the configs of topics, brokers and groups with where each value comes from";
     AlterConfigs = 33, versions (0-2), flexible 2,
         on [broker controller], layout Some(&shape::ALTER_CONFIGS),
-        rights [AlterConfigs on Cluster ("brokers"), AlterConfigs on Topic, AlterConfigs on Group],
+        rights [AlterConfigs on Cluster ("brokers"), AlterConfigs on Topic ("topics"), AlterConfigs on Group ("groups")],
         "replaces everything that is set for topics, brokers and groups";
     AlterReplicaLogDirs = 34, versions (1-2), flexible 2,
         on [broker], layout Some(&shape::ALTER_REPLICA_LOG_DIRS),
@@ -315,7 +339,7 @@ apis! {
         "tells log directories, their room, and the partitions in them";
     SaslAuthenticate = 36, versions (0-2), flexible 2,
         on [broker controller], layout Some(&shape::SASL_AUTHENTICATE),
-        rights [],
+        rights free,
         "carries SASL's messages; refused on a listener without it (ILLEGAL_SASL_STATE)";
     CreatePartitions = 37, versions (0-3), flexible 2,
         on [broker controller], layout Some(&shape::CREATE_PARTITIONS),
@@ -327,15 +351,15 @@ apis! {
         "makes a token; refused to who is not authenticated (DELEGATION_TOKEN_REQUEST_NOT_ALLOWED)";
     RenewDelegationToken = 39, versions (1-2), flexible 2,
         on [broker controller], layout Some(&shape::RENEW_DELEGATION_TOKEN),
-        rights [],
+        rights free,
         "prolongs a token; refused to who is not authenticated (DELEGATION_TOKEN_REQUEST_NOT_ALLOWED)";
     ExpireDelegationToken = 40, versions (1-2), flexible 2,
         on [broker controller], layout Some(&shape::EXPIRE_DELEGATION_TOKEN),
-        rights [],
+        rights free,
         "ends a token; refused to who is not authenticated (DELEGATION_TOKEN_REQUEST_NOT_ALLOWED)";
     DescribeDelegationToken = 41, versions (1-3), flexible 2,
         on [broker controller], layout Some(&shape::DESCRIBE_DELEGATION_TOKEN),
-        rights [Describe on DelegationToken ("or"), DescribeTokens on User],
+        rights [Describe on DelegationToken {Shown} or DescribeTokens on User {Shown}],
         "lists tokens; refused to who is not authenticated (DELEGATION_TOKEN_REQUEST_NOT_ALLOWED)";
     DeleteGroups = 42, versions (0-3) typed (0-2), flexible 2,
         on [broker], layout Some(&shape::DELETE_GROUPS),
@@ -347,7 +371,7 @@ apis! {
         "gives partitions their preferred leaders, or any";
     IncrementalAlterConfigs = 44, versions (0-1), flexible 1,
         on [broker controller], layout Some(&shape::INCREMENTAL_ALTER_CONFIGS),
-        rights [AlterConfigs on Cluster ("brokers"), AlterConfigs on Topic, AlterConfigs on Group],
+        rights [AlterConfigs on Cluster ("brokers"), AlterConfigs on Topic ("topics"), AlterConfigs on Group ("groups")],
         "changes single settings of topics, brokers and groups";
     AlterPartitionReassignments = 45, versions (0-1), flexible 0,
         on [broker controller], layout Some(&shape::ALTER_PARTITION_REASSIGNMENTS),
@@ -383,11 +407,11 @@ apis! {
         "lists the producers that partitions remember";
     DescribeTransactions = 65, versions (0-0), flexible 0,
         on [broker], layout Some(&shape::DESCRIBE_TRANSACTIONS),
-        rights [Describe on TransactionalId, Describe on Topic],
+        rights [Describe on TransactionalId, Describe on Topic {Shown}],
         "tells the state of transactional ids, of which there are none yet (TRANSACTIONAL_ID_NOT_FOUND)";
     ListTransactions = 66, versions (0-2), flexible 0,
         on [broker], layout Some(&shape::LIST_TRANSACTIONS),
-        rights [Describe on TransactionalId],
+        rights [Describe on TransactionalId {Shown}],
         "lists transactional ids and their states";
     ListConfigResources = 74, versions (0-1), flexible 0,
         on [broker], layout Some(&shape::LIST_CONFIG_RESOURCES),

@@ -1,24 +1,89 @@
-//! The words of the access column: which operation on which kind of resource. It names rights and never
-//! decides who has them.
+//! The access column: what an authorizer is asked for a request. It names rights and never decides who has them.
 
 use std::fmt;
 
-/// What an authorizer may be asked for one request, in the order in which Kafka asks.
-pub type Access = &'static [Right];
+use crate::ErrorCode;
 
-/// One question to the authorizer.
+/// What is asked before an API answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing, as in Kafka: whoever can connect may ask.
+    Free,
+    /// All of these that apply to the request, in the order in which Kafka asks.
+    Rules(&'static [Rule]),
+}
+
+/// One question: the first right is enough, and so is the other one where there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub right: Right,
+    pub or: Option<Right>,
+    /// For which requests it is asked, in words. Empty: for all.
+    pub when: &'static str,
+}
+
+/// An operation on the resources of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Right {
     pub operation: Operation,
     pub resource: Resource,
-    /// For which requests it is asked; empty means all. A trailing "or" makes the next right do as well.
-    pub when: &'static str,
+    pub names: Names,
+}
+
+/// Where the names of the resources come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// There is one cluster: [`CLUSTER_NAME`].
+    Cluster,
+    /// Each one that the request names. Those that are refused get an error of their own.
+    Asked,
+    /// Each one that the answer would tell of. Those that are refused are left out.
+    Shown,
+    /// Any one that there is or could be (KIP-679).
+    Any,
+}
+
+/// The name of the only resource of its kind.
+pub const CLUSTER_NAME: &str = "kafka-cluster";
+
+impl Access {
+    /// The rule that asks for an operation on a kind of resource.
+    ///
+    /// # Panics
+    ///
+    /// If there is none: nothing is asked that the table does not tell of.
+    pub fn rule(self, operation: Operation, resource: Resource) -> &'static Rule {
+        let rules = match self {
+            Access::Free => &[],
+            Access::Rules(rules) => rules,
+        };
+        let asks = |right: &Right| right.operation == operation && right.resource == resource;
+        let rule = rules.iter().find(|rule| rule.rights().any(|right| asks(&right)));
+        rule.unwrap_or_else(|| panic!("the API table has no {operation:?} on {resource:?} here"))
+    }
+}
+
+impl Rule {
+    /// The rights of which one is enough, in the order in which Kafka asks.
+    pub fn rights(&self) -> impl Iterator<Item = Right> {
+        [Some(self.right), self.or].into_iter().flatten()
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.right)?;
+        if let Some(or) = self.or {
+            write!(f, " or {or}")?;
+        }
+        if self.when.is_empty() { Ok(()) } else { write!(f, " ({})", self.when) }
+    }
 }
 
 impl fmt::Display for Right {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} on {:?}", self.operation, self.resource)?;
-        if self.when.is_empty() { Ok(()) } else { write!(f, " ({})", self.when) }
+        let any = if self.names == Names::Any { "any " } else { "" };
+        write!(f, "{:?} on {any}{:?}", self.operation, self.resource)
     }
 }
 
@@ -66,6 +131,17 @@ impl Resource {
             Resource::TransactionalId => &[Write, Describe, TwoPhaseCommit],
             Resource::DelegationToken => &[Describe],
             Resource::User => &[CreateTokens, DescribeTokens],
+        }
+    }
+
+    /// What a client is told that may not do what it wants to a resource of this kind.
+    pub fn refusal(self) -> ErrorCode {
+        match self {
+            Resource::Topic => ErrorCode::TopicAuthorizationFailed,
+            Resource::Group => ErrorCode::GroupAuthorizationFailed,
+            Resource::Cluster => ErrorCode::ClusterAuthorizationFailed,
+            Resource::TransactionalId => ErrorCode::TransactionalIdAuthorizationFailed,
+            Resource::DelegationToken | Resource::User => ErrorCode::DelegationTokenAuthorizationFailed,
         }
     }
 }

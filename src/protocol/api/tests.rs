@@ -74,5 +74,7 @@ fn the_reference_has_a_line_for_every_row() {
     assert!(
         page.contains("| 2 | ListOffsets | 1-11 | broker | Describe on Topic | finds offsets by timestamp")
     );
-    assert!(page.contains("| 0 | Produce | 3-13 | broker | Write on Topic; Write on TransactionalId ("));
+    assert!(page.contains(
+        "| 0 | Produce | 3-13 | broker | Write on TransactionalId (transactional records); Write on Topic |"
+    ));
 }
