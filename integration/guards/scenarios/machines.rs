@@ -11,7 +11,7 @@ use ottla_core::session::{
 };
 use ottla_model::config::TopicConfig;
 use ottla_model::{NodeId, TopicId};
-use ottla_node::lane::{Answered, Append, Input, Lane, Output};
+use ottla_node::lane::{Answered, Append, Host, Input, Lane, Output, Role};
 use ottla_protocol::{ErrorCode, LeaderEpoch};
 
 use super::fixtures::{ALL, EPOCH, LARGE, NOW_MS, PARTITIONS, SMALL, Shape, empty_log};
@@ -27,8 +27,10 @@ pub fn lane_small() -> Operation {
 
 fn lane(shape: Shape) -> Operation {
     let (me, config) = (NodeId(1), Arc::new(TopicConfig::default()));
-    let leadership = Leadership { epoch: EPOCH, replicas: vec![me], isr: vec![me] };
-    let mut lane: Lane<usize> = Lane::new(me, empty_log(&config), leadership, config.clone());
+    let leadership = Leadership { epoch: EPOCH, partition_epoch: 0, replicas: vec![me], isr: vec![me] };
+    let host = Host { id: me, replica_lag_time_max_ms: 30_000 };
+    let role = Role::Leader(leadership);
+    let mut lane: Lane<usize> = Lane::new(host, empty_log(&config), role, config.clone(), 0);
     let mut appends = shape.stream(ALL).into_iter().enumerate().map(move |(token, batch)| {
         let (checked_against, deadline_ms) = (config.clone(), NOW_MS + 30_000);
         let answered = Answered::WhenSafe;

@@ -36,7 +36,7 @@ use super::registrar::Registrar;
 use super::settings::Settings;
 use super::storage::{Left, Storage};
 use super::volume::Volume;
-use crate::broker::now_ms;
+use crate::clock::now_ms;
 
 /// New logs are opened by so many threads at least.
 const SYNCING_THREADS: usize = 16;
