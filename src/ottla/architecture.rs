@@ -137,6 +137,13 @@ fn functions(text: &str) -> Vec<(String, usize)> {
             continue;
         }
         let end = format!("{}}}", &line[..indent]);
+        // A trait's function without a body ends with the line of its answer.
+        let declared = lines[at..]
+            .iter()
+            .find(|line| line.len() - line.trim_start().len() == indent && line.ends_with(['{', ';']));
+        if declared.is_some_and(|line| line.ends_with(';')) {
+            continue;
+        }
         let name = line.split("fn ").nth(1).unwrap_or_default();
         let name = name.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
         let length = lines[at..].iter().position(|line| *line == end).unwrap_or(0);
