@@ -19,6 +19,7 @@ pub use line::line_of;
 
 use anyhow::bail;
 use options::Failure;
+use std::pin::Pin;
 use std::process::ExitCode;
 
 const TOOLS: [&str; 6] = [
@@ -37,7 +38,15 @@ pub fn tools() -> &'static [&'static str] {
 
 /// Runs a tool, named with or without `kafka-` and `.sh`. What it has to say goes to standard output and
 /// standard error as Kafka's tool would print it; `Err` is for a name that is no tool.
-pub async fn run(tool: &str, args: Vec<String>) -> anyhow::Result<ExitCode> {
+pub fn run(tool: &str, args: Vec<String>) -> Run<'_> {
+    Box::pin(run_tool(tool, args))
+}
+
+/// A run of a tool. It is boxed so that the tools are compiled once, here: a plain `async fn` is compiled by the program
+/// that polls it, once for each place in the runtime that does.
+pub type Run<'a> = Pin<Box<dyn Future<Output = anyhow::Result<ExitCode>> + 'a>>;
+
+async fn run_tool(tool: &str, args: Vec<String>) -> anyhow::Result<ExitCode> {
     let plain = tool.strip_suffix(".sh").unwrap_or(tool);
     let outcome = match plain.strip_prefix("kafka-").unwrap_or(plain) {
         "topics" => topics::run(&args).await,

@@ -1,6 +1,8 @@
 //! `ottla server`: from arguments, environment and a file to a broker that runs until it is told to stop.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -18,14 +20,14 @@ pub struct Arguments {
 
 /// Serves until SIGTERM or SIGINT.
 pub fn main(args: &[String]) -> ExitCode {
-    run(args, |_| async { Ok(()) })
+    run(args, |_| Box::pin(async { Ok(()) }))
 }
 
+/// Work that waits and may fail. It is boxed so that it is compiled once, and not for each place in the runtime that polls it.
+pub type Work = Pin<Box<dyn Future<Output = anyhow::Result<()>>>>;
+
 /// Serves; `then` runs once the broker does, and its failure ends it.
-pub fn run<F>(args: &[String], then: impl FnOnce(std::net::SocketAddr) -> F) -> ExitCode
-where
-    F: Future<Output = anyhow::Result<()>>,
-{
+pub fn run(args: &[String], then: fn(SocketAddr) -> Work) -> ExitCode {
     let log = start_logging();
     match try_run(args, log, then) {
         Ok(()) => ExitCode::SUCCESS,
@@ -36,35 +38,26 @@ where
     }
 }
 
-fn try_run<F>(
-    args: &[String],
-    log: LogFilter,
-    then: impl FnOnce(std::net::SocketAddr) -> F,
-) -> anyhow::Result<()>
-where
-    F: Future<Output = anyhow::Result<()>>,
-{
+fn try_run(args: &[String], log: LogFilter, then: fn(SocketAddr) -> Work) -> anyhow::Result<()> {
     let arguments = parse(args)?;
     let config = configure(&arguments)?;
     let cluster_id = std::env::var("CLUSTER_ID").ok().filter(|id| !id.is_empty());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("worker").build()?;
-    let outcome = runtime.block_on(async {
+    let work: Work = Box::pin(async move {
         let (server, failure) = ottla_broker::start(config, Options { cluster_id, log }).await?;
         serve(server, failure, then).await
     });
+    let outcome = runtime.block_on(work);
     // Whatever still waits for a client has nothing to lose.
     runtime.shutdown_background();
     outcome
 }
 
-async fn serve<F>(
+async fn serve(
     server: Server,
     failure: ottla_broker::Failure,
-    then: impl FnOnce(std::net::SocketAddr) -> F,
-) -> anyhow::Result<()>
-where
-    F: Future<Output = anyhow::Result<()>>,
-{
+    then: fn(SocketAddr) -> Work,
+) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let failed = async {
