@@ -2,6 +2,7 @@
 //! It must never know how any of it is stored, sent or decided.
 
 pub mod config;
+pub mod dice;
 pub mod feature;
 pub mod group;
 pub mod ids;

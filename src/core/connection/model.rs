@@ -3,6 +3,8 @@
 //! held to what this model knows by itself: it starts nothing that may not start, it never waits beside a request that
 //! may, and while anything is left to do, something that it waits for can come.
 
+use ottla_model::dice::Dice;
+
 use super::mutants::Mutant;
 use super::*;
 
@@ -362,23 +364,6 @@ fn wire(request: &Request, most: i32) -> Vec<u8> {
 
 fn ensure(holds: bool, what: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what.to_owned()) }
-}
-
-/// Numbers of a seed (SplitMix64).
-pub(super) struct Dice(u64);
-
-impl Dice {
-    pub fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % bound.max(1) as u64) as usize
-    }
-
-    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
-    }
 }
 
 fn request(dice: &mut Dice) -> Request {

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ottla_model::config::{Sources, load};
+use ottla_model::dice::Dice;
 use ottla_model::feature::ELIGIBLE_LEADER_REPLICAS_VERSION;
 use ottla_model::image::{Endpoint, Image};
 use ottla_model::record::{FeatureLevelRecord, LeaderChange, PartitionChangeRecord};
@@ -22,7 +23,7 @@ use super::*;
 struct Cluster {
     image: Image,
     sessions: BTreeSet<NodeId>,
-    draws: u64,
+    dice: Dice,
     config: BrokerConfig,
 }
 
@@ -31,7 +32,7 @@ impl Cluster {
         let overrides = [("num.partitions".to_owned(), "3".to_owned())];
         let sources = Sources { file: None, env: Vec::new(), overrides: &overrides };
         let (config, _) = load(sources).expect("Kafka's own defaults");
-        let mut cluster = Cluster { image: Image::empty(), sessions: BTreeSet::new(), draws: 0, config };
+        let mut cluster = Cluster { image: Image::empty(), sessions: BTreeSet::new(), dice: Dice(0), config };
         for id in 1..=brokers {
             let epoch = cluster.register(id, u128::from(id as u32)).expect("a new broker");
             cluster.beat(id, epoch);
@@ -46,11 +47,8 @@ impl Cluster {
     }
 
     fn with_view<T>(&mut self, act: impl FnOnce(&mut View<'_>) -> T) -> T {
-        let draws = &mut self.draws;
-        let mut chance = || {
-            *draws += 1;
-            draws.wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        };
+        let dice = &mut self.dice;
+        let mut chance = || dice.roll();
         act(&mut View {
             image: &self.image,
             next_offset: self.image.offset + 1,

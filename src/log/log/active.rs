@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use ottla_model::config::TopicConfig;
+use ottla_model::dice;
 use ottla_protocol::Offset;
 use ottla_protocol::batch::{BatchHeader, NO_TIMESTAMP};
 
@@ -200,11 +201,7 @@ pub(super) fn jitter_ms(seed: u64, base: Offset, config: &TopicConfig) -> i64 {
     if most <= 0 {
         return 0;
     }
-    // SplitMix64: every bit of the seed and the base counts.
-    let mut z = seed.wrapping_add((base as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ (z >> 31)) % most as u64) as i64
+    (dice::number(seed, base as u64) % most as u64) as i64
 }
 
 pub(super) fn is_full(e: &io::Error) -> bool {

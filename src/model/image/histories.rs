@@ -7,8 +7,8 @@ use ottla_protocol::LeaderEpoch;
 use uuid::Uuid;
 
 use super::*;
+use crate::dice::Dice;
 use crate::ids::BrokerEpoch;
-use crate::record::sample::Dice;
 use crate::record::*;
 
 /// A record that may well follow: made up, but about things that exist, mostly.

@@ -80,7 +80,7 @@ macro_rules! wire_struct {
         #[cfg(test)]
         #[allow(unused, reason = "a record without fields has no use for its version")]
         impl $crate::record::sample::Sample for $name {
-            fn sample(version: i16, dice: &mut $crate::record::sample::Dice) -> $name {
+            fn sample(version: i16, dice: &mut $crate::dice::Dice) -> $name {
                 let mut record = $name::default();
                 $(
                     if version >= $since {
@@ -147,7 +147,7 @@ macro_rules! records {
             pub(crate) fn sample(
                 key: i16,
                 version: i16,
-                dice: &mut $crate::record::sample::Dice,
+                dice: &mut $crate::dice::Dice,
             ) -> Option<MetadataRecord> {
                 use $crate::record::sample::Sample;
                 match key {

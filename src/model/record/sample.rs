@@ -6,29 +6,8 @@ use ottla_protocol::LeaderEpoch;
 use uuid::Uuid;
 
 use super::*;
+use crate::dice::Dice;
 use crate::ids::{BrokerEpoch, NodeId};
-
-/// A small generator: the same seed makes the same records for ever.
-pub struct Dice(pub u64);
-
-impl Dice {
-    pub fn roll(&mut self) -> u64 {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.roll() % n as u64) as usize
-    }
-
-    pub fn pick<T: Clone>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())].clone()
-    }
-}
 
 pub trait Sample: Sized {
     /// A value that a record of that version can hold.

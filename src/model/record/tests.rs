@@ -3,8 +3,8 @@
 use ottla_protocol::primitives::{Problem, STRING_BYTES_MAX};
 use uuid::Uuid;
 
-use super::sample::Dice;
 use super::*;
+use crate::dice::Dice;
 use crate::ids::BrokerEpoch;
 
 const TOPIC: Uuid = Uuid::from_u128(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ottla_model::dice::Dice;
 use ottla_model::group::{GroupRecord, MemberId};
 
 use super::super::*;
@@ -402,13 +403,7 @@ impl Stage {
     }
 }
 
-/// SplitMix64.
-pub fn chance(mut seed: u64) -> Chance {
-    Box::new(move || {
-        seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = seed;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    })
+pub fn chance(seed: u64) -> Chance {
+    let mut dice = Dice(seed);
+    Box::new(move || dice.roll())
 }

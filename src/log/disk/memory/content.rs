@@ -1,7 +1,7 @@
 //! The bytes of one file: what processes see, what is surely on the platter, and the changes between the two.
 //! Must never know names or folders.
 
-use super::dice::Dice;
+use ottla_model::dice::Dice;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -132,7 +132,7 @@ enum Mood {
     /// The length grew, no data arrived: zeros.
     LengthOnly,
     /// Each sector is whole with this chance in eight, else at some earlier state.
-    Mixed(u64),
+    Mixed(usize),
 }
 
 /// `changes` were under way when power went: what is on the platter afterwards.
@@ -150,7 +150,7 @@ fn settle(durable: &mut Vec<u8>, changes: &[Change], dice: &mut Dice) {
     let cuts_kept = match mood {
         Mood::AllLost => 0,
         Mood::AllKept => cuts.len(),
-        Mood::LengthOnly | Mood::Mixed(_) => dice.below(cuts.len() as u64 + 1) as usize,
+        Mood::LengthOnly | Mood::Mixed(_) => dice.below(cuts.len() + 1),
     };
     let (kept, lost) = cuts.split_at(cuts_kept);
     let first_lost = lost.first().copied();
@@ -164,9 +164,9 @@ fn settle(durable: &mut Vec<u8>, changes: &[Change], dice: &mut Dice) {
         let cutoff = match mood {
             Mood::AllLost | Mood::LengthOnly => must,
             Mood::AllKept => usize::MAX,
-            Mood::Mixed(parts) if dice.chance_in_8(parts) => usize::MAX,
+            Mood::Mixed(parts) if dice.below(8) < parts => usize::MAX,
             Mood::Mixed(_) if may.is_empty() => must,
-            Mood::Mixed(_) => dice.one_of(&[&[must], &may[..]].concat()),
+            Mood::Mixed(_) => dice.pick(&[&[must], &may[..]].concat()),
         };
         cutoffs.insert(sector, cutoff);
     }
@@ -178,8 +178,8 @@ fn settle(durable: &mut Vec<u8>, changes: &[Change], dice: &mut Dice) {
     let len = match mood {
         Mood::AllLost => lengths[0],
         Mood::AllKept | Mood::LengthOnly => lengths[lengths.len() - 1],
-        Mood::Mixed(_) if dice.chance_in_8(4) => lengths[lengths.len() - 1],
-        Mood::Mixed(_) => dice.one_of(lengths),
+        Mood::Mixed(_) if dice.below(8) < 4 => lengths[lengths.len() - 1],
+        Mood::Mixed(_) => dice.pick(lengths),
     };
 
     for (index, change) in changes.iter().enumerate() {

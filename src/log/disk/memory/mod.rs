@@ -15,11 +15,10 @@
 //! `kill` ends the process and keeps everything that was written. Both invalidate all open files and free all locks.
 
 mod content;
-mod dice;
 mod tree;
 
 use super::{Disk, DiskFile, Entry, LockGuard, OpenHow, SyncMark, failed};
-use dice::Dice;
+use ottla_model::dice::Dice;
 use parking_lot::{Mutex, MutexGuard};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
@@ -65,7 +64,7 @@ pub enum Fault {
 impl MemoryDisk {
     pub fn new(seed: u64) -> MemoryDisk {
         let state = State {
-            dice: Dice::new(seed),
+            dice: Dice(seed),
             tree: Tree::new(),
             locks: BTreeSet::new(),
             life: 0,
@@ -83,7 +82,7 @@ impl MemoryDisk {
         let state = self.state.lock();
         let (tree, locks) = (state.tree.fork(), state.locks.clone());
         let faults = state.faults.clone();
-        let state = State { dice: Dice::new(seed), tree, locks, faults, ..*state };
+        let state = State { dice: Dice(seed), tree, locks, faults, ..*state };
         MemoryDisk { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -359,7 +358,7 @@ impl MemoryFile {
                 if !self.writable || state.power_cut_at.is_some_and(|at| state.changes >= at) {
                     return Err(e);
                 }
-                let part = state.dice.below(bytes.len() as u64 + 1) as usize;
+                let part = state.dice.below(bytes.len() + 1);
                 (&bytes[..part], Err(e))
             }
             Ok(mut state) => {
@@ -382,7 +381,7 @@ impl MemoryFile {
         let mut state = self.step(Operation::Read)?;
         let there = state.tree.file(self.node).available(at).min(buf.len());
         let len = match state.short_reads && there > 0 {
-            true => 1 + state.dice.below(there as u64) as usize,
+            true => 1 + state.dice.below(there),
             false => there,
         };
         state.tree.file(self.node).read(&mut buf[..len], at);

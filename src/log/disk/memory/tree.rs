@@ -3,7 +3,7 @@
 
 use super::super::Entry;
 use super::content::Content;
-use super::dice::Dice;
+use ottla_model::dice::Dice;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path};
@@ -200,14 +200,14 @@ impl Tree {
         // Of changes that do not share a name any set may survive; now and then all, none, or the first so many, as
         // a journal would have it.
         let mood = dice.below(8);
-        let first = dice.below(pending.len() as u64 + 1) as usize;
+        let first = dice.below(pending.len() + 1);
         let mut lost = BTreeSet::new();
         for (index, change) in pending.iter().enumerate() {
             let lucky = match mood {
                 0 => false,
                 1 => true,
                 2 | 3 => index < first,
-                parts => dice.chance_in_8(parts),
+                parts => dice.below(8) < parts,
             };
             if lucky && !change.names().any(|name| lost.contains(&name)) {
                 self.make_durable(change);
