@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use ottla_model::config::{
     BrokerConfig, ConfigError, Dynamic, TopicConfig, check_client_metrics, check_group, list_key,
 };
-use ottla_model::feature::ELIGIBLE_LEADER_REPLICAS_VERSION;
 use ottla_model::image::{ConfigResource, Image};
 use ottla_model::record::{ClearElrRecord, ConfigRecord, MetadataRecord, ResourceType};
 use ottla_model::{NodeId, check_topic_name};
@@ -123,7 +122,7 @@ fn plan(
     let set = set.map(|(key, value)| (key.as_str(), Some(value.as_str())));
     let deleted = stored.keys().filter(|key| !values.contains_key(*key)).map(|key| (key.as_str(), None));
     let changes: Vec<(&str, Option<&str>)> = set.chain(deleted).collect();
-    let eligible = view.image.feature(ELIGIBLE_LEADER_REPLICAS_VERSION) > 0;
+    let eligible = view.knows_eligible_leaders();
     check_lengths(resource, &changes)?;
     if eligible {
         check_min_isr(resource, &changes)?;

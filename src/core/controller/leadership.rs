@@ -5,7 +5,7 @@
 //! Missing: a broker that is fenced, or whose session has ended, keeps its lead until it returns; a broker that returns
 //! without proof of a clean shutdown stays eligible (KAFKA-15586); nobody looks for better leaders in the background.
 
-use ottla_model::feature::{ELIGIBLE_LEADER_REPLICAS_VERSION, MetadataVersion};
+use ottla_model::feature::MetadataVersion;
 use ottla_model::image::{Image, Partition, Topic};
 use ottla_model::record::{
     LEADER_RECOVERING, LeaderChange, MetadataRecord, PartitionChangeRecord, PartitionRecord, ResourceType,
@@ -177,7 +177,7 @@ impl Rules<'_> {
             image,
             broker_change,
             min_insync_replicas: min_insync_replicas.unwrap_or_else(default),
-            eligible: image.feature(ELIGIBLE_LEADER_REPLICAS_VERSION) > 0,
+            eligible: view.knows_eligible_leaders(),
             directories: view.knows_directories(),
             epoch_rises_as_isr_shrinks: level
                 .is_some_and(|level| level < MetadataVersion::NO_EPOCH_BUMP_ON_SHRINK),

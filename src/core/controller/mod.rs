@@ -18,7 +18,7 @@ mod topics;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ottla_model::config::BrokerConfig;
-use ottla_model::feature::MetadataVersion;
+use ottla_model::feature::{ELIGIBLE_LEADER_REPLICAS_VERSION, MetadataVersion};
 use ottla_model::image::{ConfigResource, Image};
 use ottla_model::record::MetadataRecord;
 use ottla_model::{BrokerEpoch, DirectoryId, NodeId, TopicId, TopicName};
@@ -207,6 +207,11 @@ pub struct View<'a> {
 }
 
 impl View<'_> {
+    /// Whether replicas outside the in-sync set may be eligible to lead (KIP-966).
+    fn knows_eligible_leaders(&self) -> bool {
+        self.image.feature(ELIGIBLE_LEADER_REPLICAS_VERSION) > 0
+    }
+
     /// Whether records may say in which directories replicas are (KIP-858). A cluster that comes from an older Kafka has
     /// no place for it until its level is raised.
     fn knows_directories(&self) -> bool {

@@ -6,11 +6,8 @@ use ottla_model::{NodeId, TopicName};
 use ottla_protocol::ErrorCode;
 
 use super::leadership::new_partition;
-use super::placement::{self, Placement};
+use super::placement::{self, PARTITIONS_MAX, Placement};
 use super::{Decision, Refusal, Reply, View};
-
-/// The most partitions that one request may add, as in Kafka.
-const PARTITIONS_MAX: usize = 10_000;
 
 /// How many partitions a topic is to have, and where those that are new go if somebody chose.
 #[derive(Clone, Debug)]

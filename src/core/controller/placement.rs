@@ -7,6 +7,9 @@ use ottla_protocol::ErrorCode;
 
 use super::{Refusal, View};
 
+/// The most partitions that one request may create or add, as in Kafka.
+pub(super) const PARTITIONS_MAX: usize = 10_000;
+
 /// The replicas of one partition, the preferred leader first, and those of them that are alive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {

@@ -10,11 +10,8 @@ use ottla_protocol::primitives::STRING_BYTES_MAX;
 
 use super::configs::configured;
 use super::leadership::new_partition;
-use super::placement::{self, Placement};
+use super::placement::{self, PARTITIONS_MAX, Placement};
 use super::{Decision, Overrides, Refusal, Reply, View};
-
-/// The most partitions that one request may create, as in Kafka.
-const PARTITIONS_MAX: i64 = 10_000;
 
 /// A topic as a client asks for it.
 #[derive(Clone, Debug)]
@@ -45,7 +42,7 @@ pub(super) fn create(view: &mut View<'_>, topics: Vec<NewTopic>, validate_only: 
     let mut replies = Vec::new();
     for topic in topics {
         let name = topic.name.clone();
-        let outcome = if asked > PARTITIONS_MAX {
+        let outcome = if asked > PARTITIONS_MAX as i64 {
             Err(Refusal::new(
                 ErrorCode::PolicyViolation,
                 "Excessively large number of partitions per request.",
