@@ -43,11 +43,6 @@ pub fn collides(a: &str, b: &str) -> bool {
     unify(a) == unify(b)
 }
 
-/// Whether `name` can collide with any other.
-pub fn has_collision_chars(name: &str) -> bool {
-    name.contains(['.', '_'])
-}
-
 /// Whether the broker itself writes this topic; clients may not, and metadata marks it.
 pub fn is_internal(name: &str) -> bool {
     [GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC, SHARE_GROUP_STATE_TOPIC].contains(&name)
@@ -191,7 +186,6 @@ mod tests {
         ] {
             assert_eq!(collides(a, b), expected, "{a} {b}");
         }
-        assert!(has_collision_chars("a.b") && has_collision_chars("a_b") && !has_collision_chars("a-b"));
     }
 
     #[test]

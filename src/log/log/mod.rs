@@ -173,7 +173,8 @@ impl Log {
         self.segments.iter().map(|segment| self.size_of(segment)).sum()
     }
 
-    pub fn segment_count(&self) -> usize {
+    #[cfg(test)]
+    fn segment_count(&self) -> usize {
         self.segments.len()
     }
 

@@ -207,10 +207,6 @@ impl LogReader {
         self.epochs.load().first().filter(|start| start.offset <= log_start).map(|start| start.epoch)
     }
 
-    pub fn latest_epoch(&self) -> Option<LeaderEpoch> {
-        self.epochs.load().last().map(|start| start.epoch)
-    }
-
     /// The largest epoch not above `epoch` and where it ends, as OffsetForLeaderEpoch answers (KIP-101, KIP-279);
     /// `(NONE, -1)` where that is unknown.
     pub fn epoch_end_offset(&self, epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {

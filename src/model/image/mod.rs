@@ -14,7 +14,6 @@ mod topics;
 mod types;
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -101,12 +100,6 @@ impl Image {
     /// In the order of their names.
     pub fn topics(&self) -> impl DoubleEndedIterator<Item = &Arc<Topic>> + ExactSizeIterator {
         self.state.topics.values()
-    }
-
-    /// In the order of their names, from the first one that is not before `name`.
-    pub fn topics_from<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Arc<Topic>> + use<'a> {
-        let from = (Bound::Included(name), Bound::Unbounded);
-        self.state.topics.range::<_, str>(from).map(|(_, topic)| topic)
     }
 
     pub fn partition(&self, topic: &str, partition: i32) -> Option<&Arc<Partition>> {

@@ -21,11 +21,6 @@ impl<'a> Writer<'a> {
         self.buf.len()
     }
 
-    /// Overwrites an `i32` written earlier, for lengths that are known afterwards.
-    pub fn patch_i32(&mut self, position: usize, value: i32) {
-        self.buf[position..position + 4].copy_from_slice(&value.to_be_bytes());
-    }
-
     pub fn raw(&mut self, bytes: &[u8]) {
         self.buf.put_slice(bytes);
     }
