@@ -52,9 +52,10 @@ fn name_all(context: &Context<'_>, request: DeleteTopicsRequest) -> Vec<Named> {
     let check = |operation, name: &TopicName| context.check(operation, Resource::Topic, name);
     let refused = |id, name, code: ErrorCode| Named { id, name, outcome: Err(code.into()) };
     let find = |name: &TopicName| {
+        let deletable = check(Operation::Delete, name);
         check(Operation::Describe, name)?;
         let topic = image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-        check(Operation::Delete, name).map(|()| topic.id)
+        deletable.map(|()| topic.id)
     };
     let by_name = |name: TopicName| match find(&name) {
         Ok(id) => Named { id, name: Some(name), outcome: Ok(()) },

@@ -72,7 +72,7 @@ fn the_reference_has_a_line_for_every_row() {
     assert_eq!(rows(7), 2 + API_TABLE.len(), "{page}");
     assert_eq!(rows(5), 2 + UNSERVED.len(), "{page}");
     assert!(
-        page.contains("| 2 | ListOffsets | 1-11 | broker | Describe on Topic | finds offsets by timestamp")
+        page.contains("| 2 | ListOffsets | 1-11 | broker | Describe on Topic; ClusterAction on Cluster (replicas) | finds offsets")
     );
     assert!(page.contains(
         "| 0 | Produce | 3-13 | broker | Write on TransactionalId (transactional records); Write on Topic |"
