@@ -23,11 +23,11 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         let response = AlterPartitionReassignmentsResponse::default()
             .with_error_code(code.code())
             .with_error_message(Some(text(code.message())));
-        return Ok(context.now(&response));
+        return Ok(context.now(response));
     }
     if request.topics.is_empty() {
         // As in Kafka, an empty message rather than none.
-        return Ok(context.now(&AlterPartitionReassignmentsResponse::default()));
+        return Ok(context.now(AlterPartitionReassignmentsResponse::default()));
     }
     let allowed = request.allow_replication_factor_change;
     let factor = if allowed { FactorChange::Allowed } else { FactorChange::Refused };

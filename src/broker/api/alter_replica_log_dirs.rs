@@ -14,19 +14,18 @@ use ottla_protocol::messages::{AlterReplicaLogDirsRequest, AlterReplicaLogDirsRe
 use tracing::{error, warn};
 use uuid::Uuid;
 
-use super::answers::{blocking, encoded};
 use super::context::{Begun, Context};
 use crate::broker::Broker;
 
 const FILE_NAME_BYTES_MAX: usize = 255;
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
-    let Context { broker, version, .. } = *context;
+    let broker = context.broker;
     let request: AlterReplicaLogDirsRequest = context.read(body)?;
     let permitted = context.check_cluster(Operation::Alter);
     let broker = broker.clone();
     // Each move begins with a folder, and disks may stall.
-    Ok(blocking(move || encoded(&answer(&broker, &request, permitted), version)))
+    Ok(context.blocking(move || answer(&broker, &request, permitted)))
 }
 
 fn answer(

@@ -1,32 +1,23 @@
-//! How handlers write answers. It must never know which API an answer belongs to.
+//! The one place where answers are made. It must never know which API an answer belongs to.
 
 use bytes::BytesMut;
-use ottla_protocol::{Encodable, StrBytes, codec};
+use ottla_protocol::StrBytes;
 
-use crate::request::{Answer, Body, Overtakers, Part};
+use super::responses::Response;
+use crate::request::{Answer, Part};
 
-/// An answer that takes a thread which may stall; nothing may overtake it.
-pub(super) fn blocking(answer: impl FnOnce() -> Answer + Send + 'static) -> Body {
-    let answered = async { tokio::task::spawn_blocking(answer).await };
-    Body::Later(
-        Overtakers::None,
-        Box::pin(async { answered.await.unwrap_or_else(|error| Answer::Close(error.to_string())) }),
-    )
-}
+/// For how long a client is held back. There are no quotas yet.
+pub(super) const THROTTLE_MS: i32 = 0;
 
-/// A response of a type that the messages crate has.
-pub(super) fn encoded<R: Encodable>(response: &R, version: i16) -> Answer {
+/// The bytes of a response.
+pub(super) fn encoded<R: Response>(mut response: R, version: i16) -> Answer {
+    response.set_throttle(THROTTLE_MS);
     let mut buf = BytesMut::new();
-    match codec::encode(response, version, &mut buf) {
-        Ok(()) => bytes(buf),
+    match response.write(version, &mut buf) {
+        Ok(()) => Answer::Parts(vec![Part::Bytes(buf.freeze())]),
         // Our own mistake; the client gets no half of an answer.
         Err(error) => Answer::Close(format!("a response that cannot be encoded: {error}")),
     }
-}
-
-/// A response that is bytes already.
-pub(super) fn bytes(buf: BytesMut) -> Answer {
-    Answer::Parts(vec![Part::Bytes(buf.freeze())])
 }
 
 /// A copy, as the messages crate wants it.

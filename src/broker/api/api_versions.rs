@@ -1,7 +1,7 @@
 //! ApiVersions v0-5 (KIP-35, KIP-511, KIP-584). A version that we do not know is answered in v0 format with
 //! UNSUPPORTED_VERSION and our range, so that newer clients come down to us instead of going away.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use ottla_model::feature;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::api::{ApiKey, Listener};
@@ -9,25 +9,22 @@ use ottla_protocol::api_versions::{
     ApiVersionsRequest, ApiVersionsResponse, FinalizedFeature, SupportedFeature,
 };
 
-use super::answers::{bytes, text};
+use super::answers::{encoded, text};
 use super::context::{Begun, Context};
 use crate::broker::Broker;
 use crate::request::Body;
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, caller, version, .. } = *context;
-    let mut buf = BytesMut::new();
     if !ApiKey::ApiVersions.row().serves(version) {
-        ApiVersionsResponse::unsupported_version().write(0, &mut buf);
-        return Ok(Body::Now(bytes(buf)));
+        return Ok(Body::Now(encoded(ApiVersionsResponse::unsupported_version(), 0)));
     }
     let request = ApiVersionsRequest::read(version, body)?;
     let response = match check(broker, version, &request) {
         Ok(()) => describe(broker, caller.kind),
         Err(code) => ApiVersionsResponse::failed(code),
     };
-    response.write(version, &mut buf);
-    Ok(Body::Now(bytes(buf)))
+    Ok(context.now(response))
 }
 
 fn check(broker: &Broker, version: i16, request: &ApiVersionsRequest) -> Result<(), ErrorCode> {

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ottla_protocol::api::{ApiRow, CLUSTER_NAME, Operation, Resource};
 use ottla_protocol::codec::Malformed;
-use ottla_protocol::{Decodable, Encodable, ErrorCode, codec};
+use ottla_protocol::{Decodable, ErrorCode, codec};
 
 use super::answers::encoded;
+use super::responses::Response;
 use super::rights::Rights;
 use crate::authorizer::Authorizer;
 use crate::broker::Broker;
-use crate::request::{Body, Caller, Overtakers};
+use crate::request::{Answer, Body, Caller, Overtakers};
 
 /// One request, without its body.
 #[derive(Clone, Copy)]
@@ -50,16 +51,29 @@ impl Context<'_> {
     }
 
     /// A response that is known already.
-    pub fn now<R: Encodable>(&self, response: &R) -> Body {
+    pub fn now<R: Response>(&self, response: R) -> Body {
         Body::Now(encoded(response, self.version))
     }
 
     /// A response that somebody else has to be asked for; nothing may overtake it.
-    pub fn later<R: Encodable + Send + 'static>(
+    pub fn later<R: Response + Send + 'static>(
         &self,
         response: impl Future<Output = R> + Send + 'static,
     ) -> Body {
         let version = self.version;
-        Body::Later(Overtakers::None, Box::pin(async move { encoded(&response.await, version) }))
+        Body::Later(Overtakers::None, Box::pin(async move { encoded(response.await, version) }))
+    }
+
+    /// A response that takes a thread which may stall; nothing may overtake it.
+    pub fn blocking<R: Response + Send + 'static>(
+        &self,
+        response: impl FnOnce() -> R + Send + 'static,
+    ) -> Body {
+        let version = self.version;
+        let answered = async move { tokio::task::spawn_blocking(move || encoded(response(), version)).await };
+        Body::Later(
+            Overtakers::None,
+            Box::pin(async { answered.await.unwrap_or_else(|error| Answer::Close(error.to_string())) }),
+        )
     }
 }

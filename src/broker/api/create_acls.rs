@@ -23,5 +23,5 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         .with_error_code(refusal.code.code())
         .with_error_message(Some(text(&refusal.message)));
     let results = vec![refused; request.creations.len()];
-    Ok(context.now(&CreateAclsResponse::default().with_results(results)))
+    Ok(context.now(CreateAclsResponse::default().with_results(results)))
 }

@@ -27,5 +27,5 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
             response.with_token_requester_principal_type(USER).with_token_requester_principal_name(ANONYMOUS)
         }
     };
-    Ok(context.now(&response))
+    Ok(context.now(response))
 }

@@ -22,5 +22,5 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         .with_error_code(refusal.code.code())
         .with_error_message(Some(text(&refusal.message)));
     let results = vec![refused; request.filters.len()];
-    Ok(context.now(&DeleteAclsResponse::default().with_filter_results(results)))
+    Ok(context.now(DeleteAclsResponse::default().with_filter_results(results)))
 }

@@ -2,48 +2,38 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use ottla_core::group::{Command, Reply};
+use ottla_protocol::ErrorCode;
 use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::delete_groups_response::DeletableGroupResult;
 use ottla_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse};
-use ottla_protocol::{ErrorCode, delete_groups};
 
-use super::answers::bytes;
 use super::context::{Begun, Context};
 use super::groups::{group_of, shared, unexpected};
-use crate::request::{Answer, Body, Overtakers};
 use crate::run::groups::ask;
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
-    let Context { broker, version, .. } = *context;
+    let broker = context.broker;
     let request: DeleteGroupsRequest = context.read(body)?;
     let (broker, rights) = (broker.clone(), context.rights().keep());
-    Ok(Body::Later(
-        Overtakers::None,
-        Box::pin(async move {
-            let mut results = Vec::with_capacity(request.groups_names.len());
-            for group in &request.groups_names {
-                let group = shared(&group.0);
-                if let Err(code) = rights.rights().check(Operation::Delete, Resource::Group, &group) {
-                    results.push(result(&group, code));
-                    continue;
-                }
-                match ask(&broker, &group, Command::DeleteGroups { groups: vec![group.clone()] }).await {
-                    Reply::GroupsDeleted(deleted) => {
-                        results.extend(deleted.iter().map(|(id, error)| result(id, *error)))
-                    }
-                    other => unexpected(&other),
-                }
+    Ok(context.later(async move {
+        let mut results = Vec::with_capacity(request.groups_names.len());
+        for group in &request.groups_names {
+            let group = shared(&group.0);
+            if let Err(code) = rights.rights().check(Operation::Delete, Resource::Group, &group) {
+                results.push(result(&group, code));
+                continue;
             }
-            let response = DeleteGroupsResponse::default().with_results(results);
-            let mut buf = BytesMut::new();
-            match delete_groups::write_response(&response, version, &mut buf) {
-                Ok(()) => bytes(buf),
-                Err(error) => Answer::Close(format!("a response that cannot be encoded: {error}")),
+            match ask(&broker, &group, Command::DeleteGroups { groups: vec![group.clone()] }).await {
+                Reply::GroupsDeleted(deleted) => {
+                    results.extend(deleted.iter().map(|(id, error)| result(id, *error)))
+                }
+                other => unexpected(&other),
             }
-        }),
-    ))
+        }
+        DeleteGroupsResponse::default().with_results(results)
+    }))
 }
 
 fn result(group: &Arc<str>, error: ErrorCode) -> DeletableGroupResult {

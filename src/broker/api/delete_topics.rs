@@ -28,7 +28,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         let code = if version < 3 { ErrorCode::InvalidRequest } else { ErrorCode::TopicDeletionDisabled };
         let all = name_all(context, request).into_iter();
         let refused = all.map(|named| Named { outcome: Err(code.into()), ..named });
-        return Ok(context.now(&reply(refused.collect(), version)));
+        return Ok(context.now(reply(refused.collect(), version)));
     }
     let mut named = name_all(context, request);
     let broker = broker.clone();

@@ -23,5 +23,5 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let response = DescribeAclsResponse::default()
         .with_error_code(refusal.code.code())
         .with_error_message(Some(text(&refusal.message)));
-    Ok(context.now(&response))
+    Ok(context.now(response))
 }

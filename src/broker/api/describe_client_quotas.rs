@@ -34,7 +34,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
                 .with_error_code(refusal.code.code())
                 .with_error_message(Some(text(&refusal.message)))
                 .with_entries(None);
-            return Ok(context.now(&response));
+            return Ok(context.now(response));
         }
     };
     let image = broker.image.load();
@@ -48,7 +48,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         EntryData::default().with_entity(entity.collect()).with_values(values.collect())
     });
     let response = DescribeClientQuotasResponse::default().with_entries(Some(entries.collect()));
-    Ok(context.now(&response))
+    Ok(context.now(response))
 }
 
 fn filter(components: &[ComponentData]) -> Result<Filter, Refusal> {

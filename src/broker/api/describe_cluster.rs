@@ -23,7 +23,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
             _ => (ErrorCode::UnsupportedEndpointType, "Unsupported endpoint type"),
         };
         let response = empty(broker).with_error_code(code.code()).with_error_message(Some(text(why)));
-        return Ok(context.now(&response));
+        return Ok(context.now(response));
     }
     let image = broker.image.load();
     let listener = &*caller.listener;
@@ -43,7 +43,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         .with_controller_id(controller(&image, listener).into())
         .with_cluster_authorized_operations(operations.unwrap_or(OPERATIONS_NOT_ASKED))
         .with_brokers(brokers.collect());
-    Ok(context.now(&response))
+    Ok(context.now(response))
 }
 
 fn empty(broker: &Broker) -> DescribeClusterResponse {

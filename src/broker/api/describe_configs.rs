@@ -61,7 +61,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         }
     });
     let response = DescribeConfigsResponse::default().with_results(results.collect());
-    Ok(context.now(&response))
+    Ok(context.now(response))
 }
 
 // No list is every key.

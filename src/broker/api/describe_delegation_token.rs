@@ -8,5 +8,5 @@ use super::tokens::NOT_ALLOWED;
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     context.read::<DescribeDelegationTokenRequest>(body)?;
-    Ok(context.now(&DescribeDelegationTokenResponse::default().with_error_code(NOT_ALLOWED.code())))
+    Ok(context.now(DescribeDelegationTokenResponse::default().with_error_code(NOT_ALLOWED.code())))
 }

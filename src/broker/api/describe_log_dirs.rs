@@ -3,20 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use ottla_protocol::ErrorCode;
 use ottla_protocol::api::Operation;
 use ottla_protocol::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 use ottla_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
-use ottla_protocol::{ErrorCode, describe_log_dirs};
 use tracing::warn;
 
 use super::alter_replica_log_dirs::is_cordoned;
-use super::answers::{blocking, bytes, text};
+use super::answers::text;
 use super::context::{Begun, Context};
 use crate::broker::Broker;
-use crate::request::{Answer, Body};
 
 /// Topic and index of each partition that is asked for; none is every one.
 type Wanted = Option<BTreeSet<(String, i32)>>;
@@ -28,7 +27,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         let response = DescribeLogDirsResponse::default();
         // Before version 3 the answer is merely empty.
         let response = if version >= 3 { response.with_error_code(code.code()) } else { response };
-        return Ok(Body::Now(written(&response, &[], version)));
+        return Ok(context.now((response, Vec::new())));
     }
     let wanted: Wanted = request.topics.map(|topics| {
         let all = topics.iter().flat_map(|topic| topic.partitions.iter().map(move |index| (topic, *index)));
@@ -36,10 +35,10 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     });
     let broker = broker.clone();
     // Disks may stall, and a look at a log waits for its owner.
-    Ok(blocking(move || describe(&broker, &wanted, version)))
+    Ok(context.blocking(move || describe(&broker, &wanted, version)))
 }
 
-fn describe(broker: &Broker, wanted: &Wanted, version: i16) -> Answer {
+fn describe(broker: &Broker, wanted: &Wanted, version: i16) -> (DescribeLogDirsResponse, Vec<bool>) {
     let config = broker.config();
     let cordoned = config.list("cordoned.log.dirs");
     let mut partitions = by_dir(broker, wanted);
@@ -63,16 +62,7 @@ fn describe(broker: &Broker, wanted: &Wanted, version: i16) -> Answer {
         are_cordoned.push(is_cordoned(&cordoned, dir));
         results.push(result);
     }
-    let response = DescribeLogDirsResponse::default().with_results(results);
-    written(&response, &are_cordoned, version)
-}
-
-fn written(response: &DescribeLogDirsResponse, are_cordoned: &[bool], version: i16) -> Answer {
-    let mut buf = BytesMut::new();
-    match describe_log_dirs::write_response(response, are_cordoned, version, &mut buf) {
-        Ok(()) => bytes(buf),
-        Err(error) => Answer::Close(format!("a response that cannot be encoded: {error}")),
-    }
+    (DescribeLogDirsResponse::default().with_results(results), are_cordoned)
 }
 
 fn failed(dir: &str) -> DescribeLogDirsResult {

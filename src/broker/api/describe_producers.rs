@@ -12,18 +12,18 @@ use ottla_protocol::messages::describe_producers_response::{
 };
 use ottla_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse};
 
-use super::answers::{blocking, encoded, text};
+use super::answers::text;
 use super::context::{Begun, Context};
 use super::rights::Rights;
 use crate::broker::Broker;
 use crate::run::partition::Partition;
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
-    let Context { broker, version, .. } = *context;
+    let broker = context.broker;
     let request: DescribeProducersRequest = context.read(body)?;
     let (broker, kept) = (broker.clone(), context.rights().keep());
     // A look at a log waits for its owner.
-    Ok(blocking(move || encoded(&describe(&broker, kept.rights(), request), version)))
+    Ok(context.blocking(move || describe(&broker, kept.rights(), request)))
 }
 
 fn describe(

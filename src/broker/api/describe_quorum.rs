@@ -18,7 +18,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
     let request: DescribeQuorumRequest = context.read(body)?;
     if let Err(code) = context.check_cluster(Operation::Describe) {
-        return Ok(context.now(&DescribeQuorumResponse::default().with_error_code(code.code())));
+        return Ok(context.now(DescribeQuorumResponse::default().with_error_code(code.code())));
     }
     let is_ours = match request.topics.as_slice() {
         [topic] => {
@@ -29,7 +29,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     };
     let response = if is_ours { described(broker, version) } else { unknown(request, version) };
     let response = if version >= 2 { response.with_error_message(None) } else { response };
-    Ok(context.now(&response))
+    Ok(context.now(response))
 }
 
 // One voter has what it has agreed on with itself: the log ends at the high watermark.

@@ -49,7 +49,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         Cursor::default().with_topic_name(text(&name).into()).with_partition_index(index)
     });
     let response = DescribeTopicPartitionsResponse::default().with_topics(page.topics).with_next_cursor(next);
-    Ok(context.now(&response))
+    Ok(context.now(response))
 }
 
 // In the order of the names, from the cursor's on; nothing asked for is everything.

@@ -16,5 +16,5 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         TransactionState::default().with_error_code(code.code()).with_transactional_id(id)
     };
     let states = request.transactional_ids.into_iter().map(unknown).collect();
-    Ok(context.now(&DescribeTransactionsResponse::default().with_transaction_states(states)))
+    Ok(context.now(DescribeTransactionsResponse::default().with_transaction_states(states)))
 }

@@ -20,7 +20,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         let response = DescribeUserScramCredentialsResponse::default()
             .with_error_code(code.code())
             .with_error_message(Some(text(code.message())));
-        return Ok(context.now(&response));
+        return Ok(context.now(response));
     }
     let image = broker.image.load();
     let mut known: BTreeMap<&str, Vec<CredentialInfo>> = BTreeMap::new();
@@ -52,5 +52,5 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     });
     let results = results.collect();
     let response = DescribeUserScramCredentialsResponse::default().with_results(results);
-    Ok(context.now(&response))
+    Ok(context.now(response))
 }

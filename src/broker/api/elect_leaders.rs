@@ -18,13 +18,13 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
     let request: ElectLeadersRequest = context.read(body)?;
     if let Err(code) = context.check_cluster(Operation::Alter) {
-        return Ok(context.now(&refused(&request, code, version)));
+        return Ok(context.now(refused(&request, code, version)));
     }
     let election = match request.election_type {
         _ if version == 0 => Election::Preferred,
         0 => Election::Preferred,
         1 => Election::Unclean,
-        _ => return Ok(context.now(&failed(ErrorCode::InvalidRequest, version))),
+        _ => return Ok(context.now(failed(ErrorCode::InvalidRequest, version))),
     };
     let named = |topics: Vec<_>| {
         let mut by_name: BTreeMap<TopicName, Vec<i32>> = BTreeMap::new();

@@ -11,5 +11,5 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let response = ExpireDelegationTokenResponse::default()
         .with_error_code(NOT_ALLOWED.code())
         .with_expiry_timestamp_ms(NO_TIME);
-    Ok(context.now(&response))
+    Ok(context.now(response))
 }

@@ -16,6 +16,7 @@ use ottla_protocol::fetch::{
 };
 use ottla_protocol::{ErrorCode, StrBytes};
 
+use super::answers::THROTTLE_MS;
 use super::context::{Begun, Context};
 use crate::broker::Broker;
 use crate::request::{Answer, Body, Overtakers, Part};
@@ -127,7 +128,7 @@ fn reply(fetched: Fetched, version: i16, me: i32) -> Answer {
         last = Some(topic);
     }
     let response = FetchResponse {
-        throttle_time_ms: 0,
+        throttle_time_ms: THROTTLE_MS,
         error: fetched.error,
         session_id: fetched.session_id,
         topics,

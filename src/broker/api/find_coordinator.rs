@@ -47,7 +47,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let permitted = |key: &StrBytes| may_find(context.rights(), GROUP, key).is_ok();
     if request.key_type != GROUP || offsets_topic(&image).is_some() || !keys.iter().any(permitted) {
         let eyes = Eyes { broker, image: &image, listener: &caller.listener };
-        return Ok(context.now(&answer(&request, eyes, context.rights(), version, None)));
+        return Ok(context.now(answer(&request, eyes, context.rights(), version, None)));
     }
     drop(image);
     let (broker, kept) = (broker.clone(), context.rights().keep());

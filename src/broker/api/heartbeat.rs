@@ -13,7 +13,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let broker = context.broker;
     let request: HeartbeatRequest = context.read(body)?;
     if let Err(code) = context.check(Operation::Read, Resource::Group, &request.group_id) {
-        return Ok(context.now(&HeartbeatResponse::default().with_error_code(code.code())));
+        return Ok(context.now(HeartbeatResponse::default().with_error_code(code.code())));
     }
     let heartbeat = Heartbeat {
         group: shared(&request.group_id.0),

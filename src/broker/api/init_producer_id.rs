@@ -25,7 +25,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         Some(_) => Some(ErrorCode::TransactionalIdAuthorizationFailed),
     };
     if let Some(code) = permitted.err().or(refused) {
-        return Ok(context.now(&failed(code)));
+        return Ok(context.now(failed(code)));
     }
     let broker = broker.clone();
     Ok(context.later(async move {

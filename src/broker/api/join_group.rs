@@ -19,7 +19,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, caller, version, .. } = *context;
     let request: JoinGroupRequest = context.read(body)?;
     if let Err(code) = context.check(Operation::Read, Resource::Group, &request.group_id) {
-        return Ok(context.now(&refused(code, version)));
+        return Ok(context.now(refused(code, version)));
     }
     let join = command(request, caller, version);
     let broker = broker.clone();

@@ -15,7 +15,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
     let request: LeaveGroupRequest = context.read(body)?;
     if let Err(code) = context.check(Operation::Read, Resource::Group, &request.group_id) {
-        return Ok(context.now(&LeaveGroupResponse::default().with_error_code(code.code())));
+        return Ok(context.now(LeaveGroupResponse::default().with_error_code(code.code())));
     }
     let members = if version >= 3 {
         let leaver = |m: &ottla_protocol::messages::leave_group_request::MemberIdentity| Leaver {

@@ -24,7 +24,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
     let request: ListConfigResourcesRequest = context.read(body)?;
     if let Err(code) = context.check_cluster(Operation::DescribeConfigs) {
-        return Ok(context.now(&ListConfigResourcesResponse::default().with_error_code(code.code())));
+        return Ok(context.now(ListConfigResourcesResponse::default().with_error_code(code.code())));
     }
     let kinds = match request.resource_types.as_slice() {
         _ if version == 0 => Some(vec![ResourceType::ClientMetrics]),
@@ -34,7 +34,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Some(mut kinds) = kinds else {
         let response =
             ListConfigResourcesResponse::default().with_error_code(ErrorCode::UnsupportedVersion.code());
-        return Ok(context.now(&response));
+        return Ok(context.now(response));
     };
     kinds.sort_by_key(|kind| kind.code());
     kinds.dedup();
@@ -46,7 +46,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         })
     });
     let response = ListConfigResourcesResponse::default().with_config_resources(resources.collect());
-    Ok(context.now(&response))
+    Ok(context.now(response))
 }
 
 // Topics and brokers are all that there are; the others only as far as something is set for them.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use ottla_log::disk::worker;
 use ottla_log::log::Isolation;
 use ottla_protocol::api::{Operation, Resource};
@@ -14,12 +14,9 @@ use ottla_protocol::messages::list_offsets_response::{
 use ottla_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use ottla_protocol::{ErrorCode, LeaderEpoch, list_offsets};
 
-use super::answers::{blocking, bytes};
 use super::context::{Begun, Context};
 use crate::broker::Broker;
-use crate::request::{Answer, Body};
 use crate::run::list_offsets::{Moment, NotFound, Place, look_up};
-use ottla_protocol::codec::Malformed;
 
 /// What is looked for.
 struct Search {
@@ -43,13 +40,11 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let refused = names.map(|name| context.check(Operation::Describe, Resource::Topic, name).err()).collect();
     let search = Arc::new(Search { request, refused, isolation });
     match worker::cached_only(|| answer(broker, version, &search)) {
-        Some(answered) => answered.map(Body::Now),
+        Some(response) => Ok(context.now(response)),
         None => {
             let broker = broker.clone();
-            Ok(blocking(move || match answer(&broker, version, &search) {
-                Some(Ok(answered)) => answered,
-                Some(Err(error)) => Answer::Close(error.to_string()),
-                None => Answer::Close("a thread that may wait for the disk did not".into()),
+            Ok(context.blocking(move || {
+                answer(&broker, version, &search).expect("this thread may wait for the disk")
             }))
         }
     }
@@ -60,7 +55,7 @@ fn answer(
     broker: &Broker,
     version: i16,
     Search { request, refused, isolation }: &Search,
-) -> Option<Result<Answer, Malformed>> {
+) -> Option<ListOffsetsResponse> {
     let image = broker.image.load();
     let mut seen = BTreeSet::new();
     let twice: BTreeSet<_> = request
@@ -93,10 +88,7 @@ fn answer(
         let partitions = partitions.collect::<Option<_>>()?;
         Some(ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions))
     });
-    let response = ListOffsetsResponse::default().with_topics(topics.collect::<Option<_>>()?);
-    let mut buf = BytesMut::new();
-    let written = list_offsets::write_response(&response, version, &mut buf);
-    Some(written.map(|()| bytes(buf)))
+    Some(ListOffsetsResponse::default().with_topics(topics.collect::<Option<_>>()?))
 }
 
 fn partition_reply(

@@ -20,7 +20,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         let response = ListPartitionReassignmentsResponse::default()
             .with_error_code(code.code())
             .with_error_message(Some(text(code.message())));
-        return Ok(context.now(&response));
+        return Ok(context.now(response));
     }
     let image = broker.image.load();
     let topics: Vec<OngoingTopicReassignment> = match &request.topics {
@@ -33,7 +33,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         }
     };
     let response = ListPartitionReassignmentsResponse::default().with_error_message(None).with_topics(topics);
-    Ok(context.now(&response))
+    Ok(context.now(response))
 }
 
 fn moving(topic: &Topic, wanted: impl Fn(i32) -> bool) -> Option<OngoingTopicReassignment> {

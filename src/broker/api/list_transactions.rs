@@ -22,5 +22,5 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let request: ListTransactionsRequest = context.read(body)?;
     let unknown = request.state_filters.into_iter().filter(|state| !STATES.contains(&state.as_str()));
     let response = ListTransactionsResponse::default().with_unknown_state_filters(unknown.collect());
-    Ok(context.now(&response))
+    Ok(context.now(response))
 }

@@ -50,7 +50,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let refused = refused.into_iter().map(|name| (name, Resource::Topic.refusal()));
     let mut outcomes: Vec<(TopicName, ErrorCode)> = refused.collect();
     if missing.is_empty() {
-        return Ok(context.now(&reply(broker, &image, &asked, &outcomes, context.rights(), version)));
+        return Ok(context.now(reply(broker, &image, &asked, &outcomes, context.rights(), version)));
     }
     let (broker, kept) = (broker.clone(), context.rights().keep());
     Ok(context.later(async move {

@@ -50,6 +50,7 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod renew_delegation_token;
+mod responses;
 mod rights;
 mod sasl_authenticate;
 mod sasl_handshake;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use ottla_core::group::{Command, CommitOffsets, CommitPartition, CommitTopic, Reply};
 use ottla_model::image::{Image, Topic};
 use ottla_protocol::api::{Operation, Resource};
@@ -12,13 +12,11 @@ use ottla_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
 use ottla_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
-use ottla_protocol::offsets::{TOPIC_IDS_SINCE, read_commit, write_committed};
+use ottla_protocol::offsets::{TOPIC_IDS_SINCE, read_commit};
 use ottla_protocol::{ErrorCode, LeaderEpoch};
 
-use super::answers::bytes;
 use super::context::{Begun, Context};
 use super::groups::{shared, shared_option, unexpected};
-use crate::request::{Answer, Body, Overtakers};
 use crate::run::groups::ask;
 
 /// A topic, or why the coordinator does not hear of it.
@@ -29,11 +27,11 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let request = read_commit(version, &body)?;
     if let Err(code) = context.check(Operation::Read, Resource::Group, &request.group_id) {
         let refused = vec![Err(code); request.topics.len()];
-        return Ok(Body::Now(written(&response(&request, &refused, &mut std::iter::empty()), version)));
+        return Ok(context.now(response(&request, &refused, &mut std::iter::empty())));
     }
     let topics = resolve(context, &request, &broker.image.load());
     let broker = broker.clone();
-    let answer = async move {
+    Ok(context.later(async move {
         let commit = command(&request, &topics, version);
         let group = commit.group.clone();
         // With nothing left to commit it is still for the coordinator to say whether the member may.
@@ -41,15 +39,8 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         let Reply::OffsetsCommitted(committed) = reply else { unexpected(&reply) };
         let mut told =
             committed.topics.into_iter().flat_map(|topic| topic.partitions).map(|(_, error)| error);
-        written(&response(&request, &topics, &mut told), version)
-    };
-    Ok(Body::Later(Overtakers::None, Box::pin(answer)))
-}
-
-fn written(response: &OffsetCommitResponse, version: i16) -> Answer {
-    let mut buf = BytesMut::new();
-    write_committed(response, version, &mut buf);
-    bytes(buf)
+        response(&request, &topics, &mut told)
+    }))
 }
 
 // In the order of the request.

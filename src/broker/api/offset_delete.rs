@@ -20,7 +20,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let broker = context.broker;
     let request: OffsetDeleteRequest = context.read(body)?;
     if let Err(code) = context.check(Operation::Delete, Resource::Group, &request.group_id) {
-        return Ok(context.now(&OffsetDeleteResponse::default().with_error_code(code.code())));
+        return Ok(context.now(OffsetDeleteResponse::default().with_error_code(code.code())));
     }
     let names = request.topics.iter().map(|topic| &topic.name);
     let refused: BTreeSet<TopicName> = names

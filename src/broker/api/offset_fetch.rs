@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use ottla_core::group::{
     Command, FetchOffsets, FetchTopic, FetchedPartition, FetchedTopic, OffsetsFetched, Reply,
 };
@@ -15,42 +15,30 @@ use ottla_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 use ottla_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse, TopicName};
-use ottla_protocol::offsets::{TOPIC_IDS_SINCE, read_fetch, write_fetched};
+use ottla_protocol::offsets::{TOPIC_IDS_SINCE, read_fetch};
 use ottla_protocol::{ErrorCode, LeaderEpoch};
 
-use super::answers::bytes;
 use super::context::{Begun, Context};
 use super::groups::{group_of, shared, text_of, unexpected};
 use super::rights::Rights;
 use crate::broker::Broker;
-use crate::request::{Answer, Body, Overtakers};
 use crate::run::groups::ask;
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
     let request = read_fetch(version, &body)?;
     let (broker, kept) = (broker.clone(), context.rights().keep());
-    let answer: std::pin::Pin<Box<dyn Future<Output = Answer> + Send>> = match version {
-        ..8 => {
-            Box::pin(async move { written(&of_one(&broker, kept.rights(), request, version).await, version) })
+    if version < 8 {
+        return Ok(context.later(async move { of_one(&broker, kept.rights(), request, version).await }));
+    }
+    Ok(context.later(async move {
+        let mut response = OffsetFetchResponse::default();
+        for group in request.groups {
+            let group = of_group(&broker, kept.rights(), group, request.require_stable, version).await;
+            response.groups.push(group);
         }
-        _ => Box::pin(async move {
-            let mut response = OffsetFetchResponse::default();
-            for group in request.groups {
-                response
-                    .groups
-                    .push(of_group(&broker, kept.rights(), group, request.require_stable, version).await);
-            }
-            written(&response, version)
-        }),
-    };
-    Ok(Body::Later(Overtakers::None, answer))
-}
-
-fn written(response: &OffsetFetchResponse, version: i16) -> Answer {
-    let mut buf = BytesMut::new();
-    write_fetched(response, version, &mut buf);
-    bytes(buf)
+        response
+    }))
 }
 
 async fn fetch(broker: &Arc<Broker>, rights: Rights<'_>, fetch: FetchOffsets) -> OffsetsFetched {

@@ -43,5 +43,5 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
             .with_partitions(partitions.collect())
     });
     let response = OffsetForLeaderEpochResponse::default().with_topics(topics.collect());
-    Ok(context.now(&response))
+    Ok(context.now(response))
 }

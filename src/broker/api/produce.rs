@@ -2,7 +2,7 @@
 //! from v13). Versions 0 to 2 are advertised, because librdkafka compresses only for brokers that do, and closed
 //! when used, as in Kafka 4. Missing: transactions, quotas.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use ottla_core::partition::Acks;
 use ottla_model::TopicId;
 use ottla_model::image::Image;
@@ -12,7 +12,7 @@ use ottla_protocol::produce::{
     ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse, RecordError, TopicRef,
 };
 
-use super::answers::{bytes, text};
+use super::answers::{THROTTLE_MS, encoded, text};
 use super::context::{Begun, Context};
 use crate::request::{Answer, Body, Overtakers};
 use crate::run::produce::{Outcome, Share, Terms, produce};
@@ -88,11 +88,8 @@ fn reply(asked: &Asked, outcomes: Vec<Outcome>, version: i16) -> Answer {
         topic: topic.clone(),
         partitions: indexes.iter().zip(&mut outcomes).map(|(i, o)| partition_reply(*i, o)).collect(),
     });
-    let response =
-        ProduceResponse { topics: topics.collect(), throttle_time_ms: 0, node_endpoints: Vec::new() };
-    let mut buf = BytesMut::new();
-    response.write(version, &mut buf);
-    bytes(buf)
+    let topics = topics.collect();
+    encoded(ProduceResponse { topics, throttle_time_ms: THROTTLE_MS, node_endpoints: Vec::new() }, version)
 }
 
 fn partition_reply(index: i32, outcome: Outcome) -> ProducePartitionResponse {

@@ -13,5 +13,5 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let response = SaslAuthenticateResponse::default()
         .with_error_code(ErrorCode::IllegalSaslState.code())
         .with_error_message(Some(text("There is nothing to authenticate on this listener")));
-    Ok(context.now(&response))
+    Ok(context.now(response))
 }

@@ -10,5 +10,5 @@ use super::context::{Begun, Context};
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     context.read::<SaslHandshakeRequest>(body)?;
     let response = SaslHandshakeResponse::default().with_error_code(ErrorCode::IllegalSaslState.code());
-    Ok(context.now(&response))
+    Ok(context.now(response))
 }

@@ -16,10 +16,10 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let request: SyncGroupRequest = context.read(body)?;
     if version >= 5 && (request.protocol_type.is_none() || request.protocol_name.is_none()) {
         let code = ErrorCode::InconsistentGroupProtocol.code();
-        return Ok(context.now(&SyncGroupResponse::default().with_error_code(code)));
+        return Ok(context.now(SyncGroupResponse::default().with_error_code(code)));
     }
     if let Err(code) = context.check(Operation::Read, Resource::Group, &request.group_id) {
-        return Ok(context.now(&SyncGroupResponse::default().with_error_code(code.code())));
+        return Ok(context.now(SyncGroupResponse::default().with_error_code(code.code())));
     }
     let sync = Sync {
         group: shared(&request.group_id.0),
