@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ottla_core::group::{Command, Reply};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::delete_groups_response::DeletableGroupResult;
 use ottla_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse};
 
 use super::context::{Begun, Context};
-use super::groups::{group_of, shared, unexpected};
-use crate::run::groups::ask;
+use super::groups::{DeleteGroup, ask, group_of, shared};
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let broker = context.broker;
@@ -25,12 +23,8 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
                 results.push(result(&group, code));
                 continue;
             }
-            match ask(&broker, &group, Command::DeleteGroups { groups: vec![group.clone()] }).await {
-                Reply::GroupsDeleted(deleted) => {
-                    results.extend(deleted.iter().map(|(id, error)| result(id, *error)))
-                }
-                other => unexpected(&other),
-            }
+            let deleted = ask(&broker, DeleteGroup(group)).await;
+            results.extend(deleted.iter().map(|(id, error)| result(id, *error)));
         }
         DeleteGroupsResponse::default().with_results(results)
     }))

@@ -1,7 +1,7 @@
 //! DescribeGroups v0-6 (KIP-430 authorized operations from v3, KIP-345 instance ids from v4, KIP-1043 errors for groups that do not exist from v6).
 
 use bytes::Bytes;
-use ottla_core::group::{Command, DescribedGroup as Described, DescribedMember, Reply};
+use ottla_core::group::{DescribedGroup as Described, DescribedMember};
 use ottla_model::group::GroupId;
 use ottla_protocol::api::{OPERATIONS_NOT_ASKED, Operation, Resource};
 use ottla_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
@@ -10,8 +10,7 @@ use ottla_protocol::{ErrorCode, StrBytes};
 
 use super::answers::text;
 use super::context::{Begun, Context};
-use super::groups::{group_of, shared, text_of, text_option, unexpected};
-use crate::run::groups::ask;
+use super::groups::{DescribeGroup, ask, group_of, shared, text_of, text_option};
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
@@ -26,13 +25,8 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
                 groups.push(one(&group, Err(code), version));
                 continue;
             }
-            let command = Command::DescribeGroups { groups: vec![group.clone()] };
-            match ask(&broker, &group, command).await {
-                Reply::GroupsDescribed(described) => {
-                    groups.extend(described.into_iter().map(|(id, found)| one(&id, found, version)));
-                }
-                other => unexpected(&other),
-            }
+            let described = ask(&broker, DescribeGroup(group)).await;
+            groups.extend(described.into_iter().map(|(id, found)| one(&id, found, version)));
         }
         let described = groups.iter_mut().filter(|group| group.error_code == ErrorCode::None.code());
         for group in described.filter(|_| request.include_authorized_operations) {

@@ -1,13 +1,12 @@
 //! Heartbeat v0-4 (KIP-345 static members from v3).
 
 use bytes::Bytes;
-use ottla_core::group::{Command, Heartbeat, Reply};
+use ottla_core::group::Heartbeat;
 use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::{HeartbeatRequest, HeartbeatResponse};
 
 use super::context::{Begun, Context};
-use super::groups::{shared, shared_option, unexpected};
-use crate::run::groups::ask;
+use super::groups::{ask, shared, shared_option};
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let broker = context.broker;
@@ -23,10 +22,6 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     };
     let broker = broker.clone();
     Ok(context.later(async move {
-        let group = heartbeat.group.clone();
-        match ask(&broker, &group, Command::Heartbeat(heartbeat)).await {
-            Reply::Heartbeat(error) => HeartbeatResponse::default().with_error_code(error.code()),
-            other => unexpected(&other),
-        }
+        HeartbeatResponse::default().with_error_code(ask(&broker, heartbeat).await.code())
     }))
 }

@@ -4,16 +4,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ottla_core::group::{Command, Join, Joined, JoinedMember, Protocol, Reply};
+use ottla_core::group::{Join, Joined, JoinedMember, Protocol};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::join_group_response::JoinGroupResponseMember;
 use ottla_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 
 use super::context::{Begun, Context};
-use super::groups::{java_address, shared, shared_option, text_of, text_option, unexpected};
+use super::groups::{ask, java_address, shared, shared_option, text_of, text_option};
 use crate::request::Caller;
-use crate::run::groups::ask;
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, caller, version, .. } = *context;
@@ -23,13 +22,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     }
     let join = command(request, caller, version);
     let broker = broker.clone();
-    Ok(context.later(async move {
-        let group = join.group.clone();
-        match ask(&broker, &group, Command::Join(join)).await {
-            Reply::Joined(joined) => response(joined, version),
-            other => unexpected(&other),
-        }
-    }))
+    Ok(context.later(async move { response(ask(&broker, join).await, version) }))
 }
 
 fn command(request: JoinGroupRequest, caller: &Caller, version: i16) -> Join {

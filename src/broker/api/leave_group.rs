@@ -1,15 +1,14 @@
 //! LeaveGroup v0-5 (KIP-345 several members at once from v3, KIP-800 reasons from v5).
 
 use bytes::Bytes;
-use ottla_core::group::{Command, Leave, Leaver, Left, LeftMember, Reply};
+use ottla_core::group::{Leave, Leaver, Left, LeftMember};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::leave_group_response::MemberResponse;
 use ottla_protocol::messages::{LeaveGroupRequest, LeaveGroupResponse};
 
 use super::context::{Begun, Context};
-use super::groups::{shared, shared_option, text_of, text_option, unexpected};
-use crate::run::groups::ask;
+use super::groups::{ask, shared, shared_option, text_of, text_option};
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
@@ -29,13 +28,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     };
     let leave = Leave { group: shared(&request.group_id.0), members };
     let broker = broker.clone();
-    Ok(context.later(async move {
-        let group = leave.group.clone();
-        match ask(&broker, &group, Command::Leave(leave)).await {
-            Reply::Left(left) => response(left, version),
-            other => unexpected(&other),
-        }
-    }))
+    Ok(context.later(async move { response(ask(&broker, leave).await, version) }))
 }
 
 fn response(left: Left, version: i16) -> LeaveGroupResponse {

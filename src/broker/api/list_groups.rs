@@ -1,7 +1,7 @@
 //! ListGroups v0-5 (KIP-518 states from v4, KIP-848 types from v5): the groups whose shards live on this broker.
 
 use bytes::Bytes;
-use ottla_core::group::{Command, ListGroups, ListedGroup as Listed, Reply};
+use ottla_core::group::{ListGroups, ListedGroup as Listed};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::list_groups_response::ListedGroup;
@@ -9,8 +9,7 @@ use ottla_protocol::messages::{ListGroupsRequest, ListGroupsResponse};
 
 use super::answers::text;
 use super::context::{Begun, Context};
-use super::groups::{group_of, text_of, unexpected};
-use crate::run::groups::ask_all;
+use super::groups::{self, group_of, text_of};
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
@@ -19,25 +18,24 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let list = ListGroups { states: words(&request.states_filter), types: words(&request.types_filter) };
     let (broker, kept) = (broker.clone(), context.rights().keep());
     Ok(context.later(async move {
-        let mut groups = Vec::new();
+        let mut all = Vec::new();
         let mut error = ErrorCode::None;
-        for reply in ask_all(&broker, &Command::ListGroups(list)).await {
-            match reply {
-                Reply::GroupsListed(Ok(listed)) => {
+        for listed in groups::list(&broker, list).await {
+            match listed {
+                Ok(listed) => {
                     let shown =
                         |g: &&Listed| kept.rights().may(Operation::Describe, Resource::Group, &g.group);
-                    groups.extend(listed.iter().filter(shown).map(|g| group(g, version)));
+                    all.extend(listed.iter().filter(shown).map(|g| group(g, version)));
                 }
                 // A shard that has moved away is listed where it is now.
-                Reply::GroupsListed(Err(ErrorCode::NotCoordinator)) => {}
-                Reply::GroupsListed(Err(code)) => error = code,
-                other => unexpected(&other),
+                Err(ErrorCode::NotCoordinator) => {}
+                Err(code) => error = code,
             }
         }
         if error != ErrorCode::None {
-            groups.clear();
+            all.clear();
         }
-        ListGroupsResponse::default().with_error_code(error.code()).with_groups(groups)
+        ListGroupsResponse::default().with_error_code(error.code()).with_groups(all)
     }))
 }
 

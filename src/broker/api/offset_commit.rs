@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ottla_core::group::{Command, CommitOffsets, CommitPartition, CommitTopic, Reply};
+use ottla_core::group::{CommitOffsets, CommitPartition, CommitTopic};
 use ottla_model::image::{Image, Topic};
 use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::offset_commit_request::OffsetCommitRequestTopic;
@@ -16,8 +16,7 @@ use ottla_protocol::offsets::{TOPIC_IDS_SINCE, read_commit};
 use ottla_protocol::{ErrorCode, LeaderEpoch};
 
 use super::context::{Begun, Context};
-use super::groups::{shared, shared_option, unexpected};
-use crate::run::groups::ask;
+use super::groups::{ask, shared, shared_option};
 
 /// A topic, or why the coordinator does not hear of it.
 type Known = Result<Arc<Topic>, ErrorCode>;
@@ -33,10 +32,8 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let broker = broker.clone();
     Ok(context.later(async move {
         let commit = command(&request, &topics, version);
-        let group = commit.group.clone();
         // With nothing left to commit it is still for the coordinator to say whether the member may.
-        let reply = ask(&broker, &group, Command::CommitOffsets(commit)).await;
-        let Reply::OffsetsCommitted(committed) = reply else { unexpected(&reply) };
+        let committed = ask(&broker, commit).await;
         let mut told =
             committed.topics.into_iter().flat_map(|topic| topic.partitions).map(|(_, error)| error);
         response(&request, &topics, &mut told)

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use ottla_core::group::{Command, DeleteOffsets, OffsetsDeleted, Reply};
+use ottla_core::group::{DeleteOffsets, OffsetsDeleted};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::offset_delete_response::{
@@ -12,9 +12,8 @@ use ottla_protocol::messages::offset_delete_response::{
 use ottla_protocol::messages::{OffsetDeleteRequest, OffsetDeleteResponse, TopicName};
 
 use super::context::{Begun, Context};
-use super::groups::{shared, unexpected};
+use super::groups::{ask, shared};
 use crate::broker::Broker;
-use crate::run::groups::ask;
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let broker = context.broker;
@@ -30,11 +29,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let broker = broker.clone();
     Ok(context.later(async move {
         let delete = command(&request, &broker, &refused);
-        let group = delete.group.clone();
-        match ask(&broker, &group, Command::DeleteOffsets(delete)).await {
-            Reply::OffsetsDeleted(deleted) => response(&request, &deleted, &refused),
-            other => unexpected(&other),
-        }
+        response(&request, &ask(&broker, delete).await, &refused)
     }))
 }
 

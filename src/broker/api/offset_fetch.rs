@@ -4,9 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ottla_core::group::{
-    Command, FetchOffsets, FetchTopic, FetchedPartition, FetchedTopic, OffsetsFetched, Reply,
-};
+use ottla_core::group::{FetchOffsets, FetchTopic, FetchedPartition, FetchedTopic, OffsetsFetched};
 use ottla_model::image::Image;
 use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
@@ -19,10 +17,9 @@ use ottla_protocol::offsets::{TOPIC_IDS_SINCE, read_fetch};
 use ottla_protocol::{ErrorCode, LeaderEpoch};
 
 use super::context::{Begun, Context};
-use super::groups::{group_of, shared, text_of, unexpected};
+use super::groups::{ask, group_of, shared, text_of};
 use super::rights::Rights;
 use crate::broker::Broker;
-use crate::run::groups::ask;
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
@@ -47,10 +44,7 @@ async fn fetch(broker: &Arc<Broker>, rights: Rights<'_>, fetch: FetchOffsets) ->
         return OffsetsFetched { group, error, topics: Vec::new() };
     }
     let all = fetch.topics.is_none();
-    let mut fetched = match ask(broker, &group, Command::FetchOffsets(fetch)).await {
-        Reply::OffsetsFetched(fetched) => fetched,
-        other => unexpected(&other),
-    };
+    let mut fetched = ask(broker, fetch).await;
     let check = |topic: &FetchedTopic| rights.check(Operation::Describe, Resource::Topic, &topic.topic);
     fetched.topics.retain(|topic| !all || check(topic).is_ok());
     for topic in &mut fetched.topics {

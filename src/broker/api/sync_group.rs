@@ -2,14 +2,13 @@
 //! leader's assignment is in the log.
 
 use bytes::Bytes;
-use ottla_core::group::{Command, Reply, Sync, Synced};
+use ottla_core::group::{Sync, Synced};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 
 use super::context::{Begun, Context};
-use super::groups::{shared, shared_option, text_option, unexpected};
-use crate::run::groups::ask;
+use super::groups::{ask, shared, shared_option, text_option};
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
@@ -35,13 +34,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
             .collect(),
     };
     let broker = broker.clone();
-    Ok(context.later(async move {
-        let group = sync.group.clone();
-        match ask(&broker, &group, Command::Sync(sync)).await {
-            Reply::Synced(synced) => response(synced, version),
-            other => unexpected(&other),
-        }
-    }))
+    Ok(context.later(async move { response(ask(&broker, sync).await, version) }))
 }
 
 fn response(synced: Synced, version: i16) -> SyncGroupResponse {
