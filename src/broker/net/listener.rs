@@ -143,10 +143,17 @@ fn most_from(service: &Service, ip: IpAddr) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use ottla_model::config::{Sources, load};
+    use ottla_protocol::api::{ApiRow, Listener as Kind};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::net::memory::RequestMemory;
+    use crate::request::{Answer, Body, Caller, Dispatcher, Part};
     use crate::run::settings::Settings;
+    use crate::run::threads::Threads;
+    use crate::stop::Stopping;
 
     fn settings(overrides: &[(&str, &str)]) -> Arc<Settings> {
         let overrides: Vec<_> =
@@ -177,5 +184,44 @@ mod tests {
             assert!((asked..=most).contains(&send.expect("a size")), "{bytes}");
             assert!((asked..=most).contains(&receive.expect("a size")), "{bytes}");
         }
+    }
+
+    /// Answers every request with the version that it was asked in.
+    struct Echo;
+
+    impl Dispatcher for Echo {
+        fn dispatch(&self, caller: &Caller, _: &'static ApiRow, version: i16, _: Bytes) -> Body {
+            assert_eq!(caller.kind, Kind::Controller);
+            Body::Now(Answer::Parts(vec![Part::Bytes(Bytes::copy_from_slice(&version.to_be_bytes()))]))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_listener_needs_no_broker() {
+        let settings = settings(&[]);
+        let listener =
+            Listener { host: Some("127.0.0.1".into()), port: 0, ..settings.now().listeners[0].clone() };
+        let bound = bind(&listener, Wishes { backlog: 1, receive_buffer_bytes: -1 }).expect("a free port");
+        let (address, stopping) = (bound.address, Stopping::new());
+        let service = Service {
+            kind: Kind::Controller,
+            dispatcher: Arc::new(Echo),
+            settings,
+            census: Arc::default(),
+            request_memory: RequestMemory::new(-1),
+            readers: Threads::new("test", 1),
+            stopping: stopping.clone(),
+        };
+        let accepting = tokio::spawn(accept(Arc::new(service), bound));
+        let mut client = TcpStream::connect(address).await.expect("it listens");
+        let request = |key, version| [0, 0, 0, 10, 0, key, 0, version, 0, 0, 0, 7, 0xff, 0xff];
+        client.write_all(&request(18, 2)).await.expect("ApiVersions is sent");
+        let mut answer = [0; 10];
+        client.read_exact(&mut answer).await.expect("it is answered");
+        assert_eq!(answer, [0, 0, 0, 6, 0, 0, 0, 7, 0, 2]);
+        client.write_all(&request(0, 3)).await.expect("Produce is sent");
+        assert_eq!(client.read(&mut answer).await.expect("no failure"), 0, "a controller serves no Produce");
+        stopping.cancel();
+        accepting.await.expect("the task ends").expect("it never failed");
     }
 }
