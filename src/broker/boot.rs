@@ -18,6 +18,7 @@ use ottla_model::image::{Endpoint, FeatureRange, Image};
 use ottla_model::{BrokerEpoch, CLUSTER_METADATA_TOPIC, METADATA_TOPIC_ID, TopicPartition};
 use ottla_node::controller::{self as decides, Controller as Machine, Snapshots};
 use ottla_node::quorum::{Keep, Membership, Quorum, QuorumError, Store, Voters};
+use ottla_node::replicas::Replicas;
 use ottla_protocol::api::Listener as Kind;
 use ottla_protocol::batch::control::{KRaftVersion, KRaftVoters, VoterEndpoint, VoterNode};
 use parking_lot::Mutex;
@@ -35,12 +36,12 @@ use crate::net::service::Service;
 use crate::run::cleaner::Cleaners;
 use crate::run::controller::{self, Controller, Token, Writer};
 use crate::run::flusher::Flushers;
-use crate::run::follower::Follower;
 use crate::run::groups::{self, GroupCoordinator};
 use crate::run::housekeeping::keep_house;
 use crate::run::mover::Movers;
 use crate::run::partition::Partition;
 use crate::run::partitions::Partitions;
+use crate::run::publisher::Publisher;
 use crate::run::registrar::Registrar;
 use crate::run::settings::Settings;
 use crate::run::storage::Storage;
@@ -103,7 +104,7 @@ const READERS_MAX: usize = 4;
 /// Starts a broker: ports first, then storage, then the quorum, then the partitions, then clients.
 pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Failure), BootError> {
     let config = Arc::new(config);
-    let settings = Arc::new(Settings::new((*config).clone()));
+    let settings = Arc::new(Settings::new(config.clone()));
     refuse_huge_pages();
     let open_files = allow_files();
     let bound = bind_all(&config)?;
@@ -142,22 +143,22 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
         let (me, image, controller) = (config.node_id, image.clone(), controller.clone());
         Arc::new(Registrar { me, image, tell: Box::new(move |command| controller.tell(command)) })
     };
-    let follower = Follower {
+    let publisher = Publisher {
         me: config.node_id,
+        replicas: Replicas::new(config.clone()),
         settings: settings.clone(),
         storage: storage.clone(),
         partitions: partitions.clone(),
         flushers: flushers.clone(),
         image: image.clone(),
         failures: said,
-        no_room: Default::default(),
         give_up: Box::new(give_up),
         groups: groups.clone(),
         registrar: registrar.clone(),
     };
-    let follower_thread = std::thread::Builder::new()
-        .name("follower".into())
-        .spawn(move || follower.serve(&hears))
+    let publisher_thread = std::thread::Builder::new()
+        .name("publisher".into())
+        .spawn(move || publisher.serve(&hears))
         .map_err(BootError::Thread)?;
 
     let epoch = join(&config, &controller, &image, &storage, &bound).await?;
@@ -191,7 +192,7 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
     }
     tokio::spawn(keep_house(broker.clone(), storage.clone(), flushers));
     info!("Kafka Server started");
-    let threads = vec![controller_thread, follower_thread];
+    let threads = vec![controller_thread, publisher_thread];
     Ok((Server { broker, storage, threads, cleaners, epoch, addresses }, failure))
 }
 

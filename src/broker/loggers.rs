@@ -40,7 +40,7 @@ const LOGGERS: &[(&str, &[&str])] = &[
         &["ottla_broker::run::storage", "ottla_broker::run::flusher", "ottla_broker::run::volume"],
     ),
     ("org.apache.kafka.storage.internals.log.UnifiedLog", &["ottla_log"]),
-    ("state.change.logger", &["ottla_broker::run::follower"]),
+    ("state.change.logger", &["ottla_broker::run::publisher"]),
 ];
 
 /// The way to what decides which lines are written.

@@ -6,3 +6,4 @@ pub mod controller;
 pub mod coordinator;
 pub mod lane;
 pub mod quorum;
+pub mod replicas;

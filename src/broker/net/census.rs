@@ -130,7 +130,7 @@ mod tests {
             overrides.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
         let (config, _) =
             load(Sources { file: None, env: [], overrides: &overrides }).expect("a configuration");
-        Arc::new(Settings::new(config))
+        Arc::new(Settings::new(Arc::new(config)))
     }
 
     /// Two listeners wait for room, and nobody connects to one of them: it must not keep the news from the other.

@@ -160,7 +160,7 @@ mod tests {
             overrides.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
         let (config, _) =
             load(Sources { file: None, env: [], overrides: &overrides }).expect("a configuration");
-        Arc::new(Settings::new(config))
+        Arc::new(Settings::new(Arc::new(config)))
     }
 
     #[tokio::test]

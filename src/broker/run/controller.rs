@@ -1,5 +1,5 @@
 //! The thread of the metadata quorum and its controller. It has the metadata log's disk to itself, so that a
-//! stalled data disk cannot lose an election, and hands everything it says to the follower thread, in order.
+//! stalled data disk cannot lose an election, and hands everything it says to the publisher thread, in order.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tracing::{error, info};
 
 use super::flusher::Flushers;
-use super::follower::Heard;
+use super::publisher::Notice;
 use crate::clock::now_ms;
 
 /// Where an answer goes.
@@ -85,7 +85,7 @@ impl Writer {
 pub(crate) fn start(
     mut machine: Machine<Token>,
     ticks: bool,
-    said: Sender<Heard>,
+    said: Sender<Notice>,
     writer: Writer,
     ends: impl FnOnce(Result<(), String>) + Send + 'static,
 ) -> std::io::Result<(Controller, std::thread::JoinHandle<()>)> {
@@ -100,13 +100,13 @@ pub(crate) fn start(
                     error!("the disk of the metadata log is full: refusing new topics until there is room");
                 }
                 Output::Full(false) => info!("the metadata log has room again"),
-                // Nobody follows any more: the broker is stopping, and has said so to whoever asked.
-                output => drop(said.send(Heard::Said(output))),
+                // Nobody publishes any more: the broker is stopping, and has said so to whoever asked.
+                output => drop(said.send(Notice::Controller(output))),
             })
         }));
         ends(served.map_or_else(|_| Err("it panicked".into()), |ended| ended.map_err(|e| e.to_string())));
-        // The follower may have ended already.
-        let _ = said.send(Heard::Ended);
+        // The publisher may have ended already.
+        let _ = said.send(Notice::Ended);
     })?;
     Ok((Controller { commands }, thread))
 }

@@ -202,9 +202,9 @@ impl Request {
         }
         let id = match &key.topic {
             FetchTopic::Id(id) => match broker.partitions.get(*id, key.partition) {
-                Some(found) => return Ok(found),
+                Some(found) if !found.has_resigned() => return Ok(found),
                 None if image.topic_by_id(*id).is_none() => return Err(ErrorCode::UnknownTopicId),
-                None => *id,
+                _ => *id,
             },
             FetchTopic::Name(name) => topic_id(image, name)?,
         };
@@ -270,7 +270,7 @@ impl Request {
         Ok(match read {
             Ok((slice, aborted)) => {
                 // The leader may have changed while the file was read (KIP-320).
-                if partition.leader_epoch() != epoch {
+                if partition.leader_epoch() != epoch || partition.has_resigned() {
                     let code = ErrorCode::NotLeaderOrFollower;
                     return Ok(failed(target, code, partition.leader_epoch()));
                 }

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use tracing::error;
 
 use super::flusher::Flushers;
-use super::follower::Heard;
+use super::publisher::Notice;
 use super::volume::Volume;
 use super::waiter::Waiter;
 use crate::clock::now_ms;
@@ -47,6 +47,7 @@ pub(crate) struct Partition {
     /// What producers' batches are checked against.
     pub config: ArcSwap<TopicConfig>,
     leader_epoch: AtomicI32,
+    resigned: AtomicBool,
     queue: Mutex<VecDeque<Input<Waiter>>>,
     /// None once the partition is closed or deleted, or its lane has failed.
     lane: Mutex<Option<Lane<Waiter>>>,
@@ -56,7 +57,7 @@ pub(crate) struct Partition {
     handed_over: AtomicBool,
     flushers: Flushers,
     failed: AtomicBool,
-    failures: Sender<Heard>,
+    failures: Sender<Notice>,
 }
 
 impl Partition {
@@ -66,7 +67,7 @@ impl Partition {
         lane: Lane<Waiter>,
         volume: Arc<Volume>,
         flushers: Flushers,
-        failures: Sender<Heard>,
+        failures: Sender<Notice>,
     ) -> Partition {
         Partition {
             id,
@@ -74,6 +75,7 @@ impl Partition {
             place: ArcSwap::from_pointee(Place::of(lane.log(), volume)),
             config: ArcSwap::new(lane.config().clone()),
             leader_epoch: AtomicI32::new(lane.leader_epoch().0),
+            resigned: AtomicBool::new(false),
             queue: Mutex::default(),
             lane: Mutex::new(Some(lane)),
             waiting: Mutex::default(),
@@ -98,6 +100,11 @@ impl Partition {
     /// Its owner has panicked: what it knew of the log is not to be trusted.
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
+    }
+
+    /// Another broker leads it, or none does.
+    pub fn has_resigned(&self) -> bool {
+        self.resigned.load(Ordering::Acquire)
     }
 
     pub fn leader_epoch(&self) -> LeaderEpoch {
@@ -184,12 +191,12 @@ impl Partition {
             }));
             if turned.is_err() {
                 // The lane's state may be half-changed: nobody may use it again. The log is whole up to its last
-                // append, and the follower opens it anew, as after a crash.
+                // append, and the publisher opens it anew, as after a crash.
                 error!(partition = %self.id, "the partition's owner failed; recovering its log");
                 self.failed.store(true, Ordering::Release);
                 *lane = None;
                 // Nobody follows any more when the broker stops.
-                let _ = self.failures.send(Heard::Failed(self.topic_id, self.id.partition));
+                let _ = self.failures.send(Notice::OwnerFailed(self.topic_id, self.id.partition));
             }
             // The moment in which somebody may come and find the lane still taken: tests make it longer.
             #[cfg(test)]
@@ -281,7 +288,11 @@ impl Partition {
 
     fn enqueue(&self, input: Input<Waiter>) {
         match &input {
-            Input::Lead(leadership) => self.leader_epoch.store(leadership.epoch.0, Ordering::Release),
+            Input::Lead(leadership) => {
+                self.leader_epoch.store(leadership.epoch.0, Ordering::Release);
+                self.resigned.store(false, Ordering::Release);
+            }
+            Input::Follow(_) => self.resigned.store(true, Ordering::Release),
             Input::Configure(config) => self.config.store(config.clone()),
             _ => {}
         }

@@ -24,7 +24,7 @@ impl Partitions {
 
     /// The partition if this broker leads it; else what a client is told.
     pub fn led(&self, image: &Image, topic: TopicId, index: i32) -> Result<Arc<Partition>, ErrorCode> {
-        if let Some(found) = self.by_id.get(&(topic, index)) {
+        if let Some(found) = self.by_id.get(&(topic, index)).filter(|found| !found.has_resigned()) {
             return Ok(found.value().clone());
         }
         if self.is_offline(topic, index) {
@@ -34,19 +34,17 @@ impl Partitions {
         Err(if known { ErrorCode::NotLeaderOrFollower } else { ErrorCode::UnknownTopicOrPartition })
     }
 
+    /// Its log is open.
     pub fn insert(&self, partition: Arc<Partition>) {
-        self.by_id.insert((partition.topic_id, partition.id.partition), partition);
+        let key = (partition.topic_id, partition.id.partition);
+        self.by_id.insert(key, partition);
+        self.offline.remove(&key);
     }
 
-    /// Its log cannot be opened, and is not tried again by this process.
-    pub fn set_offline(&self, topic: TopicId, index: i32) {
+    /// Its log cannot be opened, or used any more. Returns what was open of it.
+    pub fn set_offline(&self, topic: TopicId, index: i32) -> Option<Arc<Partition>> {
         self.offline.insert((topic, index));
-        self.by_id.remove(&(topic, index));
-    }
-
-    /// There is a log after all.
-    pub fn set_online(&self, topic: TopicId, index: i32) {
-        self.offline.remove(&(topic, index));
+        self.by_id.remove(&(topic, index)).map(|(_, partition)| partition)
     }
 
     pub fn is_offline(&self, topic: TopicId, index: i32) -> bool {

@@ -20,15 +20,16 @@ use ottla_model::{
     BrokerEpoch, DirectoryId, FolderSuffix, NodeId, PartitionFolder, TopicId, TopicPartition, fresh_id,
     uuid_to_base64,
 };
+use ottla_node::replicas::LastOwner;
 use ottla_protocol::Offset;
 use parking_lot::Mutex;
 use tracing::{debug, error, warn};
 use uuid::Uuid;
 
 use self::moves::Moves;
-use super::follower::Heard;
 use super::partition::Partition;
 use super::partitions::Partitions;
+use super::publisher::Notice;
 use super::volume::Volume;
 use crate::clock::now_ms;
 
@@ -49,17 +50,6 @@ pub(crate) struct Storage {
     leaving: Mutex<Vec<(PathBuf, i64)>>,
     checkpointing: Mutex<()>,
     moves: Moves,
-}
-
-/// How a log was left by whoever had it last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Left {
-    /// By the process before this one, cleanly or not.
-    ByProcess,
-    /// By an owner in this process that has panicked.
-    ByFailure,
-    /// It is new.
-    Nothing,
 }
 
 struct Dir {
@@ -137,8 +127,8 @@ impl Storage {
     }
 
     /// Who takes partitions offline when their directory fails.
-    pub fn report_to(&self, follower: &Sender<Heard>) {
-        self.dirs.iter().for_each(|dir| dir.volume.report_to(follower.clone()));
+    pub fn report_to(&self, publisher: &Sender<Notice>) {
+        self.dirs.iter().for_each(|dir| dir.volume.report_to(publisher.clone()));
     }
 
     /// Whether a directory is of no use until the next start.
@@ -178,9 +168,9 @@ impl Storage {
         id: &TopicPartition,
         topic_id: TopicId,
         config: Arc<TopicConfig>,
-        left: Left,
+        last_owner: LastOwner,
     ) -> Result<(Log, Arc<Volume>), LogError> {
-        let opened = self.open_folder(id, topic_id, config.clone(), left);
+        let opened = self.open_folder(id, topic_id, config.clone(), last_owner);
         let Err(LogError::TopicId { path, found, .. }) = &opened else { return opened };
         warn!(folder = %path.display(), topic_id = %uuid_to_base64(*found), "a deleted topic of that name is set aside");
         if let Some(dir) =
@@ -190,7 +180,7 @@ impl Storage {
             aside
                 .map_err(|source| LogError::Io { doing: "setting a deleted topic's folder aside", source })?;
         }
-        self.open_folder(id, topic_id, config, left)
+        self.open_folder(id, topic_id, config, last_owner)
     }
 
     fn open_folder(
@@ -198,14 +188,15 @@ impl Storage {
         id: &TopicPartition,
         topic_id: TopicId,
         config: Arc<TopicConfig>,
-        left: Left,
+        last_owner: LastOwner,
     ) -> Result<(Log, Arc<Volume>), LogError> {
         let folder = id.to_string();
         let here = self.healthy().find(|dir| self.disk.exists(&dir.held.path().join(&folder)));
         let new = here.is_none();
         let lost = !self.unopened.is_empty() || self.dirs.iter().any(|dir| dir.volume.has_failed());
         let elsewhere = || self.preferred(id).or_else(|| self.emptiest());
-        let Some(dir) = here.or_else(|| elsewhere().filter(|_| !lost || left == Left::Nothing)) else {
+        let Some(dir) = here.or_else(|| elsewhere().filter(|_| !lost || last_owner == LastOwner::Nobody))
+        else {
             return Err(LogError::Io {
                 doing: "looking for its folder",
                 source: std::io::Error::other("it is in none of the directories that can be used"),
@@ -218,7 +209,7 @@ impl Storage {
             })?;
         }
         let opening = Opening {
-            clean_shutdown: dir.clean && left != Left::ByFailure,
+            clean_shutdown: dir.clean && last_owner != LastOwner::Failed,
             recovery_point: dir.says(Checkpoint::RecoveryPoint, id).unwrap_or(0),
             log_start: dir.says(Checkpoint::LogStart, id).unwrap_or(0),
             ..self.opening(id, topic_id, config, dir.held.path().join(&folder))

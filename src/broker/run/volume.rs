@@ -12,7 +12,7 @@ use ottla_model::TopicPartition;
 use parking_lot::Mutex;
 use tracing::{error, info};
 
-use super::follower::Heard;
+use super::publisher::Notice;
 use super::threads::Threads;
 
 /// Ranges that wait to be written out. With more of them the disk is behind, and the kernel and the next flush see to the rest.
@@ -25,7 +25,7 @@ pub(crate) struct Volume {
     /// Whose last append found no room.
     full: Mutex<BTreeSet<TopicPartition>>,
     failed: AtomicBool,
-    failures: OnceLock<Sender<Heard>>,
+    failures: OnceLock<Sender<Notice>>,
     /// One thread, so that what it asks of the disk comes evenly.
     writers_out: Threads,
 }
@@ -37,9 +37,9 @@ impl Volume {
     }
 
     /// Who takes the partitions offline when it fails.
-    pub fn report_to(&self, follower: Sender<Heard>) {
+    pub fn report_to(&self, publisher: Sender<Notice>) {
         // The first one stays.
-        let _ = self.failures.set(follower);
+        let _ = self.failures.set(publisher);
     }
 
     /// Has the kernel begin to write, soon, unless it is far behind with that.
@@ -75,18 +75,18 @@ impl Volume {
             return;
         }
         error!(dir = %self.path.display(), why, "the log directory has failed; it is offline until the next start");
-        if let Some(follower) = self.failures.get() {
+        if let Some(publisher) = self.failures.get() {
             // Nobody follows any more when the broker stops.
-            let _ = follower.send(Heard::VolumeFailed);
+            let _ = publisher.send(Notice::VolumeFailed);
         }
     }
 
     /// Tells of the failure once more, if there was one.
     pub fn fail_again(&self) {
         if self.has_failed()
-            && let Some(follower) = self.failures.get()
+            && let Some(publisher) = self.failures.get()
         {
-            let _ = follower.send(Heard::VolumeFailed);
+            let _ = publisher.send(Notice::VolumeFailed);
         }
     }
 

@@ -1,5 +1,5 @@
 //! What must hold, one file each, and the judge who asks them all. It must never influence what is judged: it reads logs
-//! as a client would and images as the follower does.
+//! as a client would and images as the publisher does.
 
 pub(crate) mod acknowledged;
 pub(crate) mod copy;

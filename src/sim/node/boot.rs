@@ -1,7 +1,7 @@
 //! A process from its start to its clean stop, in the broker's order: storage, quorum, image, registration, unfencing.
 //! It must never start half: what fails here ends the process.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use ottla_model::image::{FeatureRange, Image};
 use ottla_model::{BrokerEpoch, CLUSTER_METADATA_TOPIC, METADATA_TOPIC_ID, NodeId, TopicPartition, fresh_id};
 use ottla_node::controller::{Controller, Output as ControllerOutput, Settings, Snapshots};
 use ottla_node::quorum::{Keep, Quorum, Store, Voters};
+use ottla_node::replicas::Replicas;
 
 use super::storage::{DATA, Storage};
 use super::{Node, Said, Who};
@@ -44,13 +45,13 @@ impl Node {
         let controller = quorum_of_one(disk, &config, now_ms, &mut dice)?;
         let mut node = Node {
             me,
+            replicas: Replicas::new(config.clone()),
             config,
             storage,
             controller,
             unheard: VecDeque::new(),
             image: Arc::new(Image::empty()),
             partitions: BTreeMap::new(),
-            closed: BTreeSet::new(),
             retired: Vec::new(),
             epoch: BrokerEpoch(-1),
             ids: None,
@@ -95,7 +96,7 @@ impl Node {
         }
     }
 
-    // Asks and follows until the answer is there: nobody else is served before.
+    // Asks and publishes until the answer is there: nobody else is served before.
     fn ask(&mut self, now_ms: i64, command: Command, said: &mut Vec<Said>) -> Result<Reply, BootError> {
         let mut out = Vec::new();
         self.command(now_ms, Who::Shell, command, &mut out);
@@ -109,8 +110,8 @@ impl Node {
                 return Ok(reply);
             }
             let mut heard = Vec::new();
-            self.follow(now_ms, &mut heard);
-            said.extend(heard.into_iter().filter(|s| !matches!(s, Said::Follow)));
+            self.publish(now_ms, &mut heard);
+            said.extend(heard.into_iter().filter(|s| !matches!(s, Said::Publish)));
         }
         Err(failed("the controller did not answer"))
     }

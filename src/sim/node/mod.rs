@@ -2,12 +2,12 @@
 //! no threads. What it wants from the world it says; it must never know the clients, the clock or what is judged.
 
 mod boot;
-mod follower;
+mod image;
 mod partition;
 mod requests;
 mod storage;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use ottla_core::controller::{Command, ProducerIdBlock, Reply};
@@ -18,6 +18,7 @@ use ottla_model::image::Image;
 use ottla_model::{BrokerEpoch, NodeId};
 use ottla_node::controller::{Controller, Input as ControllerInput, Output as ControllerOutput};
 use ottla_node::lane::{Input, Output};
+use ottla_node::replicas::{self, Replicas};
 use ottla_protocol::ErrorCode;
 
 pub(crate) use boot::BootError;
@@ -36,6 +37,7 @@ pub(crate) enum Who {
     Client(Ask),
     /// Everybody who waits for producer ids.
     ProducerIds,
+    Nobody,
 }
 
 /// What the process wants from the world, or tells it.
@@ -55,14 +57,12 @@ pub(crate) enum Said {
     },
     /// Inputs wait for a turn.
     Waiting(Key),
-    /// The controller has said something that the follower has not heard.
-    Follow,
+    /// The controller has said something that was not published yet.
+    Publish,
     /// A new image is in force.
     Published,
-    Offline {
-        key: Key,
-        why: String,
-    },
+    /// A partition is; why.
+    Offline(String),
     /// The process ends by itself.
     Died(String),
 }
@@ -73,12 +73,11 @@ pub(crate) struct Node {
     config: Arc<BrokerConfig>,
     storage: Storage,
     controller: Controller<Who>,
-    /// What the controller has said and the follower has not heard yet.
+    replicas: Replicas,
+    /// What the controller has said and was not published yet.
     unheard: VecDeque<ControllerOutput<Who>>,
     pub image: Arc<Image>,
     pub partitions: BTreeMap<Key, Partition>,
-    /// Those whose logs could not be opened: not tried again by this process.
-    closed: BTreeSet<Key>,
     retired: Vec<Retired>,
     pub epoch: BrokerEpoch,
     ids: Option<ProducerIdBlock>,
@@ -122,7 +121,7 @@ impl Node {
                 Output::Full | Output::Roomy => {}
                 Output::Offline { why, .. } => {
                     partition.offline = true;
-                    said.push(Said::Offline { key, why });
+                    said.push(Said::Offline(format!("{}: {why}", partition.id)));
                 }
             }
         }
@@ -138,6 +137,9 @@ impl Node {
             let _ = retired.run();
         }
         self.storage.remove_due(now_ms);
+        if self.replicas.wait_for_room() {
+            self.step(now_ms, replicas::Input::TryAgain, said);
+        }
         self.tick(true, said);
     }
 
@@ -162,23 +164,23 @@ impl Node {
         let quiet = self.unheard.is_empty();
         self.unheard.extend(out);
         if quiet && !self.unheard.is_empty() {
-            said.push(Said::Follow);
+            said.push(Said::Publish);
         }
     }
 
-    /// A turn of the follower's thread: one thing that the controller has said.
-    pub fn follow(&mut self, now_ms: i64, said: &mut Vec<Said>) {
+    /// A turn of the publisher's thread: one thing that the controller has said.
+    pub fn publish(&mut self, now_ms: i64, said: &mut Vec<Said>) {
         match self.unheard.pop_front() {
             None => return,
             Some(ControllerOutput::Published(image)) => {
-                self.apply(now_ms, image, said);
+                self.step(now_ms, replicas::Input::Published(image), said);
                 said.push(Said::Published);
             }
             Some(ControllerOutput::Reply { token: Who::Client(ask), reply }) => {
                 said.push(Said::Answered { ask, answer: Answer::Controller(reply) });
             }
             Some(ControllerOutput::Reply { token: Who::ProducerIds, reply }) => self.stock(&reply, said),
-            Some(ControllerOutput::Reply { token: Who::Shell, .. }) => {}
+            Some(ControllerOutput::Reply { token: Who::Shell | Who::Nobody, .. }) => {}
             Some(ControllerOutput::Full(_)) => {}
             Some(ControllerOutput::Snapshot(snapshot)) => {
                 let written = snapshot.write(&*self.storage.disk).ok();
@@ -191,12 +193,12 @@ impl Node {
             }
         }
         if !self.unheard.is_empty() {
-            said.push(Said::Follow);
+            said.push(Said::Publish);
         }
     }
 
-    /// Whether everything that the controller said was heard.
-    pub fn has_followed(&self) -> bool {
+    /// Whether everything that the controller said is published.
+    pub fn has_published(&self) -> bool {
         self.unheard.is_empty()
     }
 

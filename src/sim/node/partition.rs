@@ -5,13 +5,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ottla_log::log::{Log, LogReader};
+use ottla_model::TopicPartition;
 use ottla_model::config::TopicConfig;
-use ottla_model::{TopicId, TopicPartition};
 use ottla_node::lane::{Input, Lane, Output};
 use ottla_protocol::{ErrorCode, LeaderEpoch};
 
-/// Topic id and index.
-pub(crate) type Key = (TopicId, i32);
+pub(crate) use ottla_node::replicas::Key;
 
 /// Finds the client that waits for a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +26,7 @@ pub(crate) struct Partition {
     /// What producers' batches are checked against.
     pub config: Arc<TopicConfig>,
     pub leader_epoch: LeaderEpoch,
+    pub resigned: bool,
     queue: VecDeque<Input<Ask>>,
     /// None once the partition is closed or deleted.
     lane: Option<Lane<Ask>>,
@@ -42,6 +42,7 @@ impl Partition {
             reader: lane.reader(),
             config: lane.config().clone(),
             leader_epoch: lane.leader_epoch(),
+            resigned: false,
             queue: VecDeque::new(),
             lane: Some(lane),
             driven: false,
@@ -51,7 +52,11 @@ impl Partition {
 
     pub fn enqueue(&mut self, input: Input<Ask>) {
         match &input {
-            Input::Lead(leadership) => self.leader_epoch = leadership.epoch,
+            Input::Lead(leadership) => {
+                self.leader_epoch = leadership.epoch;
+                self.resigned = false;
+            }
+            Input::Follow(_) => self.resigned = true,
             Input::Configure(config) => self.config = config.clone(),
             _ => {}
         }

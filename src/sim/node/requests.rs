@@ -53,7 +53,8 @@ impl Node {
     }
 
     fn checked(&self, now_ms: i64, ask: Ask, produce: &Produce) -> Result<Append<Ask>, ErrorCode> {
-        let partition = self.partitions.get(&produce.key).ok_or_else(|| self.missing(produce.key))?;
+        let led = self.partitions.get(&produce.key).filter(|partition| !partition.resigned);
+        let partition = led.ok_or_else(|| self.missing(produce.key))?;
         let rules = Rules {
             partition: &partition.id,
             topic: &partition.config,

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use ottla_log::Disk;
 use ottla_log::dirs::{Checkpoint, DirError, Expected, LogDir, MetaProperties, format};
 use ottla_log::log::{Log, LogError, Opening};
-use ottla_model::config::TopicConfig;
 use ottla_model::{
-    BrokerEpoch, DirectoryId, FolderSuffix, NodeId, PartitionFolder, TopicId, TopicPartition, fresh_id,
+    BrokerEpoch, DirectoryId, FolderSuffix, NodeId, PartitionFolder, TopicPartition, fresh_id,
 };
+use ottla_node::replicas::{self, LastOwner};
 use ottla_protocol::Offset;
 use uuid::Uuid;
 
@@ -28,6 +28,7 @@ pub(crate) struct Storage {
     clean: bool,
     /// What the checkpoints on disk say, in the order of `CHECKPOINTS`.
     written: [Offsets; 3],
+    producer_id_expiration_ms: i64,
     leaving: Vec<(PathBuf, i64)>,
     /// A log that is here could not be opened.
     damaged: bool,
@@ -56,36 +57,42 @@ impl Storage {
         let written = CHECKPOINTS.map(|which| held.checkpoint(which).unwrap_or_default());
         let clean = held.take_clean()?.is_some() || mutation == Some(Mutation::TrustEveryStop);
         let (leaving, damaged) = Default::default();
-        Ok(Storage { disk, held, id, clean, written, leaving, damaged, mutation })
+        let producer_id_expiration_ms = PRODUCER_ID_EXPIRATION_MS;
+        Ok(Storage { disk, held, id, clean, written, producer_id_expiration_ms, leaving, damaged, mutation })
     }
 
     pub fn open_log(
         &mut self,
-        id: &TopicPartition,
-        topic_id: TopicId,
-        config: Arc<TopicConfig>,
+        opening: &replicas::Opening,
         now_ms: i64,
         jitter_seed: u64,
     ) -> Result<Log, LogError> {
+        let id = &opening.id;
         if !self.disk.exists(&self.held.path().join(id.to_string())) {
             let source = std::io::Error::other("a checkpoint cannot be written");
             self.forget(id).map_err(|_| LogError::Io { doing: "forgetting an earlier topic", source })?;
         }
         let forgets = self.mutation == Some(Mutation::ForgetProducers);
+        let producer_id_expiration_ms = if forgets { -1 } else { self.producer_id_expiration_ms };
         let (log, _) = Log::open(Opening {
             disk: self.disk.clone(),
             dir: self.held.path().join(id.to_string()),
             partition: id.clone(),
-            topic_id: Some(topic_id),
-            config,
-            clean_shutdown: self.clean,
+            topic_id: Some(opening.topic),
+            config: opening.config.clone(),
+            clean_shutdown: self.clean && opening.last_owner != LastOwner::Failed,
             recovery_point: self.written[RECOVERY_POINT].get(id).copied().unwrap_or(0),
             log_start: self.written[LOG_START].get(id).copied().unwrap_or(0),
             now_ms,
-            producer_id_expiration_ms: if forgets { -1 } else { PRODUCER_ID_EXPIRATION_MS },
+            producer_id_expiration_ms,
             jitter_seed,
         })?;
         Ok(log)
+    }
+
+    /// For the logs that are opened from now on.
+    pub fn expire_producers_after(&mut self, ms: i64) {
+        self.producer_id_expiration_ms = ms;
     }
 
     /// Nothing here is clean.
@@ -103,14 +110,12 @@ impl Storage {
     }
 
     /// Makes way for a topic whose name an earlier one had. A crash after the earlier one's deletion was agreed on, and
-    /// before its folder was renamed, leaves that folder behind.
-    pub fn set_aside(&mut self, id: &TopicPartition, unique: Uuid, due_ms: i64) -> std::io::Result<()> {
-        let folder = PartitionFolder::marked(id, FolderSuffix::Delete, unique);
+    /// before its folder was renamed, leaves that folder behind. As in Kafka it is kept, for somebody to look at.
+    pub fn set_aside(&mut self, id: &TopicPartition, unique: Uuid) -> std::io::Result<()> {
+        let folder = PartitionFolder::marked(id, FolderSuffix::Stray, unique);
         let to = self.held.path().join(folder);
         self.disk.rename(&self.held.path().join(id.to_string()), &to)?;
-        self.disk.sync_dir(self.held.path())?;
-        self.remove_later(to, due_ms);
-        Ok(())
+        self.disk.sync_dir(self.held.path())
     }
 
     pub fn remove_later(&mut self, folder: PathBuf, due_ms: i64) {

@@ -58,7 +58,7 @@ enum Event {
         up_to: Offset,
         result: std::io::Result<()>,
     },
-    Follow {
+    Publish {
         life: u64,
     },
     Sweep {
@@ -265,7 +265,7 @@ impl World {
             Event::Flushed { life, key, up_to, result } if lives(life) => {
                 node.submit(key, Input::Flushed { up_to, result }, said);
             }
-            Event::Follow { life } if lives(life) => node.follow(now_ms, said),
+            Event::Publish { life } if lives(life) => node.publish(now_ms, said),
             Event::Sweep { life } if lives(life) => {
                 node.sweep(now_ms, said);
                 self.queue.after(SWEEP_MS, Event::Sweep { life });
@@ -340,9 +340,9 @@ impl World {
                 let delay = if self.dice.percent(50) { 0 } else { self.dice.between(0, 3) };
                 self.queue.after(delay, Event::Drive { life, key });
             }
-            Said::Follow => self.queue.after(self.dice.between(0, 3), Event::Follow { life }),
+            Said::Publish => self.queue.after(self.dice.between(0, 3), Event::Publish { life }),
             Said::Published => self.published()?,
-            Said::Offline { key, why } => self.offline(key, &why)?,
+            Said::Offline(why) => self.offline(&why)?,
             Said::Died(why) => return self.died(&why),
         }
         Ok(())

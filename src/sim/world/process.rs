@@ -6,7 +6,7 @@ use ottla_log::Disk;
 use super::{Event, SWEEP_MS, World};
 use crate::invariants::ledger::Loss;
 use crate::invariants::{Verdict, Violation};
-use crate::node::{BootError, CHECKPOINTS, Key, Node, Said};
+use crate::node::{BootError, CHECKPOINTS, Node, Said};
 
 impl World {
     pub(super) fn boot(&mut self) -> Verdict {
@@ -76,9 +76,9 @@ impl World {
         self.queue.after(self.dice.between(5, 300), Event::Boot);
     }
 
-    pub(super) fn offline(&mut self, key: Key, why: &str) -> Verdict {
+    pub(super) fn offline(&mut self, why: &str) -> Verdict {
         let now_ms = self.queue.now_ms();
-        self.trace.note(now_ms, || format!("partition {} is offline: {why}", key.1));
+        self.trace.note(now_ms, || format!("a partition is offline: {why}"));
         if self.disk.failures() == self.failures_at_boot {
             return Err(Violation::new("a partition fails for a reason", why));
         }
@@ -118,7 +118,7 @@ impl World {
 
     pub(super) fn stop(&mut self, deadline_ms: i64) -> Verdict {
         let (life, now_ms) = (self.life, self.queue.now_ms());
-        let busy = !self.serving.is_empty() || self.node.as_ref().is_some_and(|node| !node.has_followed());
+        let busy = !self.serving.is_empty() || self.node.as_ref().is_some_and(|node| !node.has_published());
         if busy && now_ms < deadline_ms {
             self.queue.after(5, Event::Stop { life, deadline_ms });
             return Ok(());

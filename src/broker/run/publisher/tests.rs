@@ -1,4 +1,4 @@
-//! What the follower does with a partition whose owner has panicked.
+//! What the publisher does with a partition whose owner has panicked.
 
 use std::sync::mpsc::channel;
 
@@ -18,8 +18,8 @@ const TOPIC: TopicId = TopicId::from_u128(7);
 
 struct Stage {
     disk: MemoryDisk,
-    follower: Follower,
-    heard: Receiver<Heard>,
+    publisher: Publisher,
+    notices: Receiver<Notice>,
     /// Why the process would have ended.
     gave_up: Arc<Mutex<Option<String>>>,
 }
@@ -39,14 +39,16 @@ fn stage_with(settings: &[(&str, &str)]) -> Stage {
     let overrides: Vec<_> = all.map(|(key, value)| (key.to_string(), value.to_string())).collect();
     let (config, _) = load(Sources { file: None, env: [], overrides: &overrides }).expect("a configuration");
     let storage = Storage::open(shared, &config, None).expect("storage");
-    let (failures, heard) = channel();
+    let config = Arc::new(config);
+    let (failures, notices) = channel();
     storage.report_to(&failures);
     let gave_up = Arc::new(Mutex::new(None));
     let reason = gave_up.clone();
     let image = Arc::new(ArcSwap::from_pointee(Image::empty()));
     let registrar = Registrar { me: config.node_id, image: image.clone(), tell: Box::new(|_| {}) };
-    let follower = Follower {
+    let mut publisher = Publisher {
         me: config.node_id,
+        replicas: Replicas::new(config.clone()),
         storage: Arc::new(storage),
         partitions: Default::default(),
         flushers: Default::default(),
@@ -55,31 +57,37 @@ fn stage_with(settings: &[(&str, &str)]) -> Stage {
         registrar: Arc::new(registrar),
         settings: Arc::new(Settings::new(config)),
         failures,
-        no_room: Default::default(),
         give_up: Box::new(move |why| *reason.lock() = Some(why)),
     };
-    let me = vec![follower.me];
-    let partition = PartitionRecord {
-        partition_id: 0,
-        topic_id: TOPIC,
-        replicas: me.clone(),
-        isr: me,
-        leader: Some(follower.me),
-        leader_epoch: LeaderEpoch(3),
-        ..PartitionRecord::default()
-    };
-    let records = [TopicRecord { name: "t".into(), topic_id: TOPIC }.into(), partition.into()];
-    let mut image = Image::empty();
-    for (record, offset) in records.iter().zip(0..) {
-        image.apply_in_place(offset, LeaderEpoch(1), record).expect("it applies");
-    }
-    follower.apply(Arc::new(image));
+    publisher.step(Input::Published(image_with(1)));
     // The thread that writes new leader epochs has been here, and does not come again.
-    let here = follower.partitions.get(TOPIC, 0).expect("it is led here");
+    let here = publisher.partitions.get(TOPIC, 0).expect("it is led here");
     while here.with_log(|log| log.last_epoch()) != Some(Some(LeaderEpoch(3))) {
         std::thread::yield_now();
     }
-    Stage { disk, follower, heard, gave_up }
+    Stage { disk, publisher, notices, gave_up }
+}
+
+/// A topic of so many partitions, all led by broker 1.
+fn image_with(partitions: i32) -> Arc<Image> {
+    let topic = TopicRecord { name: "t".into(), topic_id: TOPIC };
+    let mut image = Image::empty();
+    image.apply_in_place(0, LeaderEpoch(1), &topic.into()).expect("it applies");
+    for partition_id in 0..partitions {
+        let partition = PartitionRecord {
+            partition_id,
+            topic_id: TOPIC,
+            replicas: vec![NodeId(1)],
+            isr: vec![NodeId(1)],
+            leader: Some(NodeId(1)),
+            leader_epoch: LeaderEpoch(3),
+            ..PartitionRecord::default()
+        };
+        image
+            .apply_in_place(i64::from(partition_id) + 1, LeaderEpoch(1), &partition.into())
+            .expect("it applies");
+    }
+    Arc::new(image)
 }
 
 /// One record for a partition.
@@ -91,67 +99,69 @@ fn share(partition: Result<Arc<Partition>, ErrorCode>) -> Share {
 
 impl Stage {
     fn produce(&self) -> Result<Offset, ErrorCode> {
-        let partition = self.follower.partitions.get(TOPIC, 0).ok_or(ErrorCode::NotLeaderOrFollower);
+        let partition = self.publisher.partitions.get(TOPIC, 0).ok_or(ErrorCode::NotLeaderOrFollower);
         let terms = Terms { acks: Acks::All, timeout_ms: 1_000, version: 13 };
         let outcomes = produce(vec![share(partition)], &terms).now().expect("answered at once");
         outcomes[0].result.clone().map(|stored| stored.base_offset).map_err(|rejected| rejected.code)
     }
 
-    fn recover(&self) {
-        let Ok(Heard::Failed(topic, index)) = self.heard.try_recv() else { panic!("no failure was told") };
-        self.follower.recover(topic, index);
+    fn recover(&mut self) {
+        let Ok(Notice::OwnerFailed(topic, index)) = self.notices.try_recv() else {
+            panic!("no failure was told")
+        };
+        self.publisher.recover(topic, index);
     }
 }
 
 #[test]
 fn a_partition_whose_owner_panicked_is_opened_anew_with_all_that_it_had() {
-    let stage = stage();
+    let mut stage = stage();
     assert_eq!([stage.produce(), stage.produce()], [Ok(0), Ok(1)]);
     stage.disk.fail_next(Operation::Write, Fault::Panic);
     assert_eq!(stage.produce(), Err(ErrorCode::KafkaStorageError), "nobody is left waiting");
     assert_eq!(stage.produce(), Err(ErrorCode::NotLeaderOrFollower), "until it is recovered");
     stage.recover();
     assert_eq!(stage.produce(), Ok(2));
-    assert!(stage.heard.try_recv().is_err(), "and it is well");
+    assert!(stage.notices.try_recv().is_err(), "and it is well");
 }
 
 #[test]
 fn a_partition_that_cannot_be_opened_again_says_so() {
-    let stage = stage();
+    let mut stage = stage();
     assert_eq!(stage.produce(), Ok(0));
     stage.disk.fail_next(Operation::Write, Fault::Panic);
     assert_eq!(stage.produce(), Err(ErrorCode::KafkaStorageError));
     stage.disk.fail_always(Operation::Open, Fault::Broken);
     stage.recover();
-    let led = stage.follower.partitions.led(&stage.follower.image.load(), TOPIC, 0);
+    let led = stage.publisher.partitions.led(&stage.publisher.image.load(), TOPIC, 0);
     assert_eq!(led.err(), Some(ErrorCode::KafkaStorageError));
 }
 
 #[test]
 fn a_partition_that_was_deleted_meanwhile_is_left_alone() {
-    let stage = stage();
+    let mut stage = stage();
     stage.disk.fail_next(Operation::Write, Fault::Panic);
     assert_eq!(stage.produce(), Err(ErrorCode::KafkaStorageError));
-    stage.follower.apply(Arc::new(Image::empty()));
+    stage.publisher.step(Input::Published(Arc::new(Image::empty())));
     stage.recover();
-    assert!(stage.follower.partitions.get(TOPIC, 0).is_none());
+    assert!(stage.publisher.partitions.get(TOPIC, 0).is_none());
 }
 
 #[test]
 fn a_failed_write_takes_its_directory_and_not_the_process_if_there_is_another() {
     for (dirs, ends) in [("/data,/other", None), ("/data", Some("every log directory has failed"))] {
-        let stage = stage_in(dirs);
+        let mut stage = stage_in(dirs);
         assert_eq!(stage.produce(), Ok(0));
-        let here = stage.follower.partitions.get(TOPIC, 0).expect("it is led here");
+        let here = stage.publisher.partitions.get(TOPIC, 0).expect("it is led here");
         // The metadata log lives in the first one, which must not be the one that fails.
         let metadata = here.place().folder.starts_with("/data") && dirs.contains(',');
         stage.disk.fail_next(Operation::Write, Fault::Broken);
         assert_eq!(stage.produce(), Err(ErrorCode::KafkaStorageError));
-        let Ok(Heard::VolumeFailed) = stage.heard.try_recv() else { panic!("no failure was told") };
-        stage.follower.lose_failed();
-        let led = stage.follower.partitions.led(&stage.follower.image.load(), TOPIC, 0);
+        let Ok(Notice::VolumeFailed) = stage.notices.try_recv() else { panic!("no failure was told") };
+        stage.publisher.lose_failed();
+        let led = stage.publisher.partitions.led(&stage.publisher.image.load(), TOPIC, 0);
         assert_eq!(led.err(), Some(ErrorCode::KafkaStorageError), "offline, not gone");
-        assert!(stage.follower.storage.has_failed(here.place().folder.parent().expect("a directory")));
+        assert!(stage.publisher.storage.has_failed(here.place().folder.parent().expect("a directory")));
         let ends = if metadata { Some("the directory of the metadata log has failed: /data") } else { ends };
         assert_eq!(stage.gave_up.lock().as_deref(), ends);
     }
@@ -161,7 +171,7 @@ fn a_failed_write_takes_its_directory_and_not_the_process_if_there_is_another() 
 #[test]
 fn what_came_during_a_look_that_failed_is_carried_out() {
     let stage = stage();
-    let here = stage.follower.partitions.get(TOPIC, 0).expect("it is led here");
+    let here = stage.publisher.partitions.get(TOPIC, 0).expect("it is led here");
     let share = share(Ok(here.clone()));
     let terms = Terms { acks: Acks::All, timeout_ms: 1_000, version: 13 };
     let mut producing = None;
@@ -181,7 +191,7 @@ fn what_came_during_a_look_that_failed_is_carried_out() {
 #[test]
 fn whoever_has_stopped_waiting_is_forgotten() {
     let stage = stage();
-    let here = stage.follower.partitions.get(TOPIC, 0).expect("it is led here");
+    let here = stage.publisher.partitions.get(TOPIC, 0).expect("it is led here");
     let gone = Arc::new(tokio::sync::Notify::new());
     drop(here.wait(&gone));
     assert_eq!(Arc::strong_count(&gone), 1, "an idle partition does not collect them");
@@ -194,23 +204,24 @@ fn whoever_has_stopped_waiting_is_forgotten() {
 /// What found no room is tried again each second, however much else there is to hear.
 #[test]
 fn messages_that_keep_coming_do_not_put_off_what_waits_for_room() {
-    let Stage { follower, .. } = stage();
-    let here = follower.partitions.remove(TOPIC, 0).expect("it is led here");
-    drop(here.close().expect("its log"));
-    follower.partitions.set_offline(TOPIC, 0);
-    follower.no_room.lock().push((TOPIC, 0));
-    let partitions = follower.partitions.clone();
+    let Stage { disk, mut publisher, .. } = stage();
+    disk.set_capacity(Some(0));
+    publisher.step(Input::Published(image_with(2)));
+    assert!(publisher.replicas.wait_for_room());
+    disk.set_capacity(None);
+    let partitions = publisher.partitions.clone();
     let (said, hears) = channel();
-    let serving = std::thread::spawn(move || follower.serve(&hears));
+    let serving = std::thread::spawn(move || publisher.serve(&hears));
     let began = Instant::now();
-    while partitions.get(TOPIC, 0).is_none() {
+    while partitions.get(TOPIC, 1).is_none() {
         assert!(began.elapsed() < Duration::from_secs(60), "it is never tried again");
         // Each is waited for, so that they come as fast as they are heard.
         let (token, answer) = tokio::sync::oneshot::channel();
-        said.send(Heard::Said(Output::Reply { token, reply: Reply::NotController })).expect("it hears");
+        said.send(Notice::Controller(Output::Reply { token, reply: Reply::NotController }))
+            .expect("it hears");
         answer.blocking_recv().expect("it answers");
     }
-    said.send(Heard::Ended).expect("it hears");
+    said.send(Notice::Ended).expect("it hears");
     serving.join().expect("it ends");
 }
 
@@ -224,7 +235,7 @@ async fn produce_later(here: Arc<Partition>) -> Result<Offset, ErrorCode> {
 #[tokio::test]
 async fn a_flush_that_panics_has_an_outcome() {
     let stage = stage_with(&[("log.dirs", "/data"), ("log.flush.interval.messages", "1")]);
-    let here = stage.follower.partitions.get(TOPIC, 0).expect("it is led here");
+    let here = stage.publisher.partitions.get(TOPIC, 0).expect("it is led here");
     assert_eq!(produce_later(here.clone()).await, Ok(0));
     stage.disk.fail_next(Operation::Sync, Fault::Panic);
     assert_eq!(produce_later(here).await, Err(ErrorCode::KafkaStorageError), "nobody waits for it");
@@ -237,7 +248,7 @@ async fn nobody_who_finds_the_lane_taken_is_forgotten() {
     const PRODUCERS: usize = 3;
     const ROUNDS: usize = 2_000;
     let stage = stage();
-    let here = stage.follower.partitions.get(TOPIC, 0).expect("it is led here");
+    let here = stage.publisher.partitions.get(TOPIC, 0).expect("it is led here");
     for round in 0..ROUNDS {
         let mut tasks = tokio::task::JoinSet::new();
         let fails = round % 100 == 0;

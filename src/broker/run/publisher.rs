@@ -1,0 +1,272 @@
+//! The thread that carries out what the metadata image asks of this broker, shows the image to everybody, and only then
+//! lets the answers pass that were waiting for it. So whoever hears that a topic is there finds it there.
+//! It must never decide: `node::replicas` does.
+
+#[cfg(test)]
+mod tests;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use ottla_model::image::Image;
+use ottla_model::{NodeId, TopicId};
+use ottla_node::controller::Output;
+use ottla_node::lane::{Host, Input as LaneInput, Lane, Role};
+use ottla_node::replicas::{Action, Input, Key, LastOwner, NotOpened, Note, Opened, Opening, Replicas};
+use parking_lot::Mutex;
+use tracing::{error, info, warn};
+use uuid::Uuid;
+
+use super::controller::Token;
+use super::flusher::Flushers;
+use super::groups::GroupCoordinator;
+use super::partition::Partition;
+use super::partitions::Partitions;
+use super::progress::Progress;
+use super::registrar::Registrar;
+use super::settings::Settings;
+use super::storage::Storage;
+use crate::clock::now_ms;
+
+/// New logs are opened by so many threads at least.
+const SYNCING_THREADS: usize = 16;
+/// When a full disk is tried again.
+const ROOM_AFTER: Duration = Duration::from_secs(1);
+
+/// What the thread is told.
+pub(crate) enum Notice {
+    /// By the controller.
+    Controller(Output<Token>),
+    /// By a log directory that has failed.
+    VolumeFailed,
+    /// By a partition whose owner has panicked.
+    OwnerFailed(TopicId, i32),
+    /// The controller's thread has ended, and nothing more is published.
+    Ended,
+}
+
+/// What the thread works on.
+pub(crate) struct Publisher {
+    pub me: NodeId,
+    pub replicas: Replicas,
+    pub settings: Arc<Settings>,
+    pub storage: Arc<Storage>,
+    pub partitions: Arc<Partitions>,
+    pub flushers: Flushers,
+    pub image: Arc<ArcSwap<Image>>,
+    pub groups: Arc<GroupCoordinator>,
+    pub registrar: Arc<Registrar>,
+    /// For partitions to tell of their failure.
+    pub failures: Sender<Notice>,
+    /// Ends the process, which can do nothing more; says why.
+    pub give_up: Box<dyn Fn(String) + Send + Sync>,
+}
+
+impl Publisher {
+    /// Serves until the controller's thread has ended.
+    pub fn serve(mut self, notices: &Receiver<Notice>) {
+        // Nobody would hear an answer of the controller's any more, or see a new topic.
+        if catch_unwind(AssertUnwindSafe(|| self.publish(notices))).is_err() {
+            (self.give_up)("the thread that follows the metadata has panicked".into());
+        }
+    }
+
+    fn publish(&mut self, notices: &Receiver<Notice>) {
+        // When logs that found no room are tried again: messages that keep coming must not put it off.
+        let mut again: Option<Instant> = None;
+        loop {
+            let notice = if self.replicas.wait_for_room() {
+                let at = *again.get_or_insert_with(|| Instant::now() + ROOM_AFTER);
+                match at.checked_duration_since(Instant::now()) {
+                    Some(left) if !left.is_zero() => notices.recv_timeout(left),
+                    _ => Err(RecvTimeoutError::Timeout),
+                }
+            } else {
+                again = None;
+                notices.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            };
+            match notice {
+                Ok(Notice::Controller(Output::Published(image))) => self.step(Input::Published(image)),
+                Ok(Notice::Controller(Output::Reply { token, reply })) => {
+                    // Whoever asked may have stopped waiting.
+                    let _ = token.send(reply);
+                }
+                // The controller's thread sees to these.
+                Ok(Notice::Controller(Output::Snapshot(_) | Output::Full(_))) => {}
+                Ok(Notice::VolumeFailed) => self.lose_failed(),
+                Ok(Notice::OwnerFailed(topic, index)) => self.recover(topic, index),
+                Err(RecvTimeoutError::Timeout) => {
+                    again = None;
+                    self.step(Input::TryAgain);
+                }
+                Ok(Notice::Ended) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    // Opens a log anew whose owner has panicked, unless it has gone or been replaced meanwhile.
+    fn recover(&mut self, topic: TopicId, index: i32) {
+        let Some(failed) = self.partitions.get(topic, index).filter(|p| p.has_failed()) else { return };
+        // Whoever waits for it looks again, and finds the new one or none.
+        failed.close();
+        self.step(Input::OwnerFailed((topic, index)));
+        if let Some(here) = self.partitions.get(topic, index).filter(|p| !p.has_failed()) {
+            warn!(partition = %here.id, log_end_offset = here.place().reader.offsets().log_end, "recovered");
+        }
+        failed.wake();
+    }
+
+    // What is in a failed directory is offline, and nothing of it is flushed any more; the rest goes on (KIP-112).
+    fn lose_failed(&mut self) {
+        let all = self.partitions.all();
+        let lost = all.iter().filter(|partition| partition.place().volume.has_failed());
+        self.step(Input::DirectoryFailed(lost.map(|p| (p.topic_id, p.id.partition)).collect()));
+        match self.storage.cannot_go_on() {
+            Some(why) => (self.give_up)(why),
+            None => self.registrar.lost(self.storage.lost()),
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        for action in self.replicas.step(input) {
+            self.carry_out(action);
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::ApplySettings(config) => {
+                info!("the dynamic configuration has changed");
+                self.settings.put(config);
+            }
+            Action::ExpireProducersAfter(ms) => {
+                self.storage.set_producer_id_expiration_ms(ms);
+                let all = self.partitions.all();
+                all.iter().for_each(|here| here.submit_from_thread(LaneInput::ExpireProducersAfter(ms)));
+            }
+            Action::Delete { key, delay_ms } => self.delete(key, delay_ms),
+            Action::ForgetTopics(topics) => {
+                topics.iter().for_each(|(topic, _)| info!(%topic, "deleting the topic"));
+                self.groups.topics_deleted(&topics);
+            }
+            Action::Follow(key, followership) => {
+                self.submit(key, LaneInput::Follow(followership));
+                // Whoever waits there to read is told to ask another broker.
+                self.partitions.get(key.0, key.1).inspect(|here| here.wake());
+            }
+            Action::Lead(key, leadership) => self.submit(key, LaneInput::Lead(leadership)),
+            Action::Open(openings) => {
+                let opened = self.open_all(openings);
+                self.step(Input::Opened(opened));
+            }
+            Action::Assign(assignments) => self.registrar.assign(assignments),
+            Action::Settle(keys) => self.settle(&keys),
+            Action::TakeOffline(key) => {
+                if let Some(here) = self.partitions.set_offline(key.0, key.1) {
+                    drop(here.close());
+                }
+            }
+            Action::Configure(key, config) => self.submit(key, LaneInput::Configure(config)),
+            Action::Note(note) => tell(&note),
+            Action::Show(image) => self.image.store(image),
+        }
+    }
+
+    fn submit(&self, key: Key, input: LaneInput<super::waiter::Waiter>) {
+        if let Some(here) = self.partitions.get(key.0, key.1) {
+            here.submit_from_thread(input);
+        }
+    }
+
+    // Opening waits for the disk and, after a crash, reads what was not flushed: many at a time. New logs have nothing to
+    // read, only syncs to wait for, which go faster many at a time.
+    fn open_all(&self, openings: Vec<Opening>) -> Vec<Opened> {
+        let new = openings.iter().all(|opening| opening.last_owner == LastOwner::Nobody);
+        let asked = self.settings.now().num_recovery_threads_per_data_dir.max(1) as usize;
+        let threads = if new { asked.max(SYNCING_THREADS) } else { asked }.min(openings.len());
+        if threads <= 1 {
+            return openings.into_iter().map(|opening| self.open(opening)).collect();
+        }
+        let progress = Progress::of(openings.len());
+        let queue = Mutex::new(openings.into_iter());
+        let work = || {
+            let mut opened = Vec::new();
+            loop {
+                // Taken in a statement of its own: the lock is free while the log is opened.
+                let next = queue.lock().next();
+                let Some(opening) = next else { return opened };
+                opened.push(self.open(opening));
+                progress.one_more();
+            }
+        };
+        let opened = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().expect("opening does not panic")).collect()
+        });
+        progress.end();
+        opened
+    }
+
+    fn open(&self, opening: Opening) -> Opened {
+        let (id, config) = (opening.id.clone(), opening.config.clone());
+        let outcome = match self.storage.open_log(&id, opening.topic, config.clone(), opening.last_owner) {
+            Ok((log, volume)) => {
+                let directory = log.dir().parent().and_then(|dir| self.storage.directory_id(dir));
+                let lag_ms = self.settings.now().replica_lag_time_max_ms;
+                let host = Host { id: self.me, replica_lag_time_max_ms: lag_ms };
+                let lane = Lane::new(host, log, Role::Leader(opening.leadership.clone()), config, now_ms());
+                let (flushers, failures) = (self.flushers.clone(), self.failures.clone());
+                let partition = Partition::new(id, opening.topic, lane, volume, flushers, failures);
+                self.partitions.insert(Arc::new(partition));
+                Ok(directory)
+            }
+            Err(error) => Err(NotOpened { why: error.to_string(), full: error.is_full() }),
+        };
+        Opened { opening, outcome }
+    }
+
+    // A new leadership is on disk before its first batch. After a start that is so for all partitions at once, and no
+    // producer should wait for all of them.
+    fn settle(&self, keys: &[Key]) {
+        let opened: Vec<_> = keys.iter().filter_map(|key| self.partitions.get(key.0, key.1)).collect();
+        // Not by the flushers, where producers' flushes would wait behind all of it.
+        let next = AtomicUsize::new(0);
+        let settle = move || {
+            std::thread::scope(|scope| {
+                for _ in 0..SYNCING_THREADS.min(opened.len()) {
+                    scope.spawn(|| {
+                        while let Some(here) = opened.get(next.fetch_add(1, Ordering::Relaxed)) {
+                            here.submit_from_thread(LaneInput::Settle);
+                        }
+                    });
+                }
+            });
+        };
+        if let Err(error) = std::thread::Builder::new().name("settling".into()).spawn(settle) {
+            warn!(%error, "first records wait for their leader epochs");
+        }
+    }
+
+    fn delete(&self, (topic, index): Key, delay_ms: i64) {
+        let Some(gone) = self.partitions.remove(topic, index) else { return };
+        let Some(log) = gone.close() else { return };
+        match log.delete(Uuid::new_v4()) {
+            Ok(folder) => self.storage.remove_later(folder, delay_ms),
+            Err(error) => error!(partition = %gone.id, %error, "cannot rename the deleted log"),
+        }
+    }
+}
+
+fn tell(note: &Note) {
+    match note {
+        Note::RoomAgain(_) => info!("{note}"),
+        Note::TopicSettingIgnored(..) | Note::BrokerSettingIgnored(_) => warn!("{note}"),
+        Note::TopicSettingsIgnored(..) | Note::BrokerSettingsIgnored(_) | Note::NotOpened(..) => {
+            error!("{note}");
+        }
+    }
+}
