@@ -209,7 +209,7 @@ impl Storage {
             })?;
         }
         let opening = Opening {
-            clean_shutdown: dir.clean && last_owner != LastOwner::Failed,
+            clean_shutdown: last_owner.left_it_clean(dir.clean),
             recovery_point: dir.says(Checkpoint::RecoveryPoint, id).unwrap_or(0),
             log_start: dir.says(Checkpoint::LogStart, id).unwrap_or(0),
             ..self.opening(id, topic_id, config, dir.held.path().join(&folder))

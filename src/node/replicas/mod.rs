@@ -96,6 +96,14 @@ pub enum LastOwner {
     Nobody,
 }
 
+impl LastOwner {
+    /// Whether the log needs no second look, where the process before this one marked its directory as clean. The mark says nothing
+    /// of what this process has left: a folder that it could not finish may not outlive the power.
+    pub fn left_it_clean(self, directory_was_clean: bool) -> bool {
+        directory_was_clean && self == LastOwner::Process
+    }
+}
+
 /// How an opening ended.
 #[derive(Debug)]
 pub struct Opened {

@@ -11,7 +11,7 @@ use ottla_log::log::{Log, LogError, Opening};
 use ottla_model::{
     BrokerEpoch, DirectoryId, FolderSuffix, NodeId, PartitionFolder, TopicPartition, fresh_id,
 };
-use ottla_node::replicas::{self, LastOwner};
+use ottla_node::replicas;
 use ottla_protocol::Offset;
 use uuid::Uuid;
 
@@ -80,7 +80,7 @@ impl Storage {
             partition: id.clone(),
             topic_id: Some(opening.topic),
             config: opening.config.clone(),
-            clean_shutdown: self.clean && opening.last_owner != LastOwner::Failed,
+            clean_shutdown: opening.last_owner.left_it_clean(self.clean),
             recovery_point: self.written[RECOVERY_POINT].get(id).copied().unwrap_or(0),
             log_start: self.written[LOG_START].get(id).copied().unwrap_or(0),
             now_ms,
