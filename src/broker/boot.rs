@@ -6,21 +6,20 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use arc_swap::ArcSwap;
-use ottla_core::controller::{Command, HeartbeatAnswer, Registration, Reply};
+use ottla_core::controller::{Command, Registration};
 use ottla_log::Disk;
 use ottla_log::dirs::DirError;
 use ottla_log::disk::RealDisk;
-use ottla_log::log::{Log, LogError, Opening};
+use ottla_log::log::Log;
 use ottla_log::survey::{self, Stop};
-use ottla_model::config::{BrokerConfig, Listener, Source, TopicConfig};
-use ottla_model::feature::{self, MetadataVersion};
-use ottla_model::image::{Endpoint, FeatureRange, Image};
-use ottla_model::{BrokerEpoch, CLUSTER_METADATA_TOPIC, METADATA_TOPIC_ID, TopicPartition};
+use ottla_model::BrokerEpoch;
+use ottla_model::config::{BrokerConfig, Listener, Source};
+use ottla_model::image::{Endpoint, Image};
 use ottla_node::controller::{self as decides, Controller as Machine, Snapshots};
-use ottla_node::quorum::{Keep, Membership, Quorum, QuorumError, Store, Voters};
+use ottla_node::joining::{Joining, Next};
+use ottla_node::quorum::{Keep, Quorum, QuorumError};
 use ottla_node::replicas::Replicas;
 use ottla_protocol::api::Listener as Kind;
-use ottla_protocol::batch::control::{KRaftVersion, KRaftVoters, VoterEndpoint, VoterNode};
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 use uuid::Uuid;
@@ -55,8 +54,6 @@ pub enum BootError {
     Directory(#[from] DirError),
     #[error("cannot listen on {name}://{host}:{port}: {source}")]
     Listen { name: String, host: String, port: u16, source: io::Error },
-    #[error("cannot open the metadata log: {0}")]
-    MetadataLog(#[from] LogError),
     #[error("the metadata quorum failed: {0}")]
     Quorum(#[from] QuorumError),
     #[error("cannot start a thread: {0}")]
@@ -118,7 +115,7 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
     let image = Arc::new(ArcSwap::from_pointee(Image::empty()));
     // Its own: whoever changes a name on a stalled disk keeps others from opening files.
     let metadata_disk: Arc<dyn Disk> = Arc::new(RealDisk::default());
-    let machine = quorum_of_one(metadata_disk.clone(), &config, &storage)?;
+    let machine = controller(metadata_disk.clone(), &config, &storage)?;
 
     let (said, hears) = channel();
     let (fails, failure) = tokio::sync::oneshot::channel();
@@ -286,46 +283,22 @@ fn receive_buffer(config: &BrokerConfig) -> i32 {
     }
 }
 
-fn quorum_of_one(
+// The controller of a quorum that has this node alone.
+fn controller(
     disk: Arc<dyn Disk>,
     config: &BrokerConfig,
     storage: &Storage,
 ) -> Result<Machine<Token>, BootError> {
-    let id = TopicPartition::new(CLUSTER_METADATA_TOPIC, 0);
-    let mut topic = TopicConfig {
-        segment_bytes: config.metadata_log_segment_bytes,
-        segment_ms: config.metadata_log_segment_ms,
-        retention_bytes: -1,
-        retention_ms: -1,
-        max_message_bytes: i32::MAX,
-        ..TopicConfig::default()
-    };
-    topic.cleanup_policy.delete = false;
-    let topic = Arc::new(topic);
-    // Read whole at each start, so the whole of it is checked; it is small.
-    let (log, recovery) = Log::open(Opening {
-        disk: disk.clone(),
-        dir: config.metadata_log_dir.join(id.to_string()),
-        partition: id,
-        topic_id: Some(METADATA_TOPIC_ID),
-        config: topic.clone(),
-        clean_shutdown: false,
-        recovery_point: 0,
-        log_start: 0,
-        now_ms: now_ms(),
-        producer_id_expiration_ms: i64::MAX,
-        jitter_seed: 0,
-    })?;
+    let directory = storage.directory_id(&config.metadata_log_dir);
+    let (quorum, recovery) = Quorum::of_one(disk, config, directory, now_ms())?;
     if recovery.truncated_bytes > 0 || !recovery.dropped_segments.is_empty() {
         warn!(
             truncated_bytes = recovery.truncated_bytes,
             dropped_segments = ?recovery.dropped_segments,
-            log_end_offset = log.log_end_offset(),
+            log_end_offset = quorum.next_offset(),
             "the metadata log was damaged behind this offset and is cut there"
         );
     }
-    let voters = Voters { founders: founders(config, storage), ..Voters::only(config.node_id) };
-    let store = Store::open(disk, log, topic, voters.clone())?;
     let settings = decides::Settings {
         config: config.clone(),
         snapshots: Snapshots {
@@ -335,36 +308,10 @@ fn quorum_of_one(
         },
         chance: Box::new(rand::random::<u64>),
     };
-    Ok(Machine::new(Quorum::new(store, &voters)?, settings))
+    Ok(Machine::new(quorum, settings))
 }
 
-// What a new metadata log says of who votes (KIP-853), so that Kafka too finds it there. Where the configuration lists
-// the voters, that is what counts.
-fn founders(config: &BrokerConfig, storage: &Storage) -> Membership {
-    let directory = storage.directory_id(&config.metadata_log_dir);
-    let (true, Some(directory_id)) = (config.controller_quorum_voters.is_empty(), directory) else {
-        return Membership::default();
-    };
-    let controllers = config.listeners.iter().filter(|l| config.controller_listener_names.contains(&l.name));
-    let endpoint = |listener: &Listener| VoterEndpoint {
-        name: listener.name.clone(),
-        host: listener.host.clone().unwrap_or_else(|| "localhost".into()),
-        port: listener.port,
-    };
-    let me = VoterNode {
-        id: config.node_id.0,
-        directory_id,
-        endpoints: controllers.map(endpoint).collect(),
-        kraft_version_min: 0,
-        kraft_version_max: 1,
-    };
-    Membership {
-        version: Some(KRaftVersion { version: 0, kraft_version: 1 }),
-        voters: Some(KRaftVoters { version: 0, voters: vec![me] }),
-    }
-}
-
-// Bootstrap the cluster if it is new, introduce this broker, and go from RECOVERY to RUNNING.
+// Everything that the cluster must know of this broker before it serves.
 async fn join(
     config: &BrokerConfig,
     controller: &Controller,
@@ -372,44 +319,26 @@ async fn join(
     storage: &Storage,
     bound: &[Bound],
 ) -> Result<BrokerEpoch, BootError> {
-    let version = MetadataVersion::LATEST_PRODUCTION;
-    let levels = feature::FEATURES.iter().map(|f| (f.name.to_owned(), f.default_level(version)));
-    let features = levels.filter(|(_, level)| *level > 0).collect();
-    controller.ask(Command::Bootstrap { metadata_version: version.level(), features }).await;
-    let supported = feature::supported(false);
     let registration = Registration {
         id: config.node_id,
         incarnation: Uuid::new_v4(),
         endpoints: endpoints(config, bound, &own_name(config).await),
         rack: config.rack.clone(),
         log_dirs: storage.directory_ids(),
-        features: supported
-            .map(|(name, min, max)| FeatureRange { name: name.to_owned(), min, max })
-            .collect(),
+        features: Vec::new(),
     };
-    let epoch = match controller.ask(Command::RegisterBroker(registration)).await {
-        Reply::BrokerRegistered(Ok(epoch)) => epoch,
-        other => return Err(BootError::Registration(format!("{other:?}"))),
-    };
-    // First where its replicas are: what is in a directory that is not there must not be led.
-    let assignments = storage.misplaced(config.node_id, &image.load());
-    if !assignments.is_empty() {
-        let broker = config.node_id;
-        controller.ask(Command::AssignReplicas { broker, epoch, assignments }).await;
-    }
-    let beat = Command::Heartbeat {
-        broker: config.node_id,
-        epoch,
-        metadata_offset: image.load().offset,
-        want_fence: false,
-        want_shutdown: false,
-    };
-    match controller.ask(beat).await {
-        Reply::Heartbeat(Ok(HeartbeatAnswer { fenced: false, .. })) => {
-            info!("The broker has been unfenced. Transitioning from RECOVERY to RUNNING.");
-            Ok(epoch)
-        }
-        other => Err(BootError::Registration(format!("{other:?}"))),
+    let mut joining = Joining::new(registration, storage.found());
+    let mut command = joining.begin();
+    loop {
+        let reply = controller.ask(command).await;
+        command = match joining.next(reply, &image.load()) {
+            Next::Ask(next) => next,
+            Next::Refused(why) => return Err(BootError::Registration(why)),
+            Next::Joined(epoch) => {
+                info!("The broker has been unfenced. Transitioning from RECOVERY to RUNNING.");
+                return Ok(epoch);
+            }
+        };
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod controller;
 pub mod coordinator;
+pub mod joining;
 pub mod lane;
 pub mod quorum;
 pub mod replicas;

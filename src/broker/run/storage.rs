@@ -20,6 +20,7 @@ use ottla_model::{
     BrokerEpoch, DirectoryId, FolderSuffix, NodeId, PartitionFolder, TopicId, TopicPartition, fresh_id,
     uuid_to_base64,
 };
+use ottla_node::joining::is_assigned;
 use ottla_node::replicas::LastOwner;
 use ottla_protocol::Offset;
 use parking_lot::Mutex;
@@ -265,10 +266,7 @@ impl Storage {
     /// Renames the folders of partitions that the metadata does not give to this broker, once it is read whole: a crash
     /// came between a deletion and its rename. As in Kafka they are kept, for somebody to look at.
     pub fn set_strays_aside(&self, me: NodeId, image: &Image) {
-        let assigned = |id: &TopicPartition| {
-            let topic = image.topic(&id.topic);
-            topic.and_then(|t| t.partitions.get(&id.partition)).is_some_and(|p| p.replicas.contains(&me))
-        };
+        let assigned = |id: &TopicPartition| is_assigned(me, image, id);
         for dir in self.healthy() {
             let Ok(folders) = dir.held.folders() else { continue };
             // Nobody wants a copy of what is gone.

@@ -4,6 +4,7 @@
 //! It must never know what the records mean.
 
 mod entries;
+mod founding;
 mod snapshot;
 mod store;
 

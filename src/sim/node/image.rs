@@ -3,8 +3,10 @@
 
 use ottla_core::controller::Command;
 use ottla_core::partition::Leadership;
+use ottla_log::dirs::DirError;
 use ottla_log::log::{Log, LogError};
 use ottla_model::fresh_id;
+use ottla_node::joining::is_assigned;
 use ottla_node::lane::{Host, Input as LaneInput, Lane, Role};
 use ottla_node::replicas::{Action, Input, NotOpened, Note, Opened, Opening};
 use ottla_protocol::LeaderEpoch;
@@ -84,7 +86,19 @@ impl Node {
         self.storage.open_log(opening, now_ms, jitter_seed)
     }
 
-    fn unique(&mut self) -> Uuid {
+    /// The folders of partitions that the metadata does not give to this node, once it is read whole.
+    pub(super) fn set_strays_aside(&mut self) -> Result<(), DirError> {
+        for (id, _) in self.storage.found()? {
+            if !is_assigned(self.me, &self.image, &id) {
+                let unique = self.unique();
+                // What cannot be set aside is found by the next start.
+                let _ = self.storage.set_aside(&id, unique);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn unique(&mut self) -> Uuid {
         let dice = &mut self.dice;
         fresh_id(|| (u128::from(dice.number()) << 64) | u128::from(dice.number()))
     }

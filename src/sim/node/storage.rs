@@ -118,6 +118,12 @@ impl Storage {
         self.disk.sync_dir(self.held.path())
     }
 
+    /// Where the folders of partitions are.
+    pub fn found(&self) -> Result<Vec<(TopicPartition, DirectoryId)>, DirError> {
+        let live = self.held.folders()?.live.into_iter();
+        Ok(live.map(|folder| (folder.partition, self.id)).collect())
+    }
+
     pub fn remove_later(&mut self, folder: PathBuf, due_ms: i64) {
         self.leaving.push((folder, due_ms));
     }

@@ -25,7 +25,7 @@ use crate::disk::{Ended, SimDisk};
 use crate::invariants::ledger::{Loss, Promise};
 use crate::invariants::{Judge, Verdict, Violation};
 use crate::mutation::Mutation;
-use crate::node::{Answer, Ask, Key, Node, Said, Who};
+use crate::node::{Answer, Ask, DATA, Key, Node, Said, Who};
 use crate::plan::Plan;
 use crate::queue::Queue;
 use crate::trace::{EPOCH_MS, Trace};
@@ -123,7 +123,7 @@ impl World {
         memory.set_short_reads(plan.short_reads);
         let disk = Arc::new(SimDisk::new(memory.clone(), mutation, trace_lines > 0));
         let broken = |e: &dyn std::fmt::Display| Violation::new("the simulator starts", e.to_string());
-        let overrides = [("node.id".to_owned(), "1".to_owned())];
+        let overrides = [("node.id".to_owned(), "1".to_owned()), ("log.dirs".to_owned(), DATA.to_owned())];
         let sources = Sources { file: None, env: [], overrides: &overrides };
         let (config, _) = load(sources).map_err(|e| broken(&e))?;
         let mut clients = vec![Client::Admin(Admin::new(plan.deletes_topics))];

@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ottla_core::controller::Assignment;
 use ottla_log::Disk;
 use ottla_log::dirs::{Checkpoint, DirError, Folder, Folders};
 use ottla_log::log::{LogError, Opening, Relocation, Settled, extent};
-use ottla_model::image::Image;
-use ottla_model::{DirectoryId, FolderSuffix, NodeId, PartitionFolder, TopicPartition};
+use ottla_model::{DirectoryId, FolderSuffix, PartitionFolder, TopicPartition};
 use ottla_protocol::Offset;
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
@@ -122,21 +120,10 @@ impl Storage {
         self.dirs.iter().filter(|dir| dir.volume.has_failed()).map(|dir| dir.id).collect()
     }
 
-    /// What the metadata does not know yet of where this broker's logs are.
-    pub fn misplaced(&self, me: NodeId, image: &Image) -> Vec<Assignment> {
-        let mut found = Vec::new();
-        for dir in self.healthy() {
-            let Ok(folders) = dir.held.folders() else { continue };
-            for folder in folders.live {
-                let id = folder.partition;
-                let Some(topic) = image.topic(&id.topic) else { continue };
-                let assigned = topic.partitions.get(&id.partition).and_then(|p| p.directory(me));
-                if assigned.is_some_and(|directory| directory != dir.id) {
-                    found.push(Assignment { directory: dir.id, topic: topic.id, partition: id.partition });
-                }
-            }
-        }
-        found
+    /// Where the folders of partitions are.
+    pub fn found(&self) -> Vec<(TopicPartition, DirectoryId)> {
+        let listed = self.healthy().filter_map(|dir| Some((dir.id, dir.held.folders().ok()?.live)));
+        listed.flat_map(|(id, live)| live.into_iter().map(move |folder| (folder.partition, id))).collect()
     }
 
     /// Makes the folder of a copy, which is durable on return.

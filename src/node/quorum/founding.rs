@@ -1,0 +1,82 @@
+//! How this node's member of the metadata quorum begins: how the metadata log is kept, and what a new one says of who
+//! votes. It must never know what the records mean.
+
+use std::sync::Arc;
+
+use ottla_log::Disk;
+use ottla_log::log::{Log, Opening, Recovery};
+use ottla_model::config::{BrokerConfig, Listener, TopicConfig};
+use ottla_model::{CLUSTER_METADATA_TOPIC, DirectoryId, METADATA_TOPIC_ID, TopicPartition};
+use ottla_protocol::batch::control::{KRaftVersion, KRaftVoters, VoterEndpoint, VoterNode};
+
+use super::{Membership, Quorum, QuorumError, Store, Voters};
+
+impl Quorum {
+    /// Opens the metadata log in its directory, whose id is `directory`, and joins with it the quorum of which this node is
+    /// the only voter. The recovery says whether the log was damaged.
+    pub fn of_one(
+        disk: Arc<dyn Disk>,
+        config: &BrokerConfig,
+        directory: Option<DirectoryId>,
+        now_ms: i64,
+    ) -> Result<(Quorum, Recovery), QuorumError> {
+        let id = TopicPartition::new(CLUSTER_METADATA_TOPIC, 0);
+        let topic = Arc::new(topic_config(config));
+        // Read whole at each start, so the whole of it is checked; it is small.
+        let (log, recovery) = Log::open(Opening {
+            disk: disk.clone(),
+            dir: config.metadata_log_dir.join(id.to_string()),
+            partition: id,
+            topic_id: Some(METADATA_TOPIC_ID),
+            config: topic.clone(),
+            clean_shutdown: false,
+            recovery_point: 0,
+            log_start: 0,
+            now_ms,
+            producer_id_expiration_ms: i64::MAX,
+            jitter_seed: 0,
+        })?;
+        let voters = Voters { founders: founders(config, directory), ..Voters::only(config.node_id) };
+        let store = Store::open(disk, log, topic, voters.clone())?;
+        Ok((Quorum::new(store, &voters)?, recovery))
+    }
+}
+
+// Snapshots alone say what may leave the metadata log.
+fn topic_config(config: &BrokerConfig) -> TopicConfig {
+    let mut topic = TopicConfig {
+        segment_bytes: config.metadata_log_segment_bytes,
+        segment_ms: config.metadata_log_segment_ms,
+        retention_bytes: -1,
+        retention_ms: -1,
+        max_message_bytes: i32::MAX,
+        ..TopicConfig::default()
+    };
+    topic.cleanup_policy.delete = false;
+    topic
+}
+
+// What a new metadata log says of who votes (KIP-853), so that Kafka too finds it there. Where the configuration lists
+// the voters, that is what counts.
+fn founders(config: &BrokerConfig, directory: Option<DirectoryId>) -> Membership {
+    let (true, Some(directory_id)) = (config.controller_quorum_voters.is_empty(), directory) else {
+        return Membership::default();
+    };
+    let controllers = config.listeners.iter().filter(|l| config.controller_listener_names.contains(&l.name));
+    let endpoint = |listener: &Listener| VoterEndpoint {
+        name: listener.name.clone(),
+        host: listener.host.clone().unwrap_or_else(|| "localhost".into()),
+        port: listener.port,
+    };
+    let me = VoterNode {
+        id: config.node_id.0,
+        directory_id,
+        endpoints: controllers.map(endpoint).collect(),
+        kraft_version_min: 0,
+        kraft_version_max: 1,
+    };
+    Membership {
+        version: Some(KRaftVersion { version: 0, kraft_version: 1 }),
+        voters: Some(KRaftVoters { version: 0, voters: vec![me] }),
+    }
+}
