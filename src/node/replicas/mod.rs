@@ -171,6 +171,8 @@ enum Replica {
     Offline,
     /// There was no room to make its log.
     NoRoom,
+    /// Its log is closed, and was led elsewhere when it was to be opened again. This process had it.
+    Closed,
 }
 
 /// The replicas of one broker.
@@ -280,7 +282,7 @@ impl Replicas {
         let delay_ms = match self.hosted.remove(&key) {
             Some(Replica::Open(config)) => config.file_delete_delay_ms,
             // Its folder, if there is one, is found by the next start.
-            Some(Replica::Offline | Replica::NoRoom) => 0,
+            Some(Replica::Offline | Replica::NoRoom | Replica::Closed) => 0,
             None => return,
         };
         out.push(Action::Delete { key, delay_ms });
@@ -299,10 +301,13 @@ impl Replicas {
             match self.hosted.get(&key) {
                 Some(Replica::Open(_)) => out.push(Action::Lead(key, leadership(new))),
                 Some(Replica::Offline | Replica::NoRoom) => {}
-                None => {
+                here => {
+                    let last_owner = match here {
+                        Some(_) => LastOwner::Failed,
+                        None if change.old.is_some() => LastOwner::Process,
+                        None => LastOwner::Nobody,
+                    };
                     self.hosted.insert(key, Replica::Open(config.clone()));
-                    let last_owner =
-                        if change.old.is_some() { LastOwner::Process } else { LastOwner::Nobody };
                     return Some(opening(topic, change.partition, new, config.clone(), last_owner));
                 }
             }
@@ -388,12 +393,12 @@ impl Replicas {
         }
     }
 
-    // A replica that is not led here any more is not opened, and begins anew when it is led again.
+    // A replica that is not led here any more is not opened before it is led again.
     fn open_again(&mut self, key: Key, out: &mut Vec<Action>) -> Option<Opening> {
         let topic = self.image.topic_by_id(key.0).cloned();
         let found = topic.as_ref().and_then(|topic| Some((topic, topic.partitions.get(&key.1)?)));
         let Some((topic, led)) = found.filter(|(_, partition)| partition.leader == Some(self.me)) else {
-            self.hosted.remove(&key);
+            self.hosted.insert(key, Replica::Closed);
             return None;
         };
         let config = settings::of_topic(&self.config, &self.image, &topic.name, out);

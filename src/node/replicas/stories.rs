@@ -215,6 +215,20 @@ fn a_partition_is_opened_anew_when_its_owner_has_failed_unless_it_is_gone_or_off
 }
 
 #[test]
+fn what_this_process_had_is_not_believed_clean_when_it_is_led_again() {
+    let mut stage = stage();
+    stage.publish(&[topic(1), partition(1, 0, Some(ME))]);
+    stage.publish(&[led_by(1, 0, Some(OTHER))]);
+    assert_eq!(stage.step(Input::OwnerFailed((id(1), 0))), [""; 0], "its log is closed, and led elsewhere");
+    assert_eq!(stage.publish(&[led_by(1, 0, Some(ME))]), ["open t1-0 Failed"]);
+    let rows = [(LastOwner::Process, true), (LastOwner::Failed, false), (LastOwner::Nobody, false)];
+    for (last_owner, believed) in rows {
+        assert_eq!(last_owner.left_it_clean(true), believed, "{last_owner:?}");
+        assert!(!last_owner.left_it_clean(false), "{last_owner:?}");
+    }
+}
+
+#[test]
 fn the_controller_hears_of_another_directory_than_it_knows() {
     let mut stage = stage();
     stage.opens = |opening| Ok((opening.id.partition > 0).then_some(THERE));
