@@ -4,6 +4,8 @@
 //! It must never know who waits for a reply: a token comes in with an append and goes out with its outcome.
 
 mod appending;
+#[cfg(test)]
+mod fixtures;
 mod flushing;
 mod following;
 mod leading;

@@ -1,15 +1,12 @@
 //! Two lanes, a leader and a follower, and what goes between them: told step by step over disks in memory.
 
-use std::path::PathBuf;
-
 use bytes::Bytes;
 use ottla_core::partition::{Diverging, Fetched, IsrAnswer, Proposal, Standing};
-use ottla_log::check::{Origin, Rules, check};
 use ottla_log::disk::{Fault, MemoryDisk, Operation};
-use ottla_log::log::{FlushTicket, Isolation, Opening};
-use ottla_model::TopicPartition;
+use ottla_log::log::{FlushTicket, Isolation};
 use ottla_protocol::batch::{BatchBuilder, Compression};
 
+use super::fixtures::{checked, host, open};
 use super::*;
 
 const LAG_MS: i64 = 30_000;
@@ -51,22 +48,7 @@ fn role(leads: bool, epoch: i32, isr: &[i32]) -> Role {
 impl Replica {
     fn new(id: i32, role: Role, config: TopicConfig) -> Replica {
         let (disk, config) = (MemoryDisk::new(1), Arc::new(config));
-        let opening = Opening {
-            disk: Arc::new(disk.clone()),
-            dir: PathBuf::from("/data/t-0"),
-            partition: TopicPartition::new("t", 0),
-            topic_id: None,
-            config: config.clone(),
-            clean_shutdown: false,
-            recovery_point: 0,
-            log_start: 0,
-            now_ms: 0,
-            producer_id_expiration_ms: i64::MAX,
-            jitter_seed: 0,
-        };
-        let (log, _) = Log::open(opening).expect("an empty log");
-        let host = Host { id: NodeId(id), replica_lag_time_max_ms: LAG_MS };
-        let lane = Lane::new(host, log, role, config.clone(), 0);
+        let lane = Lane::new(host(id), open(&disk, &config), role, config.clone(), 0);
         Replica { id, disk, config, lane, tickets: Vec::new(), now_ms: 0, said: Vec::new() }
     }
 
@@ -113,15 +95,7 @@ impl Replica {
     fn produce(&mut self, token: u32, acks: Acks) -> Vec<Said> {
         let mut builder = BatchBuilder::new(Compression::None);
         builder.append(0, None, Some(format!("record {token}").as_bytes()), &[]);
-        let partition = TopicPartition::new("t", 0);
-        let rules = Rules {
-            partition: &partition,
-            topic: &self.config,
-            origin: Origin::Client,
-            now_ms: 0,
-            produce_version: 13,
-        };
-        let batch = check(builder.build(0, LeaderEpoch(0)), &rules).expect("a good batch").remove(0);
+        let batch = checked(builder, &self.config);
         self.step(Input::Append(Append {
             token,
             batch,

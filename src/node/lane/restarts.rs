@@ -1,17 +1,12 @@
 //! Producers that retry, and lanes that come back after a kill: who is told what, as rows.
 
-use std::path::PathBuf;
-
-use ottla_log::check::{Origin, Rules, check as check_batch};
 use ottla_log::disk::{Fault, MemoryDisk, Operation};
-use ottla_log::log::{FlushTicket, Opening};
-use ottla_model::TopicPartition;
+use ottla_log::log::FlushTicket;
 use ottla_protocol::batch::{BatchBuilder, Compression};
 use ottla_protocol::{ProducerEpoch, ProducerId};
 
+use super::fixtures::{checked, host};
 use super::*;
-
-const ME: NodeId = NodeId(1);
 
 /// A sole replica on a disk that can die.
 struct Stage {
@@ -33,29 +28,10 @@ enum Row {
 
 use Row::{Append as Send, Flush, Kill, Tick};
 
-fn partition() -> TopicPartition {
-    TopicPartition::new("t", 0)
-}
-
 fn open(disk: &MemoryDisk, config: &Arc<TopicConfig>) -> Lane<u32> {
-    let opening = Opening {
-        disk: Arc::new(disk.clone()),
-        dir: PathBuf::from("/data/t-0"),
-        partition: partition(),
-        topic_id: None,
-        config: config.clone(),
-        clean_shutdown: false,
-        recovery_point: 0,
-        log_start: 0,
-        now_ms: 0,
-        producer_id_expiration_ms: i64::MAX,
-        jitter_seed: 0,
-    };
-    let (log, _) = Log::open(opening).expect("a log that opens");
-    let (epoch, replicas) = (LeaderEpoch(0), vec![ME]);
+    let (epoch, replicas) = (LeaderEpoch(0), vec![NodeId(1)]);
     let leadership = Leadership { epoch, partition_epoch: 0, replicas: replicas.clone(), isr: replicas };
-    let host = Host { id: ME, replica_lag_time_max_ms: 30_000 };
-    Lane::new(host, log, Role::Leader(leadership), config.clone(), 0)
+    Lane::new(host(1), fixtures::open(disk, config), Role::Leader(leadership), config.clone(), 0)
 }
 
 impl Stage {
@@ -70,15 +46,7 @@ impl Stage {
         let mut builder =
             BatchBuilder::new(Compression::None).producer(ProducerId(7), ProducerEpoch(0), sequence);
         builder.append(0, None, Some(b"value"), &[]);
-        let rules = Rules {
-            partition: &partition(),
-            topic: &self.config,
-            origin: Origin::Client,
-            now_ms: 0,
-            produce_version: 12,
-        };
-        let mut batches = check_batch(builder.build(0, LeaderEpoch::NONE), &rules).expect("a valid batch");
-        let batch = batches.remove(0);
+        let batch = checked(builder, &self.config);
         let checked_against = self.config.clone();
         Input::Append(Append {
             token,

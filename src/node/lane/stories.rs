@@ -2,19 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use ottla_log::Disk;
-use ottla_log::check::{Origin, Rules, check};
 use ottla_log::disk::{Fault, MemoryDisk, Operation};
 use ottla_log::log::{FlushTicket, Opening};
-use ottla_model::TopicPartition;
 use ottla_model::config::CleanupPolicy;
 use ottla_protocol::batch::{BatchBuilder, Compression};
 
+use super::fixtures::{checked, host, open, opening};
 use super::flushing::WRITE_BEHIND_BYTES;
 use super::*;
-
-const HOST: Host = Host { id: NodeId(1), replica_lag_time_max_ms: 30_000 };
 
 /// Node 1 leads; all are in sync.
 fn leadership(epoch: i32, replicas: &[i32]) -> Leadership {
@@ -39,8 +35,8 @@ impl Bench {
     fn new(config: TopicConfig, isr: &[i32]) -> Bench {
         let config = Arc::new(config);
         let disk = MemoryDisk::new(1);
-        let (log, _) = Log::open(opening(&disk, &config)).expect("an empty log");
-        let lane = Lane::new(HOST, log, Role::Leader(leadership(0, isr)), config.clone(), 0);
+        let log = open(&disk, &config);
+        let lane = Lane::new(host(1), log, Role::Leader(leadership(0, isr)), config.clone(), 0);
         let (tickets, told, written_out) = Default::default();
         Bench { disk, lane, config, tickets, told, written_out, now_ms: 0 }
     }
@@ -57,16 +53,7 @@ impl Bench {
     fn append_of(&self, token: u32, value: &[u8], acks: Acks, deadline_ms: i64) -> Input<u32> {
         let mut builder = BatchBuilder::new(Compression::None);
         builder.append(0, None, Some(value), &[]);
-        let batch: Bytes = builder.build(0, LeaderEpoch(0));
-        let partition = TopicPartition::new("t", 0);
-        let rules = Rules {
-            partition: &partition,
-            topic: &self.config,
-            origin: Origin::Client,
-            now_ms: 0,
-            produce_version: 13,
-        };
-        let batch = check(batch, &rules).expect("a good batch").remove(0);
+        let batch = checked(builder, &self.config);
         Input::Append(Append {
             token,
             batch,
@@ -134,22 +121,6 @@ impl Bench {
 
     fn high_watermark(&self) -> Offset {
         self.lane.reader().offsets().high_watermark
-    }
-}
-
-fn opening(disk: &MemoryDisk, config: &Arc<TopicConfig>) -> Opening {
-    Opening {
-        disk: Arc::new(disk.clone()),
-        dir: PathBuf::from("/data/t-0"),
-        partition: TopicPartition::new("t", 0),
-        topic_id: None,
-        config: config.clone(),
-        clean_shutdown: false,
-        recovery_point: 0,
-        log_start: 0,
-        now_ms: 0,
-        producer_id_expiration_ms: i64::MAX,
-        jitter_seed: 0,
     }
 }
 
