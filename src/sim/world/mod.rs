@@ -107,6 +107,8 @@ pub(crate) struct World {
     failed_syncs_at_boot: u64,
     clients: Vec<Client>,
     arrivals: Vec<(u64, i64)>,
+    /// When each client hears the last reply that is on its way to it.
+    heard: Vec<i64>,
     next_request: u64,
     judge: Judge,
     finishing: bool,
@@ -141,7 +143,7 @@ impl World {
         queue.after(plan.trouble_every_ms, Event::Trouble);
         let mut trace = Trace::keeping(trace_lines);
         trace.note(EPOCH_MS, || format!("{plan:?}"));
-        let arrivals = vec![(0, 0); clients.len()];
+        let (arrivals, heard) = (vec![(0, 0); clients.len()], vec![0; clients.len()]);
         Ok(World {
             plan,
             dice,
@@ -159,6 +161,7 @@ impl World {
             failed_syncs_at_boot: 0,
             clients,
             arrivals,
+            heard,
             next_request: 0,
             judge: Judge::default(),
             finishing: false,
@@ -393,8 +396,12 @@ impl World {
         self.judge.published(node)
     }
 
+    // As with what is sent: a connection keeps the order. A client that heard of a later batch before it heard that an earlier
+    // one had failed would send more than five behind that one.
     fn reply(&mut self, ask: Ask, response: Response) {
-        self.queue.after(self.dice.between(0, 2), Event::Hear { ask, response });
+        let at_ms = self.heard[ask.client].max(self.queue.now_ms() + self.dice.between(0, 2));
+        self.heard[ask.client] = at_ms;
+        self.queue.at(at_ms, Event::Hear { ask, response });
     }
 
     fn wake(&mut self, client: usize) -> Verdict {
