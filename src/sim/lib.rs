@@ -1,7 +1,7 @@
 //! The simulator: machines with their disks, their clients and all their trouble, from a seed. The lanes, the controller and
 //! the quorum are the broker's own; what is made up is the shell around them, the clock and the world. There are two worlds:
-//! one node with everything on it ([`Scene::Node`]), and the replicas of one partition on several machines
-//! ([`Scene::Replicas`]).
+//! one node with everything on it ([`Scene::Node`], and [`Scene::Services`], in which that node also runs what works on its
+//! partitions), and the replicas of one partition on several machines ([`Scene::Replicas`]).
 //!
 //! A run that breaks an invariant says with which command it can be seen again. By hand:
 //!
@@ -37,6 +37,9 @@ use std::fmt;
 pub enum Scene {
     /// One node: topics, clients, retention, every kind of trouble with a disk.
     Node,
+    /// The same node, and what works on its partitions besides clients: groups with their coordinator, the cleaner of compacted
+    /// topics, moves between log directories.
+    Services,
     /// Replicas of one partition: messages, elections, machines that come and go.
     Replicas,
 }
@@ -94,8 +97,8 @@ impl Run {
             Box::new(Failure { run: self, invariant, what, trace })
         };
         match self.scene {
-            Scene::Node => {
-                let mut world = world::World::new(self.seed, self.mutation, trace_lines)
+            Scene::Node | Scene::Services => {
+                let mut world = world::World::new(self.scene, self.seed, self.mutation, trace_lines)
                     .map_err(|violation| failure(violation, String::new()))?;
                 world.run(self.steps).map_err(|violation| failure(violation, world.trace().to_string()))?;
                 Ok(world.summary())
@@ -119,6 +122,7 @@ impl fmt::Display for Failure {
         }
         let test = match scene {
             Scene::Node => "seeds_hold",
+            Scene::Services => "seeds_of_services_hold",
             Scene::Replicas => "seeds_of_replicas_hold",
         };
         writeln!(f, "SIM_SEEDS={seed}..{} SIM_STEPS={steps} cargo test -p ottla-sim -- {test}", seed + 1)

@@ -3,6 +3,7 @@
 
 use ottla_core::controller::NewTopic;
 
+use crate::Scene;
 use crate::dice::Dice;
 
 /// One run's shape.
@@ -22,7 +23,13 @@ pub(crate) struct Plan {
     pub checkpoint_every_ms: i64,
     pub deletes_topics: bool,
     pub short_reads: bool,
+    /// `None`: clients and the node alone, [`Scene::Node`].
+    pub services: Option<Services>,
 }
+
+/// What works on partitions besides clients.
+#[derive(Clone, Debug)]
+pub(crate) struct Services {}
 
 /// What may go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +65,7 @@ impl Trouble {
 }
 
 impl Plan {
-    pub fn draw(dice: &mut Dice) -> Plan {
+    pub fn draw(scene: Scene, dice: &mut Dice) -> Plan {
         let mut troubles: Vec<Trouble> = Trouble::ALL.into_iter().filter(|_| dice.percent(35)).collect();
         if troubles.is_empty() {
             troubles.push(*dice.pick(&[Trouble::Kill, Trouble::LosePower]));
@@ -75,7 +82,14 @@ impl Plan {
             checkpoint_every_ms: *dice.pick(&[100, 700, 10_000]),
             deletes_topics: dice.percent(40),
             short_reads: dice.percent(10),
+            services: (scene == Scene::Services).then(Services::draw),
         }
+    }
+}
+
+impl Services {
+    fn draw() -> Services {
+        Services {}
     }
 }
 

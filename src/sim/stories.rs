@@ -65,6 +65,13 @@ fn seeds_hold() {
 }
 
 #[test]
+fn seeds_of_services_hold() {
+    if let Some(first) = check(Scene::Services, seeds(0..SEEDS), steps(STEPS)).first() {
+        panic!("{first}");
+    }
+}
+
+#[test]
 fn seeds_of_replicas_hold() {
     if let Some(first) = check(Scene::Replicas, seeds(0..SEEDS), steps(STEPS)).first() {
         panic!("{first}");
@@ -83,7 +90,7 @@ fn seeds_that_failed_hold() {
 #[test]
 fn a_seed_is_the_same_run_each_time() {
     for (scene, seed) in
-        [Scene::Node, Scene::Replicas].into_iter().flat_map(|scene| (0..3).map(move |s| (scene, s)))
+        [Scene::Node, Scene::Services, Scene::Replicas].into_iter().flat_map(|scene| (0..3).map(move |s| (scene, s)))
     {
         let run = Run { scene, seed, steps: STEPS, mutation: None };
         assert_eq!(run.go().ok(), run.go().ok(), "{scene:?} {seed}");
@@ -94,6 +101,11 @@ fn a_seed_is_the_same_run_each_time() {
 #[test]
 fn soak() {
     tell(check(Scene::Node, seeds(SOAK_SEEDS), steps(SOAK_STEPS)));
+}
+
+#[test]
+fn services_soak() {
+    tell(check(Scene::Services, seeds(SOAK_SEEDS), steps(SOAK_STEPS)));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use ottla_model::record::ResourceType;
 use ottla_node::lane::Input;
 use ottla_protocol::Offset;
 
-use crate::Summary;
+use crate::{Scene, Summary};
 use crate::clients::{Admin, Around, Client, Consumer, Producer, Request, Response, confirmed};
 use crate::dice::Dice;
 use crate::disk::{Ended, SimDisk};
@@ -118,9 +118,9 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, mutation: Option<Mutation>, trace_lines: usize) -> Result<World, Violation> {
+    pub fn new(scene: Scene, seed: u64, mutation: Option<Mutation>, trace_lines: usize) -> Result<World, Violation> {
         let mut dice = Dice::new(seed);
-        let plan = Plan::draw(&mut dice);
+        let plan = Plan::draw(scene, &mut dice);
         let memory = MemoryDisk::new(dice.number());
         memory.set_short_reads(plan.short_reads);
         let disk = Arc::new(SimDisk::new(memory.clone(), mutation, trace_lines > 0));
