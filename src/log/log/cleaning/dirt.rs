@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ottla_model::config::TopicConfig;
 use ottla_protocol::Offset;
 
-use super::floor;
+use super::job::floor;
 use crate::log::LogReader;
 use crate::log::error::LogError;
 use crate::log::scan::LOOKUP_BYTES;

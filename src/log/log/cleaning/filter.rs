@@ -10,9 +10,10 @@ use ottla_protocol::batch::{
 };
 use ottla_protocol::compression::CompressionError;
 
+use super::job::LastRecord;
 use super::keys::KeyReader;
+use super::offset_map::OffsetMap;
 use super::transactions::Discard;
-use super::{LastRecord, OffsetMap};
 
 pub(super) struct Filter<'a> {
     pub map: &'a OffsetMap,

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use ottla_protocol::Offset;
 
-use super::Job;
+use super::job::Job;
 use crate::log::index::{IndexEntry, OffsetEntry, TimeEntry};
 use crate::log::segment::Segment;
 

@@ -4,7 +4,7 @@ use ottla_protocol::Offset;
 use ottla_protocol::batch::{BatchError, BatchHeader, RecordMeta, Visit, walk};
 use twox_hash::XxHash3_128;
 
-use super::OffsetMap;
+use super::offset_map::OffsetMap;
 use crate::log::segment::DECOMPRESSED_MAX;
 
 /// Shows records with the hashes of their keys.

@@ -26,6 +26,7 @@
 mod dirt;
 mod filter;
 mod group;
+mod job;
 mod keys;
 mod offset_map;
 mod output;
@@ -36,20 +37,14 @@ pub use dirt::Dirt;
 pub use offset_map::OffsetMap;
 pub use swap::{NotSwapped, Swap};
 
-use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-use ottla_model::config::TopicConfig;
 use ottla_protocol::Offset;
-use ottla_protocol::batch::BatchHeader;
 
 use super::error::{LogError, io};
 use super::scan::Stopped;
-use super::segment::Segment;
-use crate::Disk;
 use filter::{Filter, Verdict};
+use job::{Job, floor};
 use keys::KeyReader;
 use output::Output;
 use transactions::Transactions;
@@ -67,32 +62,6 @@ pub struct Cleaning {
     /// No batch there begins below.
     next: Offset,
     done: Cleaned,
-}
-
-/// What does not change while it goes on.
-#[derive(Debug)]
-struct Job {
-    disk: Arc<dyn Disk>,
-    dir: PathBuf,
-    config: Arc<TopicConfig>,
-    /// All of the log as it was at the beginning, the active one included.
-    segments: Vec<Arc<Segment>>,
-    first_dirty: Offset,
-    /// Of the segments, those to be cleaned; the next one begins at `end`.
-    count: usize,
-    end: Offset,
-    producers: HashMap<i64, LastRecord>,
-    now_ms: i64,
-    offline: Arc<AtomicBool>,
-    lowest_cut: Offset,
-}
-
-/// What compaction must keep of a producer that is active.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LastRecord {
-    /// None if its last batch was a marker.
-    pub data_offset: Option<Offset>,
-    pub epoch: i16,
 }
 
 #[derive(Debug)]
@@ -288,40 +257,6 @@ impl Cleaning {
         groups.remove(0);
         Ok(Some(Step::Swap(Box::new(Swap::new(job, group, made)?))))
     }
-}
-
-impl Job {
-    /// Where the segment at `at` begins, or would.
-    fn base_of(&self, at: usize) -> Offset {
-        if at >= self.count { self.end } else { self.segments[at].base }
-    }
-
-    /// Offsets are under no checksum.
-    fn check_place(&self, at: usize, next: Offset, header: &BatchHeader) -> Result<(), String> {
-        let (base, last) = (header.base_offset, header.last_offset());
-        let from = next.max(self.segments[at].base);
-        match base >= from && last < self.base_of(at + 1) {
-            true => Ok(()),
-            false => Err(format!("a batch with offsets {base} to {last} where {from} comes next")),
-        }
-    }
-
-    /// Those aborted that touch offsets from `from` up to, not including, `to`.
-    fn transactions(&self, from: Offset, to: Offset) -> Result<Transactions, LogError> {
-        let mut aborted = Vec::new();
-        for segment in &self.segments[floor(&self.segments, from)..] {
-            let done = segment.txn_index.collect(from, to, &mut aborted);
-            if done.map_err(io("reading a transaction index"))? {
-                break;
-            }
-        }
-        Ok(Transactions::new(aborted))
-    }
-}
-
-/// The segment that holds `offset`, or would.
-fn floor(segments: &[Arc<Segment>], offset: Offset) -> usize {
-    segments.partition_point(|segment| segment.base <= offset).saturating_sub(1)
 }
 
 const PIECE_BYTES: usize = 256 << 10;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use ottla_protocol::batch::BatchHeader;
 
-use super::Job;
 use super::group::Group;
+use super::job::Job;
 use crate::Disk;
 use crate::log::active::Active;
 use crate::log::error::{LogError, io};

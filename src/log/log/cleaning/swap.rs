@@ -9,8 +9,11 @@ use std::sync::Arc;
 use ottla_model::config::TopicConfig;
 use ottla_protocol::Offset;
 
+use super::Cleaning;
+use super::dirt::Dirt;
 use super::group::Group;
-use super::{Cleaning, Dirt, Job, LastRecord, OffsetMap};
+use super::job::{Job, LastRecord, floor};
+use super::offset_map::OffsetMap;
 use crate::log::error::{LogError, io};
 use crate::log::files::{Kind, Stage};
 use crate::log::published::Mark;
@@ -67,7 +70,7 @@ impl Log {
         self.check_online()?;
         let unclean = self.last_stable_offset().min(self.recovery_point).min(dirt.end);
         let sealed = self.segments.len() - 1;
-        let count = super::floor(&self.segments, unclean).min(sealed);
+        let count = floor(&self.segments, unclean).min(sealed);
         let end = self.segments[count].base;
         if !self.config.cleanup_policy.compact || count == 0 || end <= dirt.first_dirty {
             return Ok(None);

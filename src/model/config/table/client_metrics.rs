@@ -3,7 +3,7 @@
 
 use super::super::key::Support::Accepted;
 use super::super::key::{ConfigKey, Importance, Kind, Scope, UpdateMode};
-use super::{ANY, LIST, resource_keys};
+use super::row::{ANY, LIST, resource_keys};
 
 resource_keys! {
     ClientMetrics;

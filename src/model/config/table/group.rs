@@ -4,7 +4,7 @@
 use super::super::key::Support::Accepted;
 use super::super::key::{ConfigKey, Importance, Kind, Scope, UpdateMode, Valid};
 use super::super::value::Value;
-use super::{ANY, LIST, at_least, one_of, resource_keys, same};
+use super::row::{ANY, LIST, at_least, one_of, resource_keys, same};
 
 const OFFSET_RESET: Valid = Valid::Custom {
     allowed: "earliest, latest or by_duration:<ISO 8601 duration>",

@@ -3,7 +3,7 @@
 
 use super::super::key::Support::{Accepted, Honoured};
 use super::super::key::{ConfigKey, Importance, Kind, Valid};
-use super::{ANY, LIST, NON_EMPTY_LIST, at_least, between, broker_keys, some_of};
+use super::row::{ANY, LIST, NON_EMPTY_LIST, at_least, between, broker_keys, some_of};
 
 broker_keys! {
     "offsets.topic.num.partitions": Int = "50", at_least(1), High, ReadOnly, Honoured,

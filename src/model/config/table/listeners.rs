@@ -3,7 +3,7 @@
 
 use super::super::key::Support::{Accepted, Honoured, Refused};
 use super::super::key::{ConfigKey, Importance, Kind};
-use super::{ANY, NON_EMPTY_LIST, at_least, broker_keys, one_of};
+use super::row::{ANY, NON_EMPTY_LIST, at_least, broker_keys, one_of};
 
 broker_keys! {
     "listeners": List = "PLAINTEXT://:9092", NON_EMPTY_LIST, High, PerBroker, Honoured,

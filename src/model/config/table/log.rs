@@ -3,7 +3,7 @@
 
 use super::super::key::Support::{Accepted, Honoured};
 use super::super::key::{ConfigKey, Importance, Kind, Valid};
-use super::{ANY, LIST, NON_EMPTY_LIST, at_least, broker_keys, items_of, one_of};
+use super::row::{ANY, LIST, NON_EMPTY_LIST, at_least, broker_keys, items_of, one_of};
 
 broker_keys! {
     "num.partitions": Int = "1", at_least(1), Medium, ReadOnly, Honoured,

@@ -3,7 +3,7 @@
 
 use super::super::key::Support::{Accepted, Honoured};
 use super::super::key::{ConfigKey, Importance, Kind};
-use super::{ANY, BOOTSTRAP_SERVERS, NON_EMPTY_LIST, VOTERS, at_least, broker_keys};
+use super::row::{ANY, BOOTSTRAP_SERVERS, NON_EMPTY_LIST, VOTERS, at_least, broker_keys};
 
 broker_keys! {
     "controller.listener.names": List = required, NON_EMPTY_LIST, High, ReadOnly, Honoured,

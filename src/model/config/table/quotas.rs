@@ -3,7 +3,7 @@
 
 use super::super::key::Support::{Accepted, Honoured};
 use super::super::key::{ConfigKey, Importance, Kind};
-use super::{ANY, LIST, at_least, broker_keys};
+use super::row::{ANY, LIST, at_least, broker_keys};
 
 broker_keys! {
     "quota.window.num": Int = "11", at_least(1), Low, ReadOnly, Accepted,

@@ -3,7 +3,7 @@
 
 use super::super::key::Support::{Accepted, Honoured};
 use super::super::key::{ConfigKey, Importance, Kind};
-use super::{ANY, at_least, broker_keys};
+use super::row::{ANY, at_least, broker_keys};
 
 broker_keys! {
     "default.replication.factor": Int = "1", ANY, Medium, ReadOnly, Honoured,

@@ -2,7 +2,7 @@
 //! It must never hold anything but rows.
 
 use super::super::key::{ConfigKey, Importance, Kind, Valid};
-use super::{ANY, FOR_SASL, LIST, between, broker_keys};
+use super::row::{ANY, FOR_SASL, LIST, between, broker_keys};
 
 broker_keys! {
     "sasl.enabled.mechanisms": List = "GSSAPI", LIST, Medium, PerBroker, FOR_SASL,

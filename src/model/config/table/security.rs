@@ -2,7 +2,7 @@
 //! It must never hold anything but rows.
 
 use super::super::key::{ConfigKey, Importance, Kind};
-use super::{ANY, FOR_EITHER, FOR_SASL, FOR_TLS, LIST, NO_JAVA, at_least, broker_keys, one_of};
+use super::row::{ANY, FOR_EITHER, FOR_SASL, FOR_TLS, LIST, NO_JAVA, at_least, broker_keys, one_of};
 
 broker_keys! {
     "principal.builder.class": Class =

@@ -3,7 +3,7 @@
 
 use super::super::key::Support::{Accepted, Honoured, Refused};
 use super::super::key::{ConfigKey, Importance, Kind};
-use super::{ANY, GZIP_LEVEL, LIST, NO_JAVA, at_least, between, broker_keys, one_of, some_of};
+use super::row::{ANY, GZIP_LEVEL, LIST, NO_JAVA, at_least, between, broker_keys, one_of, some_of};
 
 broker_keys! {
     "process.roles": List = required, some_of(&["broker", "controller"]), High, ReadOnly, Honoured,

@@ -3,7 +3,7 @@
 
 use super::super::key::Support::{Accepted, Refused};
 use super::super::key::{ConfigKey, Importance, Kind, Valid};
-use super::{ANY, at_least, broker_keys};
+use super::row::{ANY, at_least, broker_keys};
 
 broker_keys! {
     "remote.log.storage.system.enable": Boolean = "false", ANY, Medium, ReadOnly,

@@ -3,7 +3,7 @@
 
 use super::super::key::Support::{Accepted, Honoured};
 use super::super::key::{ConfigKey, Importance, Kind, Scope, UpdateMode, Valid};
-use super::{
+use super::row::{
     ANY, GZIP_LEVEL, THROTTLED_REPLICAS, at_least, between, hours, items_of, minutes, one_of, resource_keys,
     same,
 };

@@ -3,7 +3,7 @@
 
 use super::super::key::Support::{Accepted, Honoured};
 use super::super::key::{ConfigKey, Importance, Kind};
-use super::{ANY, at_least, broker_keys};
+use super::row::{ANY, at_least, broker_keys};
 
 broker_keys! {
     "producer.id.expiration.ms": Int = "86400000", at_least(1), Low, ClusterWide, Honoured,
