@@ -1,5 +1,8 @@
-//! Kafka's command-line tools: same names, options, output and exit codes, as clients like any other.
-//! They must never reach into a broker; only `kafka-storage` touches files, those of a broker that is not running.
+//! Kafka's command-line tools, natively: the same names, options, output and exit codes, without a JVM.
+//!
+//! There is one file for each tool, by the tool's name. [`run`] finds it; `options` reads arguments as Kafka's tools do, and
+//! `command_config` the properties file of a client. A tool is a client like any other and must never reach into a broker;
+//! only `kafka-storage` touches files, those of a broker that is not running.
 
 mod broker_api_versions;
 mod command_config;

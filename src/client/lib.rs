@@ -1,6 +1,11 @@
-//! A small asynchronous Kafka client: connections, version negotiation, cluster metadata and the calls that
-//! replica fetchers, forwarding, the command-line tools and the tests make.
-//! It must never know how a broker works inside: it sees only what any Kafka client sees.
+//! A small asynchronous Kafka client, for the command-line tools and the tests.
+//!
+//! [`Connection`] is one connection to one broker: requests go out in order, answers are matched by correlation id.
+//! [`Versions`] chooses the version of each request that both sides speak. [`Cluster`] adds the bootstrap list, the metadata
+//! of the cluster and one connection for each broker; [`admin`], [`produce`] and [`consume`] are calls on it.
+//! [`RawConnection`] sends any bytes at all, for tests that say wrong things on purpose.
+//!
+//! The crate never knows how a broker works inside: it sees what any Kafka client sees.
 
 pub mod admin;
 pub mod cluster;

@@ -1,5 +1,14 @@
-//! What the cluster is: ids, the config table, metadata records and the immutable image they make.
-//! It must never know how any of it is stored, sent or decided.
+//! What a cluster is, as plain data: which brokers, topics and settings there are, and how each of them is named.
+//!
+//! * [`ids`] and [`topics`]: names and numbers, each with a type of its own, and how they are spelled.
+//! * [`config`]: one table of Kafka's configuration keys. Reading a file, checking a value, typed settings for broker and
+//!   topics, DescribeConfigs and the reference page all come from it.
+//! * [`record`]: the records of the metadata log, `__cluster_metadata`. They are the only way in which a cluster changes.
+//! * [`image`]: the cluster at one offset of that log. It is immutable and cheap to share: applying records gives a new one.
+//! * [`group`]: the records of `__consumer_offsets`, in which a group coordinator keeps what it knows.
+//! * [`feature`]: the feature levels on which a cluster agrees, `metadata.version` first.
+//!
+//! Nothing here knows how data is stored or sent, or who decided it: `ottla-core` decides, `ottla-log` stores.
 
 pub mod config;
 pub mod dice;

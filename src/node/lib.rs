@@ -1,6 +1,17 @@
-//! The moving parts of a broker as step functions: what happened goes in, what to do comes out. The broker drives
-//! them with threads, sockets and a real disk, the simulator with a seed; the code in between is the same.
-//! Nothing in here may know of Tokio, sockets, threads or clocks.
+//! The moving parts of a broker as step functions: what happened goes in, what is to be done comes out. `ottla-broker` drives
+//! them with threads, sockets and a real disk, `ottla-sim` with a seed and a simulated one. It is the same code, so what holds
+//! in the simulator holds in the broker.
+//!
+//! * [`lane`]: the owner of one partition's log. Appends, flushes, replication and retention are its inputs.
+//! * [`replicas`]: what a new metadata image asks of this broker: which logs to open, lead, follow, configure or delete.
+//! * [`joining`]: how a broker that has started registers with its controller and is unfenced.
+//! * [`quorum`]: the metadata log and the Raft group that agrees on it.
+//! * [`controller`]: the active controller: it decides commands, offers the records to the quorum, answers when they are
+//!   agreed on.
+//! * [`mod@coordinator`]: a shard of a coordinator: a machine of `ottla-core` joined to the partition that remembers for it.
+//!
+//! Unlike `ottla-core` these own logs, so they read and write files through `ottla_log::Disk`. They may not know of Tokio,
+//! sockets, threads or clocks; `clippy.toml` sees to it.
 
 pub mod controller;
 pub mod coordinator;
