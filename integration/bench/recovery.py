@@ -28,7 +28,7 @@ from harness.wait import wait_for  # noqa: E402
 
 TOPIC = "filled"
 WITHIN = 1800
-os.environ.setdefault("OTTLA_LOG", "info,ottla_broker::run::storage=debug")  # says what is read again
+os.environ.setdefault("OTTLA_LOG", "info,ottla_broker::run::owners::storage=debug")  # says what is read again
 brokers.STARTS_WITHIN = brokers.STOPS_WITHIN = WITHIN
 
 

@@ -1,11 +1,11 @@
 //! From a configuration to a broker that serves, and back to a directory that is marked clean.
 
+mod control;
+
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
 
-use arc_swap::ArcSwap;
 use ottla_core::controller::{Command, Registration};
 use ottla_log::Disk;
 use ottla_log::dirs::DirError;
@@ -14,37 +14,29 @@ use ottla_log::log::Log;
 use ottla_log::survey::{self, Stop};
 use ottla_model::BrokerEpoch;
 use ottla_model::config::{BrokerConfig, Listener, Source};
-use ottla_model::image::{Endpoint, Image};
-use ottla_node::controller::{self as decides, Controller as Machine, Snapshots};
+use ottla_model::image::Endpoint;
 use ottla_node::joining::{Joining, Next};
-use ottla_node::quorum::{Keep, Quorum, QuorumError};
-use ottla_node::replicas::Replicas;
+use ottla_node::quorum::QuorumError;
 use ottla_protocol::api::Listener as Kind;
-use parking_lot::Mutex;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
+use control::Control;
+
 use crate::api::BrokerApis;
 use crate::broker::{Broker, sessions};
-use crate::clock::now_ms;
 use crate::loggers::{LogFilter, Loggers};
 use crate::net::host_name;
 use crate::net::listener::{self, Bound, Wishes};
 use crate::net::memory::RequestMemory;
 use crate::net::service::Service;
-use crate::run::cleaner::Cleaners;
-use crate::run::controller::{self, Controller, Token, Writer};
-use crate::run::flusher::Flushers;
-use crate::run::groups::{self, GroupCoordinator};
-use crate::run::housekeeping::keep_house;
-use crate::run::mover::Movers;
-use crate::run::partition::Partition;
-use crate::run::partitions::Partitions;
-use crate::run::publisher::Publisher;
-use crate::run::registrar::Registrar;
-use crate::run::settings::Settings;
-use crate::run::storage::Storage;
-use crate::run::threads::Threads;
+use crate::run::owners::groups;
+use crate::run::owners::partition::Partition;
+use crate::run::owners::storage::Storage;
+use crate::run::work::cleaner::Cleaners;
+use crate::run::work::housekeeping::keep_house;
+use crate::run::work::mover::Movers;
+use crate::run::work::threads::Threads;
 use crate::stop::Stopping;
 
 /// Why a broker did not start, or had to stop; one line each.
@@ -101,7 +93,6 @@ const READERS_MAX: usize = 4;
 /// Starts a broker: ports first, then storage, then the quorum, then the partitions, then clients.
 pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Failure), BootError> {
     let config = Arc::new(config);
-    let settings = Arc::new(Settings::new(config.clone()));
     refuse_huge_pages();
     let open_files = allow_files();
     let bound = bind_all(&config)?;
@@ -110,72 +101,24 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
     take_over(&*disk, &config)?;
     let storage = Arc::new(Storage::open(disk, &config, options.cluster_id.as_deref())?);
     info!(node_id = config.node_id.0, cluster_id = storage.cluster_id, "starting");
-    let flushers = Flushers::default();
-    let partitions = Arc::new(Partitions::default());
-    let image = Arc::new(ArcSwap::from_pointee(Image::empty()));
-    // Its own: whoever changes a name on a stalled disk keeps others from opening files.
-    let metadata_disk: Arc<dyn Disk> = Arc::new(RealDisk::default());
-    let machine = controller(metadata_disk.clone(), &config, &storage)?;
-
-    let (said, hears) = channel();
-    let (fails, failure) = tokio::sync::oneshot::channel();
-    storage.report_to(&said);
-    // The first reason to end is the one that counts, and the broker may be stopping already.
-    let fails = Arc::new(Mutex::new(Some(fails)));
-    let give_up = {
-        let fails = fails.clone();
-        move |why| drop(fails.lock().take().map(|fails| fails.send(BootError::Storage(why))))
-    };
-    let ended = move |outcome: Result<(), String>| {
-        if let Err(failed) = outcome {
-            error!(error = failed, "the controller cannot go on");
-            drop(fails.lock().take().map(|fails| fails.send(BootError::Controller(failed))));
-        }
-    };
-    let writer = Writer { disk: metadata_disk, flushers: flushers.clone() };
-    let (controller, controller_thread) =
-        controller::start(machine, false, said.clone(), writer, ended).map_err(BootError::Thread)?;
-    let groups = Arc::new(GroupCoordinator::new(&config));
-    let registrar = {
-        let (me, image, controller) = (config.node_id, image.clone(), controller.clone());
-        Arc::new(Registrar { me, image, tell: Box::new(move |command| controller.tell(command)) })
-    };
-    let publisher = Publisher {
-        me: config.node_id,
-        replicas: Replicas::new(config.clone()),
-        settings: settings.clone(),
-        storage: storage.clone(),
-        partitions: partitions.clone(),
-        flushers: flushers.clone(),
-        image: image.clone(),
-        failures: said,
-        give_up: Box::new(give_up),
-        groups: groups.clone(),
-        registrar: registrar.clone(),
-    };
-    let publisher_thread = std::thread::Builder::new()
-        .name("publisher".into())
-        .spawn(move || publisher.serve(&hears))
-        .map_err(BootError::Thread)?;
-
-    let epoch = join(&config, &controller, &image, &storage, &bound).await?;
-    storage.set_strays_aside(config.node_id, &image.load());
-    let queued_max_request_bytes = config.queued_max_request_bytes;
-    let movers = Movers::new(partitions.clone(), settings.clone(), storage.clone(), registrar);
+    let (control, failure) = Control::start(&config, &storage)?;
+    let epoch = join(&config, &control, &storage, &bound).await?;
+    storage.set_strays_aside(config.node_id, &control.image.load());
+    let Control { settings, partitions, image, flushers, groups, registrar, controller, threads } = control;
     let broker = Arc::new(Broker {
         me: config.node_id,
         cluster_id: storage.cluster_id.clone(),
         loggers: Loggers::new(options.log),
         sessions: sessions(&config),
+        movers: Movers::new(partitions.clone(), settings.clone(), storage.clone(), registrar),
         settings,
         storage: storage.clone(),
         partitions,
         controller,
         groups,
         producer_ids: Default::default(),
-        movers,
         census: Default::default(),
-        request_memory: RequestMemory::new(queued_max_request_bytes),
+        request_memory: RequestMemory::new(config.queued_max_request_bytes),
         readers: Threads::new("reader", READERS_MAX),
         stopping: Stopping::new(),
         image,
@@ -189,7 +132,6 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
     }
     tokio::spawn(keep_house(broker.clone(), storage.clone(), flushers));
     info!("Kafka Server started");
-    let threads = vec![controller_thread, publisher_thread];
     Ok((Server { broker, storage, threads, cleaners, epoch, addresses }, failure))
 }
 
@@ -283,39 +225,10 @@ fn receive_buffer(config: &BrokerConfig) -> i32 {
     }
 }
 
-// The controller of a quorum that has this node alone.
-fn controller(
-    disk: Arc<dyn Disk>,
-    config: &BrokerConfig,
-    storage: &Storage,
-) -> Result<Machine<Token>, BootError> {
-    let directory = storage.directory_id(&config.metadata_log_dir);
-    let (quorum, recovery) = Quorum::of_one(disk, config, directory, now_ms())?;
-    if recovery.truncated_bytes > 0 || !recovery.dropped_segments.is_empty() {
-        warn!(
-            truncated_bytes = recovery.truncated_bytes,
-            dropped_segments = ?recovery.dropped_segments,
-            log_end_offset = quorum.next_offset(),
-            "the metadata log was damaged behind this offset and is cut there"
-        );
-    }
-    let settings = decides::Settings {
-        config: config.clone(),
-        snapshots: Snapshots {
-            bytes: config.metadata_log_max_record_bytes_between_snapshots,
-            interval_ms: config.metadata_log_max_snapshot_interval_ms,
-            keep: Keep { bytes: config.metadata_max_retention_bytes, ms: config.metadata_max_retention_ms },
-        },
-        chance: Box::new(rand::random::<u64>),
-    };
-    Ok(Machine::new(quorum, settings))
-}
-
 // Everything that the cluster must know of this broker before it serves.
 async fn join(
     config: &BrokerConfig,
-    controller: &Controller,
-    image: &ArcSwap<Image>,
+    control: &Control,
     storage: &Storage,
     bound: &[Bound],
 ) -> Result<BrokerEpoch, BootError> {
@@ -330,8 +243,8 @@ async fn join(
     let mut joining = Joining::new(registration, storage.found());
     let mut command = joining.begin();
     loop {
-        let reply = controller.ask(command).await;
-        command = match joining.next(reply, &image.load()) {
+        let reply = control.controller.ask(command).await;
+        command = match joining.next(reply, &control.image.load()) {
             Next::Ask(next) => next,
             Next::Refused(why) => return Err(BootError::Registration(why)),
             Next::Joined(epoch) => {

@@ -13,14 +13,14 @@ use parking_lot::Mutex;
 use crate::loggers::Loggers;
 use crate::net::census::Census;
 use crate::net::memory::RequestMemory;
-use crate::run::controller::Controller;
-use crate::run::groups::GroupCoordinator;
-use crate::run::mover::Movers;
-use crate::run::partitions::Partitions;
-use crate::run::producer_ids::ProducerIds;
-use crate::run::settings::Settings;
-use crate::run::storage::Storage;
-use crate::run::threads::Threads;
+use crate::run::owners::controller::Controller;
+use crate::run::owners::groups::GroupCoordinator;
+use crate::run::owners::partitions::Partitions;
+use crate::run::owners::producer_ids::ProducerIds;
+use crate::run::owners::settings::Settings;
+use crate::run::owners::storage::Storage;
+use crate::run::work::mover::Movers;
+use crate::run::work::threads::Threads;
 use crate::stop::Stopping;
 
 /// A running broker.

@@ -1,5 +1,16 @@
-//! The shell of a broker: the only crate that joins Tokio, threads, sockets and clocks to state. What it carries
-//! out is decided in `ottla-core` and `ottla-node`.
+//! The shell of a broker: the only crate that joins Tokio, threads, sockets and clocks to state. What it carries out is
+//! decided in `ottla-core` and `ottla-node`; a decision in here is in the wrong place, since the simulator cannot see it.
+//!
+//! * `boot` goes from a configuration to a broker that serves, and back to directories that are marked clean.
+//! * `net` accepts connections, reads frames and writes answers. It knows no topic.
+//! * `request` is all that `net` and `api` know of each other: who asks, and what goes back.
+//! * `api` has one file for each API: it reads a request, asks for the caller's rights, and makes the response.
+//! * `run/owners` are the owners of state: partitions, the controller's thread, coordinators, log directories, the image.
+//! * `run/work` goes on in the background: flushes, the cleaner, moves between directories, housekeeping.
+//! * `run/serve` is what handlers of requests have in common: produce, fetch, list offsets, create topics, alter configs.
+//! * `broker.rs` is what they all share.
+//!
+//! ARCHITECTURE.md walks through a Produce, a Fetch, a JoinGroup and a CreateTopics, file by file.
 
 mod api;
 mod authorizer;

@@ -25,22 +25,29 @@ const LOGGERS: &[(&str, &[&str])] = &[
     ("kafka.network.SocketServer", &["ottla_broker::net"]),
     (REQUESTS, &[REQUESTS]),
     ("kafka.server.BrokerServer", &["ottla_broker::boot"]),
-    ("kafka.server.ConfigAdminManager", &["ottla_broker::run::settings", "ottla_broker::loggers"]),
+    ("kafka.server.ConfigAdminManager", &["ottla_broker::run::owners::settings", "ottla_broker::loggers"]),
     ("kafka.server.KafkaApis", &["ottla_broker::api"]),
-    ("kafka.server.ReplicaAlterLogDirsManager", &["ottla_broker::run::mover"]),
-    ("kafka.server.ReplicaManager", &["ottla_broker::run::partition", "ottla_broker::run::fetch"]),
-    ("org.apache.kafka.controller.QuorumController", &["ottla_broker::run::controller"]),
+    ("kafka.server.ReplicaAlterLogDirsManager", &["ottla_broker::run::work::mover"]),
+    (
+        "kafka.server.ReplicaManager",
+        &["ottla_broker::run::owners::partition", "ottla_broker::run::serve::fetch"],
+    ),
+    ("org.apache.kafka.controller.QuorumController", &["ottla_broker::run::owners::controller"]),
     (
         "org.apache.kafka.coordinator.group.GroupCoordinatorService",
-        &["ottla_broker::run::groups", "ottla_broker::run::coordinator"],
+        &["ottla_broker::run::owners::groups", "ottla_broker::run::owners::coordinator"],
     ),
-    ("org.apache.kafka.storage.internals.log.LogCleaner", &["ottla_broker::run::cleaner"]),
+    ("org.apache.kafka.storage.internals.log.LogCleaner", &["ottla_broker::run::work::cleaner"]),
     (
         "org.apache.kafka.storage.internals.log.LogManager",
-        &["ottla_broker::run::storage", "ottla_broker::run::flusher", "ottla_broker::run::volume"],
+        &[
+            "ottla_broker::run::owners::storage",
+            "ottla_broker::run::work::flusher",
+            "ottla_broker::run::owners::volume",
+        ],
     ),
     ("org.apache.kafka.storage.internals.log.UnifiedLog", &["ottla_log"]),
-    ("state.change.logger", &["ottla_broker::run::publisher"]),
+    ("state.change.logger", &["ottla_broker::run::owners::publisher"]),
 ];
 
 /// The way to what decides which lines are written.

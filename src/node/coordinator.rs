@@ -85,7 +85,7 @@ pub enum LoadError {
 
 /// How a shard works, by the broker's configuration.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms {
+pub struct ShardSettings {
     /// Of the batches that it writes.
     pub compression: Compression,
     pub linger: Linger,
@@ -123,7 +123,7 @@ struct Held<T, R> {
 /// One partition's share of a coordinator's work.
 pub struct Shard<M: Machine> {
     machine: M,
-    terms: Terms,
+    terms: ShardSettings,
     /// Everything below is in the machine's state.
     applied: Offset,
     high_watermark: Offset,
@@ -141,7 +141,7 @@ type Outputs<M> = Vec<Output<<M as Machine>::Token, <M as Machine>::Reply>>;
 /// Loading.
 impl<M: Machine> Shard<M> {
     /// `machine` is empty: replay the log into the shard, then [`Shard::loaded`].
-    pub fn new(machine: M, terms: Terms) -> Shard<M> {
+    pub fn new(machine: M, terms: ShardSettings) -> Shard<M> {
         Shard {
             machine,
             terms,

@@ -89,8 +89,9 @@ fn seeds_that_failed_hold() {
 
 #[test]
 fn a_seed_is_the_same_run_each_time() {
-    for (scene, seed) in
-        [Scene::Node, Scene::Services, Scene::Replicas].into_iter().flat_map(|scene| (0..3).map(move |s| (scene, s)))
+    for (scene, seed) in [Scene::Node, Scene::Services, Scene::Replicas]
+        .into_iter()
+        .flat_map(|scene| (0..3).map(move |s| (scene, s)))
     {
         let run = Run { scene, seed, steps: STEPS, mutation: None };
         assert_eq!(run.go().ok(), run.go().ok(), "{scene:?} {seed}");

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use ottla_core::connection::{Flow, Input as Heard, Limits, Memory, Next, Overtakers};
 use ottla_core::partition::{Acks, Leadership};
 use ottla_core::session::{
-    Context, FetchKey, FetchTopic, Limits as SessionLimits, Position, SessionRequest, Sessions, Told,
-    next_epoch,
+    Context, FetchKey, FetchTopic, Limits as SessionLimits, PartitionAnswer, Position, SessionRequest,
+    Sessions, next_epoch,
 };
 use ottla_model::config::TopicConfig;
 use ottla_model::{NodeId, TopicId};
@@ -109,8 +109,8 @@ fn position(fetch_offset: i64) -> Position {
     }
 }
 
-fn told(high_watermark: i64) -> Told {
-    Told {
+fn told(high_watermark: i64) -> PartitionAnswer {
+    PartitionAnswer {
         error: ErrorCode::None,
         records: high_watermark > 0,
         high_watermark,

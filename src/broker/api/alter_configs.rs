@@ -13,12 +13,13 @@ use ottla_protocol::{ErrorCode, StrBytes};
 
 use super::answers::text;
 use super::context::{Begun, Context};
-use crate::run::configs::{Asked, alter};
+use crate::run::serve::configs::{ResourceAlteration, alter};
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let broker = context.broker;
     let request: AlterConfigsRequest = context.read(body)?;
-    let asked: Vec<Asked> = request.resources.into_iter().map(|resource| ask(context, resource)).collect();
+    let asked: Vec<ResourceAlteration> =
+        request.resources.into_iter().map(|resource| ask(context, resource)).collect();
     let broker = broker.clone();
     Ok(context.later(async move {
         let outcomes = alter(&broker, asked, request.validate_only).await;
@@ -33,7 +34,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     }))
 }
 
-fn ask(context: &Context<'_>, resource: AlterConfigsResource) -> Asked {
+fn ask(context: &Context<'_>, resource: AlterConfigsResource) -> ResourceAlteration {
     let (kind, name) = (resource.resource_type, resource.resource_name.as_str());
     let permitted = context.rights().check_configs(Operation::AlterConfigs, kind, name);
     let names: Vec<&str> = resource.configs.iter().map(|config| config.name.as_str()).collect();
@@ -47,7 +48,7 @@ fn ask(context: &Context<'_>, resource: AlterConfigsResource) -> Asked {
     let alteration =
         well_formed(&names, nulls.map(|config| config.name.as_str())).map(|()| Alteration::All(values()));
     let alteration = permitted.map_err(Refusal::from).and(alteration);
-    Asked { kind, name: name.to_owned(), alteration }
+    ResourceAlteration { kind, name: name.to_owned(), alteration }
 }
 
 /// What both kinds of alteration ask of a resource's keys: none twice, none without its value.

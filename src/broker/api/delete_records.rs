@@ -10,7 +10,7 @@ use ottla_protocol::messages::delete_records_response::{
 use ottla_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 
 use super::context::{Begun, Context};
-use crate::run::delete_records::{Deletion, delete};
+use crate::run::serve::delete_records::{Deletion, delete};
 
 /// The offset that stands for the high watermark.
 const HIGH_WATERMARK: i64 = -1;

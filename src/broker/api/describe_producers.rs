@@ -16,7 +16,7 @@ use super::answers::text;
 use super::context::{Begun, Context};
 use super::rights::Rights;
 use crate::broker::Broker;
-use crate::run::partition::Partition;
+use crate::run::owners::partition::Partition;
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let broker = context.broker;

@@ -14,7 +14,7 @@ use ottla_protocol::messages::{DescribeTopicPartitionsRequest, DescribeTopicPart
 use super::answers::text;
 use super::context::{Begun, Context};
 use super::rights::Rights;
-use super::topics::{Eyes, ids, is_internal, see};
+use super::topics::{Viewer, ids, is_internal, see};
 use crate::request::Body;
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
@@ -28,7 +28,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     }
     let most = broker.config().max_request_partition_size_limit;
     let mut page = Page {
-        eyes: Eyes { broker, image: &image, listener: &caller.listener },
+        viewer: Viewer { broker, image: &image, listener: &caller.listener },
         rights: context.rights(),
         room: request.response_partition_limit.clamp(1, most.max(1)) as usize,
         topics: Vec::new(),
@@ -66,7 +66,7 @@ fn wanted(image: &Image, request: &DescribeTopicPartitionsRequest, from: Option<
 }
 
 struct Page<'a> {
-    eyes: Eyes<'a>,
+    viewer: Viewer<'a>,
     rights: Rights<'a>,
     room: usize,
     topics: Vec<DescribeTopicPartitionsResponseTopic>,
@@ -84,7 +84,7 @@ impl Page<'_> {
             self.topics.push(refused(name, code));
             return true;
         }
-        let Some(topic) = self.eyes.image.topic(name) else {
+        let Some(topic) = self.viewer.image.topic(name) else {
             let code = match check_topic_name(name) {
                 Ok(()) => ErrorCode::UnknownTopicOrPartition,
                 Err(_) => ErrorCode::InvalidTopicException,
@@ -117,7 +117,7 @@ impl Page<'_> {
 
     fn partition(&self, topic: &Topic, index: i32) -> DescribeTopicPartitionsResponsePartition {
         let partition = &topic.partitions[&index];
-        let seen = see(self.eyes, topic, index, partition);
+        let seen = see(self.viewer, topic, index, partition);
         DescribeTopicPartitionsResponsePartition::default()
             .with_error_code(seen.error.code())
             .with_partition_index(index)

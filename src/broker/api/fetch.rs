@@ -20,7 +20,7 @@ use super::answers::THROTTLE_MS;
 use super::context::{Begun, Context};
 use crate::broker::Broker;
 use crate::request::{Answer, Body, Overtakers, Part};
-use crate::run::fetch::{FetchCommand, Fetched, Fetching, Found, fetch};
+use crate::run::serve::fetch::{FetchCommand, Fetched, Fetching, PartitionRead, fetch};
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
@@ -142,7 +142,7 @@ fn reply(fetched: Fetched, version: i16, me: i32) -> Answer {
     Answer::Parts(parts.collect())
 }
 
-fn partition_reply(found: Found, me: i32) -> FetchPartitionResponse<FileRange> {
+fn partition_reply(found: PartitionRead, me: i32) -> FetchPartitionResponse<FileRange> {
     let redirect = matches!(found.error, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch);
     let current_leader = (redirect && found.current_epoch.is_some())
         .then_some(CurrentLeader { leader_id: me, leader_epoch: found.current_epoch });

@@ -19,9 +19,9 @@ use ottla_protocol::{ErrorCode, StrBytes};
 use super::answers::text;
 use super::context::{Begun, Context};
 use super::rights::Rights;
-use super::topics::{Eyes, see};
-use crate::run::create::create_offsets_topic;
-use crate::run::groups::{offsets_topic, shard_of};
+use super::topics::{Viewer, see};
+use crate::run::owners::groups::{offsets_topic, shard_of};
+use crate::run::serve::create::create_offsets_topic;
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
@@ -30,13 +30,13 @@ const TRANSACTION: i8 = 1;
 const NO_TRANSACTIONS: &str = "This broker has no transactions yet.";
 
 /// Where a key's coordinator is.
-struct Found {
+struct CoordinatorAddress {
     node: i32,
     host: StrBytes,
     port: i32,
 }
 
-type Outcome = Result<Found, (ErrorCode, String)>;
+type Outcome = Result<CoordinatorAddress, (ErrorCode, String)>;
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, caller, version, .. } = *context;
@@ -46,8 +46,8 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let keys = if version >= 4 { &request.coordinator_keys } else { one };
     let permitted = |key: &StrBytes| may_find(context.rights(), GROUP, key).is_ok();
     if request.key_type != GROUP || offsets_topic(&image).is_some() || !keys.iter().any(permitted) {
-        let eyes = Eyes { broker, image: &image, listener: &caller.listener };
-        return Ok(context.now(answer(&request, eyes, context.rights(), version, None)));
+        let viewer = Viewer { broker, image: &image, listener: &caller.listener };
+        return Ok(context.now(answer(&request, viewer, context.rights(), version, None)));
     }
     drop(image);
     let (broker, kept) = (broker.clone(), context.rights().keep());
@@ -57,15 +57,15 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
             broker.groups.say_once(why);
         }
         let listener = &kept.rights().caller.listener;
-        let eyes = Eyes { broker: &broker, image: &broker.image.load(), listener };
-        answer(&request, eyes, kept.rights(), version, failed.as_deref())
+        let viewer = Viewer { broker: &broker, image: &broker.image.load(), listener };
+        answer(&request, viewer, kept.rights(), version, failed.as_deref())
     }))
 }
 
 // `failed` is why the offsets topic could not be created.
 fn answer(
     request: &FindCoordinatorRequest,
-    eyes: Eyes<'_>,
+    viewer: Viewer<'_>,
     rights: Rights<'_>,
     version: i16,
     failed: Option<&str>,
@@ -73,7 +73,7 @@ fn answer(
     let response = FindCoordinatorResponse::default();
     let find = |key: &StrBytes| {
         may_find(rights, request.key_type, key)?;
-        find(eyes, request.key_type, key, failed)
+        find(viewer, request.key_type, key, failed)
     };
     if version >= 4 {
         let each = request.coordinator_keys.iter().map(|key| {
@@ -114,8 +114,8 @@ fn may_find(rights: Rights<'_>, key_type: i8, key: &str) -> Result<(), (ErrorCod
     checked.map_err(|code| (code, code.message().to_owned()))
 }
 
-fn find(eyes: Eyes<'_>, key_type: i8, key: &str, failed: Option<&str>) -> Outcome {
-    let Eyes { image, listener, .. } = eyes;
+fn find(viewer: Viewer<'_>, key_type: i8, key: &str, failed: Option<&str>) -> Outcome {
+    let Viewer { image, listener, .. } = viewer;
     let unavailable = |why: &str| Err((ErrorCode::CoordinatorNotAvailable, why.to_owned()));
     match key_type {
         GROUP => {}
@@ -132,12 +132,12 @@ fn find(eyes: Eyes<'_>, key_type: i8, key: &str, failed: Option<&str>) -> Outcom
     };
     let shard = shard_of(key, topic.partitions.len());
     let leader = topic.partitions.get(&shard).and_then(|partition| {
-        let seen = see(eyes, topic, shard, partition);
+        let seen = see(viewer, topic, shard, partition);
         image.broker(ottla_model::NodeId(seen.leader))
     });
     match leader.and_then(|broker| Some((broker.id, broker.endpoint(listener)?))) {
         Some((id, endpoint)) => {
-            Ok(Found { node: id.0, host: text(&endpoint.host), port: i32::from(endpoint.port) })
+            Ok(CoordinatorAddress { node: id.0, host: text(&endpoint.host), port: i32::from(endpoint.port) })
         }
         None => unavailable(&format!("{GROUP_METADATA_TOPIC}-{shard} has no leader.")),
     }

@@ -59,7 +59,7 @@ type GroupName = Arc<str>;
 /// Asks the shard of a group.
 pub(super) async fn ask<Q: Question>(broker: &Arc<Broker>, question: Q) -> Q::Answer {
     let group = question.group();
-    let reply = run::groups::ask(broker, &group, question.command()).await;
+    let reply = run::owners::groups::ask(broker, &group, question.command()).await;
     // Another kind of reply is our own mistake, and the task that made it ends.
     Q::answer(reply).unwrap_or_else(|reply| panic!("the coordinator answered something else: {reply:?}"))
 }
@@ -111,7 +111,7 @@ questions! {
 
 /// Asks every shard that lives here for its groups.
 pub(super) async fn list(broker: &Arc<Broker>, list: ListGroups) -> Vec<Result<Vec<ListedGroup>, ErrorCode>> {
-    let replies = run::groups::ask_all(broker, &Command::ListGroups(list)).await.into_iter();
+    let replies = run::owners::groups::ask_all(broker, &Command::ListGroups(list)).await.into_iter();
     let listed = replies.map(|reply| match reply {
         Reply::GroupsListed(listed) => listed,
         other => panic!("the coordinator answered something else: {other:?}"),

@@ -11,7 +11,7 @@ use ottla_protocol::{ErrorCode, StrBytes};
 use super::alter_configs::well_formed;
 use super::answers::text;
 use super::context::{Begun, Context};
-use crate::run::configs::{Asked, alter};
+use crate::run::serve::configs::{ResourceAlteration, alter};
 
 /// Kafka's code of deleting a key, the one operation without a value.
 const DELETE: i8 = 1;
@@ -19,7 +19,8 @@ const DELETE: i8 = 1;
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let broker = context.broker;
     let request: IncrementalAlterConfigsRequest = context.read(body)?;
-    let asked: Vec<Asked> = request.resources.into_iter().map(|resource| ask(context, resource)).collect();
+    let asked: Vec<ResourceAlteration> =
+        request.resources.into_iter().map(|resource| ask(context, resource)).collect();
     let broker = broker.clone();
     Ok(context.later(async move {
         let outcomes = alter(&broker, asked, request.validate_only).await;
@@ -34,7 +35,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     }))
 }
 
-fn ask(context: &Context<'_>, resource: AlterConfigsResource) -> Asked {
+fn ask(context: &Context<'_>, resource: AlterConfigsResource) -> ResourceAlteration {
     let (kind, name) = (resource.resource_type, resource.resource_name.as_str());
     let permitted = context.rights().check_configs(Operation::AlterConfigs, kind, name);
     let names: Vec<&str> = resource.configs.iter().map(|config| config.name.as_str()).collect();
@@ -43,7 +44,7 @@ fn ask(context: &Context<'_>, resource: AlterConfigsResource) -> Asked {
         .and_then(|()| resource.configs.iter().map(change).collect::<Result<_, _>>())
         .map(Alteration::Some);
     let alteration = permitted.map_err(Refusal::from).and(alteration);
-    Asked { kind, name: name.to_owned(), alteration }
+    ResourceAlteration { kind, name: name.to_owned(), alteration }
 }
 
 fn change(config: &AlterableConfig) -> Result<(String, Change), Refusal> {

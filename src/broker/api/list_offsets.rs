@@ -16,7 +16,7 @@ use ottla_protocol::{ErrorCode, LeaderEpoch, list_offsets};
 
 use super::context::{Begun, Context};
 use crate::broker::Broker;
-use crate::run::list_offsets::{Moment, NotFound, Place, look_up};
+use crate::run::serve::list_offsets::{Moment, NotFound, OffsetAtTime, look_up};
 
 /// What is looked for.
 struct Search {
@@ -94,12 +94,12 @@ fn answer(
 fn partition_reply(
     index: i32,
     version: i16,
-    found: Result<Place, ErrorCode>,
+    found: Result<OffsetAtTime, ErrorCode>,
 ) -> ListOffsetsPartitionResponse {
     let response = ListOffsetsPartitionResponse::default().with_partition_index(index);
     // The epoch has no room before version 4.
     let found = found.map(|place| match version {
-        ..4 => Place { leader_epoch: LeaderEpoch::NONE, ..place },
+        ..4 => OffsetAtTime { leader_epoch: LeaderEpoch::NONE, ..place },
         _ => place,
     });
     match found {

@@ -16,11 +16,11 @@ use ottla_protocol::messages::{MetadataRequest, MetadataResponse};
 use super::answers::text;
 use super::context::{Begun, Context};
 use super::rights::Rights;
-use super::topics::{Eyes, controller, ids, is_internal, reachable, see};
+use super::topics::{Viewer, controller, ids, is_internal, reachable, see};
 use crate::broker::Broker;
-use crate::run::create::auto_create;
+use crate::run::serve::create::auto_create;
 
-struct Asked {
+struct MetadataQuestion {
     topics: Topics,
     cluster_operations: bool,
     topic_operations: bool,
@@ -61,7 +61,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
 }
 
 // In version 0 an empty list is every topic, later null is, and an empty list is none.
-fn ask(request: MetadataRequest, version: i16) -> Asked {
+fn ask(request: MetadataRequest, version: i16) -> MetadataQuestion {
     let topics = match request.topics {
         None => Topics::All,
         Some(topics) if topics.is_empty() && version == 0 => Topics::All,
@@ -75,14 +75,14 @@ fn ask(request: MetadataRequest, version: i16) -> Asked {
                 .collect(),
         ),
     };
-    Asked {
+    MetadataQuestion {
         topics,
         cluster_operations: request.include_cluster_authorized_operations,
         topic_operations: request.include_topic_authorized_operations,
     }
 }
 
-fn missing(image: &Image, asked: &Asked, rights: Rights<'_>) -> Vec<TopicName> {
+fn missing(image: &Image, asked: &MetadataQuestion, rights: Rights<'_>) -> Vec<TopicName> {
     let Topics::These(named) = &asked.topics else { return Vec::new() };
     let mut missing: Vec<TopicName> = named
         .iter()
@@ -102,20 +102,20 @@ fn missing(image: &Image, asked: &Asked, rights: Rights<'_>) -> Vec<TopicName> {
 fn reply(
     broker: &Broker,
     image: &Image,
-    asked: &Asked,
+    asked: &MetadataQuestion,
     created: &[(TopicName, ErrorCode)],
     rights: Rights<'_>,
     version: i16,
 ) -> MetadataResponse {
     let listener = &*rights.caller.listener;
-    let eyes = Eyes { broker, image, listener };
+    let viewer = Viewer { broker, image, listener };
     let mut topics: Vec<_> = match &asked.topics {
         Topics::All => {
             let shown = |topic: &&Arc<Topic>| rights.may(Operation::Describe, Resource::Topic, &topic.name);
-            image.topics().filter(shown).map(|topic| describe(eyes, topic)).collect()
+            image.topics().filter(shown).map(|topic| describe(viewer, topic)).collect()
         }
         Topics::These(named) => {
-            named.iter().map(|one| describe_named(eyes, rights, one, created, version)).collect()
+            named.iter().map(|one| describe_named(viewer, rights, one, created, version)).collect()
         }
     };
     // Not of a topic whose id nobody knows, or of which the caller must not hear.
@@ -146,7 +146,7 @@ fn reply(
 }
 
 fn describe_named(
-    eyes: Eyes<'_>,
+    viewer: Viewer<'_>,
     rights: Rights<'_>,
     named: &Named,
     created: &[(TopicName, ErrorCode)],
@@ -156,9 +156,9 @@ fn describe_named(
     // Before version 12 a name cannot be null.
     let no_name = || (version < 12).then(|| text("").into());
     match named {
-        Named::Name(name) => match (check(name), eyes.image.topic(name)) {
+        Named::Name(name) => match (check(name), viewer.image.topic(name)) {
             (Err(code), _) => unknown(code).with_name(Some(text(name).into())),
-            (Ok(()), Some(topic)) => describe(eyes, topic),
+            (Ok(()), Some(topic)) => describe(viewer, topic),
             (Ok(()), None) => {
                 let tried = created.iter().find(|(created, _)| created == name).map(|(_, code)| *code);
                 let code = match tried {
@@ -171,9 +171,9 @@ fn describe_named(
                 unknown(code).with_name(Some(text(name).into()))
             }
         },
-        Named::Id(id) => match eyes.image.topic_by_id(*id) {
+        Named::Id(id) => match viewer.image.topic_by_id(*id) {
             Some(topic) => match check(&topic.name) {
-                Ok(()) => describe(eyes, topic),
+                Ok(()) => describe(viewer, topic),
                 Err(code) => unknown(code).with_topic_id(*id).with_name(no_name()),
             },
             None => unknown(ErrorCode::UnknownTopicId).with_topic_id(*id).with_name(no_name()),
@@ -185,9 +185,9 @@ fn unknown(code: ErrorCode) -> MetadataResponseTopic {
     MetadataResponseTopic::default().with_error_code(code.code())
 }
 
-fn describe(eyes: Eyes<'_>, topic: &Topic) -> MetadataResponseTopic {
+fn describe(viewer: Viewer<'_>, topic: &Topic) -> MetadataResponseTopic {
     let partitions = topic.partitions.iter().map(|(index, partition)| {
-        let seen = see(eyes, topic, *index, partition);
+        let seen = see(viewer, topic, *index, partition);
         MetadataResponsePartition::default()
             .with_error_code(seen.error.code())
             .with_partition_index(*index)

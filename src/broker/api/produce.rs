@@ -15,10 +15,10 @@ use ottla_protocol::produce::{
 use super::answers::{THROTTLE_MS, encoded, text};
 use super::context::{Begun, Context};
 use crate::request::{Answer, Body, Overtakers};
-use crate::run::produce::{Outcome, Share, Terms, produce};
+use crate::run::serve::produce::{Outcome, ProduceOptions, Share, produce};
 
 /// The topics and partitions of a request, in its order: the frame of the response.
-struct Asked {
+struct RequestedPartitions {
     topics: Vec<(TopicRef, Vec<i32>)>,
     acks: Acks,
 }
@@ -48,8 +48,8 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         }
         topics.push((topic.topic, indexes));
     }
-    let asked = Asked { topics, acks };
-    let producing = produce(shares, &Terms { acks, timeout_ms: request.timeout_ms, version });
+    let asked = RequestedPartitions { topics, acks };
+    let producing = produce(shares, &ProduceOptions { acks, timeout_ms: request.timeout_ms, version });
     Ok(match producing.now() {
         Some(outcomes) => Body::Now(reply(&asked, outcomes, version)),
         None => Body::Later(
@@ -74,7 +74,7 @@ fn resolve(context: &Context<'_>, image: &Image, topic: &TopicRef) -> Result<Top
     }
 }
 
-fn reply(asked: &Asked, outcomes: Vec<Outcome>, version: i16) -> Answer {
+fn reply(asked: &RequestedPartitions, outcomes: Vec<Outcome>, version: i16) -> Answer {
     if asked.acks == Acks::None {
         // Nobody reads an answer: closing the connection is the only way to say that something went wrong.
         let failed = outcomes.iter().find_map(|o| o.result.as_ref().err());

@@ -7,7 +7,7 @@ use ottla_protocol::ErrorCode;
 use crate::broker::Broker;
 
 /// A partition as a client sees it by one listener.
-pub(super) struct Seen {
+pub(super) struct VisiblePartition {
     pub error: ErrorCode,
     pub leader: i32,
     pub offline: Vec<NodeId>,
@@ -15,17 +15,21 @@ pub(super) struct Seen {
 
 /// What a look at partitions needs.
 #[derive(Clone, Copy)]
-pub(super) struct Eyes<'a> {
+pub(super) struct Viewer<'a> {
     pub broker: &'a Broker,
     pub image: &'a Image,
     pub listener: &'a str,
 }
 
-pub(super) fn see(eyes: Eyes<'_>, topic: &Topic, index: i32, partition: &Partition) -> Seen {
-    let Eyes { broker, image, listener } = eyes;
+pub(super) fn see(viewer: Viewer<'_>, topic: &Topic, index: i32, partition: &Partition) -> VisiblePartition {
+    let Viewer { broker, image, listener } = viewer;
     // A log that is offline is led by nobody, whatever the metadata says of it.
     if partition.leader == Some(broker.me) && broker.partitions.is_offline(topic.id, index) {
-        return Seen { error: ErrorCode::LeaderNotAvailable, leader: -1, offline: vec![broker.me] };
+        return VisiblePartition {
+            error: ErrorCode::LeaderNotAvailable,
+            leader: -1,
+            offline: vec![broker.me],
+        };
     }
     let alive = |id: &NodeId| image.broker(*id).is_some_and(|b| !b.fenced);
     let offline = partition.replicas.iter().filter(|id| !alive(id)).copied().collect();
@@ -38,7 +42,7 @@ pub(super) fn see(eyes: Eyes<'_>, topic: &Topic, index: i32, partition: &Partiti
         Some(_) => ErrorCode::None,
     };
     let leader = if error == ErrorCode::None { leader.map_or(-1, |id| id.0) } else { -1 };
-    Seen { error, leader, offline }
+    VisiblePartition { error, leader, offline }
 }
 
 /// The brokers that a client of this listener can reach.

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::pace::Pace;
-use crate::run::settings::Settings;
+use crate::run::owners::settings::Settings;
 
 /// Connections by address, over all listeners.
 pub(crate) struct Census {
@@ -65,7 +65,7 @@ impl Census {
     }
 
     /// Counts one more, unless there are as many from that address as may be.
-    pub fn admit(self: &Arc<Self>, ip: IpAddr, most: usize) -> Option<Place> {
+    pub fn admit(self: &Arc<Self>, ip: IpAddr, most: usize) -> Option<CountedConnection> {
         let mut counts = self.counts.lock();
         let count = counts.by_ip.entry(ip).or_default();
         if *count >= most {
@@ -76,7 +76,7 @@ impl Census {
         }
         *count += 1;
         counts.all += 1;
-        Some(Place { census: self.clone(), ip })
+        Some(CountedConnection { census: self.clone(), ip })
     }
 
     /// Waits until the connection that has come may be served by `max.connection.creation.rate`.
@@ -97,12 +97,12 @@ impl Census {
 }
 
 /// A counted connection; it is no longer counted when this is dropped.
-pub(crate) struct Place {
+pub(crate) struct CountedConnection {
     census: Arc<Census>,
     ip: IpAddr,
 }
 
-impl Drop for Place {
+impl Drop for CountedConnection {
     fn drop(&mut self) {
         let mut counts = self.census.counts.lock();
         counts.all -= 1;

@@ -151,8 +151,8 @@ mod tests {
     use super::*;
     use crate::net::memory::RequestMemory;
     use crate::request::{Answer, Body, Caller, Dispatcher, Part};
-    use crate::run::settings::Settings;
-    use crate::run::threads::Threads;
+    use crate::run::owners::settings::Settings;
+    use crate::run::work::threads::Threads;
     use crate::stop::Stopping;
 
     fn settings(overrides: &[(&str, &str)]) -> Arc<Settings> {

@@ -8,8 +8,8 @@ use ottla_protocol::api::Listener;
 use super::census::Census;
 use super::memory::RequestMemory;
 use crate::request::Dispatcher;
-use crate::run::settings::Settings;
-use crate::run::threads::Threads;
+use crate::run::owners::settings::Settings;
+use crate::run::work::threads::Threads;
 use crate::stop::Stopping;
 
 /// One for each listener.

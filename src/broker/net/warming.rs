@@ -11,7 +11,7 @@ use ottla_log::FileRange;
 use tokio::sync::oneshot;
 
 use super::scratch;
-use crate::run::threads::Threads;
+use crate::run::work::threads::Threads;
 
 /// Read at once, in one buffer of the thread.
 const PIECE_BYTES: usize = 256 << 10;

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use ottla_log::disk::{Disk, RealDisk};
-use ottla_log::survey::{Content, Directory, Folder, Found, Kind, Metadata, State, find, stops};
+use ottla_log::survey::{Content, Directory, DirectoryState, Folder, Kind, Metadata, Survey, find, stops};
 use ottla_model::config::{BrokerConfig, is_topic_config};
 use ottla_model::image::{Image, Topic};
 use ottla_model::record::ResourceType;
@@ -105,13 +105,13 @@ impl Out {
     ) {
         self.line(0, &format!("Directory {}:", directory.path.display()));
         match &directory.state {
-            State::Absent => self.line(1, "is not there: it would be made and formatted"),
-            State::Unformatted => self.line(1, "is not formatted: it would be, for this node"),
-            State::Malformed(what) => self.line(1, what),
-            State::Unreadable(what) => self.line(1, &format!("{what}: it would be offline")),
-            State::Formatted { meta, version } => self.line(1, &super::described(meta, *version)),
+            DirectoryState::Absent => self.line(1, "is not there: it would be made and formatted"),
+            DirectoryState::Unformatted => self.line(1, "is not formatted: it would be, for this node"),
+            DirectoryState::Malformed(what) => self.line(1, what),
+            DirectoryState::Unreadable(what) => self.line(1, &format!("{what}: it would be offline")),
+            DirectoryState::Formatted { meta, version } => self.line(1, &super::described(meta, *version)),
         }
-        if !matches!(directory.state, State::Absent | State::Unreadable(_)) {
+        if !matches!(directory.state, DirectoryState::Absent | DirectoryState::Unreadable(_)) {
             match Content::read(disk, &directory.path, config.node_id, image) {
                 Ok(content) => self.content(&content, here),
                 Err(error) => self.line(1, &error.to_string()),
@@ -149,7 +149,7 @@ impl Out {
         }
     }
 
-    fn missing(&mut self, found: &Found, config: &BrokerConfig, here: &BTreeSet<TopicPartition>) {
+    fn missing(&mut self, found: &Survey, config: &BrokerConfig, here: &BTreeSet<TopicPartition>) {
         let topics = found.metadata.iter().flat_map(|metadata| metadata.image.topics());
         let ids = topics.flat_map(|topic| {
             let mine = topic.partitions.iter().filter(|(_, p)| p.replicas.contains(&config.node_id));

@@ -33,7 +33,7 @@ pub struct HeartbeatAnswer {
     pub caught_up: bool,
 }
 
-pub(super) struct Wish {
+pub(super) struct HeartbeatState {
     pub metadata_offset: i64,
     pub want_fence: bool,
     pub want_shutdown: bool,
@@ -89,7 +89,7 @@ pub(super) fn register(view: &View<'_>, new: Registration) -> Decision {
     Decision { records, reply: Reply::BrokerRegistered(Ok(epoch)) }
 }
 
-pub(super) fn heartbeat(view: &View<'_>, id: NodeId, epoch: BrokerEpoch, wish: Wish) -> Decision {
+pub(super) fn heartbeat(view: &View<'_>, id: NodeId, epoch: BrokerEpoch, wish: HeartbeatState) -> Decision {
     let broker = match known(view.image, id, epoch) {
         Ok(broker) => broker,
         Err(refusal) => return Decision::only(Reply::Heartbeat(Err(refusal))),

@@ -227,7 +227,7 @@ pub fn decide(view: &mut View<'_>, command: Command) -> Decision {
         }
         Command::RegisterBroker(registration) => brokers::register(view, registration),
         Command::Heartbeat { broker, epoch, metadata_offset, want_fence, want_shutdown } => {
-            let wish = brokers::Wish { metadata_offset, want_fence, want_shutdown };
+            let wish = brokers::HeartbeatState { metadata_offset, want_fence, want_shutdown };
             brokers::heartbeat(view, broker, epoch, wish)
         }
         Command::CreateTopics { topics, validate_only } => topics::create(view, topics, validate_only),

@@ -7,7 +7,7 @@ use super::classic;
 use super::command::{Command, ListGroups};
 use super::kind::Group;
 use super::reply::Reply;
-use super::write::{Answer, Claim, Then, Wish};
+use super::write::{Answer, Claim, Then, WantedWrite};
 use super::{Groups, Step};
 
 impl<T> Groups<T> {
@@ -58,7 +58,7 @@ impl<T> Groups<T> {
         self.write(
             step,
             Claim::Shard,
-            Wish { records, transaction: None, then: Then::Apply, answer: Some(answer) },
+            WantedWrite { records, transaction: None, then: Then::Apply, answer: Some(answer) },
         );
     }
 

@@ -10,8 +10,10 @@ use ottla_protocol::{ErrorCode, LeaderEpoch};
 use super::command::{Command, CommitOffsets, CommitPartition, DeleteOffsets, FetchOffsets};
 use super::kind::Group;
 use super::offsets::{Offsets, Stored, Topics};
-use super::reply::{FetchedPartition, FetchedTopic, OffsetsCommitted, OffsetsDeleted, OffsetsFetched, State};
-use super::write::{Answer, Claim, Then, Wish};
+use super::reply::{
+    FetchedPartition, FetchedTopic, GroupState, OffsetsCommitted, OffsetsDeleted, OffsetsFetched,
+};
+use super::write::{Answer, Claim, Then, WantedWrite};
 use super::{Groups, Reply, Step};
 
 impl<T> Groups<T> {
@@ -22,7 +24,7 @@ impl<T> Groups<T> {
         if commit.transaction.is_none() {
             // A commit shows that the member is there.
             self.turn(step, &commit.group, |turn| {
-                if matches!(turn.group.state(), State::Stable | State::PreparingRebalance) {
+                if matches!(turn.group.state(), GroupState::Stable | GroupState::PreparingRebalance) {
                     turn.arm_session(&commit.member_id);
                 }
             });
@@ -40,7 +42,11 @@ impl<T> Groups<T> {
         let transaction = commit.transaction;
         let claim = Claim::Offsets(commit.group.clone());
         let answer = Answer { token, command: Command::CommitOffsets(commit), reply };
-        self.write(step, claim, Wish { records, transaction, then: Then::Apply, answer: Some(answer) });
+        self.write(
+            step,
+            claim,
+            WantedWrite { records, transaction, then: Then::Apply, answer: Some(answer) },
+        );
     }
 
     fn check_commit(&self, commit: &CommitOffsets) -> Result<(), ErrorCode> {
@@ -117,7 +123,11 @@ impl<T> Groups<T> {
         }
         let claim = Claim::Group(delete.group.clone());
         let answer = Answer { token, command: Command::DeleteOffsets(delete), reply };
-        self.write(step, claim, Wish { records, transaction: None, then: Then::Apply, answer: Some(answer) });
+        self.write(
+            step,
+            claim,
+            WantedWrite { records, transaction: None, then: Then::Apply, answer: Some(answer) },
+        );
     }
 
     fn check_delete(&self, delete: &DeleteOffsets) -> Result<&Group<T>, ErrorCode> {

@@ -8,7 +8,7 @@ use super::Step;
 use super::classic;
 use super::command::CommitOffsets;
 use super::offsets::Stored;
-use super::reply::{GroupKind, ListedGroup, State};
+use super::reply::{GroupKind, GroupState, ListedGroup};
 
 #[derive(Debug)]
 pub(super) enum Group<T> {
@@ -37,7 +37,7 @@ impl<T> Group<T> {
 
     pub fn is_empty(&self) -> bool {
         match self {
-            Group::Classic(group) => group.is(State::Empty),
+            Group::Classic(group) => group.is(GroupState::Empty),
         }
     }
 
@@ -62,7 +62,7 @@ impl<T> Group<T> {
     /// Whether offsets can be deleted of it, where no member consumes their topic.
     pub fn check_offsets_deletion(&self) -> Result<(), ErrorCode> {
         match self {
-            Group::Classic(group) if group.is(State::Empty) || group.is_of_consumers() => Ok(()),
+            Group::Classic(group) if group.is(GroupState::Empty) || group.is_of_consumers() => Ok(()),
             Group::Classic(_) => Err(ErrorCode::NonEmptyGroup),
         }
     }

@@ -122,13 +122,13 @@ pub struct OffsetsDeleted {
 pub struct ListedGroup {
     pub group: GroupId,
     pub protocol_type: Arc<str>,
-    pub state: State,
+    pub state: GroupState,
     pub kind: GroupKind,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribedGroup {
-    pub state: State,
+    pub state: GroupState,
     pub protocol_type: Arc<str>,
     /// The chosen assignor, where the group is stable; else empty.
     pub protocol: Arc<str>,
@@ -148,7 +148,7 @@ pub struct DescribedMember {
 
 /// The state of a classic group. `Dead` has no place here: a group that is gone does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum GroupState {
     Empty,
     PreparingRebalance,
     CompletingRebalance,
@@ -161,19 +161,19 @@ pub enum GroupKind {
     Classic,
 }
 
-impl State {
+impl GroupState {
     /// As Kafka spells it.
     pub fn name(self) -> &'static str {
         match self {
-            State::Empty => "Empty",
-            State::PreparingRebalance => "PreparingRebalance",
-            State::CompletingRebalance => "CompletingRebalance",
-            State::Stable => "Stable",
+            GroupState::Empty => "Empty",
+            GroupState::PreparingRebalance => "PreparingRebalance",
+            GroupState::CompletingRebalance => "CompletingRebalance",
+            GroupState::Stable => "Stable",
         }
     }
 }
 
-impl fmt::Display for State {
+impl fmt::Display for GroupState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }

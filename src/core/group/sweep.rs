@@ -10,7 +10,7 @@ use ottla_protocol::ErrorCode;
 use super::kind::Group;
 use super::offsets::Stored;
 use super::reply::Reply;
-use super::write::{Claim, Then, Wish};
+use super::write::{Claim, Then, WantedWrite};
 use super::{Groups, Step};
 
 pub(super) struct Sweep<T> {
@@ -67,7 +67,7 @@ impl<T> Groups<T> {
             sweep.from = next;
         }
         if !records.is_empty() {
-            let wish = Wish { records, transaction: None, then: Then::Swept, answer: None };
+            let wish = WantedWrite { records, transaction: None, then: Then::Swept, answer: None };
             self.write(step, Claim::Shard, wish);
         } else if done {
             self.sweep_ends(step, ErrorCode::None);

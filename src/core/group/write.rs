@@ -6,13 +6,13 @@ use bytes::Bytes;
 use ottla_model::group::{GroupId, GroupRecord, MemberId};
 use ottla_protocol::{ErrorCode, Offset};
 
-use super::classic::Terms;
+use super::classic::JoinTerms;
 use super::command::Command;
 use super::reply::Reply;
 use super::{Effect, Groups, Note, Producer, Step, Ticket};
 
 /// What a group, or the shard, wants written.
-pub(super) struct Wish<T> {
+pub(super) struct WantedWrite<T> {
     pub records: Vec<GroupRecord>,
     pub transaction: Option<Producer>,
     pub then: Then,
@@ -42,7 +42,7 @@ pub(super) enum Then {
     Replaced {
         old: MemberId,
         new: MemberId,
-        terms_before: Terms,
+        terms_before: JoinTerms,
         leader_before: Option<MemberId>,
         can_skip_assignment: bool,
     },
@@ -96,7 +96,7 @@ impl<T> Writing<T> {
     }
 }
 
-impl<T> Wish<T> {
+impl<T> WantedWrite<T> {
     pub fn answer_with(&mut self, token: T, command: Command, reply: Reply) {
         assert!(self.answer.is_none(), "a write answers one request");
         self.answer = Some(Answer { token, command, reply });
@@ -104,8 +104,8 @@ impl<T> Wish<T> {
 }
 
 impl<T> Groups<T> {
-    pub(super) fn write(&mut self, step: &mut Step<'_, T>, claim: Claim, wish: Wish<T>) {
-        let Wish { records, transaction, then, answer } = wish;
+    pub(super) fn write(&mut self, step: &mut Step<'_, T>, claim: Claim, wish: WantedWrite<T>) {
+        let WantedWrite { records, transaction, then, answer } = wish;
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         let applied = matches!(then, Then::Apply | Then::Swept);

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use ottla_protocol::ErrorCode;
 
 use super::{
-    Context, FINAL_EPOCH, FetchKey, INITIAL_EPOCH, Position, Session, SessionRequest, Told, next_epoch,
+    Context, FINAL_EPOCH, FetchKey, INITIAL_EPOCH, PartitionAnswer, Position, Session, SessionRequest,
+    next_epoch,
 };
 
 /// How many sessions there may be, and how long an unused one keeps its place against newcomers.
@@ -87,7 +88,7 @@ impl Sessions {
         &mut self,
         id: i32,
         by_id: bool,
-        served: impl IntoIterator<Item = (FetchKey, Position, Told)>,
+        served: impl IntoIterator<Item = (FetchKey, Position, PartitionAnswer)>,
         now_ms: i64,
     ) -> i32 {
         let mut session = Session::new(by_id, now_ms);
@@ -111,7 +112,7 @@ impl Sessions {
     pub fn finish(
         &mut self,
         request: SessionRequest,
-        answers: &[(FetchKey, Told)],
+        answers: &[(FetchKey, PartitionAnswer)],
     ) -> Result<Vec<bool>, ErrorCode> {
         let Some(session) = self.sessions.get_mut(&request.id) else {
             return Err(ErrorCode::FetchSessionIdNotFound);

@@ -65,7 +65,7 @@ pub enum Context {
 
 /// What a response would say of a partition, as far as it decides whether it is said at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct PartitionAnswer {
     pub error: ErrorCode,
     pub records: bool,
     pub high_watermark: Offset,
@@ -90,14 +90,14 @@ impl Followed {
         Followed { position, high_watermark: -1, log_start_offset: -1, turn }
     }
 
-    fn remember(&mut self, told: &Told) {
+    fn remember(&mut self, told: &PartitionAnswer) {
         self.high_watermark = told.high_watermark;
         self.log_start_offset = told.log_start_offset;
     }
 
     // An error is said once and again: the fetcher must hear of it until it goes away, so what was told before
     // is forgotten and the next good answer counts as a change.
-    fn worth_telling(&mut self, told: &Told) -> bool {
+    fn worth_telling(&mut self, told: &PartitionAnswer) -> bool {
         if told.error != ErrorCode::None {
             self.high_watermark = -1;
             return true;

@@ -20,8 +20,8 @@ fn at(fetch_offset: i64) -> Position {
     }
 }
 
-fn told(records: bool, high_watermark: i64) -> Told {
-    Told { error: ErrorCode::None, records, high_watermark, log_start_offset: 0, redirect: false }
+fn told(records: bool, high_watermark: i64) -> PartitionAnswer {
+    PartitionAnswer { error: ErrorCode::None, records, high_watermark, log_start_offset: 0, redirect: false }
 }
 
 fn cache(slots: usize) -> Sessions {
@@ -37,13 +37,13 @@ fn with_session(sessions: &mut Sessions, id: i32, names: &[&str], now: i64) -> i
 fn a_session_tells_only_what_changed() {
     let mut sessions = cache(10);
     assert_eq!(with_session(&mut sessions, 7, &["a", "b"], 0), 7);
-    let rows: &[(i32, [Told; 2], [bool; 2])] = &[
+    let rows: &[(i32, [PartitionAnswer; 2], [bool; 2])] = &[
         (1, [told(false, 0), told(false, 0)], [false, false]),
         (2, [told(true, 5), told(false, 0)], [true, false]),
         (3, [told(false, 5), told(false, 1)], [false, true]),
         (
             4,
-            [Told { error: ErrorCode::NotLeaderOrFollower, ..told(false, 5) }, told(false, 1)],
+            [PartitionAnswer { error: ErrorCode::NotLeaderOrFollower, ..told(false, 5) }, told(false, 1)],
             [true, false],
         ),
         (5, [told(false, 5), told(false, 1)], [true, false]),

@@ -47,6 +47,8 @@ pub struct CheckedBatch {
     /// As it goes to disk, but for the base offset and the leader epoch (which the checksum does not cover). With
     /// `message.timestamp.type=LogAppendTime` it is stamped with `Rules::now_ms`; its checksum is right for `body`.
     pub header: BatchHeader,
+    /// Who made it: clients are held to sequences, and a leader's word counts.
+    pub origin: Origin,
     body: Bytes,
 }
 
@@ -129,7 +131,7 @@ fn check_batch(header: BatchHeader, batch: Bytes, rules: &Rules<'_>) -> Result<C
     let body = batch.slice(HEADER_BYTES..);
     stamp(&mut header, &body, max_timestamp, rules);
     envelope::check_fits_segment(&header, rules)?;
-    Ok(CheckedBatch { header, body })
+    Ok(CheckedBatch { header, origin: rules.origin, body })
 }
 
 /// `compression.type` other than `producer` decides over the client's codec.
@@ -181,7 +183,7 @@ fn replicated(records: &Bytes, rules: &Rules<'_>) -> Result<Vec<CheckedBatch>, R
             next => next.map_err(envelope::damaged)?,
         };
         envelope::check_crc(&header, &batch, rules.partition)?;
-        checked.push(CheckedBatch { header, body: batch.slice(HEADER_BYTES..) });
+        checked.push(CheckedBatch { header, origin: rules.origin, body: batch.slice(HEADER_BYTES..) });
     }
     Ok(checked)
 }

@@ -22,12 +22,12 @@ use super::failed;
 #[derive(Debug)]
 pub(super) struct Handles {
     capacity: usize,
-    state: Mutex<State>,
+    state: Mutex<OpenFiles>,
     renamed: Condvar,
 }
 
 #[derive(Default, Debug)]
-struct State {
+struct OpenFiles {
     named: BTreeMap<Arc<Path>, Vec<Weak<Kept>>>,
     /// The next to be closed first, unless it was used since it was looked at last. Some have gone.
     ring: VecDeque<Weak<Kept>>,
@@ -142,12 +142,12 @@ impl Handles {
 }
 
 // The last owner of a file needs the lock to let it go.
-fn release(state: MutexGuard<'_, State>, met: Vec<Arc<Kept>>) {
+fn release(state: MutexGuard<'_, OpenFiles>, met: Vec<Arc<Kept>>) {
     drop(state);
     drop(met);
 }
 
-impl State {
+impl OpenFiles {
     fn below(&self, path: &Path) -> Vec<Arc<Path>> {
         let from = self.named.range::<Path, _>((Bound::Included(path), Bound::Unbounded));
         from.map(|(path, _)| path.clone()).take_while(|at| at.starts_with(path)).collect()

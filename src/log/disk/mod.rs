@@ -22,6 +22,11 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Whether a write failed for want of room: it may succeed when there is room again.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Folders and names. A change to a folder (create, rename, remove) is sure to outlive a loss of power only
 /// after `sync_dir` of that folder; a new folder also needs `sync_dir` of its parent.
 pub trait Disk: Send + Sync + Debug {

@@ -14,6 +14,7 @@ use super::index::{IndexEntry, OffsetEntry, TimeEntry};
 use super::published::{Position, Timestamped};
 use super::scan::{Stopped, WALK_BYTES};
 use super::segment::Segment;
+use crate::disk::is_full;
 
 #[derive(Debug)]
 pub(super) struct Active {
@@ -202,10 +203,6 @@ pub(super) fn jitter_ms(seed: u64, base: Offset, config: &TopicConfig) -> i64 {
         return 0;
     }
     (dice::number(seed, base as u64) % most as u64) as i64
-}
-
-pub(super) fn is_full(e: &io::Error) -> bool {
-    matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Both indexes get their entries together; the time index keeps a slot for its last one.

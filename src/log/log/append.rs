@@ -5,17 +5,18 @@
 use std::io::{self, IoSlice};
 
 use bytes::Bytes;
-use ottla_protocol::batch::{BatchHeader, HEADER_BYTES, NO_SEQUENCE, TimestampType};
+use ottla_protocol::batch::{BatchHeader, HEADER_BYTES, TimestampType};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
-use super::active::{Fill, is_full};
+use super::active::Fill;
 use super::epochs::EpochStart;
 use super::error::{AppendError, LogError, Refused};
 use super::marker::marker;
-use super::producers::{Change, Incoming, Origin, Producer, Verdict};
+use super::producers::{Change, Incoming, Producer, Verdict};
 use super::txn_index::AbortedTxn;
 use super::{Guard, Log};
 use crate::CheckedBatch;
+use crate::disk::is_full;
 
 /// One appended batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,8 +209,7 @@ impl Log {
         if !header.has_producer_id() {
             return Ok(None);
         }
-        // Only the broker itself writes for a producer without counting: offset commits and markers.
-        let origin = if header.base_sequence == NO_SEQUENCE { Origin::Coordinator } else { Origin::Client };
+        let origin = append.batch.origin;
         let marker = match header.is_control() {
             true => marker(&header, &batch_bytes(append.batch), append.transaction_version),
             false => None,

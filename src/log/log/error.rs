@@ -75,7 +75,7 @@ impl LogError {
 
     /// The disk, or this user's share of it, is full.
     pub fn is_full(&self) -> bool {
-        matches!(self, LogError::Io { source, .. } if super::active::is_full(source))
+        matches!(self, LogError::Io { source, .. } if crate::disk::is_full(source))
     }
 }
 

@@ -9,9 +9,9 @@ use super::append::{Group, Planned, batch_bytes};
 use super::epochs::EpochStart;
 use super::error::{AppendError, Refused};
 use super::marker::marker;
-use super::producers::{Incoming, Origin, Verdict};
+use super::producers::{Incoming, Verdict};
 use crate::CheckedBatch;
-use crate::check::{Origin as From, Rules, check};
+use crate::check::{Origin, Rules, check};
 
 /// What a follower took over from its leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Log {
         let rules = Rules {
             partition: &partition,
             topic: &config,
-            origin: From::Replication,
+            origin: Origin::Replication,
             now_ms,
             produce_version: -1,
         };

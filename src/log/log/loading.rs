@@ -9,7 +9,7 @@ use ottla_model::TopicId;
 use ottla_model::config::TopicConfig;
 use ottla_protocol::Offset;
 
-use super::active::{Active, is_full, jitter_ms};
+use super::active::{Active, jitter_ms};
 use super::epochs::Epochs;
 use super::error::{LogError, io as io_error};
 use super::files::Kind;
@@ -20,7 +20,8 @@ use super::producers::Producers;
 use super::recovery::{Replay, Walk, epochs_of, reindex, remove_if_there};
 use super::segment::Segment;
 use super::snapshot::Snapshots;
-use super::{Log, LogReader, Mark, Opening, Position, Recovery, State};
+use super::{Bounds, Log, LogReader, Mark, Opening, Position, Recovery};
+use crate::disk::is_full;
 
 /// A log in the making.
 pub(super) struct Loading<'a> {
@@ -308,7 +309,7 @@ impl Loading<'_> {
         // Whoever opens the log raises it to what the checkpoint or the leader says.
         let first = Position { offset: log_start, base: self.segments[0].base, at: 0 };
         let high_watermark = Mark { offset: log_start, position: first };
-        let state = State {
+        let state = Bounds {
             log_start,
             last_stable: high_watermark,
             high_watermark,

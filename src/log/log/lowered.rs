@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use ottla_protocol::Offset;
 
-use super::active::is_full;
 use crate::Disk;
+use crate::disk::is_full;
 
 /// There is a file while the recovery point is below what was claimed.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ const NAME: &str = "recovery-point-lowered";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::{Fault, MemoryDisk, Operation};
+    use crate::disk::{Fault, MemoryDisk, Operation, is_full};
 
     #[test]
     fn a_claim_is_taken_back_until_it_is_true_again() {

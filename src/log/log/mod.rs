@@ -59,13 +59,14 @@ use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use uuid::Uuid;
 
 use crate::Disk;
-use active::{Active, is_full};
+use crate::disk::is_full;
+use active::Active;
 use epochs::{EpochStart, Epochs};
 use error::io;
 use flush::Unflushed;
 use lowered::Lowered;
 use producers::Producers;
-use published::{Mark, Position, State};
+use published::{Bounds, Mark, Position};
 use segment::Segment;
 use snapshot::Snapshots;
 
@@ -349,9 +350,9 @@ impl Log {
         Ok(())
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> Bounds {
         let hw = self.high_watermark;
-        State {
+        Bounds {
             log_start: self.log_start,
             last_stable: self.unstable.filter(|unstable| unstable.offset < hw.offset).unwrap_or(hw),
             high_watermark: hw,

@@ -10,6 +10,7 @@ use super::ActiveProducer;
 use super::error::Refused;
 use super::published::Position;
 use super::verification::Verifications;
+use crate::check::Origin;
 
 /// Everything is a function of the batches up to `end`, of the expiry, and of the verifications that are going on.
 #[derive(Debug)]
@@ -31,13 +32,13 @@ pub(super) struct Producer {
     pub coordinator_epoch: i32,
     pub last_timestamp: i64,
     pub txn_start: Option<Offset>,
-    batches: [Seen; BATCHES_KEPT],
+    batches: [KnownBatch; BATCHES_KEPT],
     batches_len: u8,
 }
 
 /// An appended batch, enough to recognise it when it comes again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct KnownBatch {
     pub last_sequence: i32,
     pub last_offset: Offset,
     pub offset_delta: i32,
@@ -58,17 +59,10 @@ pub(super) struct Incoming {
     pub header: BatchHeader,
     /// For control batches that end a transaction.
     pub marker: Option<Marker>,
+    /// What is read again from our own disk counts as [`Origin::Replication`]: it was checked once.
     pub origin: Origin,
     /// What the client's verification gave it (KIP-890).
     pub guard: Option<super::Guard>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    Client,
-    Coordinator,
-    /// Checked by the leader already; also what is read again from our own disk.
-    Replication,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +77,7 @@ pub(super) struct Marker {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Verdict {
     /// It is there already.
-    Duplicate(Seen),
+    Duplicate(KnownBatch),
     New(Change),
 }
 
@@ -354,7 +348,8 @@ impl Producer {
         coordinator_epoch: -1,
         last_timestamp: -1,
         txn_start: None,
-        batches: [Seen { last_sequence: 0, last_offset: 0, offset_delta: 0, timestamp: 0 }; BATCHES_KEPT],
+        batches: [KnownBatch { last_sequence: 0, last_offset: 0, offset_delta: 0, timestamp: 0 };
+            BATCHES_KEPT],
         batches_len: 0,
     };
 
@@ -364,7 +359,7 @@ impl Producer {
         coordinator_epoch: i32,
         last_timestamp: i64,
         txn_start: Option<Offset>,
-        seen: Option<Seen>,
+        seen: Option<KnownBatch>,
     ) -> Producer {
         let mut producer =
             Producer { epoch, coordinator_epoch, last_timestamp, txn_start, ..Producer::UNSEEN };
@@ -372,7 +367,7 @@ impl Producer {
         producer
     }
 
-    pub fn last_seen(&self) -> Option<Seen> {
+    pub fn last_seen(&self) -> Option<KnownBatch> {
         self.seen().last().copied()
     }
 
@@ -387,7 +382,7 @@ impl Producer {
     }
 
     /// The last batches, the newest one last.
-    pub fn seen(&self) -> &[Seen] {
+    pub fn seen(&self) -> &[KnownBatch] {
         &self.batches[..self.batches_len.into()]
     }
 
@@ -395,9 +390,9 @@ impl Producer {
         self.epoch == ProducerEpoch::NONE.0
     }
 
-    fn duplicate(&self, header: &BatchHeader) -> Option<Seen> {
+    fn duplicate(&self, header: &BatchHeader) -> Option<KnownBatch> {
         let wanted = (header.base_sequence, header.last_sequence());
-        let same = |seen: &&Seen| (seen.first_sequence(), seen.last_sequence) == wanted;
+        let same = |seen: &&KnownBatch| (seen.first_sequence(), seen.last_sequence) == wanted;
         self.seen().iter().find(same).copied().filter(|_| self.epoch == header.producer_epoch)
     }
 
@@ -443,7 +438,7 @@ impl Producer {
 
     fn add(&mut self, header: &BatchHeader) {
         self.enter_epoch(header.producer_epoch);
-        self.push(Seen {
+        self.push(KnownBatch {
             last_sequence: header.last_sequence(),
             last_offset: header.last_offset(),
             offset_delta: header.last_offset_delta,
@@ -466,7 +461,7 @@ impl Producer {
         }
     }
 
-    fn push(&mut self, seen: Seen) {
+    fn push(&mut self, seen: KnownBatch) {
         if usize::from(self.batches_len) == BATCHES_KEPT {
             self.batches.rotate_left(1);
             self.batches_len -= 1;
@@ -480,7 +475,7 @@ impl Producer {
     }
 }
 
-impl Seen {
+impl KnownBatch {
     pub fn first_offset(&self) -> Offset {
         self.last_offset - i64::from(self.offset_delta)
     }

@@ -30,7 +30,7 @@ pub(super) struct Timestamped {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct State {
+pub(super) struct Bounds {
     pub log_start: Offset,
     pub last_stable: Mark,
     pub high_watermark: Mark,
@@ -42,7 +42,7 @@ pub(super) struct State {
     pub generation: u64,
 }
 
-impl State {
+impl Bounds {
     pub fn offsets(&self) -> Offsets {
         Offsets {
             log_start: self.log_start,
@@ -61,14 +61,14 @@ pub(super) struct Published {
 }
 
 impl Published {
-    pub fn new(state: &State) -> Published {
+    pub fn new(state: &Bounds) -> Published {
         let published = Published { version: AtomicU64::new(0), words: [const { AtomicU64::new(0) }; WORDS] };
         published.store(state);
         published
     }
 
     /// For the one owner only.
-    pub fn store(&self, state: &State) {
+    pub fn store(&self, state: &Bounds) {
         let version = self.version.load(Ordering::Relaxed);
         self.version.store(version + 1, Ordering::Relaxed);
         fence(Ordering::Release);
@@ -78,7 +78,7 @@ impl Published {
         self.version.store(version + 2, Ordering::Release);
     }
 
-    pub fn load(&self) -> State {
+    pub fn load(&self) -> Bounds {
         loop {
             let before = self.version.load(Ordering::Acquire);
             if before.is_multiple_of(2) {
@@ -94,8 +94,8 @@ impl Published {
     }
 }
 
-fn to_words(state: &State) -> [u64; WORDS] {
-    let State { log_start, last_stable: s, high_watermark: h, log_end: e, largest: l, generation } = *state;
+fn to_words(state: &Bounds) -> [u64; WORDS] {
+    let Bounds { log_start, last_stable: s, high_watermark: h, log_end: e, largest: l, generation } = *state;
     let signed = |offset: i64| offset as u64;
     [
         signed(log_start),
@@ -116,11 +116,11 @@ fn to_words(state: &State) -> [u64; WORDS] {
     ]
 }
 
-fn from_words(words: [u64; WORDS]) -> State {
+fn from_words(words: [u64; WORDS]) -> Bounds {
     let signed = |at: usize| words[at] as i64;
     let position = |at: usize| Position { offset: signed(at), base: signed(at + 1), at: words[at + 2] };
     let mark = |at: usize| Mark { offset: signed(at), position: position(at + 1) };
-    State {
+    Bounds {
         log_start: signed(0),
         last_stable: mark(1),
         high_watermark: mark(5),
@@ -136,9 +136,9 @@ const WORDS: usize = 15;
 mod tests {
     use super::*;
 
-    fn state(n: i64) -> State {
+    fn state(n: i64) -> Bounds {
         let position = |k: i64| Position { offset: n * 100 + k, base: n, at: (n + k) as u64 };
-        State {
+        Bounds {
             log_start: n,
             last_stable: Mark { offset: n + 50, position: position(1) },
             high_watermark: Mark { offset: n + 60, position: position(2) },

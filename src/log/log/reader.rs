@@ -10,8 +10,8 @@ use ottla_protocol::{LeaderEpoch, Offset, ProducerId};
 
 use super::epochs::{self, Starts};
 use super::error::{LogError, ReadError, io};
-use super::published::{Mark, Published, State, Timestamped};
-use super::scan::{Found, Stopped};
+use super::published::{Bounds, Mark, Published, Timestamped};
+use super::scan::{FoundBatch, Stopped};
 use super::segment::Segment;
 use crate::FileRange;
 
@@ -73,7 +73,7 @@ pub struct LogReader {
 impl LogReader {
     pub(super) fn new(
         partition: TopicPartition,
-        state: &State,
+        state: &Bounds,
         segments: Vec<Arc<Segment>>,
         epochs: Arc<ArcSwap<Starts>>,
     ) -> LogReader {
@@ -119,7 +119,7 @@ impl LogReader {
     }
 
     /// For the owner. A new list of segments is to be published before offsets that need it.
-    pub(super) fn publish(&self, state: &State) {
+    pub(super) fn publish(&self, state: &Bounds) {
         self.published.store(state);
     }
 
@@ -240,7 +240,10 @@ impl LogReader {
     }
 
     /// Asks again if what was read may have been taken away meanwhile: whatever the answer was, it is not one.
-    pub(super) fn steady<T, E>(&self, ask: impl Fn(&State, &[Arc<Segment>]) -> Result<T, E>) -> Result<T, E> {
+    pub(super) fn steady<T, E>(
+        &self,
+        ask: impl Fn(&Bounds, &[Arc<Segment>]) -> Result<T, E>,
+    ) -> Result<T, E> {
         loop {
             // Offsets first: a list that is newer than they are holds all that they speak of.
             let state = self.published.load();
@@ -258,13 +261,13 @@ impl LogReader {
 
 /// What one reader sees at one moment.
 struct View<'a> {
-    state: &'a State,
+    state: &'a Bounds,
     segments: &'a [Arc<Segment>],
     bound: Mark,
 }
 
 impl View<'_> {
-    fn new<'a>(state: &'a State, segments: &'a [Arc<Segment>], upto: Isolation) -> View<'a> {
+    fn new<'a>(state: &'a Bounds, segments: &'a [Arc<Segment>], upto: Isolation) -> View<'a> {
         let bound = match upto {
             Isolation::LogEnd => Mark { offset: state.log_end.offset, position: state.log_end },
             Isolation::HighWatermark => state.high_watermark,
@@ -305,7 +308,7 @@ impl View<'_> {
     }
 
     /// The first batch that is visible and ends at or above `from`.
-    fn locate(&self, from: Offset) -> Result<Option<(&Arc<Segment>, Found)>, LogError> {
+    fn locate(&self, from: Offset) -> Result<Option<(&Arc<Segment>, FoundBatch)>, LogError> {
         if from >= self.bound.offset {
             return Ok(None);
         }

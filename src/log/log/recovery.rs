@@ -17,7 +17,7 @@ use super::files::Kind;
 use super::marker::marker;
 use super::producers::Producers;
 use super::published::Position;
-use super::scan::{Found, RECOVERY_BYTES, Scan, Stopped, WALK_BYTES};
+use super::scan::{FoundBatch, RECOVERY_BYTES, Scan, Stopped, WALK_BYTES};
 use super::segment::Segment;
 use super::snapshot::Snapshots;
 use super::txn_index::AbortedTxn;
@@ -86,7 +86,7 @@ impl Walk<'_> {
         &self,
         segment: &Segment,
         next: Offset,
-        found: &Found,
+        found: &FoundBatch,
         scan: &mut Scan<'_>,
     ) -> Result<Option<String>, LogError> {
         let header = &found.header;
@@ -102,7 +102,7 @@ impl Walk<'_> {
         Ok(None)
     }
 
-    fn take(&mut self, active: &Active, found: &Found, scan: &mut Scan<'_>) -> Result<(), LogError> {
+    fn take(&mut self, active: &Active, found: &FoundBatch, scan: &mut Scan<'_>) -> Result<(), LogError> {
         let header = found.header;
         let epoch = LeaderEpoch(header.partition_leader_epoch);
         if epoch.is_some() && self.epochs.latest().is_none_or(|latest| latest.epoch < epoch) {
@@ -228,6 +228,6 @@ pub(super) fn remove_if_there(disk: &dyn Disk, path: &Path) -> Result<(), LogErr
     }
 }
 
-fn bytes_of(found: &Found, scan: &mut Scan<'_>) -> Result<Bytes, LogError> {
+fn bytes_of(found: &FoundBatch, scan: &mut Scan<'_>) -> Result<Bytes, LogError> {
     scan.batch(found).map(Bytes::copy_from_slice).map_err(io_error("reading a batch"))
 }

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use ottla_protocol::{ErrorCode, Offset};
 
-use super::active::is_full;
 use super::error::{AppendError, LogError, Refused, io as io_error};
 use super::files;
 use super::segment::Segment;
 use super::{Log, recovery};
 use crate::Disk;
+use crate::disk::is_full;
 
 /// Files renamed to `.deleted`, to be removed after `file.delete.delay.ms`.
 #[derive(Debug)]

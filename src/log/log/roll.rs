@@ -4,10 +4,11 @@ use ottla_protocol::Offset;
 use ottla_protocol::batch::BatchHeader;
 
 use super::Log;
-use super::active::{Active, is_full, jitter_ms};
+use super::active::{Active, jitter_ms};
 use super::error::{AppendError, LogError, io as io_error};
 use super::files::Kind;
 use super::segment::Segment;
+use crate::disk::is_full;
 
 impl Log {
     /// Starts a new segment, for a batch or for whatever comes. It begins at the log end even if the batch does not,

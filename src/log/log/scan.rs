@@ -18,7 +18,7 @@ pub(crate) struct Scan<'a> {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Found {
+pub(crate) struct FoundBatch {
     pub position: u64,
     pub header: BatchHeader,
 }
@@ -33,7 +33,7 @@ pub(crate) enum Stopped {
     },
 }
 
-impl Found {
+impl FoundBatch {
     pub fn end(&self) -> u64 {
         self.position + self.header.size_in_bytes() as u64
     }
@@ -46,7 +46,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The next batch; None exactly at the end.
-    pub fn next(&mut self) -> Result<Option<Found>, Stopped> {
+    pub fn next(&mut self) -> Result<Option<FoundBatch>, Stopped> {
         let position = self.at;
         if position >= self.end {
             return Ok(None);
@@ -65,11 +65,11 @@ impl<'a> Scan<'a> {
             return Err(invalid(format!("base offset {base_offset}, last offset delta {last_offset_delta}")));
         }
         self.at = position + size;
-        Ok(Some(Found { position, header }))
+        Ok(Some(FoundBatch { position, header }))
     }
 
     /// All bytes of a batch that was found.
-    pub fn batch(&mut self, found: &Found) -> io::Result<&[u8]> {
+    pub fn batch(&mut self, found: &FoundBatch) -> io::Result<&[u8]> {
         self.bytes_at(found.position, found.header.size_in_bytes())
     }
 

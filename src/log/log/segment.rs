@@ -14,7 +14,7 @@ use super::error::{LogError, io};
 use super::files::{Kind, Stage};
 use super::index::{Index, IndexEntry, OffsetEntry, TimeEntry};
 use super::published::Timestamped;
-use super::scan::{Found, LOOKUP_BYTES, Scan, Stopped, WALK_BYTES};
+use super::scan::{FoundBatch, LOOKUP_BYTES, Scan, Stopped, WALK_BYTES};
 use super::txn_index::TxnIndex;
 use crate::disk::OpenHow;
 use crate::{Disk, DiskFile};
@@ -190,7 +190,7 @@ impl Segment {
     }
 
     /// The first batch that ends at or above `offset`, among the first `limit` bytes.
-    pub fn locate(&self, offset: Offset, limit: u64) -> Result<Option<Found>, LogError> {
+    pub fn locate(&self, offset: Offset, limit: u64) -> Result<Option<FoundBatch>, LogError> {
         let relative = self.relative_below(offset);
         // Where an entry points behind the bytes that count, nothing is there to find it out.
         let leads = |e: &OffsetEntry| e.relative <= relative && u64::from(e.position) < limit;
@@ -213,7 +213,7 @@ impl Segment {
         from: u64,
         limit: u64,
         entry: Option<OffsetEntry>,
-    ) -> Result<Option<Found>, LogError> {
+    ) -> Result<Option<FoundBatch>, LogError> {
         let mut scan = self.scan(from, limit, LOOKUP_BYTES);
         let mut next = self.base;
         while let Some(found) = self.next_of(&mut scan, from, next, entry)? {
@@ -227,7 +227,7 @@ impl Segment {
 
     /// The last batch boundary at or below byte `limit`, seen from the batch `from`, which ends at or below it too,
     /// and the offset that goes on there. Only the first `visible` bytes are looked at.
-    pub fn boundary(&self, from: &Found, limit: u64, visible: u64) -> Result<(u64, Offset), LogError> {
+    pub fn boundary(&self, from: &FoundBatch, limit: u64, visible: u64) -> Result<(u64, Offset), LogError> {
         let leads = |e: &OffsetEntry| u64::from(e.position) <= limit && u64::from(e.position) < visible;
         let entry = match self.index_damaged() {
             true => None,
@@ -271,7 +271,7 @@ impl Segment {
         from: u64,
         next: Offset,
         entry: Option<OffsetEntry>,
-    ) -> Result<Option<Found>, LogError> {
+    ) -> Result<Option<FoundBatch>, LogError> {
         let found = scan.next().map_err(|e| self.corrupt(next, e))?;
         let expected = entry.map(|entry| self.base + i64::from(entry.relative));
         match (found, expected) {
@@ -325,7 +325,7 @@ impl Segment {
     }
 
     /// The batch that a time entry speaks of, if it says the truth.
-    pub fn batch_of(&self, entry: TimeEntry, limit: u64) -> Result<Option<Found>, LogError> {
+    pub fn batch_of(&self, entry: TimeEntry, limit: u64) -> Result<Option<FoundBatch>, LogError> {
         let Timestamped { timestamp, offset } = self.timestamped(entry);
         let found = self.locate(offset, limit)?;
         Ok(found
@@ -386,7 +386,7 @@ impl Segment {
 
     fn record(
         &self,
-        found: &Found,
+        found: &FoundBatch,
         bytes: &[u8],
         wanted: impl Fn(Offset, i64) -> bool,
     ) -> Result<Option<TimestampedOffset>, LogError> {

@@ -16,7 +16,7 @@ use ottla_protocol::Offset;
 use ottla_protocol::batch::crc_of_parts;
 
 use super::files::Kind;
-use super::producers::{Producer, Seen};
+use super::producers::{KnownBatch, Producer};
 use crate::disk::OpenHow;
 use crate::{Disk, DiskFile};
 
@@ -109,7 +109,7 @@ fn encode(producers: &[(i64, Producer)]) -> Vec<u8> {
     bytes.extend_from_slice(&VERSION.to_be_bytes());
     bytes.extend_from_slice(&[0; 4]);
     bytes.extend_from_slice(&(producers.len() as i32).to_be_bytes());
-    let none = Seen { last_sequence: -1, last_offset: -1, offset_delta: 0, timestamp: 0 };
+    let none = KnownBatch { last_sequence: -1, last_offset: -1, offset_delta: 0, timestamp: 0 };
     for (id, producer) in producers {
         let last = producer.last_seen().unwrap_or(none);
         let txn_start = producer.txn_start.unwrap_or(-1);
@@ -134,7 +134,7 @@ fn put_entry(
     bytes: &mut Vec<u8>,
     id: i64,
     producer: &Producer,
-    seen: Seen,
+    seen: KnownBatch,
     timestamp: i64,
     txn_start: Offset,
 ) {
@@ -191,7 +191,8 @@ fn entry(bytes: &[u8; ENTRY_BYTES]) -> (i64, Producer) {
     let (id, epoch) = (int(8), int(2) as i16);
     let (last_sequence, last_offset, offset_delta) = (int(4) as i32, int(8), int(4) as i32);
     let (timestamp, coordinator_epoch, txn_start) = (int(8), int(4) as i32, int(8));
-    let seen = (last_offset >= 0).then_some(Seen { last_sequence, last_offset, offset_delta, timestamp });
+    let seen =
+        (last_offset >= 0).then_some(KnownBatch { last_sequence, last_offset, offset_delta, timestamp });
     let txn_start = (txn_start >= 0).then_some(txn_start);
     (id, Producer::snapshot(epoch, coordinator_epoch, timestamp, txn_start, seen))
 }
@@ -209,7 +210,7 @@ mod tests {
     use crate::disk::MemoryDisk;
 
     fn producers() -> Vec<(i64, Producer)> {
-        let seen = Seen { last_sequence: i32::MAX, last_offset: 99, offset_delta: 4, timestamp: 1234 };
+        let seen = KnownBatch { last_sequence: i32::MAX, last_offset: 99, offset_delta: 4, timestamp: 1234 };
         vec![
             (1, Producer::snapshot(0, -1, -1, None, None)),
             (7, Producer::snapshot(3, 5, 1234, Some(42), Some(seen))),
@@ -237,8 +238,8 @@ mod tests {
 
     #[test]
     fn earlier_batches_come_behind_what_kafka_reads() {
-        let last = Seen { last_sequence: 9, last_offset: 90, offset_delta: 0, timestamp: 5 };
-        let mut producer = Producer::snapshot(3, 5, 4, None, Some(Seen { timestamp: 4, ..last }));
+        let last = KnownBatch { last_sequence: 9, last_offset: 90, offset_delta: 0, timestamp: 5 };
+        let mut producer = Producer::snapshot(3, 5, 4, None, Some(KnownBatch { timestamp: 4, ..last }));
         let alone = Producer::snapshot(3, 5, 5, Some(42), Some(last));
         producer = alone.after(&producer);
         let whole = [(1, alone), (7, producer)];

@@ -11,7 +11,7 @@ use super::files::Kind;
 use super::published::{Mark, Position};
 use super::recovery::{Replay, reindex, remove_if_there};
 use super::segment::Segment;
-use super::{Log, State};
+use super::{Bounds, Log};
 
 impl Log {
     /// Cuts the log so that it ends at `offset`, or where the batch starts that holds it. The high watermark and the
@@ -63,7 +63,7 @@ impl Log {
         self.generation += 1;
         self.lower_to(Position { offset: end, base: target.base, at: position });
         let dropped = self.segments.split_off(keep);
-        self.reader.publish(&State {
+        self.reader.publish(&Bounds {
             log_end: Position { offset: end, base: target.base, at: position },
             ..self.state()
         });

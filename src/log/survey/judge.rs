@@ -9,7 +9,7 @@ use ottla_model::feature::{METADATA_VERSION, feature};
 use ottla_model::image::{Image, Topic};
 use ottla_model::record::ResourceType;
 
-use super::{Directory, Found, Metadata, State};
+use super::{Directory, DirectoryState, Metadata, Survey};
 use crate::dirs::DirError;
 
 /// One reason not to start, in one line: the file, what is wrong, and what to do.
@@ -23,7 +23,7 @@ impl fmt::Display for Stop {
 }
 
 /// Empty if a start goes on.
-pub fn stops(found: &Found, config: &BrokerConfig) -> Vec<Stop> {
+pub fn stops(found: &Survey, config: &BrokerConfig) -> Vec<Stop> {
     let mut stops = Vec::new();
     directories(found, config, &mut stops);
     if let Some(metadata) = found.metadata.as_ref().filter(|metadata| !is_told(metadata, found, config)) {
@@ -36,21 +36,21 @@ pub fn stops(found: &Found, config: &BrokerConfig) -> Vec<Stop> {
     stops.into_iter().map(Stop).collect()
 }
 
-fn directories(found: &Found, config: &BrokerConfig, stops: &mut Vec<String>) {
+fn directories(found: &Survey, config: &BrokerConfig, stops: &mut Vec<String>) {
     let mut cluster_id: Option<&str> = None;
     let mut ids = BTreeMap::new();
     for Directory { path, state, .. } in &found.dirs {
         match state {
-            State::Absent | State::Unformatted => {}
-            State::Malformed(what) => stops.push(format!(
+            DirectoryState::Absent | DirectoryState::Unformatted => {}
+            DirectoryState::Malformed(what) => stops.push(format!(
                 "{what}; write the file anew from another directory of this node, or take the directory out of log.dirs"
             )),
             // The others go on without it (KIP-112).
-            State::Unreadable(what) if *path == config.metadata_log_dir || is_last(found, config) => {
+            DirectoryState::Unreadable(what) if *path == config.metadata_log_dir || is_last(found, config) => {
                 stops.push(format!("{what}; see to the disk, or move metadata.log.dir or log.dirs to another"));
             }
-            State::Unreadable(_) => {}
-            State::Formatted { meta, .. } => {
+            DirectoryState::Unreadable(_) => {}
+            DirectoryState::Formatted { meta, .. } => {
                 let expected = *cluster_id.get_or_insert(&meta.cluster_id);
                 if meta.cluster_id != expected {
                     let (dir, expected) = (path.clone(), expected.to_owned());
@@ -77,19 +77,19 @@ fn directories(found: &Found, config: &BrokerConfig, stops: &mut Vec<String>) {
 }
 
 /// Whether no log directory can be read.
-fn is_last(found: &Found, config: &BrokerConfig) -> bool {
-    let unreadable = |dir: &Directory| matches!(dir.state, State::Unreadable(_));
+fn is_last(found: &Survey, config: &BrokerConfig) -> bool {
+    let unreadable = |dir: &Directory| matches!(dir.state, DirectoryState::Unreadable(_));
     !found.dirs.iter().any(|dir| config.log_dirs.contains(&dir.path) && !unreadable(dir))
 }
 
 // A start would make a new cluster, and set aside every partition as one that no topic has.
-fn without_metadata(found: &Found, config: &BrokerConfig, stops: &mut Vec<String>) {
+fn without_metadata(found: &Survey, config: &BrokerConfig, stops: &mut Vec<String>) {
     let folder = crate::metadata::folder(&config.metadata_log_dir);
     let folder = folder.display();
     for Directory { path, state, partitions } in &found.dirs {
         let path = path.display();
         match state {
-            State::Formatted { version: 0, .. } => stops.push(format!(
+            DirectoryState::Formatted { version: 0, .. } => stops.push(format!(
                 "{path}/meta.properties is of version 0 and there is no metadata log in {folder}: the cluster's metadata is \
                  in ZooKeeper; migrate it to KRaft with Apache Kafka 3.9 first"
             )),
@@ -103,9 +103,10 @@ fn without_metadata(found: &Found, config: &BrokerConfig, stops: &mut Vec<String
 }
 
 // That the metadata log cannot be looked for follows from a directory that cannot be read, which is told already.
-fn is_told(metadata: &Metadata, found: &Found, config: &BrokerConfig) -> bool {
-    let unreadable =
-        |dir: &Directory| dir.path == config.metadata_log_dir && matches!(dir.state, State::Unreadable(_));
+fn is_told(metadata: &Metadata, found: &Survey, config: &BrokerConfig) -> bool {
+    let unreadable = |dir: &Directory| {
+        dir.path == config.metadata_log_dir && matches!(dir.state, DirectoryState::Unreadable(_))
+    };
     let not_found = metadata.problem.as_ref().is_some_and(|problem| problem.file == metadata.folder);
     not_found && found.dirs.iter().any(unreadable)
 }

@@ -22,7 +22,7 @@ use crate::dirs::{DirError, MetaProperties, folders_in};
 
 /// What was found, as far as a start depends on it.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct Survey {
     pub dirs: Vec<Directory>,
     /// None where there is no metadata log.
     pub metadata: Option<Metadata>,
@@ -31,14 +31,14 @@ pub struct Found {
 #[derive(Clone, Debug)]
 pub struct Directory {
     pub path: PathBuf,
-    pub state: State,
+    pub state: DirectoryState,
     /// How many folders of partitions it has.
     pub partitions: usize,
 }
 
 /// Whose directory it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum DirectoryState {
     /// It would be made.
     Absent,
     /// It is there, and would be formatted.
@@ -57,25 +57,25 @@ pub fn paths(config: &BrokerConfig) -> BTreeSet<PathBuf> {
 }
 
 /// Reads what decides about a start: whose directories these are, and the metadata log.
-pub fn find(disk: &dyn Disk, config: &BrokerConfig) -> Found {
+pub fn find(disk: &dyn Disk, config: &BrokerConfig) -> Survey {
     let dirs = paths(config).iter().map(|path| directory(disk, path)).collect();
     let metadata = Metadata::read(disk, &crate::metadata::folder(&config.metadata_log_dir));
-    Found { dirs, metadata }
+    Survey { dirs, metadata }
 }
 
 fn directory(disk: &dyn Disk, path: &Path) -> Directory {
     let state = match MetaProperties::read_versioned(disk, path) {
-        Ok(Some((meta, version))) => State::Formatted { meta, version },
-        Ok(None) if disk.exists(path) => State::Unformatted,
-        Ok(None) => State::Absent,
-        Err(error @ DirError::Malformed { .. }) => State::Malformed(error.to_string()),
-        Err(error) => State::Unreadable(error.to_string()),
+        Ok(Some((meta, version))) => DirectoryState::Formatted { meta, version },
+        Ok(None) if disk.exists(path) => DirectoryState::Unformatted,
+        Ok(None) => DirectoryState::Absent,
+        Err(error @ DirError::Malformed { .. }) => DirectoryState::Malformed(error.to_string()),
+        Err(error) => DirectoryState::Unreadable(error.to_string()),
     };
     let (state, partitions) = match state {
-        State::Absent => (state, 0),
+        DirectoryState::Absent => (state, 0),
         _ => match folders_in(disk, path) {
             Ok(folders) => (state, folders.live.len()),
-            Err(error) => (State::Unreadable(error.to_string()), 0),
+            Err(error) => (DirectoryState::Unreadable(error.to_string()), 0),
         },
     };
     Directory { path: path.to_owned(), state, partitions }

@@ -24,17 +24,17 @@ fn config() -> BrokerConfig {
     load(Sources { file: None, env: [], overrides: &overrides }).expect("a configuration").0
 }
 
-fn meta(cluster_id: &str, node: i32, version: u8) -> State {
+fn meta(cluster_id: &str, node: i32, version: u8) -> DirectoryState {
     let meta = MetaProperties { cluster_id: cluster_id.into(), node_id: NodeId(node), directory_id: None };
-    State::Formatted { meta, version }
+    DirectoryState::Formatted { meta, version }
 }
 
-fn dir(path: &str, state: State, partitions: usize) -> Directory {
+fn dir(path: &str, state: DirectoryState, partitions: usize) -> Directory {
     Directory { path: path.into(), state, partitions }
 }
 
 /// A directory with a metadata log of these records, and another without anything.
-fn served(records: &[MetadataRecord]) -> Found {
+fn served(records: &[MetadataRecord]) -> Survey {
     let mut image = Image::empty();
     for (offset, record) in (0..).zip(records) {
         image.apply_in_place(offset, LeaderEpoch(1), record).expect("records in order");
@@ -50,7 +50,10 @@ fn served(records: &[MetadataRecord]) -> Found {
         cut: None,
         problem: None,
     };
-    Found { dirs: vec![dir("/a", meta("c", 1, 1), 1), dir("/b", State::Absent, 0)], metadata: Some(metadata) }
+    Survey {
+        dirs: vec![dir("/a", meta("c", 1, 1), 1), dir("/b", DirectoryState::Absent, 0)],
+        metadata: Some(metadata),
+    }
 }
 
 fn topic(replicas: &[i32], settings: &[(&str, &str)]) -> Vec<MetadataRecord> {
@@ -78,7 +81,7 @@ fn level(name: &str, feature_level: i16) -> MetadataRecord {
 
 /// What each stop says, in part.
 #[track_caller]
-fn check(story: &str, found: &Found, expected: &[&str]) {
+fn check(story: &str, found: &Survey, expected: &[&str]) {
     let stops = stops(found, &config());
     assert_eq!(stops.len(), expected.len(), "{story}: {stops:?}");
     for (Stop(line), part) in stops.iter().zip(expected) {
@@ -88,10 +91,13 @@ fn check(story: &str, found: &Found, expected: &[&str]) {
 
 #[test]
 fn directories_must_be_this_nodes_and_of_one_cluster() {
-    let found = |a: State, b: State| Found { dirs: vec![dir("/a", a, 0), dir("/b", b, 0)], metadata: None };
-    let unreadable = || State::Unreadable("listing /b: I/O error".into());
-    check("new", &found(State::Absent, State::Absent), &[]);
-    check("formatted, never started", &found(meta("c", 1, 1), State::Unformatted), &[]);
+    let found = |a: DirectoryState, b: DirectoryState| Survey {
+        dirs: vec![dir("/a", a, 0), dir("/b", b, 0)],
+        metadata: None,
+    };
+    let unreadable = || DirectoryState::Unreadable("listing /b: I/O error".into());
+    check("new", &found(DirectoryState::Absent, DirectoryState::Absent), &[]);
+    check("formatted, never started", &found(meta("c", 1, 1), DirectoryState::Unformatted), &[]);
     check("both", &found(meta("c", 1, 1), meta("c", 1, 1)), &[]);
     let line = "Invalid cluster.id in /b/meta.properties: expected c, but read d";
     check("another cluster's", &found(meta("c", 1, 1), meta("d", 1, 1)), &[line]);
@@ -100,12 +106,12 @@ fn directories_must_be_this_nodes_and_of_one_cluster() {
     let with_id = |id: u128| {
         let (cluster_id, node_id) = ("c".into(), NodeId(1));
         let meta = MetaProperties { cluster_id, node_id, directory_id: Some(DirectoryId::from_u128(id)) };
-        State::Formatted { meta, version: 1 }
+        DirectoryState::Formatted { meta, version: 1 }
     };
     check("two", &found(with_id(7), with_id(8)), &[]);
     let line = "/b/meta.properties has the directory.id of /a: a copy of it";
     check("one and a copy of it", &found(with_id(7), with_id(7)), &[line]);
-    let malformed = State::Malformed("/b/meta.properties, line 1: cluster.id is missing".into());
+    let malformed = DirectoryState::Malformed("/b/meta.properties, line 1: cluster.id is missing".into());
     check("damaged", &found(meta("c", 1, 1), malformed), &["cluster.id is missing; write the file anew"]);
     check("one that fails beside another", &found(meta("c", 1, 1), unreadable()), &[]);
     check("the metadata log's", &found(unreadable(), meta("c", 1, 1)), &["I/O error; see to the disk"]);
@@ -113,7 +119,10 @@ fn directories_must_be_this_nodes_and_of_one_cluster() {
 
 #[test]
 fn partitions_without_a_metadata_log_are_nobodys() {
-    let found = |state: State, partitions| Found { dirs: vec![dir("/a", state, partitions)], metadata: None };
+    let found = |state: DirectoryState, partitions| Survey {
+        dirs: vec![dir("/a", state, partitions)],
+        metadata: None,
+    };
     check("of ZooKeeper's time", &found(meta("c", 1, 0), 3), &["the cluster's metadata is in ZooKeeper"]);
     check("of ZooKeeper's time, empty", &found(meta("c", 1, 0), 0), &["/a/meta.properties is of version 0"]);
     check(
@@ -121,7 +130,7 @@ fn partitions_without_a_metadata_log_are_nobodys() {
         &found(meta("c", 1, 1), 3),
         &["/a has 3 partitions, and there is no metadata log in"],
     );
-    check("not even formatted", &found(State::Unformatted, 1), &["/a has 1 partitions"]);
+    check("not even formatted", &found(DirectoryState::Unformatted, 1), &["/a has 1 partitions"]);
     let mut with_metadata = served(&[]);
     with_metadata.dirs[0].state = meta("c", 1, 0);
     check("a log without a record", &with_metadata, &["/a/meta.properties is of version 0"]);

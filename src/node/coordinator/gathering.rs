@@ -28,19 +28,19 @@ pub(super) struct Batch<T> {
 
 /// What has to be done when the batch is in the log, or cannot be.
 pub(super) enum Content<T> {
-    Records(Vec<Place>),
+    Records(Vec<GatheredWrite>),
     Marker { token: T, ending: Ending },
 }
 
 /// Where in its batch a write begins.
-pub(super) struct Place {
+pub(super) struct GatheredWrite {
     pub ticket: Ticket,
     pub index: i64,
 }
 
 struct Open {
     builder: BatchBuilder,
-    places: Vec<Place>,
+    places: Vec<GatheredWrite>,
     opened_ms: i64,
 }
 
@@ -92,7 +92,7 @@ impl<T> Gathering<T> {
             opened_ms: now_ms,
         });
         let index = i64::try_from(open.builder.record_count()).unwrap_or(i64::MAX);
-        open.places.push(Place { ticket, index });
+        open.places.push(GatheredWrite { ticket, index });
         for (key, value) in &records {
             open.builder.append(now_ms, Some(key), value.as_deref(), &[]);
         }

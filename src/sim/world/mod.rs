@@ -18,7 +18,6 @@ use ottla_model::record::ResourceType;
 use ottla_node::lane::Input;
 use ottla_protocol::Offset;
 
-use crate::{Scene, Summary};
 use crate::clients::{Admin, Around, Client, Consumer, Producer, Request, Response, confirmed};
 use crate::dice::Dice;
 use crate::disk::{Ended, SimDisk};
@@ -29,6 +28,7 @@ use crate::node::{Answer, Ask, DATA, Key, Node, Said, Who};
 use crate::plan::Plan;
 use crate::queue::Queue;
 use crate::trace::{EPOCH_MS, Trace};
+use crate::{Scene, Summary};
 
 /// What can happen. Whatever belongs to a process carries its life: it dies with it.
 #[derive(Debug)]
@@ -118,7 +118,12 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub fn new(scene: Scene, seed: u64, mutation: Option<Mutation>, trace_lines: usize) -> Result<World, Violation> {
+    pub fn new(
+        scene: Scene,
+        seed: u64,
+        mutation: Option<Mutation>,
+        trace_lines: usize,
+    ) -> Result<World, Violation> {
         let mut dice = Dice::new(seed);
         let plan = Plan::draw(scene, &mut dice);
         let memory = MemoryDisk::new(dice.number());

@@ -6,11 +6,11 @@ use ottla_model::group::{GroupMetadata, GroupRecord, MemberId};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::primitives::STRING_BYTES_MAX;
 
-use super::member::{Member, Terms};
+use super::member::{JoinTerms, Member};
 use super::turn::Turn;
 use super::{Group, Phase};
 use crate::group::command::{Command, Join};
-use crate::group::reply::{Joined, Reply, State};
+use crate::group::reply::{GroupState, Joined, Reply};
 use crate::group::write::Then;
 use crate::group::{Effect, Groups, Step, kind};
 
@@ -103,7 +103,7 @@ impl<T> Turn<'_, T> {
             self.complete_join_if_ready();
             return Some((token, Joined::refused(nobody(), ErrorCode::GroupMaxSizeReached)));
         }
-        let terms = Terms::of(join);
+        let terms = JoinTerms::of(join);
         if !self.group.supports(&join.protocol_type, &terms) {
             let joined = Joined::refused(join.member_id.clone(), ErrorCode::InconsistentGroupProtocol);
             return Some((token, joined));
@@ -144,7 +144,7 @@ impl<T> Turn<'_, T> {
     }
 
     /// Somebody who says who they are.
-    fn join_again(&mut self, token: T, join: &Join, terms: Terms) -> Option<(T, Joined)> {
+    fn join_again(&mut self, token: T, join: &Join, terms: JoinTerms) -> Option<(T, Joined)> {
         let id = &join.member_id;
         if self.group.pending.contains(id) {
             if join.instance_id.is_some() {
@@ -160,10 +160,10 @@ impl<T> Turn<'_, T> {
         let same = self.group.member(id).is_some_and(|member| member.terms.protocols == terms.protocols);
         match self.group.state() {
             // The first answer was lost, maybe: the generation it told of is still the current one.
-            State::CompletingRebalance if same => return Some((token, self.joined(id))),
+            GroupState::CompletingRebalance if same => return Some((token, self.joined(id))),
             // A follower with nothing new. The leader joins again to make an assignment anew.
-            State::Stable if same && !self.group.is_leader(id) => return Some((token, self.joined(id))),
-            State::Empty => {
+            GroupState::Stable if same && !self.group.is_leader(id) => return Some((token, self.joined(id))),
+            GroupState::Empty => {
                 return Some((token, Joined::refused(id.clone(), ErrorCode::UnknownMemberId)));
             }
             _ => {}
@@ -189,7 +189,7 @@ impl<T> Turn<'_, T> {
     }
 
     /// A static member that was restarted takes the place of its former self (KIP-345).
-    fn replace(&mut self, token: T, join: &Join, terms: Terms, old: MemberId, new: MemberId) {
+    fn replace(&mut self, token: T, join: &Join, terms: JoinTerms, old: MemberId, new: MemberId) {
         let leader_before = self.group.leader.clone();
         self.cancel_session(&old);
         let Some(before) = self.group.rename(&old, &new) else { return };
@@ -200,16 +200,16 @@ impl<T> Turn<'_, T> {
         self.arm_session(&new);
         let reason = || format!("static member {new} comes back{}", because(join));
         match self.group.state() {
-            State::Stable if self.group.elect_protocol() == self.group.protocol => {
+            GroupState::Stable if self.group.elect_protocol() == self.group.protocol => {
                 let record = self.record(|_, member| member.assignment.clone());
                 let can_skip_assignment = join.can_skip_assignment;
                 let then = Then::Replaced { old, new, terms_before, leader_before, can_skip_assignment };
                 self.write(vec![record], then);
             }
-            State::Stable => self.rebalance(&reason()),
+            GroupState::Stable => self.rebalance(&reason()),
             // The leader may be assigning to the former id.
-            State::CompletingRebalance => self.prepare(&reason()),
-            State::PreparingRebalance | State::Empty => self.complete_join_if_ready(),
+            GroupState::CompletingRebalance => self.prepare(&reason()),
+            GroupState::PreparingRebalance | GroupState::Empty => self.complete_join_if_ready(),
         }
     }
 

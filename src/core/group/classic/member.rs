@@ -13,7 +13,7 @@ pub struct Member<T> {
     pub instance_id: Option<InstanceId>,
     pub client_id: Arc<str>,
     pub client_host: Arc<str>,
-    pub terms: Terms,
+    pub terms: JoinTerms,
     pub assignment: Bytes,
     /// Has not been answered yet since it came: a silent one goes even while it waits.
     pub is_new: bool,
@@ -23,22 +23,22 @@ pub struct Member<T> {
 
 /// What a member may change when it joins again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Terms {
+pub struct JoinTerms {
     /// In order of preference.
     pub protocols: Vec<Protocol>,
     pub session_timeout_ms: i32,
     pub rebalance_timeout_ms: i32,
 }
 
-impl Terms {
-    pub fn of(join: &Join) -> Terms {
+impl JoinTerms {
+    pub fn of(join: &Join) -> JoinTerms {
         // Copied: a member outlives the frame that it came in.
         let copy = |protocol: &Protocol| Protocol {
             name: protocol.name.clone(),
             metadata: Bytes::copy_from_slice(&protocol.metadata),
         };
         let rebalance = join.rebalance_timeout_ms;
-        Terms {
+        JoinTerms {
             protocols: join.protocols.iter().map(copy).collect(),
             session_timeout_ms: join.session_timeout_ms,
             rebalance_timeout_ms: if rebalance < 0 { join.session_timeout_ms } else { rebalance },
@@ -57,7 +57,7 @@ impl<T> Member<T> {
             instance_id: join.instance_id.clone(),
             client_id: join.client_id.clone(),
             client_host: join.client_host.clone(),
-            terms: Terms::of(join),
+            terms: JoinTerms::of(join),
             assignment: Bytes::new(),
             is_new: true,
             awaiting_join: None,
@@ -72,7 +72,7 @@ impl<T> Member<T> {
             instance_id: metadata.instance_id.clone(),
             client_id: metadata.client_id.clone(),
             client_host: metadata.client_host.clone(),
-            terms: Terms {
+            terms: JoinTerms {
                 protocols: vec![protocol],
                 session_timeout_ms: metadata.session_timeout_ms,
                 rebalance_timeout_ms: metadata.rebalance_timeout_ms.unwrap_or(metadata.session_timeout_ms),

@@ -5,7 +5,7 @@ use ottla_protocol::ErrorCode;
 
 use super::turn::Turn;
 use crate::group::command::{Command, Heartbeat, Leave, Leaver};
-use crate::group::reply::{Left, LeftMember, Reply, State};
+use crate::group::reply::{GroupState, Left, LeftMember, Reply};
 use crate::group::{Groups, Step};
 
 impl<T> Groups<T> {
@@ -46,7 +46,7 @@ impl<T> Turn<'_, T> {
         }
         self.arm_session(id);
         match self.group.state() {
-            State::PreparingRebalance => ErrorCode::RebalanceInProgress,
+            GroupState::PreparingRebalance => ErrorCode::RebalanceInProgress,
             _ => ErrorCode::None,
         }
     }
@@ -56,9 +56,9 @@ impl<T> Turn<'_, T> {
             leave.members.iter().map(|member| left(member, self.leave_one(member))).collect();
         if members.iter().any(|member| member.error == ErrorCode::None) {
             match self.group.state() {
-                State::Stable | State::CompletingRebalance => self.rebalance(&farewell(&leave)),
-                State::PreparingRebalance => self.complete_join_if_ready(),
-                State::Empty => {}
+                GroupState::Stable | GroupState::CompletingRebalance => self.rebalance(&farewell(&leave)),
+                GroupState::PreparingRebalance => self.complete_join_if_ready(),
+                GroupState::Empty => {}
             }
         }
         let reply = Reply::Left(Left { error: ErrorCode::None, members });

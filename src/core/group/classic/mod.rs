@@ -19,9 +19,9 @@ use ottla_protocol::ErrorCode;
 
 use crate::group::Step;
 use crate::group::command::CommitOffsets;
-use crate::group::reply::{DescribedGroup, DescribedMember, Joined, JoinedMember, Reply, State, Synced};
+use crate::group::reply::{DescribedGroup, DescribedMember, GroupState, Joined, JoinedMember, Reply, Synced};
 
-pub(super) use member::{Member, Terms};
+pub(super) use member::{JoinTerms, Member};
 
 #[derive(Debug)]
 pub struct Group<T> {
@@ -126,16 +126,16 @@ impl<T> Group<T> {
         }
     }
 
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> GroupState {
         match self.phase {
-            Phase::Empty => State::Empty,
-            Phase::Preparing { .. } => State::PreparingRebalance,
-            Phase::Completing => State::CompletingRebalance,
-            Phase::Stable => State::Stable,
+            Phase::Empty => GroupState::Empty,
+            Phase::Preparing { .. } => GroupState::PreparingRebalance,
+            Phase::Completing => GroupState::CompletingRebalance,
+            Phase::Stable => GroupState::Stable,
         }
     }
 
-    pub fn is(&self, state: State) -> bool {
+    pub fn is(&self, state: GroupState) -> bool {
         self.state() == state
     }
 
@@ -183,7 +183,7 @@ impl<T> Group<T> {
 
     /// Whether the offsets come from who may commit them.
     pub fn check_commit(&self, commit: &CommitOffsets) -> Result<(), ErrorCode> {
-        if commit.generation < 0 && self.is(State::Empty) {
+        if commit.generation < 0 && self.is(GroupState::Empty) {
             return Ok(());
         }
         let transactional = commit.transaction.is_some();
@@ -196,7 +196,7 @@ impl<T> Group<T> {
             return Err(ErrorCode::UnknownMemberId);
         }
         // A member that has heard of the generation but not of its assignment; transactions are not held to it.
-        if !transactional && self.is(State::CompletingRebalance) {
+        if !transactional && self.is(GroupState::CompletingRebalance) {
             return Err(ErrorCode::RebalanceInProgress);
         }
         Ok(())
@@ -213,7 +213,7 @@ impl<T> Group<T> {
     }
 
     /// Whether someone with these protocols can join: there must be one that all can use.
-    pub fn supports(&self, protocol_type: &str, terms: &Terms) -> bool {
+    pub fn supports(&self, protocol_type: &str, terms: &JoinTerms) -> bool {
         if let Phase::Empty = self.phase {
             return !protocol_type.is_empty() && !terms.protocols.is_empty();
         }
@@ -262,9 +262,9 @@ impl<T> Group<T> {
         match (&self.protocol_type, self.state()) {
             // Nobody is a member of such a group, and each commit counts for itself.
             (None, _) => Some(committed_ms),
-            (Some(_), State::Empty) => Some(self.since_ms.unwrap_or(committed_ms)),
+            (Some(_), GroupState::Empty) => Some(self.since_ms.unwrap_or(committed_ms)),
             // Topics that no member consumes any longer, of consumers whose metadata we can read.
-            (Some(_), State::Stable) if self.subscribed.is_some() => Some(committed_ms),
+            (Some(_), GroupState::Stable) if self.subscribed.is_some() => Some(committed_ms),
             _ => None,
         }
     }
@@ -292,7 +292,7 @@ impl<T> Group<T> {
 /// What others see of it.
 impl<T> Group<T> {
     pub fn described(&self) -> DescribedGroup {
-        let is_stable = self.is(State::Stable);
+        let is_stable = self.is(GroupState::Stable);
         let protocol = self.protocol.clone().filter(|_| is_stable).unwrap_or_default();
         let member = |(id, member): (&MemberId, &Member<T>)| DescribedMember {
             member_id: id.clone(),
@@ -373,7 +373,7 @@ impl<T> Group<T> {
         Some(before)
     }
 
-    pub fn change_terms(&mut self, id: &str, terms: Terms) {
+    pub fn change_terms(&mut self, id: &str, terms: JoinTerms) {
         let Some(member) = self.members.get_mut(id) else { return };
         let before = std::mem::replace(&mut member.terms, terms.clone());
         self.count(&before, Tally::Out);
@@ -414,7 +414,7 @@ impl<T> Group<T> {
         self.unsynced.clear();
     }
 
-    fn count(&mut self, terms: &Terms, tally: Tally) {
+    fn count(&mut self, terms: &JoinTerms, tally: Tally) {
         for name in terms.names() {
             match (tally, self.supporters.get_mut(name)) {
                 (Tally::In, Some(count)) => *count += 1,

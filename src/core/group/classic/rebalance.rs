@@ -7,13 +7,13 @@ use ottla_protocol::ErrorCode;
 
 use super::turn::Turn;
 use super::{InitialDelay, Phase};
-use crate::group::reply::{Reply, State, Synced};
+use crate::group::reply::{GroupState, Reply, Synced};
 use crate::group::write::Then;
 
 impl<T> Turn<'_, T> {
     /// Begins a rebalance, or sees whether the one under way has everybody by now.
     pub fn rebalance(&mut self, reason: &str) {
-        if self.group.is(State::PreparingRebalance) {
+        if self.group.is(GroupState::PreparingRebalance) {
             self.complete_join_if_ready();
         } else {
             self.prepare(reason);
@@ -22,12 +22,12 @@ impl<T> Turn<'_, T> {
 
     /// Calls all members to join.
     pub fn prepare(&mut self, reason: &str) {
-        if self.group.is(State::CompletingRebalance) {
+        if self.group.is(GroupState::CompletingRebalance) {
             self.reset_assignments(ErrorCode::RebalanceInProgress);
         }
         self.cancel_sync();
         self.note(|group| format!("rebalance after generation {}: {reason}", group.generation));
-        let initial = self.group.is(State::Empty).then(|| self.initial_delay());
+        let initial = self.group.is(GroupState::Empty).then(|| self.initial_delay());
         let is_initial = initial.is_some();
         self.group.enter(Phase::Preparing { initial }, self.now_ms);
         if is_initial {
@@ -54,7 +54,7 @@ impl<T> Turn<'_, T> {
 
     /// Everybody who was there has gone or joined; not so if it is the first rebalance that is cut short.
     pub fn complete_join_if_all(&mut self) {
-        if self.group.is(State::PreparingRebalance) && self.group.all_joined() {
+        if self.group.is(GroupState::PreparingRebalance) && self.group.all_joined() {
             self.complete_join();
         }
     }
@@ -98,7 +98,7 @@ impl<T> Turn<'_, T> {
             return;
         }
         self.group.next_generation(self.now_ms);
-        if self.group.is(State::Empty) {
+        if self.group.is(GroupState::Empty) {
             self.note(|group| format!("empty in generation {}", group.generation));
             let record = self.record(|_, _| Bytes::new());
             self.write(vec![record], Then::Nothing);
@@ -152,7 +152,7 @@ impl<T> Turn<'_, T> {
         }
         self.note(|_| format!("member {member_id} was not heard of in time"));
         self.remove(member_id);
-        if self.group.is(State::PreparingRebalance) {
+        if self.group.is(GroupState::PreparingRebalance) {
             self.complete_join_if_all();
         } else {
             self.rebalance("a member's session ended");

@@ -8,7 +8,7 @@ use ottla_protocol::ErrorCode;
 
 use super::turn::Turn;
 use crate::group::command::{Command, Sync};
-use crate::group::reply::{Reply, State, Synced};
+use crate::group::reply::{GroupState, Reply, Synced};
 use crate::group::write::Then;
 use crate::group::{Groups, Step};
 
@@ -31,7 +31,7 @@ impl<T> Turn<'_, T> {
             return self.reply(token, Reply::Synced(Synced::refused(error)));
         }
         match self.group.state() {
-            State::CompletingRebalance => self.await_sync(token, sync),
+            GroupState::CompletingRebalance => self.await_sync(token, sync),
             _ => {
                 self.has_synced(&sync.member_id);
                 let synced = match self.group.member(&sync.member_id) {
@@ -53,7 +53,7 @@ impl<T> Turn<'_, T> {
         if differs(&sync.protocol_type, &group.protocol_type) || differs(&sync.protocol, &group.protocol) {
             return Err(ErrorCode::InconsistentGroupProtocol);
         }
-        if group.is(State::PreparingRebalance) {
+        if group.is(GroupState::PreparingRebalance) {
             return Err(ErrorCode::RebalanceInProgress);
         }
         Ok(())
@@ -88,7 +88,7 @@ impl<T> Turn<'_, T> {
         assignments: BTreeMap<MemberId, Bytes>,
         outcome: Result<(), ErrorCode>,
     ) {
-        if !self.group.is(State::CompletingRebalance) {
+        if !self.group.is(GroupState::CompletingRebalance) {
             return;
         }
         match outcome {

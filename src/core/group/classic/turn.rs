@@ -12,7 +12,7 @@ use crate::group::command::Command;
 use crate::group::reply::{Joined, Reply, Synced};
 use crate::group::settings::Settings;
 use crate::group::timers::{Alarm, Timers};
-use crate::group::write::{Claim, Then, Wish};
+use crate::group::write::{Claim, Then, WantedWrite};
 use crate::group::{Effect, Groups, Note, Step};
 
 pub(in crate::group) struct Turn<'a, T> {
@@ -23,7 +23,7 @@ pub(in crate::group) struct Turn<'a, T> {
     pub now_ms: i64,
     pub out: &'a mut Vec<Effect<T>>,
     /// What has to be written before anything else happens.
-    pub wish: Option<Wish<T>>,
+    pub wish: Option<WantedWrite<T>>,
 }
 
 impl<T> Groups<T> {
@@ -74,7 +74,7 @@ impl<T> Turn<'_, T> {
 
     pub fn write(&mut self, records: Vec<GroupRecord>, then: Then) {
         assert!(self.wish.is_none(), "a group writes once in a step");
-        self.wish = Some(Wish { records, transaction: None, then, answer: None });
+        self.wish = Some(WantedWrite { records, transaction: None, then, answer: None });
     }
 
     /// Says `reply` at once, or when what this turn writes is written; `command` is refused if it cannot be.

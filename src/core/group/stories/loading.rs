@@ -90,9 +90,9 @@ fn loaded(settings: Settings, records: &[GroupRecord]) -> Groups<usize> {
 fn a_group_that_has_become_too_large_joins_again() {
     let record = generation(vec![member("a", None), member("b", None), member("c", None)]);
     let groups = loaded(Settings { max_size: 2, ..Settings::default() }, std::slice::from_ref(&record));
-    assert_eq!(groups.classic("g").state(), State::PreparingRebalance);
+    assert_eq!(groups.classic("g").state(), GroupState::PreparingRebalance);
     let groups = loaded(Settings { max_size: 3, ..Settings::default() }, &[record]);
-    assert_eq!(groups.classic("g").state(), State::Stable);
+    assert_eq!(groups.classic("g").state(), GroupState::Stable);
     assert_eq!(groups.classic("g").rebalance_timeout_ms(), 10_000, "the session's, where the log has none");
 }
 

@@ -102,13 +102,13 @@ impl Walk {
         let generation = self.generation(group);
         let state = self.classic(group).map(classic::Group::state);
         match (state, self.below(10)) {
-            (None | Some(State::Empty | State::PreparingRebalance), 0..=6) => self.join(who, group),
-            (Some(State::CompletingRebalance), 0..=7) => self.sync(who, group, generation),
-            (Some(State::Stable), 0..=1) => self.sync(who, group, generation),
-            (Some(State::Stable), 2) if who < "c" => {
+            (None | Some(GroupState::Empty | GroupState::PreparingRebalance), 0..=6) => self.join(who, group),
+            (Some(GroupState::CompletingRebalance), 0..=7) => self.sync(who, group, generation),
+            (Some(GroupState::Stable), 0..=1) => self.sync(who, group, generation),
+            (Some(GroupState::Stable), 2) if who < "c" => {
                 self.join(who, group).join(|join| join.member_id = Arc::from("nobody"))
             }
-            (Some(State::Stable), 2..=4) => beat(who, generation).of(group),
+            (Some(GroupState::Stable), 2..=4) => beat(who, generation).of(group),
             _ => self.any(who, group, generation),
         }
     }
@@ -190,7 +190,7 @@ impl Walk {
         let (logged, live) = (&replayed.groups, &self.stage.groups.groups);
         assert!(logged.keys().eq(live.keys()), "{:?} {:?}", logged.keys(), live.keys());
         for (id, Group::Classic(group)) in live.iter().filter(|(id, _)| !self.stage.unlogged.contains(*id)) {
-            let settled = matches!(group.state(), State::Empty | State::Stable);
+            let settled = matches!(group.state(), GroupState::Empty | GroupState::Stable);
             let (logged, live) = (summary(replayed.classic(id)), summary(group));
             assert!(!settled || logged == live, "{id}\nlog:   {logged}\nshard: {live}");
         }

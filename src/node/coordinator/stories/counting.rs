@@ -10,7 +10,7 @@ type Story = Stage<Counter>;
 const SEVEN: Producer = Producer { id: ProducerId(7), epoch: ProducerEpoch(0) };
 
 fn empty(linger: Linger) -> Shard<Counter> {
-    let terms = Terms { compression: Compression::None, linger, write_timeout_ms: 5_000 };
+    let terms = ShardSettings { compression: Compression::None, linger, write_timeout_ms: 5_000 };
     Shard::new(Counter::new(), terms)
 }
 

@@ -12,7 +12,8 @@ type Story = Stage<Groups<u32>>;
 type Told = (u32, Result<Offset, ErrorCode>);
 
 fn empty() -> Shard<Groups<u32>> {
-    let terms = Terms { compression: Compression::None, linger: Linger::Ms(0), write_timeout_ms: 5_000 };
+    let terms =
+        ShardSettings { compression: Compression::None, linger: Linger::Ms(0), write_timeout_ms: 5_000 };
     Shard::new(Groups::new(Arc::new(Settings::default()), Box::new(|| 7)), terms)
 }
 
@@ -152,7 +153,7 @@ fn what_is_no_record_of_ours_stops_the_loading() {
 fn commits_that_come_together_share_a_batch_and_what_depends_on_them_waits() {
     let mut story = Stage::new(Shard::new(
         Groups::new(Arc::new(Settings::default()), Box::new(|| 7)),
-        Terms { compression: Compression::None, linger: Linger::Adaptive, write_timeout_ms: 5_000 },
+        ShardSettings { compression: Compression::None, linger: Linger::Adaptive, write_timeout_ms: 5_000 },
     ));
     assert_eq!(told(story.ask(commit(40))), []);
     assert_eq!(told(story.ask(commit(50))), []);

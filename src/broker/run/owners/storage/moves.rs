@@ -15,8 +15,8 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::{Dir, Storage, set_aside, slot_of};
-use crate::run::partition::Partition;
-use crate::run::volume::Volume;
+use crate::run::owners::partition::Partition;
+use crate::run::owners::volume::Volume;
 
 /// Directories that were asked for before there was a log.
 const PREFERRED_MAX: usize = 10_000;

@@ -17,13 +17,13 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use super::partition::{Partition, Place};
-use super::partitions::Partitions;
 use super::registrar::Registrar;
-use super::settings::Settings;
-use super::storage::Storage;
-use super::waiter::Waiter;
 use crate::clock::now_ms;
+use crate::run::owners::partition::{Location, Partition};
+use crate::run::owners::partitions::Partitions;
+use crate::run::owners::settings::Settings;
+use crate::run::owners::storage::Storage;
+use crate::run::owners::waiter::Waiter;
 
 /// Bytes between two looks at the throttle, and at whether the move is still wanted.
 const STEP_BYTES: usize = 1 << 20;
@@ -43,19 +43,19 @@ struct Shared {
     settings: Arc<Settings>,
     storage: Arc<Storage>,
     registrar: Arc<Registrar>,
-    state: Mutex<State>,
+    state: Mutex<WantedMoves>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct WantedMoves {
     stopping: bool,
     wanted: BTreeMap<Key, Wanted>,
     threads: Vec<std::thread::JoinHandle<()>>,
     resting: usize,
 }
 
-impl State {
+impl WantedMoves {
     // A thread that was woken for another move still counts as resting until it has taken that one.
     fn lacks_a_thread(&self, most: usize) -> bool {
         let waiting = self.wanted.values().filter(|wanted| !wanted.busy).count();
@@ -157,7 +157,7 @@ impl Movers {
     }
 
     // As many as `num.replica.alter.log.dirs.threads` says, one for each log directory without it.
-    fn add_thread(&self, state: &mut State) {
+    fn add_thread(&self, state: &mut WantedMoves) {
         let config = self.0.settings.now();
         let asked = config.get("num.replica.alter.log.dirs.threads").and_then(|found| found.value);
         let asked =
@@ -389,7 +389,7 @@ impl Shared {
         answer.blocking_recv().unwrap_or_else(|_| Err(NotMoved::Failed(closed())))
     }
 
-    fn moved(&self, partition: &Partition, from: &Place, left: Log, to: &Path) {
+    fn moved(&self, partition: &Partition, from: &Location, left: Log, to: &Path) {
         if partition.has_failed() {
             // Its owner failed in the same turn, and the log is opened anew from either folder. The next start keeps the
             // one that was written to last.
@@ -446,7 +446,7 @@ mod tests {
         ];
         for (busy, resting, lacks) in rows {
             let moves = (0..).zip(busy).map(|(index, busy)| ((TopicId::from_u128(1), index), wanted(*busy)));
-            let state = State { resting, wanted: moves.collect(), ..State::default() };
+            let state = WantedMoves { resting, wanted: moves.collect(), ..WantedMoves::default() };
             assert_eq!(state.lacks_a_thread(2), lacks, "{busy:?}, {resting} rest");
             assert!(!state.lacks_a_thread(0), "no more than there may be");
         }

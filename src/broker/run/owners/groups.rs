@@ -1,5 +1,5 @@
 //! The group coordinator of this broker: which shard a group falls to, and how its machines are set up.
-//! It must never know what is asked of a group, nor how its shards are run: that is `run/coordinator`.
+//! It must never know what is asked of a group, nor how its shards are run: that is `run/owners/coordinator`.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use ottla_core::group::{Command, Groups, Reply, Settings};
 use ottla_model::config::BrokerConfig;
 use ottla_model::image::{Image, Topic};
 use ottla_model::{GROUP_METADATA_TOPIC, TopicId, TopicName};
-use ottla_node::coordinator::{Linger, Terms};
+use ottla_node::coordinator::{Linger, ShardSettings};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::batch::Compression;
 use parking_lot::Mutex;
@@ -102,9 +102,9 @@ fn settings(config: &BrokerConfig) -> Settings {
     }
 }
 
-fn terms(config: &BrokerConfig) -> Terms {
+fn terms(config: &BrokerConfig) -> ShardSettings {
     let codec = u8::try_from(config.whole("offsets.topic.compression.codec")).ok();
-    Terms {
+    ShardSettings {
         compression: codec.and_then(Compression::from_id).unwrap_or_default(),
         linger: Linger::of_config(config.whole("group.coordinator.append.linger.ms")),
         write_timeout_ms: config.whole("offsets.commit.timeout.ms"),

@@ -21,11 +21,11 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tracing::error;
 
-use super::flusher::Flushers;
 use super::publisher::Notice;
 use super::volume::Volume;
 use super::waiter::Waiter;
 use crate::clock::now_ms;
+use crate::run::work::flusher::Flushers;
 
 /// A turn longer than this means a stalled disk: the next turns go to a thread that may block.
 const SLOW_TURN: Duration = Duration::from_millis(20);
@@ -33,7 +33,7 @@ const SLOW_TURN: Duration = Duration::from_millis(20);
 const SLOW_FOR_MS: i64 = 1_000;
 
 /// Where a partition lives; it may move.
-pub(crate) struct Place {
+pub(crate) struct Location {
     pub folder: PathBuf,
     pub volume: Arc<Volume>,
     pub reader: Arc<LogReader>,
@@ -43,7 +43,7 @@ pub(crate) struct Place {
 pub(crate) struct Partition {
     pub id: TopicPartition,
     pub topic_id: TopicId,
-    place: ArcSwap<Place>,
+    place: ArcSwap<Location>,
     /// What producers' batches are checked against.
     pub config: ArcSwap<TopicConfig>,
     leader_epoch: AtomicI32,
@@ -72,7 +72,7 @@ impl Partition {
         Partition {
             id,
             topic_id,
-            place: ArcSwap::from_pointee(Place::of(lane.log(), volume)),
+            place: ArcSwap::from_pointee(Location::of(lane.log(), volume)),
             config: ArcSwap::new(lane.config().clone()),
             leader_epoch: AtomicI32::new(lane.leader_epoch().0),
             resigned: AtomicBool::new(false),
@@ -88,12 +88,12 @@ impl Partition {
     }
 
     /// Where it lives now; ask again rather than keep it.
-    pub fn place(&self) -> Guard<Arc<Place>> {
+    pub fn place(&self) -> Guard<Arc<Location>> {
         self.place.load()
     }
 
     /// Whether it has moved from there since: what was read there may have been on its way out.
-    pub fn has_left(&self, place: &Arc<Place>) -> bool {
+    pub fn has_left(&self, place: &Arc<Location>) -> bool {
         !Arc::ptr_eq(&self.place.load(), place)
     }
 
@@ -272,7 +272,7 @@ impl Partition {
             if let Output::Relocated { token, outcome: Ok(_) } = output
                 && let Some(volume) = token.volume()
             {
-                let before = self.place.swap(Arc::new(Place::of(log, volume.clone())));
+                let before = self.place.swap(Arc::new(Location::of(log, volume.clone())));
                 before.volume.has_room(&self.id);
                 // It may have failed when its partitions were looked for, and this was none of them.
                 volume.fail_again();
@@ -335,8 +335,8 @@ impl Drop for Registration {
     }
 }
 
-impl Place {
-    fn of(log: &Log, volume: Arc<Volume>) -> Place {
-        Place { folder: log.dir().to_owned(), volume, reader: log.reader() }
+impl Location {
+    fn of(log: &Log, volume: Arc<Volume>) -> Location {
+        Location { folder: log.dir().to_owned(), volume, reader: log.reader() }
     }
 }

@@ -13,9 +13,9 @@ use ottla_node::quorum::{Snapshot, SnapshotId, TICK_MS};
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
-use super::flusher::Flushers;
 use super::publisher::Notice;
 use crate::clock::now_ms;
+use crate::run::work::flusher::Flushers;
 
 /// Where an answer goes.
 pub(crate) type Token = oneshot::Sender<Reply>;

@@ -8,9 +8,9 @@ use ottla_node::lane::Input;
 use ottla_protocol::{ErrorCode, Offset};
 use tokio::sync::oneshot;
 
-use super::partition::Partition;
-use super::waiter::Waiter;
 use crate::broker::Broker;
+use crate::run::owners::partition::Partition;
+use crate::run::owners::waiter::Waiter;
 
 /// One partition, and the first offset to keep; none is the high watermark.
 pub(crate) struct Deletion {

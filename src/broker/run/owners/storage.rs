@@ -13,6 +13,7 @@ use std::sync::mpsc::Sender;
 
 use ottla_log::Disk;
 use ottla_log::dirs::{Checkpoint, DirError, Expected, LogDir, MetaProperties};
+use ottla_log::disk::is_full;
 use ottla_log::log::{Log, LogError, Opening};
 use ottla_model::config::{BrokerConfig, TopicConfig};
 use ottla_model::image::Image;
@@ -350,6 +351,11 @@ impl Storage {
         written.fold(true, |all, one| all & one)
     }
 
+    /// Whether the process before this one marked every directory as clean.
+    pub fn was_clean(&self) -> bool {
+        self.dirs.iter().all(|dir| dir.clean)
+    }
+
     /// Writes what is known of logs that have been closed, and marks directories in which all went well as clean.
     pub fn close(&self, closed: &[Log], failed: &[PathBuf], epoch: BrokerEpoch) {
         for (index, dir) in self.dirs.iter().enumerate() {
@@ -434,11 +440,6 @@ impl Dir {
             }
         }
     }
-}
-
-// It may be written when there is room again.
-fn is_full(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 fn slot_of(which: Checkpoint) -> usize {

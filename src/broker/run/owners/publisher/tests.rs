@@ -12,7 +12,7 @@ use ottla_protocol::batch::{BatchBuilder, Compression};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
 use super::*;
-use crate::run::produce::{Share, Terms, produce};
+use crate::run::serve::produce::{ProduceOptions, Share, produce};
 
 const TOPIC: TopicId = TopicId::from_u128(7);
 
@@ -100,8 +100,8 @@ fn share(partition: Result<Arc<Partition>, ErrorCode>) -> Share {
 impl Stage {
     fn produce(&self) -> Result<Offset, ErrorCode> {
         let partition = self.publisher.partitions.get(TOPIC, 0).ok_or(ErrorCode::NotLeaderOrFollower);
-        let terms = Terms { acks: Acks::All, timeout_ms: 1_000, version: 13 };
-        let outcomes = produce(vec![share(partition)], &terms).now().expect("answered at once");
+        let options = ProduceOptions { acks: Acks::All, timeout_ms: 1_000, version: 13 };
+        let outcomes = produce(vec![share(partition)], &options).now().expect("answered at once");
         outcomes[0].result.clone().map(|stored| stored.base_offset).map_err(|rejected| rejected.code)
     }
 
@@ -173,11 +173,11 @@ fn what_came_during_a_look_that_failed_is_carried_out() {
     let stage = stage();
     let here = stage.publisher.partitions.get(TOPIC, 0).expect("it is led here");
     let share = share(Ok(here.clone()));
-    let terms = Terms { acks: Acks::All, timeout_ms: 1_000, version: 13 };
+    let options = ProduceOptions { acks: Acks::All, timeout_ms: 1_000, version: 13 };
     let mut producing = None;
     let looked = catch_unwind(AssertUnwindSafe(|| {
         here.with_log(|_| {
-            let begun = produce(vec![share], &terms);
+            let begun = produce(vec![share], &options);
             assert!(begun.now().is_none(), "the lane is taken");
             producing = Some(begun);
             panic!("on purpose");
@@ -227,8 +227,8 @@ fn messages_that_keep_coming_do_not_put_off_what_waits_for_room() {
 
 /// Whether it is answered at once or later.
 async fn produce_later(here: Arc<Partition>) -> Result<Offset, ErrorCode> {
-    let terms = Terms { acks: Acks::All, timeout_ms: 1_000, version: 13 };
-    let outcomes = produce(vec![share(Ok(here))], &terms).await;
+    let options = ProduceOptions { acks: Acks::All, timeout_ms: 1_000, version: 13 };
+    let outcomes = produce(vec![share(Ok(here))], &options).await;
     outcomes[0].result.clone().map(|stored| stored.base_offset).map_err(|rejected| rejected.code)
 }
 

@@ -14,12 +14,12 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 use tracing::{debug, error, info};
 
-use super::partition::Partition;
-use super::partitions::Partitions;
-use super::settings::Settings;
-use super::storage::Storage;
-use super::waiter::Waiter;
 use crate::clock::now_ms;
+use crate::run::owners::partition::Partition;
+use crate::run::owners::partitions::Partitions;
+use crate::run::owners::settings::Settings;
+use crate::run::owners::storage::Storage;
+use crate::run::owners::waiter::Waiter;
 
 /// Read or written between two looks at whether the broker stops.
 const STEP_BYTES: u64 = 1 << 20;
@@ -31,12 +31,12 @@ struct Shared {
     partitions: Arc<Partitions>,
     settings: Arc<Settings>,
     storage: Arc<Storage>,
-    state: Mutex<State>,
+    state: Mutex<Cleanings>,
     stopping: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct Cleanings {
     stopping: bool,
     threads: Vec<JoinHandle<()>>,
     /// Being cleaned by some thread.
@@ -78,7 +78,7 @@ impl Cleaners {
 }
 
 impl Shared {
-    fn add_thread(self: &Arc<Self>, state: &mut State) -> std::io::Result<()> {
+    fn add_thread(self: &Arc<Self>, state: &mut Cleanings) -> std::io::Result<()> {
         let (shared, index) = (self.clone(), state.threads.len());
         let thread = std::thread::Builder::new()
             .name(format!("cleaner-{index}"))
@@ -152,7 +152,7 @@ impl Shared {
         for partition in self.partitions.all() {
             let key = (partition.topic_id, partition.id.partition);
             let config = partition.config.load_full();
-            let skipped = |state: &State| state.busy.contains(&key) || state.uncleanable.contains(&key);
+            let skipped = |state: &Cleanings| state.busy.contains(&key) || state.uncleanable.contains(&key);
             if !config.cleanup_policy.compact || skipped(&self.state.lock()) {
                 continue;
             }

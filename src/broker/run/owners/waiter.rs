@@ -7,8 +7,8 @@ use ottla_log::log::{Appended, Log, NotMoved, Refused};
 use ottla_protocol::{ErrorCode, Offset};
 use tokio::sync::oneshot;
 
-use super::produce::Slot;
 use super::volume::Volume;
+use crate::run::serve::produce::Slot;
 
 /// Dropped without an answer, it says KAFKA_STORAGE_ERROR: nobody waits for ever.
 #[derive(Debug)]

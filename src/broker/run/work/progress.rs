@@ -11,13 +11,13 @@ const EVERY: Duration = Duration::from_secs(2);
 /// Fewer logs than this, opened within [`EVERY`], are passed over.
 const MANY: usize = 100;
 
-pub(super) struct Progress {
+pub(crate) struct Progress {
     all: usize,
     began: Instant,
-    state: Mutex<State>,
+    state: Mutex<OpenedSoFar>,
 }
 
-struct State {
+struct OpenedSoFar {
     opened: usize,
     said: Instant,
 }
@@ -25,7 +25,7 @@ struct State {
 impl Progress {
     pub fn of(all: usize) -> Progress {
         let began = Instant::now();
-        Progress { all, began, state: Mutex::new(State { opened: 0, said: began }) }
+        Progress { all, began, state: Mutex::new(OpenedSoFar { opened: 0, said: began }) }
     }
 
     pub fn one_more(&self) {

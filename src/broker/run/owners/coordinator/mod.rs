@@ -1,6 +1,6 @@
 //! A coordinator of this broker: a shard for each partition of its topic that this broker leads, and the way to it. Each
 //! shard has a task that owns it (`keeper`).
-//! It must never know what is asked: `run/groups` does, for the group coordinator.
+//! It must never know what is asked: `run/owners/groups` does, for the group coordinator.
 
 mod keeper;
 
@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use ottla_core::coordinator::Machine;
 use ottla_model::image::{Image, Topic};
-use ottla_node::coordinator::{Input, Terms};
+use ottla_node::coordinator::{Input, ShardSettings};
 use ottla_protocol::ErrorCode;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::broker::Broker;
-use crate::run::partition::Partition;
+use crate::run::owners::partition::Partition;
 use keeper::Keeper;
 
 /// What a shard's task is sent.
@@ -25,7 +25,7 @@ type Sent<M> = Input<<M as Machine>::Token, <M as Machine>::Command>;
 pub(crate) struct Coordinator<M: Machine> {
     /// Its partitions are the shards' logs.
     topic: &'static str,
-    terms: Terms,
+    terms: ShardSettings,
     /// How much of a log is read at a time while it is loaded.
     load_buffer_bytes: usize,
     empty_machine: Box<dyn Fn() -> M + Send + Sync>,
@@ -40,7 +40,7 @@ where
 {
     pub fn new(
         topic: &'static str,
-        terms: Terms,
+        terms: ShardSettings,
         load_buffer_bytes: usize,
         empty_machine: impl Fn() -> M + Send + Sync + 'static,
     ) -> Coordinator<M> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ottla_core::partition::fence;
-use ottla_core::session::{Context, FetchKey, FetchTopic, Position, SessionRequest, Told};
+use ottla_core::session::{Context, FetchKey, FetchTopic, PartitionAnswer, Position, SessionRequest};
 use ottla_log::FileRange;
 use ottla_log::disk::worker;
 use ottla_log::log::{Isolation, Offsets, ReadError};
@@ -16,10 +16,10 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tracing::error;
 
-use super::partition::Partition;
 use crate::broker::Broker;
 use crate::clock::now_ms;
 use crate::net::warming::Cold as SentNext;
+use crate::run::owners::partition::Partition;
 
 /// A fetch of any version.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(crate) struct FetchCommand {
 
 /// What one partition has.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct PartitionRead {
     pub key: FetchKey,
     pub error: ErrorCode,
     pub offsets: Offsets,
@@ -52,7 +52,7 @@ pub(crate) struct Found {
 pub(crate) struct Fetched {
     pub error: ErrorCode,
     pub session_id: i32,
-    pub found: Vec<Found>,
+    pub found: Vec<PartitionRead>,
 }
 
 impl Fetched {
@@ -168,7 +168,7 @@ impl Wait {
 }
 
 // Here where everything is in memory, otherwise on a thread that may wait; which also reads what is sent first.
-async fn look(broker: &Arc<Broker>, request: &Arc<Request>) -> Vec<Found> {
+async fn look(broker: &Arc<Broker>, request: &Arc<Request>) -> Vec<PartitionRead> {
     if let Ok(found) = worker::cached_only(|| request.read(broker)) {
         return found;
     }
@@ -212,7 +212,7 @@ impl Request {
     }
 
     // Answer at once if something went wrong, nothing is asked for, or there is as much as was wanted.
-    fn is_enough(&self, found: &[Found]) -> bool {
+    fn is_enough(&self, found: &[PartitionRead]) -> bool {
         let bytes: usize = found.iter().map(|f| f.records.as_ref().map_or(0, |r| r.len)).sum();
         self.command.max_wait.is_zero()
             || found.is_empty()
@@ -221,12 +221,12 @@ impl Request {
     }
 
     // On a thread that may wait for the disk.
-    fn read_waiting(&self, broker: &Broker) -> Vec<Found> {
+    fn read_waiting(&self, broker: &Broker) -> Vec<PartitionRead> {
         let none = |target| failed(target, ErrorCode::KafkaStorageError, LeaderEpoch::NONE);
         self.read(broker).unwrap_or_else(|Cold| self.targets.iter().map(none).collect())
     }
 
-    fn read(&self, broker: &Broker) -> Result<Vec<Found>, Cold> {
+    fn read(&self, broker: &Broker) -> Result<Vec<PartitionRead>, Cold> {
         let image = broker.image.load();
         let mut left = self.command.max_bytes;
         // The first batch of the first partition that has any comes whatever its size, or a client could starve.
@@ -252,7 +252,7 @@ impl Request {
         target: &Target,
         left: usize,
         at_least_one: bool,
-    ) -> Result<Found, Cold> {
+    ) -> Result<PartitionRead, Cold> {
         let position = target.position;
         let epoch = partition.leader_epoch();
         if let Err(code) = fence(epoch, position.current_leader_epoch) {
@@ -276,7 +276,7 @@ impl Request {
                 }
                 let key = target.key.clone();
                 let (offsets, records) = (slice.offsets, slice.range);
-                Found { key, error: ErrorCode::None, offsets, records, aborted, current_epoch: epoch }
+                PartitionRead { key, error: ErrorCode::None, offsets, records, aborted, current_epoch: epoch }
             }
             Err(ReadError::OutOfRange(_)) => failed(target, ErrorCode::OffsetOutOfRange, epoch),
             Err(error) if error.is_cold() => return Err(Cold),
@@ -290,7 +290,7 @@ impl Request {
         })
     }
 
-    fn finish(&self, broker: &Broker, found: Vec<Found>) -> Fetched {
+    fn finish(&self, broker: &Broker, found: Vec<PartitionRead>) -> Fetched {
         match self.context {
             Context::Sessionless | Context::Refused(_) => {
                 Fetched { error: ErrorCode::None, session_id: 0, found }
@@ -317,8 +317,8 @@ impl Request {
     }
 }
 
-fn told(found: &Found) -> Told {
-    Told {
+fn told(found: &PartitionRead) -> PartitionAnswer {
+    PartitionAnswer {
         error: found.error,
         records: found.records.is_some(),
         high_watermark: found.offsets.high_watermark,
@@ -327,9 +327,9 @@ fn told(found: &Found) -> Told {
     }
 }
 
-fn failed(target: &Target, error: ErrorCode, current_epoch: LeaderEpoch) -> Found {
+fn failed(target: &Target, error: ErrorCode, current_epoch: LeaderEpoch) -> PartitionRead {
     let key = target.key.clone();
-    Found { key, error, offsets: NO_OFFSETS, records: None, aborted: None, current_epoch }
+    PartitionRead { key, error, offsets: NO_OFFSETS, records: None, aborted: None, current_epoch }
 }
 
 fn topic_id(image: &Image, name: &TopicName) -> Result<ottla_model::TopicId, ErrorCode> {

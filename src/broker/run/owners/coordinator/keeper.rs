@@ -21,8 +21,8 @@ use tracing::{error, info, warn};
 use super::{Coordinator, Sent};
 use crate::broker::Broker;
 use crate::clock::now_ms;
-use crate::run::partition::Partition;
-use crate::run::waiter::Waiter;
+use crate::run::owners::partition::Partition;
+use crate::run::owners::waiter::Waiter;
 
 /// How long until a log that could not be loaded, or is being recovered, is looked at again.
 const RETRY: Duration = Duration::from_secs(1);

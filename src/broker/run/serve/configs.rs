@@ -14,7 +14,7 @@ use crate::broker::Broker;
 
 /// A resource as a client named it, and what is to happen to it.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct ResourceAlteration {
     /// Kafka's code, which may be none that we know.
     pub kind: i8,
     pub name: String,
@@ -31,7 +31,11 @@ pub(crate) struct Outcome {
 }
 
 /// What became of each resource, in their order.
-pub(crate) async fn alter(broker: &Arc<Broker>, asked: Vec<Asked>, validate_only: bool) -> Vec<Outcome> {
+pub(crate) async fn alter(
+    broker: &Arc<Broker>,
+    asked: Vec<ResourceAlteration>,
+    validate_only: bool,
+) -> Vec<Outcome> {
     let named: Vec<(i8, String)> = asked.iter().map(|one| (one.kind, one.name.clone())).collect();
     let decided = decide(broker, asked, validate_only).await;
     let outcomes = named.into_iter().zip(decided).map(|((kind, name), decided)| {
@@ -44,7 +48,11 @@ pub(crate) async fn alter(broker: &Arc<Broker>, asked: Vec<Asked>, validate_only
     outcomes.collect()
 }
 
-async fn decide(broker: &Arc<Broker>, asked: Vec<Asked>, validate_only: bool) -> Vec<Result<(), Refusal>> {
+async fn decide(
+    broker: &Arc<Broker>,
+    asked: Vec<ResourceAlteration>,
+    validate_only: bool,
+) -> Vec<Result<(), Refusal>> {
     let twice = named_twice(&asked);
     let mut outcomes: Vec<Option<Result<(), Refusal>>> = Vec::new();
     let mut resources = Vec::new();
@@ -81,13 +89,13 @@ async fn decide(broker: &Arc<Broker>, asked: Vec<Asked>, validate_only: bool) ->
         .collect()
 }
 
-fn named_twice(asked: &[Asked]) -> BTreeSet<(i8, String)> {
+fn named_twice(asked: &[ResourceAlteration]) -> BTreeSet<(i8, String)> {
     let mut seen = BTreeSet::new();
     let names = asked.iter().map(|one| (one.kind, one.name.clone()));
     names.filter(|name| !seen.insert(name.clone())).collect()
 }
 
-fn prepare(broker: &Broker, asked: Asked) -> Result<(ConfigResource, Alteration), Refusal> {
+fn prepare(broker: &Broker, asked: ResourceAlteration) -> Result<(ConfigResource, Alteration), Refusal> {
     let alteration = asked.alteration?;
     let Some(kind) = ResourceType::from_code(asked.kind) else {
         let why = format!("Unknown resource type {}", asked.kind);

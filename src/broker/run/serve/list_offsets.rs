@@ -5,7 +5,7 @@ use ottla_log::log::Isolation;
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 use tracing::error;
 
-use super::partition::Partition;
+use crate::run::owners::partition::Partition;
 
 /// What to look for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,13 +38,13 @@ impl Moment {
 
 /// What was found; -1 where there is nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct OffsetAtTime {
     pub offset: Offset,
     pub timestamp: i64,
     pub leader_epoch: LeaderEpoch,
 }
 
-const NOWHERE: Place = Place { offset: -1, timestamp: -1, leader_epoch: LeaderEpoch::NONE };
+const NOWHERE: OffsetAtTime = OffsetAtTime { offset: -1, timestamp: -1, leader_epoch: LeaderEpoch::NONE };
 
 /// Why nothing can be said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,13 +66,13 @@ pub(crate) fn look_up(
     moment: Moment,
     believed: LeaderEpoch,
     isolation: Isolation,
-) -> Result<Place, NotFound> {
+) -> Result<OffsetAtTime, NotFound> {
     let current = partition.leader_epoch();
     fence(current, believed)?;
     let place = partition.place();
     let reader = &place.reader;
     let offsets = reader.offsets();
-    let at = |offset, leader_epoch| Place { offset, timestamp: -1, leader_epoch };
+    let at = |offset, leader_epoch| OffsetAtTime { offset, timestamp: -1, leader_epoch };
     let found = match moment {
         Moment::Latest => {
             let end = match isolation {
@@ -92,7 +92,9 @@ pub(crate) fn look_up(
     };
     match found {
         Ok(None) => Ok(NOWHERE),
-        Ok(Some(f)) => Ok(Place { offset: f.offset, timestamp: f.timestamp, leader_epoch: f.leader_epoch }),
+        Ok(Some(f)) => {
+            Ok(OffsetAtTime { offset: f.offset, timestamp: f.timestamp, leader_epoch: f.leader_epoch })
+        }
         Err(error) if error.is_cold() => Err(NotFound::Cold),
         Err(error) => {
             error!(partition = %partition.id, %error, "cannot look an offset up");

@@ -7,9 +7,9 @@ use ottla_log::dirs::Checkpoint;
 use ottla_node::lane::Input;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::storage::Storage;
 use crate::broker::Broker;
-use crate::run::flusher::Flushers;
+use crate::run::owners::storage::Storage;
+use crate::run::work::flusher::Flushers;
 
 /// How often files are looked for whose time has come, and logs for what `flush.ms` asks.
 const SWEEP_MS: i64 = 1_000;

@@ -22,15 +22,15 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::controller::Token;
-use super::flusher::Flushers;
 use super::groups::GroupCoordinator;
 use super::partition::Partition;
 use super::partitions::Partitions;
-use super::progress::Progress;
-use super::registrar::Registrar;
 use super::settings::Settings;
 use super::storage::Storage;
 use crate::clock::now_ms;
+use crate::run::work::flusher::Flushers;
+use crate::run::work::progress::Progress;
+use crate::run::work::registrar::Registrar;
 
 /// New logs are opened by so many threads at least.
 const SYNCING_THREADS: usize = 16;
@@ -182,12 +182,15 @@ impl Publisher {
         }
     }
 
-    // Opening waits for the disk and, after a crash, reads what was not flushed: many at a time. New logs have nothing to
-    // read, only syncs to wait for, which go faster many at a time.
+    // After a crash an opening reads what was not flushed, and the operator says how many threads may do that at a time
+    // (`num.recovery.threads.per.data.dir`). Logs that are new, or were closed cleanly, have hardly anything to be read: their
+    // openings wait for the disk, which goes faster many at a time.
     fn open_all(&self, openings: Vec<Opening>) -> Vec<Opened> {
-        let new = openings.iter().all(|opening| opening.last_owner == LastOwner::Nobody);
+        let clean = self.storage.was_clean();
+        let is_quick = |owner: LastOwner| owner == LastOwner::Nobody || owner.left_it_clean(clean);
+        let quick = openings.iter().all(|opening| is_quick(opening.last_owner));
         let asked = self.settings.now().num_recovery_threads_per_data_dir.max(1) as usize;
-        let threads = if new { asked.max(SYNCING_THREADS) } else { asked }.min(openings.len());
+        let threads = if quick { asked.max(SYNCING_THREADS) } else { asked }.min(openings.len());
         if threads <= 1 {
             return openings.into_iter().map(|opening| self.open(opening)).collect();
         }

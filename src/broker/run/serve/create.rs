@@ -7,8 +7,8 @@ use ottla_core::controller::{Command, NewTopic, Reply};
 use ottla_model::{GROUP_METADATA_TOPIC, TopicName, check_topic_name};
 use ottla_protocol::ErrorCode;
 
-use super::groups::wake_all;
 use crate::broker::Broker;
+use crate::run::owners::groups::wake_all;
 
 /// Creates what is missing with the broker's defaults. When this returns they have leaders, so that the first
 /// Produce finds one; errors are by topic, those that exist by now are none.

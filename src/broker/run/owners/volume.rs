@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tracing::{error, info};
 
 use super::publisher::Notice;
-use super::threads::Threads;
+use crate::run::work::threads::Threads;
 
 /// Ranges that wait to be written out. With more of them the disk is behind, and the kernel and the next flush see to the rest.
 const WAITING_MAX: usize = 1_000;

@@ -14,9 +14,9 @@ use ottla_node::lane::{Answered, Append, Input};
 use ottla_protocol::{ErrorCode, Offset};
 use parking_lot::Mutex;
 
-use super::partition::Partition;
-use super::waiter::Waiter;
 use crate::clock::now_ms;
+use crate::run::owners::partition::Partition;
+use crate::run::owners::waiter::Waiter;
 
 /// One partition's share of a Produce.
 pub(crate) struct Share {
@@ -38,7 +38,7 @@ pub(crate) struct Stored {
 }
 
 /// How a Produce is to be treated.
-pub(crate) struct Terms {
+pub(crate) struct ProduceOptions {
     pub acks: Acks,
     pub timeout_ms: i32,
     pub version: i16,
@@ -146,12 +146,12 @@ fn take(gathering: &mut Gathering) -> Vec<Outcome> {
 }
 
 /// Checks every share and hands it to its lane.
-pub(crate) fn produce(shares: Vec<Share>, terms: &Terms) -> Producing {
+pub(crate) fn produce(shares: Vec<Share>, options: &ProduceOptions) -> Producing {
     let now = now_ms();
     let outcomes = shares.iter().map(|_| None).collect();
     let gathering = Arc::new(Mutex::new(Gathering { outcomes, missing: shares.len(), waker: None }));
     for (index, share) in shares.into_iter().enumerate() {
-        if let Err(rejected) = submit(share, terms, now, index, &gathering) {
+        if let Err(rejected) = submit(share, options, now, index, &gathering) {
             fill(&gathering, index, Err(rejected));
         }
     }
@@ -160,7 +160,7 @@ pub(crate) fn produce(shares: Vec<Share>, terms: &Terms) -> Producing {
 
 fn submit(
     share: Share,
-    terms: &Terms,
+    options: &ProduceOptions,
     now: i64,
     index: usize,
     gathering: &Arc<Mutex<Gathering>>,
@@ -173,7 +173,7 @@ fn submit(
         topic: &config,
         origin: Origin::Client,
         now_ms: now,
-        produce_version: terms.version,
+        produce_version: options.version,
     };
     let mut batches = check(records, &rules)?;
     let batch = batches.pop().ok_or_else(|| reject(ErrorCode::InvalidRecord))?;
@@ -183,11 +183,11 @@ fn submit(
     }
     let slot = Slot { gathering: gathering.clone(), index, partition: partition.clone(), filled: false };
     let token = Waiter::Producer(slot);
-    let deadline_ms = now + i64::from(terms.timeout_ms.max(0));
+    let deadline_ms = now + i64::from(options.timeout_ms.max(0));
     partition.submit(Input::Append(Append {
         token,
         batch,
-        acks: terms.acks,
+        acks: options.acks,
         answered: Answered::WhenSafe,
         checked_against: config,
         deadline_ms,

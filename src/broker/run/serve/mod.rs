@@ -1,0 +1,9 @@
+//! What handlers of requests have in common: reading and writing partitions, topics and settings. Nothing here keeps state between two
+//! requests.
+
+pub(crate) mod configs;
+pub(crate) mod create;
+pub(crate) mod delete_records;
+pub(crate) mod fetch;
+pub(crate) mod list_offsets;
+pub(crate) mod produce;

@@ -1,0 +1,9 @@
+//! What goes on in the background, on threads and timers of its own, without a request.
+
+pub(crate) mod cleaner;
+pub(crate) mod flusher;
+pub(crate) mod housekeeping;
+pub(crate) mod mover;
+pub(crate) mod progress;
+pub(crate) mod registrar;
+pub(crate) mod threads;
