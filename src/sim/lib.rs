@@ -15,9 +15,11 @@ mod bus;
 #[cfg(test)]
 mod caught;
 mod clients;
+mod cluster;
 mod dice;
 mod disk;
 mod invariants;
+mod machine;
 mod mutation;
 mod node;
 mod plan;
@@ -31,6 +33,10 @@ mod world;
 pub use mutation::Mutation;
 
 use std::fmt;
+
+use cluster::Rules;
+use invariants::Violation;
+use trace::EPOCH_MS;
 
 /// Which world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,23 +98,23 @@ impl Run {
     }
 
     fn attempt(self, trace_lines: usize) -> Result<Summary, Box<Failure>> {
-        let failure = |violation: invariants::Violation, trace: String| {
-            let invariants::Violation { invariant, what } = violation;
-            Box::new(Failure { run: self, invariant, what, trace })
-        };
         match self.scene {
             Scene::Node | Scene::Services => {
-                let mut world = world::World::new(self.scene, self.seed, self.mutation, trace_lines)
-                    .map_err(|violation| failure(violation, String::new()))?;
-                world.run(self.steps).map_err(|violation| failure(violation, world.trace().to_string()))?;
-                Ok(world.summary())
+                self.play(world::World::new(self.scene, self.seed, self.mutation, trace_lines))
             }
-            Scene::Replicas => {
-                let mut world = replicas::Replicas::new(self.seed, self.mutation, trace_lines);
-                world.run(self.steps).map_err(|violation| failure(violation, world.trace().to_string()))?;
-                Ok(world.summary())
-            }
+            Scene::Replicas => self.play(replicas::Replicas::new(self.seed, self.mutation, trace_lines)),
         }
+    }
+
+    fn play(self, mut world: impl Rules) -> Result<Summary, Box<Failure>> {
+        let verdict = world.run(self.steps);
+        let (acknowledged, seen) = world.judged();
+        let cluster = world.cluster();
+        if let Err(Violation { invariant, what }) = verdict {
+            return Err(Box::new(Failure { run: self, invariant, what, trace: cluster.trace.to_string() }));
+        }
+        let simulated_ms = cluster.now_ms() - EPOCH_MS;
+        Ok(Summary { events: cluster.steps, restarts: cluster.restarts, acknowledged, seen, simulated_ms })
     }
 }
 

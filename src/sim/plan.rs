@@ -9,6 +9,7 @@ use crate::dice::Dice;
 /// One run's shape.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
+    pub machines: usize,
     pub idempotent_producers: usize,
     pub plain_producers: usize,
     pub consumers: usize,
@@ -47,10 +48,18 @@ pub(crate) enum Trouble {
     FillDisk,
     /// The kernel writes back by itself: unsynced is not always lost.
     WriteBack,
+    /// All machines at once.
+    LoseAllPower,
+    Pause,
+    CutOneWay,
+    /// From everybody else, in both directions.
+    Isolate,
+    Heal,
 }
 
 impl Trouble {
-    pub const ALL: [Trouble; 10] = [
+    /// What may happen to a machine that is alone.
+    const ALONE: [Trouble; 10] = [
         Trouble::Kill,
         Trouble::KillInside,
         Trouble::LosePower,
@@ -62,15 +71,38 @@ impl Trouble {
         Trouble::FillDisk,
         Trouble::WriteBack,
     ];
+
+    /// What may happen to machines that talk to each other. Their disks do not fail yet.
+    const TOGETHER: [Trouble; 8] = [
+        Trouble::Kill,
+        Trouble::KillInside,
+        Trouble::LosePower,
+        Trouble::LoseAllPower,
+        Trouble::Pause,
+        Trouble::CutOneWay,
+        Trouble::Isolate,
+        Trouble::Heal,
+    ];
+
+    /// Each kind with that chance.
+    fn draw(from: &[Trouble], percent: u64, dice: &mut Dice) -> Vec<Trouble> {
+        from.iter().copied().filter(|_| dice.percent(percent)).collect()
+    }
+
+    pub fn draw_together(dice: &mut Dice) -> Vec<Trouble> {
+        let some = Trouble::draw(&Trouble::TOGETHER, 40, dice);
+        if some.is_empty() { vec![Trouble::Kill] } else { some }
+    }
 }
 
 impl Plan {
     pub fn draw(scene: Scene, dice: &mut Dice) -> Plan {
-        let mut troubles: Vec<Trouble> = Trouble::ALL.into_iter().filter(|_| dice.percent(35)).collect();
+        let mut troubles = Trouble::draw(&Trouble::ALONE, 35, dice);
         if troubles.is_empty() {
             troubles.push(*dice.pick(&[Trouble::Kill, Trouble::LosePower]));
         }
         Plan {
+            machines: 1,
             idempotent_producers: dice.between(1, 3) as usize,
             plain_producers: dice.between(0, 2) as usize,
             consumers: dice.between(1, 2) as usize,

@@ -1,5 +1,6 @@
 //! Acknowledged is never lost: under any kill, and under a loss of power where the topic has `flush.messages=1`.
 
+use ottla_model::NodeId;
 use ottla_protocol::Offset;
 
 use super::copy::LogCopy;
@@ -18,13 +19,14 @@ pub(crate) fn note(ledger: &mut Ledger, record: RecordId, offset: Offset) -> Ver
 }
 
 /// What is there now, after whatever has happened.
-pub(crate) fn check(ledger: &Ledger, copy: &LogCopy) -> Verdict {
-    missing(ledger, copy, NAME, "acknowledged", |fact| fact.acknowledged)
+pub(crate) fn check(ledger: &Ledger, node: NodeId, copy: &LogCopy) -> Verdict {
+    missing(ledger, node, copy, NAME, "acknowledged", |fact| fact.acknowledged)
 }
 
 /// Every such fact must be in the log, unless retention took it, or it was promised nothing and lay at the end.
 pub(super) fn missing(
     ledger: &Ledger,
+    node: NodeId,
     copy: &LogCopy,
     name: &'static str,
     was: &str,
@@ -33,7 +35,7 @@ pub(super) fn missing(
     let (start, end) = (copy.offsets.log_start, copy.offsets.log_end);
     let mut there = copy.records().peekable();
     for (offset, fact) in ledger.facts.range(start..).filter(|(_, fact)| counts(fact)) {
-        if *offset >= end && !ledger.holds() {
+        if *offset >= end && !ledger.holds(node) {
             break;
         }
         while there.next_if(|(at, _)| at < offset).is_some() {}
@@ -42,7 +44,8 @@ pub(super) fn missing(
             let instead = found.map_or("nothing".to_owned(), |other| other.to_string());
             let what = format!(
                 "{} was {was} at offset {offset}; there is {instead} (log {start} to {end}, after {:?})",
-                fact.record, ledger.loss
+                fact.record,
+                ledger.loss(node)
             );
             return Err(Violation::new(name, what));
         }

@@ -1,16 +1,16 @@
-//! Leader epochs never go back: not in a log, not in the image, and a restart always begins a new one (KIP-101, KIP-320).
+//! Leader epochs never go back: not in a log, not in the image, and whoever leads after a restart begins a new one (KIP-101, KIP-320).
 
 use std::collections::BTreeMap;
 
-use ottla_model::BrokerEpoch;
 use ottla_model::image::Image;
+use ottla_model::{BrokerEpoch, NodeId};
 use ottla_protocol::LeaderEpoch;
 
 use super::copy::LogCopy;
 use super::{Verdict, Violation};
 use crate::node::Key;
 
-/// The epochs that were in force.
+/// The epochs that were in force at one node.
 #[derive(Debug, Default)]
 pub(crate) struct Epochs {
     leaders: BTreeMap<Key, LeaderEpoch>,
@@ -19,7 +19,7 @@ pub(crate) struct Epochs {
 }
 
 impl Epochs {
-    pub fn published(&mut self, image: &Image) -> Verdict {
+    pub fn published(&mut self, node: NodeId, image: &Image) -> Verdict {
         for topic in image.topics() {
             for (index, partition) in &topic.partitions {
                 let known = self.leaders.insert((topic.id, *index), partition.leader_epoch);
@@ -30,7 +30,7 @@ impl Epochs {
                 }
             }
         }
-        self.broker = image.brokers().next().map(|broker| broker.epoch).or(self.broker);
+        self.broker = image.broker(node).map(|broker| broker.epoch).or(self.broker);
         Ok(())
     }
 
@@ -41,16 +41,17 @@ impl Epochs {
     }
 
     /// The node serves again.
-    pub fn restarted(&mut self, image: &Image) -> Verdict {
+    pub fn restarted(&mut self, node: NodeId, image: &Image) -> Verdict {
         let Some((leaders, broker)) = self.before_restart.take() else { return Ok(()) };
         if self.broker <= broker {
-            let what = format!("the broker came back under {:?} after {broker:?}", self.broker);
+            let what = format!("broker {node} came back under {:?} after {broker:?}", self.broker);
             return Err(Violation::new(NAME, what));
         }
         for topic in image.topics() {
             for (index, partition) in &topic.partitions {
                 let before = leaders.get(&(topic.id, *index));
-                if before.is_some_and(|before| partition.leader_epoch <= *before) {
+                let leads = partition.leader == Some(node);
+                if leads && before.is_some_and(|before| partition.leader_epoch <= *before) {
                     let what = format!("{}-{index} is led under {before:?} after a restart", topic.name);
                     return Err(Violation::new(NAME, what));
                 }

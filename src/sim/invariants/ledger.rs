@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ottla_log::log::Offsets;
+use ottla_model::NodeId;
 use ottla_protocol::Offset;
 
 use super::copy::LogCopy;
@@ -32,8 +33,9 @@ pub(crate) struct Promise {
 }
 
 /// How a process ended, from the least to the worst.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Loss {
+    #[default]
     Nothing,
     /// The process alone: what was written is still there.
     Process,
@@ -48,7 +50,7 @@ pub(crate) struct Fact {
     pub seen: bool,
 }
 
-/// One partition.
+/// One partition: what was said to clients, whoever said it, and what is known of each node's replica.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     pub promise: Promise,
@@ -57,47 +59,51 @@ pub(crate) struct Ledger {
     pub places: BTreeMap<RecordId, Offset>,
     /// Who sends with sequences.
     pub idempotent: BTreeSet<u32>,
+    /// Records that were promised nothing have been lost: a producer may have had to begin again.
+    pub lossy: bool,
+    replicas: BTreeMap<NodeId, Replica>,
+}
+
+/// What is known of one node's replica.
+#[derive(Debug, Default)]
+pub(crate) struct Replica {
     /// The worst that has happened since the log was last examined.
     pub loss: Loss,
     /// As last seen of the process that is running, or ran.
     pub offsets: Option<Offsets>,
     pub recovery_point: Offset,
-    /// Records that were promised nothing have been lost: a producer may have had to begin again.
-    pub lossy: bool,
 }
 
 impl Ledger {
     pub fn new(promise: Promise) -> Ledger {
-        Ledger {
-            promise,
-            facts: BTreeMap::new(),
-            places: BTreeMap::new(),
-            idempotent: BTreeSet::new(),
-            loss: Loss::Nothing,
-            offsets: None,
-            recovery_point: 0,
-            lossy: false,
-        }
+        let (facts, places, idempotent, lossy, replicas) = Default::default();
+        Ledger { promise, facts, places, idempotent, lossy, replicas }
     }
 
-    /// Whether what was said must still be true.
-    pub fn holds(&self) -> bool {
-        self.loss < Loss::Power || self.promise.outlives_power
+    pub fn replica(&mut self, node: NodeId) -> &mut Replica {
+        self.replicas.entry(node).or_default()
     }
 
-    pub fn ended(&mut self, loss: Loss) {
-        self.loss = self.loss.max(loss);
+    /// The worst that has happened to the replica of this node since its log was last examined.
+    pub fn loss(&self, node: NodeId) -> Loss {
+        self.replicas.get(&node).map_or(Loss::Nothing, |replica| replica.loss)
     }
 
-    /// The log was examined: what it does not have any more, and did not have to have, is forgotten.
-    pub fn settle(&mut self, copy: &LogCopy) {
+    /// Whether what was said must still be true there.
+    pub fn holds(&self, node: NodeId) -> bool {
+        self.loss(node) < Loss::Power || self.promise.outlives_power
+    }
+
+    pub fn ended(&mut self, node: NodeId, loss: Loss) {
+        let replica = self.replica(node);
+        replica.loss = replica.loss.max(loss);
+    }
+
+    /// The log of this node, which leads, was examined: what it does not have any more, and did not have to have, is forgotten.
+    pub fn settle(&mut self, node: NodeId, copy: &LogCopy) {
         let end = copy.offsets.log_end;
         self.facts.split_off(&end);
         self.places.retain(|_, at| *at < end);
-        self.lossy |= self.loss == Loss::Power && !self.promise.outlives_power;
-        self.loss = Loss::Nothing;
-        // A new process may begin with another high watermark and recovery point.
-        self.offsets = None;
-        self.recovery_point = 0;
+        self.lossy |= !self.holds(node);
     }
 }

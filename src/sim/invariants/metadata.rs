@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ottla_model::TopicId;
 use ottla_model::image::Image;
+use ottla_model::{NodeId, TopicId};
 use ottla_protocol::Offset;
 
 use super::{Verdict, Violation};
@@ -12,51 +12,64 @@ use super::{Verdict, Violation};
 /// What was confirmed.
 #[derive(Debug, Default)]
 pub(crate) struct Metadata {
-    created: BTreeMap<TopicId, String>,
+    /// And how far the image had come where that was confirmed: every later one has to know.
+    created: BTreeMap<TopicId, (String, Offset)>,
     /// Somebody has asked for it, whatever came of it.
     doomed: BTreeSet<TopicId>,
-    deleted: BTreeSet<TopicId>,
-    offset: Offset,
+    deleted: BTreeMap<TopicId, Offset>,
+    /// How far the image of each node has come.
+    offsets: BTreeMap<NodeId, Offset>,
 }
 
 impl Metadata {
-    pub fn created(&mut self, id: TopicId, name: &str) {
-        self.created.insert(id, name.to_owned());
+    pub fn created(&mut self, node: NodeId, id: TopicId, name: &str) {
+        self.created.insert(id, (name.to_owned(), self.offset(node)));
     }
 
     pub fn deleting(&mut self, id: TopicId) {
         self.doomed.insert(id);
     }
 
-    pub fn deleted(&mut self, id: TopicId) {
-        self.deleted.insert(id);
+    pub fn deleted(&mut self, node: NodeId, id: TopicId) {
+        self.deleted.insert(id, self.offset(node));
     }
 
-    pub fn published(&mut self, image: &Image) -> Verdict {
-        self.restarted(image)?;
-        self.offset = self.offset.max(image.offset);
+    fn offset(&self, node: NodeId) -> Offset {
+        self.offsets.get(&node).copied().unwrap_or(0)
+    }
+
+    pub fn published(&mut self, node: NodeId, image: &Image) -> Verdict {
+        self.holds(image)?;
+        self.offsets.insert(node, self.offset(node).max(image.offset));
         Ok(())
     }
 
-    pub fn restarted(&self, image: &Image) -> Verdict {
-        for (id, name) in self.created.iter().filter(|(id, _)| !self.doomed.contains(id)) {
+    /// What was confirmed when images had come no further than this one is in it.
+    pub fn holds(&self, image: &Image) -> Verdict {
+        let created = self
+            .created
+            .iter()
+            .filter(|(id, (_, since))| *since <= image.offset && !self.doomed.contains(id));
+        for (id, (name, _)) in created {
             if image.topic_by_id(*id).is_none_or(|topic| *topic.name != **name) {
                 return Err(Violation::new(NAME, format!("topic {name} was created and is not there")));
             }
         }
-        if let Some(topic) = self.deleted.iter().find_map(|id| image.topic_by_id(*id)) {
+        let mut deleted = self.deleted.iter().filter(|(_, since)| **since <= image.offset);
+        if let Some(topic) = deleted.find_map(|(id, _)| image.topic_by_id(*id)) {
             return Err(Violation::new(NAME, format!("topic {} was deleted and is back", topic.name)));
         }
         Ok(())
     }
 
     /// Everything that a process had published is there after its death.
-    pub fn booted(&self, image: &Image) -> Verdict {
-        if image.offset < self.offset {
-            let what = format!("the image ends at {}, {} was agreed on", image.offset, self.offset);
+    pub fn booted(&self, node: NodeId, image: &Image) -> Verdict {
+        let known = self.offset(node);
+        if image.offset < known {
+            let what = format!("the image ends at {}, {known} was agreed on", image.offset);
             return Err(Violation::new(NAME, what));
         }
-        self.restarted(image)
+        self.holds(image)
     }
 }
 

@@ -16,12 +16,12 @@ pub(crate) mod watermark;
 use std::collections::BTreeMap;
 
 use ottla_log::log::Isolation;
-use ottla_model::TopicId;
+use ottla_model::{NodeId, TopicId};
 use ottla_protocol::Offset;
 
 use crate::node::{Key, Node};
 use copy::LogCopy;
-use ledger::{Ledger, Loss, Promise, RecordId};
+use ledger::{Ledger, Loss, Promise, RecordId, Replica};
 
 /// What was broken, and how.
 #[derive(Clone, Debug)]
@@ -38,14 +38,15 @@ impl Violation {
 
 pub(crate) type Verdict = Result<(), Violation>;
 
-/// Everything that is known of what was promised to whom.
+/// Everything that is known: of the cluster (what was promised to whom), and of each node apart (what its process had, and
+/// how it ended).
 #[derive(Debug, Default)]
 pub(crate) struct Judge {
     promises: BTreeMap<TopicId, Promise>,
     ledgers: BTreeMap<Key, Ledger>,
     pub metadata: metadata::Metadata,
     pub producer_ids: producer_ids::ProducerIds,
-    epochs: epochs::Epochs,
+    epochs: BTreeMap<NodeId, epochs::Epochs>,
 }
 
 impl Judge {
@@ -76,50 +77,57 @@ impl Judge {
         seen::note(ledger, record, offset)
     }
 
-    /// After every event.
-    pub fn watch(&mut self, node: &Node) -> Verdict {
+    /// After every event at this node.
+    pub fn watch(&mut self, id: NodeId, node: &Node) -> Verdict {
         for (key, partition) in &node.partitions {
             let Some(log) = partition.log() else { continue };
-            watermark::check(self.ledger(*key), log.offsets(), log.recovery_point())
-                .map_err(|v| Violation { what: format!("{}: {}", partition.id, v.what), ..v })?;
+            let ledger = self.ledger(*key);
+            watermark::check(ledger.promise, ledger.replica(id), log.offsets(), log.recovery_point())
+                .map_err(|v| Violation { what: format!("{} at {id}: {}", partition.id, v.what), ..v })?;
         }
         Ok(())
     }
 
-    /// A new image is in force.
-    pub fn published(&mut self, node: &Node) -> Verdict {
-        self.epochs.published(&node.image)?;
-        self.metadata.published(&node.image)
+    /// A new image is in force at this node.
+    pub fn published(&mut self, id: NodeId, node: &Node) -> Verdict {
+        self.epochs.entry(id).or_default().published(id, &node.image)?;
+        self.metadata.published(id, &node.image)
     }
 
-    /// The process is gone, and so is what only it knew.
-    pub fn ended(&mut self, loss: Loss) {
-        self.ledgers.values_mut().for_each(|ledger| ledger.ended(loss));
-        self.epochs.ended();
+    /// The process of this node is gone, and so is what only it knew.
+    pub fn ended(&mut self, id: NodeId, loss: Loss) {
+        self.ledgers.values_mut().for_each(|ledger| ledger.ended(id, loss));
+        self.epochs.entry(id).or_default().ended();
     }
 
-    /// Reads every log whole and holds it against what is known.
-    pub fn audit(&mut self, node: &Node) -> Verdict {
-        self.metadata.booted(&node.image)?;
-        self.epochs.restarted(&node.image)?;
+    /// Reads every log of this node whole and holds it against what is known.
+    pub fn audit(&mut self, id: NodeId, node: &Node) -> Verdict {
+        self.metadata.booted(id, &node.image)?;
+        self.epochs.entry(id).or_default().restarted(id, &node.image)?;
         for (key, partition) in &node.partitions {
             let of_partition =
-                |v: Violation| Violation { what: format!("{}: {}", partition.id, v.what), ..v };
+                |v: Violation| Violation { what: format!("{} at {id}: {}", partition.id, v.what), ..v };
             let copy = LogCopy::read(&partition.reader, Isolation::LogEnd).map_err(of_partition)?;
-            self.examine(*key, &copy).map_err(of_partition)?;
+            self.examine(id, *key, !partition.resigned, &copy).map_err(of_partition)?;
         }
         Ok(())
     }
 
-    fn examine(&mut self, key: Key, copy: &LogCopy) -> Verdict {
+    // Every replica keeps what its own node had; what clients were told is with whoever leads.
+    fn examine(&mut self, id: NodeId, key: Key, leads: bool, copy: &LogCopy) -> Verdict {
         let ledger = self.ledger(key);
         dense::check(copy)?;
         epochs::check(copy)?;
-        survival::check(ledger, copy)?;
-        acknowledged::check(ledger, copy)?;
-        seen::check(ledger, copy)?;
-        ledger.settle(copy);
-        duplicates::check(ledger, copy)
+        survival::check(ledger.promise, ledger.replica(id), copy)?;
+        if leads {
+            acknowledged::check(ledger, id, copy)?;
+            seen::check(ledger, id, copy)?;
+            ledger.settle(id, copy);
+            duplicates::check(ledger, copy)?;
+        }
+        // A new process may begin with another high watermark and recovery point.
+        *ledger.replica(id) = Replica::default();
+        Ok(())
     }
 
     /// At the end of a run, when everybody had the time to finish: what every log holds of whom.

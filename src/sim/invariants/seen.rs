@@ -1,5 +1,6 @@
 //! What a consumer has seen does not disappear, where acknowledged records do not.
 
+use ottla_model::NodeId;
 use ottla_protocol::Offset;
 
 use super::acknowledged::missing;
@@ -19,8 +20,8 @@ pub(crate) fn note(ledger: &mut Ledger, record: RecordId, offset: Offset) -> Ver
 }
 
 /// What is there now, after whatever has happened.
-pub(crate) fn check(ledger: &Ledger, copy: &LogCopy) -> Verdict {
-    missing(ledger, copy, NAME, "given to a consumer", |fact| fact.seen)
+pub(crate) fn check(ledger: &Ledger, node: NodeId, copy: &LogCopy) -> Verdict {
+    missing(ledger, node, copy, NAME, "given to a consumer", |fact| fact.seen)
 }
 
 const NAME: &str = "what was seen stays";

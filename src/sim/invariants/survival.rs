@@ -3,17 +3,17 @@
 //! the front but by retention.
 
 use super::copy::LogCopy;
-use super::ledger::{Ledger, Loss};
+use super::ledger::{Loss, Promise, Replica};
 use super::{Verdict, Violation};
 
-pub(crate) fn check(ledger: &Ledger, copy: &LogCopy) -> Verdict {
-    if ledger.promise.keeps_all && copy.offsets.log_start > 0 {
+pub(crate) fn check(promise: Promise, replica: &Replica, copy: &LogCopy) -> Verdict {
+    if promise.keeps_all && copy.offsets.log_start > 0 {
         return Err(Violation::new(NAME, format!("{:?}, and nothing was to be deleted", copy.offsets)));
     }
-    let Some(before) = ledger.offsets else { return Ok(()) };
-    let least = match ledger.loss {
+    let Some(before) = replica.offsets else { return Ok(()) };
+    let least = match replica.loss {
         Loss::Nothing | Loss::Process => before.log_end,
-        Loss::Power => ledger.recovery_point,
+        Loss::Power => replica.recovery_point,
     };
     if copy.offsets.log_end < least {
         let what = format!("the log ends at {}, it had to keep {least}: {before:?}", copy.offsets.log_end);

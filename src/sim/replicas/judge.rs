@@ -6,7 +6,7 @@ use ottla_log::log::Isolation;
 use ottla_model::NodeId;
 use ottla_protocol::{LeaderEpoch, Offset};
 
-use super::machine::Process;
+use super::process::Process;
 use crate::invariants::copy::{LogCopy, read_from};
 use crate::invariants::ledger::RecordId;
 use crate::invariants::{Verdict, Violation};

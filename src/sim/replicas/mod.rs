@@ -3,76 +3,63 @@
 //! not. It must never let anything happen that is not an event.
 
 mod judge;
-mod machine;
+mod process;
 mod registry;
 mod trouble;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use ottla_core::partition::{IsrAnswer, Proposal};
+use ottla_log::Disk;
+use ottla_log::disk::MemoryDisk;
 use ottla_log::log::FlushTicket;
 use ottla_model::NodeId;
 use ottla_model::config::TopicConfig;
 use ottla_node::lane::Input;
 use ottla_protocol::{ErrorCode, Offset};
 
-use crate::Summary;
 use crate::bus::{Bus, Place};
+use crate::cluster::{Cluster, Event, Rules};
 use crate::dice::Dice;
-use crate::disk::Ended;
 use crate::invariants::ledger::{Loss, RecordId};
 use crate::invariants::{Verdict, Violation};
+use crate::machine::Machine;
 use crate::mutation::Mutation;
-use crate::queue::Queue;
-use crate::trace::{EPOCH_MS, Trace};
 use judge::Judge;
-use machine::{LAG_MS, Machine, Message, Process, To, Wish};
+use process::{LAG_MS, Message, Process, To, Wish};
 use registry::Registry;
 use trouble::Plan;
 
-/// What can happen. What belongs to a process carries its life, and ends with it.
+/// What happens at a machine.
 #[derive(Debug)]
-enum Event {
-    Arrive {
-        to: To,
-        message: Message,
-    },
-    Boot(usize),
-    Turn {
-        at: usize,
-        life: u64,
-    },
+pub(crate) enum Local {
+    Boot,
+    Hear(Message),
+    Turn,
+    /// Only the last planned fetch is made.
     Fetch {
-        at: usize,
-        life: u64,
         number: u64,
     },
-    Beat {
-        at: usize,
-        life: u64,
-    },
-    Tick {
-        at: usize,
-        life: u64,
-    },
-    RunFlush {
-        at: usize,
-        life: u64,
-        ticket: FlushTicket,
-    },
+    Beat,
+    Tick,
+    RunFlush(FlushTicket),
     Flushed {
-        at: usize,
-        life: u64,
         up_to: Offset,
         result: std::io::Result<()>,
     },
     /// No answer has come to a proposal, or it was heard of already.
-    Unanswered {
-        at: usize,
-        life: u64,
-        proposal: Proposal,
-    },
+    Unanswered(Proposal),
+}
+
+/// What happens elsewhere.
+#[derive(Debug)]
+pub(crate) enum Global {
+    /// The registry hears.
+    Registry(Message),
+    /// A producer hears.
+    Producer(usize, Message),
     /// The registry looks who was not heard of.
     Expire,
     Produce {
@@ -80,7 +67,6 @@ enum Event {
         attempt: u64,
     },
     Trouble,
-    Heal,
 }
 
 /// One record at a time; without a word in time it is sent again, to whoever leads then.
@@ -93,101 +79,138 @@ struct Producer {
 
 pub(crate) struct Replicas {
     plan: Plan,
-    dice: Dice,
-    queue: Queue<Event>,
-    bus: Bus,
-    trace: Trace,
-    machines: Vec<Machine>,
-    /// Numbers each machine's fetches, so that only the last one is tried again.
-    fetches: Vec<u64>,
+    cluster: Cluster<Replicas>,
+    /// Whose power went, and who was not in sync since: they may lack what they once had.
+    may_lack: BTreeSet<NodeId>,
     registry: Registry,
     producers: Vec<Producer>,
     config: Arc<TopicConfig>,
     judge: Judge,
-    finishing: bool,
-    mutation: Option<Mutation>,
-    pub steps: u64,
-    restarts: u64,
+}
+
+impl Rules for Replicas {
+    type Process = Process;
+    type Local = Local;
+    type Global = Global;
+
+    fn cluster(&mut self) -> &mut Cluster<Replicas> {
+        &mut self.cluster
+    }
+
+    fn local(&mut self, at: usize, what: Local) -> Verdict {
+        match what {
+            Local::Boot => self.boot(at)?,
+            what => {
+                let wishes = self.in_process(at, what);
+                self.grant(at, wishes)?;
+            }
+        }
+        self.watch(at)
+    }
+
+    fn global(&mut self, what: Global) -> Verdict {
+        match what {
+            Global::Registry(message) => self.register(message),
+            Global::Producer(producer, message) => self.produced(producer, &message),
+            Global::Expire => {
+                self.cluster.global(SESSION_MS / 4, Global::Expire);
+                if self.registry.expire(self.cluster.now_ms(), SESSION_MS) {
+                    self.publish();
+                }
+            }
+            Global::Produce { producer, attempt } => self.produce(producer, attempt),
+            Global::Trouble => self.trouble(),
+        }
+        Ok(())
+    }
+
+    /// As [`Machine::end`]; it begins again after a while.
+    fn end(&mut self, at: usize, loss: Loss) {
+        let loss = self.cluster.machines[at].end(loss);
+        self.cluster.note_at(at, || format!("ends: {loss:?}"));
+        let most_ms = *self.cluster.dice.pick(&[10, 300, 3_000]);
+        let down_ms = self.cluster.dice.between(1, most_ms);
+        self.cluster.local(at, down_ms, Local::Boot);
+    }
+
+    // All replicas are in sync, and all producers answered.
+    fn finish(&mut self) -> Verdict {
+        let deadline_ms = self.cluster.now_ms() + PATIENCE_MS;
+        while !self.is_healed() {
+            if self.cluster.now_ms() > deadline_ms {
+                return Err(Violation::new("everybody is in sync some day", self.unfinished()));
+            }
+            self.next()?;
+        }
+        self.judge.finish(self.cluster.machines.iter().filter_map(|machine| machine.process.as_ref()))
+    }
+
+    fn judged(&self) -> (usize, usize) {
+        self.judge.summary()
+    }
 }
 
 impl Replicas {
     pub fn new(seed: u64, mutation: Option<Mutation>, trace_lines: usize) -> Replicas {
         let mut dice = Dice::new(seed);
         let plan = Plan::draw(&mut dice);
-        let bus = Bus::draw(&mut dice);
-        let ids: Vec<NodeId> = (1..=plan.machines).map(NodeId).collect();
-        let traced = trace_lines > 0;
-        let machines = ids.iter().map(|id| Machine::new(*id, dice.number(), mutation, traced));
-        let machines: Vec<Machine> = machines.collect();
+        let bus = Bus::draw(plan.machines, &mut dice);
+        let memories: Vec<MemoryDisk> = (0..plan.machines).map(|_| MemoryDisk::new(dice.number())).collect();
+        // The log directory is older than all that happens.
+        for memory in &memories {
+            memory.create_dir_all(Path::new("/data")).expect("an empty disk");
+            memory.write_back();
+        }
         let config = TopicConfig {
             min_insync_replicas: plan.min_insync_replicas,
             flush_messages: if plan.flushes_each { 1 } else { i64::MAX },
             segment_bytes: plan.segment_bytes,
             ..TopicConfig::default()
         };
-        let mut queue = Queue::starting_at(EPOCH_MS);
-        (0..machines.len()).for_each(|at| queue.after(dice.between(0, 50), Event::Boot(at)));
-        queue.after(SESSION_MS / 4, Event::Expire);
-        queue.after(plan.trouble_every_ms, Event::Trouble);
-        let producers: Vec<Producer> = (0..plan.producers).map(|_| Producer::default()).collect();
-        let first = (0..producers.len()).map(|producer| Event::Produce { producer, attempt: 0 });
-        first.for_each(|event| queue.after(100, event));
-        let mut trace = Trace::keeping(trace_lines);
-        trace.note(EPOCH_MS, || format!("{plan:?} {bus:?}"));
+        let mut cluster = Cluster::new(dice, bus, memories, mutation, trace_lines);
+        cluster.note(|| format!("{plan:?}"));
+        for at in 0..plan.machines {
+            let delay_ms = cluster.dice.between(0, 50);
+            cluster.local(at, delay_ms, Local::Boot);
+        }
+        cluster.global(SESSION_MS / 4, Global::Expire);
+        cluster.global(plan.trouble_every_ms, Global::Trouble);
+        for producer in 0..plan.producers {
+            cluster.global(100, Global::Produce { producer, attempt: 0 });
+        }
+        let ids = cluster.machines.iter().map(|machine| machine.id).collect();
         Replicas {
             registry: Registry::new(ids, plan.min_insync_replicas),
-            fetches: vec![0; machines.len()],
-            plan,
-            dice,
-            queue,
-            bus,
-            trace,
-            machines,
-            producers,
+            may_lack: BTreeSet::new(),
+            producers: (0..plan.producers).map(|_| Producer::default()).collect(),
             config: Arc::new(config),
             judge: Judge::default(),
-            finishing: false,
-            mutation,
-            steps: 0,
-            restarts: 0,
+            plan,
+            cluster,
         }
-    }
-
-    /// Runs so many events with trouble, then without until all replicas are in sync and all producers answered.
-    pub fn run(&mut self, steps: u64) -> Verdict {
-        while self.steps < steps {
-            self.next()?;
-        }
-        self.finishing = true;
-        self.calm();
-        let deadline_ms = self.queue.now_ms() + PATIENCE_MS;
-        while !self.is_healed() {
-            if self.queue.now_ms() > deadline_ms {
-                return Err(Violation::new("everybody is in sync some day", self.unfinished()));
-            }
-            self.next()?;
-        }
-        self.judge.finish(self.machines.iter().filter_map(|machine| machine.process.as_ref()))
     }
 
     fn is_healed(&self) -> bool {
-        let whole = |machine: &Machine| {
+        let whole = |machine: &Machine<Process>| {
             machine.process.as_ref().is_some_and(|process| {
                 let offsets = process.lane.log().offsets();
                 offsets.high_watermark == offsets.log_end
             })
         };
-        let all = self.registry.view().isr.len() == self.machines.len();
-        let mut ends =
-            self.machines.iter().filter_map(|m| Some(m.process.as_ref()?.lane.log().log_end_offset()));
+        let all = self.registry.view().isr.len() == self.cluster.machines.len();
+        let mut ends = self
+            .cluster
+            .machines
+            .iter()
+            .filter_map(|m| Some(m.process.as_ref()?.lane.log().log_end_offset()));
         let first = ends.next();
-        all && self.machines.iter().all(whole)
+        all && self.cluster.machines.iter().all(whole)
             && ends.all(|end| Some(end) == first)
             && self.producers.iter().all(|producer| producer.acknowledged == producer.record)
     }
 
     fn unfinished(&self) -> String {
-        let logs = self.machines.iter().map(|machine| {
+        let logs = self.cluster.machines.iter().map(|machine| {
             let lane = machine.process.as_ref().map(|process| &process.lane);
             let leads = lane.map(|lane| (lane.leads(), lane.leader_epoch()));
             (machine.id, leads, lane.map(|lane| lane.log().offsets()))
@@ -195,179 +218,75 @@ impl Replicas {
         format!("{:?} {:?} {:?}", self.registry.view(), logs.collect::<Vec<_>>(), self.producers)
     }
 
-    fn next(&mut self) -> Verdict {
-        let Some(event) = self.queue.next() else {
-            return Err(Violation::new("something always happens", "no event is left"));
-        };
-        self.steps += 1;
-        let at = self.machine_of(&event);
-        if let Some(until_ms) =
-            at.map(|at| self.machines[at].paused_until_ms).filter(|ms| *ms > self.queue.now_ms())
-        {
-            self.queue.at(until_ms, event);
-            return Ok(());
-        }
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.happen(event)));
-        if let Some(machine) = at.map(|at| &self.machines[at]) {
-            let id = machine.id;
-            for change in machine.disk.take_changes() {
-                self.trace.note(self.queue.now_ms(), || format!("{id}: {change}"));
+    // What the process wants. Nothing if none runs.
+    fn in_process(&mut self, at: usize, what: Local) -> Vec<Wish> {
+        let cluster = &mut self.cluster;
+        let now_ms = cluster.now_ms();
+        let id = cluster.machines[at].id;
+        let Some(process) = &mut cluster.machines[at].process else { return Vec::new() };
+        match what {
+            Local::Boot => Vec::new(),
+            Local::Hear(message) => {
+                cluster.trace.note(now_ms, || format!("node {id} hears {message:?}"));
+                process.hear(message, now_ms)
             }
-        }
-        match (outcome, at) {
-            (Ok(verdict), None) => verdict,
-            (Ok(verdict), Some(at)) => verdict.and_then(|()| self.watch(at)),
-            (Err(panic), Some(at)) if panic.is::<Ended>() => {
-                self.end(at, Loss::Process);
-                Ok(())
-            }
-            (Err(panic), _) => {
-                let text = panic.downcast_ref::<String>().map(String::as_str);
-                let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("?");
-                Err(Violation::new("no step panics", text))
-            }
-        }
-    }
-
-    fn machine_of(&self, event: &Event) -> Option<usize> {
-        match event {
-            Event::Arrive { to: To::Broker(id), .. } => Some(id.0 as usize - 1),
-            Event::Boot(at)
-            | Event::Turn { at, .. }
-            | Event::Fetch { at, .. }
-            | Event::Beat { at, .. }
-            | Event::Tick { at, .. }
-            | Event::RunFlush { at, .. }
-            | Event::Unanswered { at, .. }
-            | Event::Flushed { at, .. } => Some(*at),
-            _ => None,
-        }
-    }
-
-    fn happen(&mut self, event: Event) -> Verdict {
-        let now_ms = self.queue.now_ms();
-        match event {
-            Event::Boot(at) => return self.boot(at),
-            Event::Arrive { to, message } => return self.arrive(to, message),
-            Event::Expire => {
-                self.queue.after(SESSION_MS / 4, Event::Expire);
-                if self.registry.expire(now_ms, SESSION_MS) {
-                    self.publish();
-                }
-            }
-            Event::Produce { producer, attempt } => self.produce(producer, attempt),
-            Event::Trouble => self.trouble(),
-            Event::Heal => self.bus.heal(),
-            Event::Turn { at, life } => {
-                let wishes = self.process(at, life).map(|process| process.turn(now_ms));
-                return self.grant(at, wishes.unwrap_or_default());
-            }
-            Event::Fetch { at, life, number } if self.fetches[at] == number => {
+            Local::Turn => process.turn(now_ms),
+            Local::Fetch { number } if process.fetches == number => {
                 // Should no answer come, it is tried again.
-                self.fetch_after(at, life, FETCH_PATIENCE_MS);
-                let next = self.process(at, life).and_then(|process| process.next_fetch());
-                if let Some((leader, message)) = next {
-                    self.send(self.machines[at].id.0 as Place, To::Broker(leader), message);
-                }
+                let next = process.next_fetch();
+                self.fetch_after(at, FETCH_PATIENCE_MS);
+                next.map(|(leader, message)| Wish::Send(To::Broker(leader), message)).into_iter().collect()
             }
-            Event::Fetch { .. } => {}
-            Event::Beat { at, life } => {
-                let Some(epoch) = self.process(at, life).map(|process| process.epoch) else { return Ok(()) };
-                let broker = self.machines[at].id;
-                let message = match epoch {
-                    Some(epoch) => Message::Heartbeat { broker, epoch },
-                    None => Message::Register { broker, life },
+            Local::Fetch { .. } => Vec::new(),
+            Local::Beat => {
+                let message = match process.epoch {
+                    Some(epoch) => Message::Heartbeat { broker: id, epoch },
+                    None => Message::Register { broker: id, life: process.life },
                 };
-                self.send(broker.0 as Place, To::Registry, message);
-                self.queue.after(BEAT_MS, Event::Beat { at, life });
+                cluster.work(at, BEAT_MS, Local::Beat);
+                vec![Wish::Send(To::Registry, message)]
             }
-            Event::Tick { at, life } => {
-                let wishes = self.process(at, life).map(|process| process.enqueue(Input::Tick));
-                self.queue.after(LAG_MS / 2, Event::Tick { at, life });
-                return self.grant(at, wishes.unwrap_or_default());
+            Local::Tick => {
+                let wishes = process.enqueue(Input::Tick);
+                cluster.work(at, LAG_MS / 2, Local::Tick);
+                wishes
             }
-            Event::Unanswered { at, life, proposal } => {
+            Local::Unanswered(proposal) => {
                 let outcome = Err(ErrorCode::RequestTimedOut);
-                let input = Input::IsrAnswered(IsrAnswer { proposal, outcome });
-                let wishes = self.process(at, life).map(|process| process.enqueue(input));
-                return self.grant(at, wishes.unwrap_or_default());
+                process.enqueue(Input::IsrAnswered(IsrAnswer { proposal, outcome }))
             }
-            Event::RunFlush { at, life, ticket } if self.machines[at].life == life => {
+            Local::RunFlush(ticket) => {
                 let up_to = ticket.up_to;
                 let result = ticket.run();
-                self.queue.after(self.dice.between(0, 1), Event::Flushed { at, life, up_to, result });
+                let delay_ms = cluster.dice.between(0, 1);
+                cluster.work(at, delay_ms, Local::Flushed { up_to, result });
+                Vec::new()
             }
-            Event::RunFlush { .. } => {}
-            Event::Flushed { at, life, up_to, result } => {
-                let input = Input::Flushed { up_to, result };
-                let wishes = self.process(at, life).map(|process| process.enqueue(input));
-                return self.grant(at, wishes.unwrap_or_default());
-            }
+            Local::Flushed { up_to, result } => process.enqueue(Input::Flushed { up_to, result }),
         }
-        Ok(())
-    }
-
-    fn process(&mut self, at: usize, life: u64) -> Option<&mut Process> {
-        self.machines[at].process.as_mut().filter(|process| process.life == life)
     }
 
     fn boot(&mut self, at: usize) -> Verdict {
-        let now_ms = self.queue.now_ms();
-        let machine = &mut self.machines[at];
+        let (now_ms, mutation) = (self.cluster.now_ms(), self.cluster.mutation);
+        let machine = &mut self.cluster.machines[at];
         if machine.process.is_some() {
             return Ok(());
         }
-        machine.life += 1;
-        self.restarts += 1;
+        machine.begin();
         let (id, life, disk) = (machine.id, machine.life, machine.disk.clone());
-        let process = Process::start(id, life, disk, &self.config, now_ms, self.mutation);
+        let process = Process::start(id, life, disk, &self.config, now_ms, mutation);
         let process = process.map_err(|why| Violation::new("a log opens again", format!("{id}: {why}")))?;
         let offsets = process.lane.log().offsets();
-        self.trace.note(now_ms, || format!("{id} is up for the {life}. time: {offsets:?}"));
-        self.machines[at].process = Some(process);
-        self.queue.after(0, Event::Beat { at, life });
-        self.queue.after(LAG_MS / 2, Event::Tick { at, life });
+        machine.process = Some(process);
+        self.cluster.note_at(at, || format!("up, life {life}: {offsets:?}"));
+        self.cluster.restarts += 1;
+        self.cluster.work(at, 0, Local::Beat);
+        self.cluster.work(at, LAG_MS / 2, Local::Tick);
         Ok(())
     }
 
-    /// The process is gone; it begins again after a while.
-    fn end(&mut self, at: usize, loss: Loss) {
-        let now_ms = self.queue.now_ms();
-        let machine = &mut self.machines[at];
-        let id = machine.id;
-        self.trace.note(now_ms, || format!("{id} ends: {loss:?}"));
-        machine.process = None;
-        machine.paused_until_ms = 0;
-        machine.disk.put_out();
-        match loss {
-            Loss::Power => machine.memory.crash(),
-            Loss::Nothing | Loss::Process => machine.memory.kill(),
-        }
-        // Events of the life before find nobody.
-        machine.life += 1;
-        let down_ms = *self.dice.pick(&[10, 300, 3_000]);
-        self.queue.after(self.dice.between(1, down_ms), Event::Boot(at));
-    }
-
-    fn arrive(&mut self, to: To, message: Message) -> Verdict {
-        let now_ms = self.queue.now_ms();
-        match to {
-            To::Broker(id) => {
-                let at = id.0 as usize - 1;
-                self.trace.note(now_ms, || format!("{id} hears {message:?}"));
-                let wishes = self.machines[at].process.as_mut().map(|process| process.hear(message, now_ms));
-                self.grant(at, wishes.unwrap_or_default())
-            }
-            To::Registry => {
-                self.register(message);
-                Ok(())
-            }
-            To::Producer(producer) => self.produced(producer, message),
-        }
-    }
-
     fn register(&mut self, message: Message) {
-        let now_ms = self.queue.now_ms();
+        let now_ms = self.cluster.now_ms();
         let version = self.registry.view().version;
         let (broker, answer) = match message {
             Message::Register { broker, life } => {
@@ -383,7 +302,7 @@ impl Replicas {
                     let view = self.registry.view();
                     (view.leader_epoch, view.partition_epoch, view.isr.clone())
                 });
-                self.trace.note(now_ms, || format!("{broker} proposes {proposal:?}: {outcome:?}"));
+                self.cluster.note(|| format!("{broker} proposes {proposal:?}: {outcome:?}"));
                 (broker, Message::Answer(IsrAnswer { proposal, outcome }))
             }
             _ => return,
@@ -397,59 +316,60 @@ impl Replicas {
     // Everybody hears of it, late or not at all: heartbeats bring it again.
     fn publish(&mut self) {
         let view = self.registry.view().clone();
-        let now_ms = self.queue.now_ms();
-        self.trace.note(now_ms, || format!("registry: {view:?}"));
-        let registered = |machine: &Machine| view.life(machine.id) == Some(machine.life);
-        for machine in &mut self.machines {
-            let joined = view.isr.contains(&machine.id) && view.leader != Some(machine.id);
-            machine.may_lack &= !(joined && registered(machine));
+        self.cluster.note(|| format!("registry: {view:?}"));
+        let registered = |machine: &Machine<Process>| view.life(machine.id) == Some(machine.life);
+        for machine in &self.cluster.machines {
+            let follows = view.isr.contains(&machine.id) && view.leader != Some(machine.id);
+            if follows && registered(machine) {
+                self.may_lack.remove(&machine.id);
+            }
         }
-        let leader = view.leader.map(|leader| &self.machines[leader.0 as usize - 1]);
-        if leader.is_some_and(|machine| machine.may_lack && registered(machine)) {
-            self.trace.note(now_ms, || "nobody else is left: promises are off".into());
+        let leader = self.cluster.machines.iter().find(|machine| view.leader == Some(machine.id));
+        if leader.is_some_and(|leader| self.may_lack.contains(&leader.id) && registered(leader)) {
+            self.cluster.note(|| "nobody else is left: promises are off".into());
             self.judge.forget();
         }
-        for at in 0..self.machines.len() {
-            self.send(REGISTRY, To::Broker(self.machines[at].id), Message::News(view.clone()));
+        for id in view.replicas.clone() {
+            self.send(REGISTRY, To::Broker(id), Message::News(view.clone()));
         }
     }
 
     fn send(&mut self, from: Place, to: To, message: Message) {
-        let place = match to {
-            To::Broker(id) => id.0 as Place,
-            To::Registry => REGISTRY,
-            To::Producer(producer) => PRODUCERS + producer as Place,
+        let (place, arrival): (Place, Box<dyn Fn(Message) -> Event<Replicas>>) = match to {
+            To::Broker(id) => {
+                let at = id.0 as usize - 1;
+                let arrival = move |message| Event::Local { at, life: None, what: Local::Hear(message) };
+                (id.0 as Place, Box::new(arrival))
+            }
+            To::Registry => (REGISTRY, Box::new(|message| Event::Global(Global::Registry(message)))),
+            To::Producer(producer) => {
+                let arrival = move |message| Event::Global(Global::Producer(producer, message));
+                (PRODUCERS + producer as Place, Box::new(arrival))
+            }
         };
-        for delay_ms in self.bus.arrivals(from, place, &mut self.dice) {
-            self.queue.after(delay_ms, Event::Arrive { to, message: message.clone() });
-        }
+        self.cluster.send(from, place, || arrival(message.clone()));
     }
 
     fn grant(&mut self, at: usize, wishes: Vec<Wish>) -> Verdict {
-        let life = self.machines[at].life;
+        let here = self.cluster.machines[at].place();
         self.watch(at)?;
         for wish in wishes {
             match wish {
-                Wish::Send(to, Message::Produced { attempt, outcome }) => {
-                    self.judge_answer(to, attempt, outcome)?;
-                    let message = Message::Produced { attempt, outcome };
-                    self.send(self.machines[at].id.0 as Place, to, message);
-                }
                 Wish::Send(to, message) => {
-                    if let Message::Propose { proposal, .. } = &message {
-                        let proposal = proposal.clone();
-                        self.queue.after(PROPOSE_PATIENCE_MS, Event::Unanswered { at, life, proposal });
-                    }
-                    self.send(self.machines[at].id.0 as Place, to, message);
+                    self.before_sending(at, to, &message)?;
+                    self.send(here, to, message);
                 }
-                Wish::Turn => self.queue.after(self.dice.between(0, 2), Event::Turn { at, life }),
+                Wish::Turn => {
+                    let delay_ms = self.cluster.dice.between(0, 2);
+                    self.cluster.work(at, delay_ms, Local::Turn);
+                }
                 Wish::Flush(ticket) => {
-                    let delay_ms = self.dice.between(0, self.plan.flush_ms_max);
-                    self.queue.after(delay_ms, Event::RunFlush { at, life, ticket });
+                    let delay_ms = self.cluster.dice.between(0, self.plan.flush_ms_max);
+                    self.cluster.work(at, delay_ms, Local::RunFlush(ticket));
                 }
                 Wish::FetchSoon => {
-                    let delay_ms = self.dice.between(0, self.plan.fetch_ms_max);
-                    self.fetch_after(at, life, delay_ms);
+                    let delay_ms = self.cluster.dice.between(0, self.plan.fetch_ms_max);
+                    self.fetch_after(at, delay_ms);
                 }
                 Wish::Offline(why) => return Err(Violation::new("no disk fails here", why)),
             }
@@ -458,30 +378,41 @@ impl Replicas {
     }
 
     fn watch(&mut self, at: usize) -> Verdict {
-        let Machine { id, process, .. } = &self.machines[at];
+        let Machine { id, process, .. } = &self.cluster.machines[at];
         process.as_ref().map_or(Ok(()), |process| self.judge.watch(*id, process))
     }
 
     // What is said counts, whether it is heard or not.
-    fn judge_answer(&mut self, to: To, attempt: u64, outcome: Result<Offset, ErrorCode>) -> Verdict {
-        let (To::Producer(producer), Ok(offset)) = (to, outcome) else { return Ok(()) };
-        let asked = &self.producers[producer];
-        if asked.attempt != attempt {
-            return Ok(());
+    fn before_sending(&mut self, at: usize, to: To, message: &Message) -> Verdict {
+        match (to, message) {
+            (_, Message::Propose { proposal, .. }) => {
+                let what = Local::Unanswered(proposal.clone());
+                self.cluster.work(at, PROPOSE_PATIENCE_MS, what);
+                Ok(())
+            }
+            (To::Producer(producer), Message::Produced { attempt, outcome: Ok(offset) }) => {
+                let asked = &self.producers[producer];
+                if asked.attempt != *attempt {
+                    return Ok(());
+                }
+                let record = RecordId { client: producer as u32, number: asked.record };
+                self.judge.acknowledged(record, *offset)
+            }
+            _ => Ok(()),
         }
-        let record = RecordId { client: producer as u32, number: asked.record };
-        self.judge.acknowledged(record, offset)
     }
 
-    fn fetch_after(&mut self, at: usize, life: u64, delay_ms: i64) {
-        self.fetches[at] += 1;
-        self.queue.after(delay_ms, Event::Fetch { at, life, number: self.fetches[at] });
+    fn fetch_after(&mut self, at: usize, delay_ms: i64) {
+        let Some(process) = &mut self.cluster.machines[at].process else { return };
+        process.fetches += 1;
+        let number = process.fetches;
+        self.cluster.work(at, delay_ms, Local::Fetch { number });
     }
 
     // To whoever leads, or is believed to: producers look it up anew each time, and hear of it late.
     fn produce(&mut self, producer: usize, attempt: u64) {
         let this = &mut self.producers[producer];
-        if this.attempt != attempt || (self.finishing && this.acknowledged == this.record) {
+        if this.attempt != attempt || (self.cluster.finishing && this.acknowledged == this.record) {
             return;
         }
         if this.acknowledged == this.record {
@@ -490,37 +421,26 @@ impl Replicas {
         this.attempt += 1;
         let (attempt, number) = (this.attempt, this.record);
         let record = RecordId { client: producer as u32, number };
-        let anybody = NodeId(self.dice.between(1, self.machines.len() as i64) as i32);
-        let leader = if self.dice.percent(5) { None } else { self.registry.view().leader };
-        let to = To::Broker(leader.unwrap_or(anybody));
+        let anybody = self.cluster.anybody();
+        let knows = !self.cluster.dice.percent(5);
+        let leader = self.registry.view().leader.filter(|_| knows);
+        let to = To::Broker(leader.unwrap_or(self.cluster.machines[anybody].id));
         self.send(PRODUCERS + producer as Place, to, Message::Produce { producer, attempt, record });
-        self.queue.after(PRODUCER_PATIENCE_MS, Event::Produce { producer, attempt });
+        self.cluster.global(PRODUCER_PATIENCE_MS, Global::Produce { producer, attempt });
     }
 
-    fn produced(&mut self, producer: usize, message: Message) -> Verdict {
-        let Message::Produced { attempt, outcome } = message else { return Ok(()) };
-        let now_ms = self.queue.now_ms();
-        self.trace.note(now_ms, || format!("producer {producer} hears of try {attempt}: {outcome:?}"));
+    fn produced(&mut self, producer: usize, message: &Message) {
+        let Message::Produced { attempt, outcome } = message else { return };
+        self.cluster.note(|| format!("producer {producer} hears of try {attempt}: {outcome:?}"));
         let this = &mut self.producers[producer];
-        if this.attempt != attempt {
-            return Ok(());
+        if this.attempt != *attempt {
+            return;
         }
         if outcome.is_ok() {
             this.acknowledged = this.record;
         }
-        let pause_ms = self.dice.between(0, self.plan.produce_ms_max);
-        self.queue.after(pause_ms, Event::Produce { producer, attempt });
-        Ok(())
-    }
-
-    pub fn trace(&self) -> &Trace {
-        &self.trace
-    }
-
-    pub fn summary(&self) -> Summary {
-        let (acknowledged, seen) = self.judge.summary();
-        let simulated_ms = self.queue.now_ms() - EPOCH_MS;
-        Summary { events: self.steps, restarts: self.restarts, acknowledged, seen, simulated_ms }
+        let pause_ms = self.cluster.dice.between(0, self.plan.produce_ms_max);
+        self.cluster.global(pause_ms, Global::Produce { producer, attempt: *attempt });
     }
 }
 

@@ -1,136 +1,117 @@
-//! The life of the node's process in this world: it boots, serves, and ends in one of many ways. What it may fail for is
+//! The life of a node's process in this world: it boots, serves, and ends in one of many ways. What it may fail for is
 //! counted by the disk: a node that fails without a reason is a finding.
+
+use std::collections::BTreeMap;
 
 use ottla_log::Disk;
 
-use super::{Event, SWEEP_MS, World};
+use super::{Local, Process, SWEEP_MS, World};
+use crate::cluster::Rules;
 use crate::invariants::ledger::Loss;
 use crate::invariants::{Verdict, Violation};
 use crate::node::{BootError, CHECKPOINTS, Node, Said};
 
 impl World {
-    pub(super) fn boot(&mut self) -> Verdict {
-        if self.node.is_some() {
+    pub(super) fn boot(&mut self, at: usize) -> Verdict {
+        let (now_ms, mutation) = (self.cluster.now_ms(), self.cluster.mutation);
+        let machine = &mut self.cluster.machines[at];
+        if machine.process.is_some() {
             return Ok(());
         }
-        let now_ms = self.queue.now_ms();
-        self.life += 1;
-        self.stopping = false;
-        self.serving.clear();
-        self.failures_at_boot = self.disk.failures();
-        self.failed_syncs_at_boot = self.disk.failed_syncs();
-        let disk: std::sync::Arc<dyn Disk> = self.disk.clone();
-        let dice = self.dice.split();
+        machine.begin();
+        let (id, life) = (machine.id, machine.life);
+        let disk: std::sync::Arc<dyn Disk> = machine.disk.clone();
+        let dice = self.cluster.dice.split();
         let mut said = Vec::new();
-        let booted = Node::boot(disk, self.config.clone(), now_ms, dice, self.mutation, &mut said);
+        let booted = Node::boot(disk, self.configs[at].clone(), now_ms, dice, mutation, &mut said);
         let node = match booted {
             Ok(node) => node,
-            Err(BootError(why)) => return self.not_booted(&why),
+            Err(BootError(why)) => return self.not_booted(at, &why),
         };
-        self.trace
-            .note(now_ms, || format!("up for the {}. time, {} partitions", self.life, node.partitions.len()));
-        self.node = Some(node);
-        self.restarts += 1;
-        self.published()?;
-        if let Some(node) = &self.node {
-            self.judge.audit(node)?;
+        let partitions = node.partitions.len();
+        self.cluster.note_at(at, || format!("up, life {life}, {partitions} partitions"));
+        let process = Process { node, serving: BTreeMap::new(), stopping: false };
+        self.cluster.machines[at].process = Some(process);
+        self.cluster.restarts += 1;
+        self.published(at)?;
+        if let Some(process) = &self.cluster.machines[at].process {
+            self.judge.audit(id, &process.node)?;
         }
-        self.carry_out(said)?;
-        let life = self.life;
-        self.queue.after(SWEEP_MS, Event::Sweep { life });
-        self.queue.after(self.plan.retention_every_ms, Event::Retention { life });
+        self.carry_out(at, said)?;
+        self.cluster.work(at, SWEEP_MS, Local::Sweep);
+        self.cluster.work(at, self.plan.retention_every_ms, Local::Retention);
         for which in CHECKPOINTS {
-            self.queue.after(self.plan.checkpoint_every_ms, Event::Checkpoint { life, which });
+            self.cluster.work(at, self.plan.checkpoint_every_ms, Local::Checkpoint(which));
         }
         Ok(())
     }
 
     // Whoever starts it tries again, and after a failed sync does not trust the page cache.
-    fn not_booted(&mut self, why: &str) -> Verdict {
-        let now_ms = self.queue.now_ms();
-        self.trace.note(now_ms, || format!("did not boot: {why}"));
-        if self.disk.failures() == self.failures_at_boot {
-            return Err(Violation::new("a node starts again", why));
-        }
-        self.end(Loss::Process);
+    fn not_booted(&mut self, at: usize, why: &str) -> Verdict {
+        self.cluster.note_at(at, || format!("did not boot: {why}"));
+        self.for_a_reason(at, "a node starts again", why)?;
+        self.end(at, Loss::Process);
         Ok(())
     }
 
-    /// The process is gone. After a failed sync nobody trusts the page cache: the machine is started anew (fsyncgate).
-    pub(super) fn end(&mut self, loss: Loss) {
-        let untrusted = self.disk.failed_syncs() > self.failed_syncs_at_boot;
-        let loss = if untrusted { Loss::Power } else { loss };
-        let now_ms = self.queue.now_ms();
-        self.trace.note(now_ms, || format!("the process ends: {loss:?}"));
-        self.judge.ended(loss);
-        self.node = None;
-        self.serving.clear();
-        match loss {
-            Loss::Power => self.memory.crash(),
-            Loss::Nothing | Loss::Process => self.memory.kill(),
+    fn for_a_reason(&self, at: usize, invariant: &'static str, why: &str) -> Verdict {
+        match self.cluster.machines[at].disk_has_failed() {
+            true => Ok(()),
+            false => Err(Violation::new(invariant, why)),
         }
-        self.fuse = None;
-        self.disk.put_out();
-        // Until it is up again, its connections are those of no process.
-        self.life += 1;
-        self.queue.after(self.dice.between(5, 300), Event::Boot);
     }
 
-    pub(super) fn offline(&mut self, why: &str) -> Verdict {
-        let now_ms = self.queue.now_ms();
-        self.trace.note(now_ms, || format!("a partition is offline: {why}"));
-        if self.disk.failures() == self.failures_at_boot {
-            return Err(Violation::new("a partition fails for a reason", why));
-        }
-        let life = self.life;
-        self.queue.after(self.dice.between(20, 2_000), Event::Operator { life });
+    pub(super) fn offline(&mut self, at: usize, why: &str) -> Verdict {
+        self.cluster.note_at(at, || format!("a partition is offline: {why}"));
+        self.for_a_reason(at, "a partition fails for a reason", why)?;
+        let delay_ms = self.cluster.dice.between(20, 2_000);
+        self.cluster.work(at, delay_ms, Local::Operator);
         Ok(())
     }
 
-    pub(super) fn died(&mut self, why: &str) -> Verdict {
-        let now_ms = self.queue.now_ms();
-        self.trace.note(now_ms, || format!("the controller ends the process: {why}"));
-        if self.disk.failures() == self.failures_at_boot {
-            return Err(Violation::new("a controller fails for a reason", why));
-        }
-        self.end(Loss::Process);
+    pub(super) fn died(&mut self, at: usize, why: &str) -> Verdict {
+        self.cluster.note_at(at, || format!("the controller ends the process: {why}"));
+        self.for_a_reason(at, "a controller fails for a reason", why)?;
+        self.end(at, Loss::Process);
         Ok(())
     }
 
-    pub(super) fn operate(&mut self) -> Verdict {
-        if self.node.is_some() && self.dice.percent(50) {
-            return self.begin_stop();
+    pub(super) fn operate(&mut self, at: usize) -> Verdict {
+        if self.node(at).is_some() && self.cluster.dice.percent(50) {
+            self.begin_stop(at);
+        } else {
+            self.end(at, Loss::Process);
         }
-        self.end(Loss::Process);
         Ok(())
     }
 
     /// A clean stop takes no more requests and waits for those that it has.
-    pub(super) fn begin_stop(&mut self) -> Verdict {
-        let (life, now_ms) = (self.life, self.queue.now_ms());
-        if self.node.is_some() && !self.stopping {
-            self.stopping = true;
-            self.trace.note(now_ms, || "told to stop".into());
-            self.queue.after(1, Event::Stop { life, deadline_ms: now_ms + STOP_PATIENCE_MS });
+    pub(super) fn begin_stop(&mut self, at: usize) {
+        let deadline_ms = self.cluster.now_ms() + STOP_PATIENCE_MS;
+        let running = self.cluster.machines[at].process.as_mut();
+        if let Some(process) = running.filter(|process| !process.stopping) {
+            process.stopping = true;
+            self.cluster.note_at(at, || "told to stop".into());
+            self.cluster.work(at, 1, Local::Stop { deadline_ms });
         }
-        Ok(())
     }
 
-    pub(super) fn stop(&mut self, deadline_ms: i64) -> Verdict {
-        let (life, now_ms) = (self.life, self.queue.now_ms());
-        let busy = !self.serving.is_empty() || self.node.as_ref().is_some_and(|node| !node.has_published());
-        if busy && now_ms < deadline_ms {
-            self.queue.after(5, Event::Stop { life, deadline_ms });
+    pub(super) fn stop(&mut self, at: usize, deadline_ms: i64) -> Verdict {
+        let now_ms = self.cluster.now_ms();
+        let running = &mut self.cluster.machines[at].process;
+        let busy = |process: &mut Process| !process.serving.is_empty() || !process.node.has_published();
+        if now_ms < deadline_ms && running.as_mut().is_some_and(busy) {
+            self.cluster.work(at, 5, Local::Stop { deadline_ms });
             return Ok(());
         }
-        let Some(node) = self.node.take() else { return Ok(()) };
+        let Some(process) = running.take() else { return Ok(()) };
         let mut said = Vec::new();
-        node.stop(now_ms, &mut said);
+        process.node.stop(now_ms, &mut said);
         // What it says last is heard, replies only: the rest ends with it.
         for each in said.into_iter().filter(|said| matches!(said, Said::Produced { .. })) {
-            self.one(each)?;
+            self.one(at, each)?;
         }
-        self.end(Loss::Process);
+        self.end(at, Loss::Process);
         Ok(())
     }
 }

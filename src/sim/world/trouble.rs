@@ -6,7 +6,8 @@ use std::path::Path;
 use ottla_log::Disk;
 use ottla_log::disk::{Fault, Operation};
 
-use super::{Event, World};
+use super::{Global, World};
+use crate::cluster::Rules;
 use crate::invariants::Verdict;
 use crate::invariants::ledger::Loss;
 use crate::node::DATA;
@@ -14,23 +15,29 @@ use crate::plan::Trouble;
 
 impl World {
     pub(super) fn trouble(&mut self) -> Verdict {
-        if self.finishing {
+        let cluster = &mut self.cluster;
+        if cluster.finishing {
             return Ok(());
         }
         let every = self.plan.trouble_every_ms;
-        self.queue.after(self.dice.between(every / 4, every * 2), Event::Trouble);
-        let trouble = *self.dice.pick(&self.plan.troubles);
-        let now_ms = self.queue.now_ms();
-        self.trace.note(now_ms, || format!("trouble: {trouble:?}"));
-        let next = 1 + self.dice.below(12);
+        let pause_ms = cluster.dice.between(every / 4, every * 2);
+        cluster.global(pause_ms, Global::Trouble);
+        let trouble = *cluster.dice.pick(&self.plan.troubles);
+        let next = 1 + cluster.dice.below(12);
+        let at = cluster.anybody();
+        cluster.note_at(at, || format!("trouble: {trouble:?}"));
+        let (up, memory) = (cluster.machines[at].process.is_some(), cluster.machines[at].memory.clone());
         match trouble {
-            Trouble::Kill if self.node.is_some() => self.end(Loss::Process),
-            Trouble::LosePower if self.node.is_some() => self.end(Loss::Power),
-            Trouble::KillInside => self.end_inside(Loss::Process),
-            Trouble::LosePowerInside => self.end_inside(Loss::Power),
-            Trouble::StopCleanly => return self.begin_stop(),
-            Trouble::FailWrite => self.memory.fail_nth(Operation::Write, next, Fault::Broken),
-            Trouble::FailSync => self.memory.fail_nth(Operation::Sync, next, Fault::Broken),
+            Trouble::Kill if up => self.end(at, Loss::Process),
+            Trouble::LosePower if up => self.end(at, Loss::Power),
+            Trouble::LoseAllPower => {
+                (0..self.cluster.machines.len()).for_each(|at| self.end(at, Loss::Power));
+            }
+            Trouble::KillInside => cluster.end_inside(at, Loss::Process),
+            Trouble::LosePowerInside => cluster.end_inside(at, Loss::Power),
+            Trouble::StopCleanly => self.begin_stop(at),
+            Trouble::FailWrite => memory.fail_nth(Operation::Write, next, Fault::Broken),
+            Trouble::FailSync => memory.fail_nth(Operation::Sync, next, Fault::Broken),
             Trouble::FailNames => {
                 let names = [
                     Operation::Create,
@@ -39,37 +46,26 @@ impl World {
                     Operation::Remove,
                     Operation::SyncDir,
                 ];
-                self.memory.fail_nth(*self.dice.pick(&names), 1 + next / 4, Fault::Broken);
+                memory.fail_nth(*cluster.dice.pick(&names), 1 + next / 4, Fault::Broken);
             }
-            Trouble::FillDisk => self.fill(),
-            Trouble::WriteBack => self.memory.write_back(),
+            Trouble::FillDisk => self.fill(at),
+            Trouble::WriteBack => memory.write_back(),
+            Trouble::Pause | Trouble::CutOneWay | Trouble::Isolate | Trouble::Heal => {
+                cluster.disturb(at, trouble);
+            }
             Trouble::Kill | Trouble::LosePower => {}
         }
         Ok(())
     }
 
-    fn end_inside(&mut self, loss: Loss) {
-        if self.fuse.is_none() {
-            let operations = *self.dice.pick(&[3, 30, 100]);
-            self.disk.light(self.dice.below(operations), self.dice.below(9));
-            self.fuse = Some(loss);
-        }
-    }
-
-    fn fill(&mut self) {
-        let room = *self.dice.pick(&[0, 500, 5_000]);
-        self.memory.set_capacity(Some(LARGE));
-        let used = LARGE - self.memory.free_bytes(Path::new(DATA)).unwrap_or(LARGE);
-        self.memory.set_capacity(Some(used + room));
-        self.queue.after(self.dice.between(10, 1_500), Event::Room);
-    }
-
-    /// From now on nothing goes wrong by itself.
-    pub(super) fn calm(&mut self) {
-        self.fuse = None;
-        self.disk.put_out();
-        self.memory.heal();
-        self.memory.set_capacity(None);
+    fn fill(&mut self, at: usize) {
+        let (memory, dice) = (&self.cluster.machines[at].memory, &mut self.cluster.dice);
+        let room = *dice.pick(&[0, 500, 5_000]);
+        memory.set_capacity(Some(LARGE));
+        let used = LARGE - memory.free_bytes(Path::new(DATA)).unwrap_or(LARGE);
+        memory.set_capacity(Some(used + room));
+        let delay_ms = dice.between(10, 1_500);
+        self.cluster.global(delay_ms, Global::Room(at));
     }
 }
 

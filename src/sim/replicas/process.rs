@@ -1,15 +1,13 @@
-//! A machine of this world: its disk, and the process on it, if one runs: a lane, what waits for it, and what it knows of
-//! the cluster. It does what a broker's shell does around a lane, and must never decide what a lane decides.
+//! A process of this world: a lane, what waits for it, and what it knows of the cluster. It does what a broker's shell does
+//! around a lane, and must never decide what a lane decides.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use ottla_core::partition::{Acks, Diverging, Fetched, Followership, IsrAnswer, Leadership, Proposal};
-use ottla_log::Disk;
 use ottla_log::check::{Origin, Rules, check};
-use ottla_log::disk::MemoryDisk;
 use ottla_log::log::{FlushTicket, Isolation, Log, Opening};
 use ottla_model::config::TopicConfig;
 use ottla_model::{NodeId, TopicPartition};
@@ -93,6 +91,8 @@ pub(crate) struct Process {
     /// Answers to fetches that the lane has still to take note of.
     found: BTreeMap<u64, (NodeId, FetchPosition, Found)>,
     next_fetch: u64,
+    /// Numbers this process's own fetches, so that only the last one is tried again.
+    pub fetches: u64,
     mutation: Option<Mutation>,
 }
 
@@ -137,6 +137,7 @@ impl Process {
             view: None,
             found: BTreeMap::new(),
             next_fetch: 0,
+            fetches: 0,
             mutation,
         })
     }
@@ -325,30 +326,6 @@ impl Process {
             Output::Offline { why, .. } => Wish::Offline(why),
             _ => return None,
         })
-    }
-}
-
-/// A machine, whether a process runs on it or not.
-pub(crate) struct Machine {
-    pub id: NodeId,
-    pub memory: MemoryDisk,
-    pub disk: Arc<SimDisk>,
-    pub process: Option<Process>,
-    pub life: u64,
-    /// It stands still (SIGSTOP, a long pause of the machine).
-    pub paused_until_ms: i64,
-    /// The power went, and it has not been in sync since: it may lack what it once had.
-    pub may_lack: bool,
-}
-
-impl Machine {
-    pub fn new(id: NodeId, seed: u64, mutation: Option<Mutation>, traced: bool) -> Machine {
-        let memory = MemoryDisk::new(seed);
-        // The log directory is older than all that happens.
-        memory.create_dir_all(Path::new("/data")).expect("an empty disk");
-        memory.write_back();
-        let disk = Arc::new(SimDisk::new(memory.clone(), mutation, traced));
-        Machine { id, memory, disk, process: None, life: 0, paused_until_ms: 0, may_lack: false }
     }
 }
 
