@@ -5,6 +5,10 @@
 mod judge;
 mod process;
 mod registry;
+#[cfg(test)]
+mod stories;
+#[cfg(test)]
+mod story;
 mod trouble;
 
 use std::collections::BTreeSet;
@@ -14,7 +18,7 @@ use std::sync::Arc;
 use ottla_core::partition::{IsrAnswer, Proposal};
 use ottla_log::Disk;
 use ottla_log::disk::MemoryDisk;
-use ottla_log::log::FlushTicket;
+use ottla_log::log::{FlushTicket, Offsets};
 use ottla_model::NodeId;
 use ottla_model::config::TopicConfig;
 use ottla_node::lane::Input;
@@ -75,6 +79,9 @@ struct Producer {
     attempt: u64,
     record: u32,
     acknowledged: u32,
+    heard: Option<Result<Offset, ErrorCode>>,
+    /// Of a story: it sends what it is told to, once.
+    told: bool,
 }
 
 pub(crate) struct Replicas {
@@ -155,26 +162,26 @@ impl Replicas {
         let mut dice = Dice::new(seed);
         let plan = Plan::draw(&mut dice);
         let bus = Bus::draw(plan.machines, &mut dice);
-        let memories: Vec<MemoryDisk> = (0..plan.machines).map(|_| MemoryDisk::new(dice.number())).collect();
-        // The log directory is older than all that happens.
-        for memory in &memories {
-            memory.create_dir_all(Path::new("/data")).expect("an empty disk");
-            memory.write_back();
-        }
+        let memories = disks(&plan, &mut dice);
+        Replicas::of(plan, Cluster::new(dice, bus, memories, mutation, trace_lines))
+    }
+
+    fn of(plan: Plan, mut cluster: Cluster<Replicas>) -> Replicas {
         let config = TopicConfig {
             min_insync_replicas: plan.min_insync_replicas,
             flush_messages: if plan.flushes_each { 1 } else { i64::MAX },
             segment_bytes: plan.segment_bytes,
             ..TopicConfig::default()
         };
-        let mut cluster = Cluster::new(dice, bus, memories, mutation, trace_lines);
         cluster.note(|| format!("{plan:?}"));
         for at in 0..plan.machines {
             let delay_ms = cluster.dice.between(0, 50);
             cluster.local(at, delay_ms, Local::Boot);
         }
         cluster.global(SESSION_MS / 4, Global::Expire);
-        cluster.global(plan.trouble_every_ms, Global::Trouble);
+        if !plan.troubles.is_empty() {
+            cluster.global(plan.trouble_every_ms, Global::Trouble);
+        }
         for producer in 0..plan.producers {
             cluster.global(100, Global::Produce { producer, attempt: 0 });
         }
@@ -190,23 +197,19 @@ impl Replicas {
         }
     }
 
+    /// Everybody has heard of everything, producers included.
     fn is_healed(&self) -> bool {
-        let whole = |machine: &Machine<Process>| {
-            machine.process.as_ref().is_some_and(|process| {
-                let offsets = process.lane.log().offsets();
-                offsets.high_watermark == offsets.log_end
-            })
-        };
-        let all = self.registry.view().isr.len() == self.cluster.machines.len();
-        let mut ends = self
-            .cluster
-            .machines
-            .iter()
-            .filter_map(|m| Some(m.process.as_ref()?.lane.log().log_end_offset()));
-        let first = ends.next();
-        all && self.cluster.machines.iter().all(whole)
-            && ends.all(|end| Some(end) == first)
-            && self.producers.iter().all(|producer| producer.acknowledged == producer.record)
+        self.is_whole() && self.producers.iter().all(|producer| producer.acknowledged == producer.record)
+    }
+
+    /// All replicas are in sync and the same, and readers see them whole.
+    fn is_whole(&self) -> bool {
+        let machines = &self.cluster.machines;
+        let offsets = machines.iter().map(|machine| Some(machine.process.as_ref()?.lane.log().offsets()));
+        let Some(offsets) = offsets.collect::<Option<Vec<_>>>() else { return false };
+        let same = |o: &Offsets| o.high_watermark == o.log_end && o.log_end == offsets[0].log_end;
+        let view = self.registry.view();
+        view.leader.is_some() && view.isr.len() == machines.len() && offsets.iter().all(same)
     }
 
     fn unfinished(&self) -> String {
@@ -412,7 +415,10 @@ impl Replicas {
     // To whoever leads, or is believed to: producers look it up anew each time, and hear of it late.
     fn produce(&mut self, producer: usize, attempt: u64) {
         let this = &mut self.producers[producer];
-        if this.attempt != attempt || (self.cluster.finishing && this.acknowledged == this.record) {
+        if this.attempt != attempt
+            || this.told
+            || (self.cluster.finishing && this.acknowledged == this.record)
+        {
             return;
         }
         if this.acknowledged == this.record {
@@ -436,12 +442,23 @@ impl Replicas {
         if this.attempt != *attempt {
             return;
         }
+        this.heard = Some(*outcome);
         if outcome.is_ok() {
             this.acknowledged = this.record;
         }
         let pause_ms = self.cluster.dice.between(0, self.plan.produce_ms_max);
         self.cluster.global(pause_ms, Global::Produce { producer, attempt: *attempt });
     }
+}
+
+fn disks(plan: &Plan, dice: &mut Dice) -> Vec<MemoryDisk> {
+    let memories: Vec<MemoryDisk> = (0..plan.machines).map(|_| MemoryDisk::new(dice.number())).collect();
+    // The log directory is older than all that happens.
+    for memory in &memories {
+        memory.create_dir_all(Path::new("/data")).expect("an empty disk");
+        memory.write_back();
+    }
+    memories
 }
 
 const REGISTRY: Place = 0;

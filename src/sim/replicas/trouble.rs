@@ -42,6 +42,25 @@ impl Plan {
     }
 }
 
+#[cfg(test)]
+impl Plan {
+    /// Of so many machines, of which a majority has to be in sync. Nothing goes wrong, and nobody produces.
+    pub fn quiet(machines: usize) -> Plan {
+        Plan {
+            machines,
+            producers: 0,
+            min_insync_replicas: machines as i32 / 2 + 1,
+            flushes_each: false,
+            segment_bytes: 1 << 20,
+            troubles: Vec::new(),
+            trouble_every_ms: 1_000,
+            flush_ms_max: 1,
+            fetch_ms_max: 1,
+            produce_ms_max: 1,
+        }
+    }
+}
+
 impl Replicas {
     pub(super) fn trouble(&mut self) {
         let cluster = &mut self.cluster;

@@ -2,6 +2,10 @@
 //! one node until brokers find each other. It must never let anything happen that is not an event of its [`Cluster`].
 
 mod process;
+#[cfg(test)]
+mod stories;
+#[cfg(test)]
+mod story;
 mod trouble;
 
 use std::collections::BTreeMap;
@@ -169,22 +173,17 @@ impl World {
         let mut dice = Dice::new(seed);
         let plan = Plan::draw(scene, &mut dice);
         let bus = Bus::draw(plan.machines, &mut dice);
-        let memories: Vec<MemoryDisk> = (0..plan.machines).map(|_| MemoryDisk::new(dice.number())).collect();
-        memories.iter().for_each(|memory| memory.set_short_reads(plan.short_reads));
-        let mut clients = vec![Client::Admin(Admin::new(plan.deletes_topics))];
-        for _ in 0..plan.idempotent_producers {
-            clients.push(Client::Producer(Producer::new(true, Acks::All, *dice.pick(&[100, 1_500]))));
-        }
-        for _ in 0..plan.plain_producers {
-            let acks = *dice.pick(&[Acks::All, Acks::Leader]);
-            clients.push(Client::Producer(Producer::new(false, acks, *dice.pick(&[100, 1_500]))));
-        }
-        clients.extend((0..plan.consumers).map(|_| Client::Consumer(Consumer::default())));
-        let mut cluster = Cluster::new(dice, bus, memories, mutation, trace_lines);
+        let memories = disks(&plan, &mut dice);
+        let clients = clients(&plan, &mut dice);
+        World::of(plan, Cluster::new(dice, bus, memories, mutation, trace_lines), clients)
+    }
+    fn of(plan: Plan, mut cluster: Cluster<World>, clients: Vec<Client>) -> World {
         cluster.note(|| format!("{plan:?}"));
         (0..plan.machines).for_each(|at| cluster.local(at, 0, Local::Boot));
         (0..clients.len()).for_each(|client| cluster.global(1, Global::Wake(client)));
-        cluster.global(plan.trouble_every_ms, Global::Trouble);
+        if !plan.troubles.is_empty() {
+            cluster.global(plan.trouble_every_ms, Global::Trouble);
+        }
         World {
             configs: cluster.machines.iter().map(|machine| config(machine.id)).collect(),
             plan,
@@ -431,6 +430,25 @@ impl World {
             self.cluster.queue.at(at_ms, Event::Global(Global::Hear { ask, response }));
         }
     }
+}
+
+fn disks(plan: &Plan, dice: &mut Dice) -> Vec<MemoryDisk> {
+    let memories: Vec<MemoryDisk> = (0..plan.machines).map(|_| MemoryDisk::new(dice.number())).collect();
+    memories.iter().for_each(|memory| memory.set_short_reads(plan.short_reads));
+    memories
+}
+
+fn clients(plan: &Plan, dice: &mut Dice) -> Vec<Client> {
+    let mut clients = vec![Client::Admin(Admin::new(plan.deletes_topics))];
+    for _ in 0..plan.idempotent_producers {
+        clients.push(Client::Producer(Producer::new(true, Acks::All, *dice.pick(&[100, 1_500]))));
+    }
+    for _ in 0..plan.plain_producers {
+        let acks = *dice.pick(&[Acks::All, Acks::Leader]);
+        clients.push(Client::Producer(Producer::new(false, acks, *dice.pick(&[100, 1_500]))));
+    }
+    clients.extend((0..plan.consumers).map(|_| Client::Consumer(Consumer::default())));
+    clients
 }
 
 fn place_of(client: usize) -> Place {

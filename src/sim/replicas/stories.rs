@@ -1,0 +1,145 @@
+//! What replicas do in trouble, told one step at a time. The seeds find what nobody thought of; these say what is meant.
+
+use ottla_protocol::ErrorCode;
+
+use super::story::Story;
+
+#[test]
+fn a_leader_that_is_cut_off_acknowledges_nothing() {
+    let mut story = Story::of_three();
+    let old = story.leader();
+    story.produce("a");
+    story.isolate(old);
+    story.send("b", old);
+    story.wait_ms(3_000);
+    story.is_not_acknowledged("b");
+    story.does_not_lead(old);
+    story.produce("c");
+    story.heal();
+    story.every_log(["a", "c"]);
+}
+
+#[test]
+fn a_record_that_one_replica_has_is_not_seen() {
+    let mut story = Story::of_three();
+    let (leader, [one, other]) = (story.leader(), story.followers());
+    story.cut(leader, one);
+    story.cut(leader, other);
+    story.send("a", leader);
+    story.wait_ms(300);
+    story.log(leader, ["a"]);
+    story.readable(leader, []);
+    story.is_not_acknowledged("a");
+    story.heal();
+    story.every_log(["a"]);
+    story.is_acknowledged("a");
+}
+
+#[test]
+fn a_paused_leader_that_wakes_is_fenced() {
+    let mut story = Story::of_three();
+    let old = story.leader();
+    story.produce("a");
+    story.pause(old, 4_000);
+    story.send("b", old);
+    story.wait_ms(3_000);
+    story.does_not_lead(old);
+    story.produce("c");
+    story.wait_ms(3_000);
+    story.is_not_acknowledged("b");
+    story.every_log(["a", "c"]);
+}
+
+#[test]
+fn a_follower_that_lost_what_it_had_not_flushed_catches_up() {
+    let mut story = Story::of_three();
+    let (leader, [follower, _]) = (story.leader(), story.followers());
+    story.produce("a");
+    story.produce("b");
+    story.lose_power(follower, 2_000);
+    story.wait_ms(1_500);
+    story.produce("c");
+    story.leads(leader);
+    story.every_log(["a", "b", "c"]);
+}
+
+#[test]
+fn a_follower_that_stands_still_leaves_the_in_sync_set_and_comes_back() {
+    let mut story = Story::of_three();
+    let (leader, [slow, other]) = (story.leader(), story.followers());
+    story.pause(slow, 5_000);
+    story.send("a", leader);
+    story.wait_ms(300);
+    story.is_not_acknowledged("a");
+    story.wait_ms(2_000);
+    story.in_sync([leader, other]);
+    story.is_acknowledged("a");
+    story.every_log(["a"]);
+}
+
+#[test]
+fn a_leader_without_enough_replicas_takes_nothing() {
+    let mut story = Story::of_three();
+    let (leader, [one, other]) = (story.leader(), story.followers());
+    story.kill(one, 8_000);
+    story.kill(other, 8_000);
+    story.wait_ms(4_000);
+    story.in_sync([leader]);
+    story.send("a", leader);
+    story.wait_ms(300);
+    story.is_refused("a", ErrorCode::NotEnoughReplicas);
+    story.every_log([]);
+}
+
+#[test]
+fn a_killed_leader_leaves_behind_what_nobody_else_has() {
+    let mut story = Story::of_three();
+    let (old, [one, other]) = (story.leader(), story.followers());
+    story.produce("a");
+    story.cut(old, one);
+    story.cut(old, other);
+    story.send("b", old);
+    story.wait_ms(100);
+    story.log(old, ["a", "b"]);
+    story.kill(old, 3_000);
+    story.heal();
+    story.wait_ms(2_500);
+    story.does_not_lead(old);
+    story.produce("c");
+    story.every_log(["a", "c"]);
+}
+
+#[test]
+fn replicas_that_flush_lose_nothing_when_all_power_goes() {
+    let mut story = Story::of_three_that_flush();
+    story.produce("a");
+    story.produce("b");
+    story.lose_all_power();
+    story.every_log(["a", "b"]);
+    story.produce("c");
+    story.every_log(["a", "b", "c"]);
+}
+
+#[test]
+fn a_leader_that_hears_no_heartbeat_answer_leads_on() {
+    let mut story = Story::of_three();
+    let leader = story.leader();
+    story.cut_from_controller(leader);
+    story.wait_ms(5_000);
+    story.produce("a");
+    story.leads(leader);
+    story.heal();
+    story.every_log(["a"]);
+}
+
+#[test]
+fn the_last_in_sync_replica_is_waited_for() {
+    let mut story = Story::of_three();
+    let (leader, [one, other]) = (story.leader(), story.followers());
+    story.produce("a");
+    story.lose_power(one, 3_000);
+    story.wait_ms(2_500);
+    story.in_sync([leader, other]);
+    story.produce("b");
+    story.every_log(["a", "b"]);
+}
