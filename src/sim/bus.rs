@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::dice::Dice;
+use crate::marks::{mark, mark_if};
 
 /// A machine, or whoever else sends.
 pub(crate) type Place = u32;
@@ -49,9 +50,11 @@ impl Bus {
     /// After how many milliseconds a message arrives: not at all, once or more often.
     pub fn arrivals(&self, from: Place, to: Place, dice: &mut Dice) -> Vec<i64> {
         if self.is_cut(from, to) || dice.percent(self.lost_percent) {
+            mark("a message was lost");
             return Vec::new();
         }
         let copies = 1 + usize::from(dice.percent(self.twice_percent));
+        mark_if(copies > 1, "a message came twice");
         let delay = |dice: &mut Dice| {
             let most = if dice.percent(self.slow_percent) { self.slow_ms_max } else { self.delay_ms_max };
             dice.between(0, most)

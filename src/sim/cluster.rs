@@ -13,6 +13,7 @@ use crate::disk::Ended;
 use crate::invariants::ledger::Loss;
 use crate::invariants::{Verdict, Violation};
 use crate::machine::Machine;
+use crate::marks::mark_if;
 use crate::mutation::Mutation;
 use crate::plan::Trouble;
 use crate::queue::Queue;
@@ -71,7 +72,9 @@ pub(crate) trait Rules: Sized {
 
     fn ended(&mut self, at: Option<usize>, panic: &(dyn Any + Send)) -> Verdict {
         if let Some(at) = at.filter(|_| panic.is::<Ended>()) {
-            let loss = self.cluster().machines[at].fuse().unwrap_or(Loss::Process);
+            let machine = &self.cluster().machines[at];
+            mark_if(machine.process.is_none(), "a process was killed inside its start or stop");
+            let loss = machine.fuse().unwrap_or(Loss::Process);
             self.end(at, loss);
             return Ok(());
         }
@@ -110,6 +113,8 @@ pub(crate) struct Cluster<R: Rules> {
     pub dice: Dice,
     pub queue: Queue<Event<R>>,
     pub trace: Trace,
+    /// What the seed drew before the run began, in one line.
+    pub plan: String,
     pub mutation: Option<Mutation>,
     /// There is no more trouble, and nothing new is begun.
     pub finishing: bool,
@@ -134,6 +139,7 @@ impl<R: Rules> Cluster<R> {
             dice,
             queue: Queue::starting_at(EPOCH_MS),
             trace: Trace::keeping(trace_lines),
+            plan: String::new(),
             mutation,
             finishing: false,
             steps: 0,

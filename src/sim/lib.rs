@@ -1,9 +1,10 @@
 //! The simulator: machines with their disks, their clients and all their trouble, from a seed. The lanes, the controller and
 //! the quorum are the broker's own; what is made up is the shell around them, the clock and the world. There are two worlds:
 //! one node with everything on it ([`Scene::Node`], and [`Scene::Services`], in which that node also runs what works on its
-//! partitions), and the replicas of one partition on several machines ([`Scene::Replicas`]).
+//! partitions), and the replicas of one partition on several machines ([`Scene::Replicas`]). Both are rules
+//! ([`cluster::Rules`]) over one [`cluster::Cluster`] of machines.
 //!
-//! A run that breaks an invariant says with which command it can be seen again. By hand:
+//! A run that breaks an invariant prints what the seed drew, the last events, and the command that shows it again. By hand:
 //!
 //! * `SIM_SEEDS=7..8 cargo test -p ottla-sim` runs one seed, `SIM_STEPS=20000` makes it longer,
 //! * `SIM_TRACE=5000` shows more of what led to a failure, changes on disk included,
@@ -20,6 +21,7 @@ mod dice;
 mod disk;
 mod invariants;
 mod machine;
+mod marks;
 mod mutation;
 mod node;
 mod plan;
@@ -32,6 +34,7 @@ mod world;
 
 pub use mutation::Mutation;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use cluster::Rules;
@@ -61,13 +64,15 @@ pub struct Run {
 }
 
 /// What a run came to, to see that it was worth running.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     pub events: u64,
     pub restarts: u64,
     pub acknowledged: usize,
     pub seen: usize,
     pub simulated_ms: i64,
+    /// The rare states that were reached, and in how many runs.
+    pub marks: BTreeMap<&'static str, u64>,
 }
 
 impl std::ops::AddAssign for Summary {
@@ -77,6 +82,7 @@ impl std::ops::AddAssign for Summary {
         self.acknowledged += one.acknowledged;
         self.seen += one.seen;
         self.simulated_ms += one.simulated_ms;
+        one.marks.into_iter().for_each(|(mark, runs)| *self.marks.entry(mark).or_default() += runs);
     }
 }
 
@@ -86,6 +92,8 @@ pub struct Failure {
     pub run: Run,
     pub invariant: &'static str,
     pub what: String,
+    /// What the seed drew before its run began.
+    pub plan: String,
     /// The last events.
     pub trace: String,
 }
@@ -107,14 +115,18 @@ impl Run {
     }
 
     fn play(self, mut world: impl Rules) -> Result<Summary, Box<Failure>> {
+        marks::take();
         let verdict = world.run(self.steps);
         let (acknowledged, seen) = world.judged();
         let cluster = world.cluster();
         if let Err(Violation { invariant, what }) = verdict {
-            return Err(Box::new(Failure { run: self, invariant, what, trace: cluster.trace.to_string() }));
+            let (plan, trace) = (cluster.plan.clone(), cluster.trace.to_string());
+            return Err(Box::new(Failure { run: self, invariant, what, plan, trace }));
         }
         let simulated_ms = cluster.now_ms() - EPOCH_MS;
-        Ok(Summary { events: cluster.steps, restarts: cluster.restarts, acknowledged, seen, simulated_ms })
+        let (events, restarts) = (cluster.steps, cluster.restarts);
+        let marks = marks::take().into_iter().map(|mark| (mark, 1)).collect();
+        Ok(Summary { events, restarts, acknowledged, seen, simulated_ms, marks })
     }
 }
 
@@ -122,6 +134,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Run { scene, seed, steps, mutation } = self.run;
         writeln!(f, "{}: {}", self.invariant, self.what)?;
+        writeln!(f, "its options: {}", self.plan)?;
         writeln!(f, "the last events:\n{}", self.trace)?;
         if let Some(mutation) = mutation {
             writeln!(f, "with {mutation:?} put back, as its test in caught.rs does; without it:")?;

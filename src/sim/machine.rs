@@ -9,6 +9,7 @@ use ottla_model::NodeId;
 use crate::bus::Place;
 use crate::disk::SimDisk;
 use crate::invariants::ledger::Loss;
+use crate::marks::mark_if;
 use crate::mutation::Mutation;
 
 /// One machine; a `P` runs on it, or nothing.
@@ -76,6 +77,7 @@ impl<P> Machine<P> {
     /// and the machine is started anew (fsyncgate).
     pub fn end(&mut self, loss: Loss) -> Loss {
         let untrusted = self.disk.failed_syncs() > self.failed_syncs_before;
+        mark_if(untrusted, "a failed sync took the page cache along");
         let loss = if untrusted { Loss::Power } else { loss };
         self.process = None;
         match loss {

@@ -12,6 +12,7 @@ use super::{Around, Request, Response};
 use crate::invariants::copy::write_id;
 use crate::invariants::ledger::RecordId;
 use crate::invariants::{Verdict, Violation};
+use crate::marks::{mark, mark_if};
 use crate::mutation::Mutation;
 use crate::node::{Answer, Key, Produce};
 
@@ -175,6 +176,7 @@ impl Producer {
             if self.idempotent && index > 0 && waits {
                 break;
             }
+            mark_if(self.batches[index].attempted, "a batch was sent again");
             if forgets && self.batches[index].attempted {
                 let renumbered = self.next_sequence;
                 self.next_sequence += self.batches[index].count as i32;
@@ -265,6 +267,7 @@ impl Producer {
             self.identity = Identity::None;
         }
         if let Identity::Is { epoch, .. } = &mut self.identity {
+            mark("a producer began a new epoch");
             epoch.0 += 1;
         }
         self.next_sequence = 0;

@@ -6,6 +6,7 @@ use ottla_protocol::Offset;
 use super::copy::LogCopy;
 use super::ledger::{Fact, Ledger, RecordId};
 use super::{Verdict, Violation};
+use crate::marks::mark_if;
 
 /// A producer was told that this record is at that offset.
 pub(crate) fn note(ledger: &mut Ledger, record: RecordId, offset: Offset) -> Verdict {
@@ -14,6 +15,7 @@ pub(crate) fn note(ledger: &mut Ledger, record: RecordId, offset: Offset) -> Ver
         let what = format!("{record} was acknowledged at offset {offset}, where {} is", fact.record);
         return Err(Violation::new(NAME, what));
     }
+    mark_if(fact.acknowledged, "a record was acknowledged twice");
     fact.acknowledged = true;
     Ok(())
 }

@@ -9,6 +9,7 @@ use ottla_model::NodeId;
 use ottla_protocol::Offset;
 
 use super::copy::LogCopy;
+use crate::marks::mark_if;
 
 /// Who wrote a record, and its number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,7 +103,11 @@ impl Ledger {
     /// The log of this node, which leads, was examined: what it does not have any more, and did not have to have, is forgotten.
     pub fn settle(&mut self, node: NodeId, copy: &LogCopy) {
         let end = copy.offsets.log_end;
-        self.facts.split_off(&end);
+        let gone = self.facts.split_off(&end);
+        mark_if(
+            gone.values().any(|fact| fact.acknowledged),
+            "the power took records that nobody had promised to keep",
+        );
         self.places.retain(|_, at| *at < end);
         self.lossy |= !self.holds(node);
     }

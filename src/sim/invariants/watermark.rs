@@ -6,6 +6,7 @@ use ottla_protocol::Offset;
 
 use super::ledger::{Promise, Replica};
 use super::{Verdict, Violation};
+use crate::marks::mark_if;
 
 pub(crate) fn check(
     promise: Promise,
@@ -33,6 +34,7 @@ pub(crate) fn check(
         if back || now.log_start < before.log_start || now.log_end < before.log_end {
             return wrong("offsets went back");
         }
+        mark_if(now.log_start > before.log_start, "retention moved the log start");
     }
     if recovery_point < replica.recovery_point {
         return wrong("the recovery point went back");

@@ -2,6 +2,7 @@
 //! It must never start half: what fails here ends the process.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 
 use ottla_core::controller::{Command, Registration, Reply};
@@ -14,9 +15,10 @@ use ottla_node::joining::{Joining, Next};
 use ottla_node::quorum::{Keep, Quorum};
 use ottla_node::replicas::Replicas;
 
-use super::storage::Storage;
-use super::{Node, Said, Who};
+use super::storage::{Storage, holds};
+use super::{DATA, Node, Said, Who};
 use crate::dice::Dice;
+use crate::marks::mark_if;
 use crate::mutation::Mutation;
 
 /// Why a process did not come up.
@@ -40,6 +42,8 @@ impl Node {
     ) -> Result<Node, BootError> {
         let me = config.node_id;
         let storage = Storage::open(disk.clone(), me, &mut dice, mutation).map_err(failed)?;
+        let metadata = Path::new(DATA).join("__cluster_metadata-0");
+        mark_if(holds(&*disk, &metadata, ".checkpoint"), "metadata was read from a snapshot");
         let controller = controller(disk, &config, &storage, now_ms, &mut dice)?;
         let mut node = Node {
             me,

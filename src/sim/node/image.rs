@@ -13,6 +13,7 @@ use ottla_protocol::LeaderEpoch;
 use uuid::Uuid;
 
 use super::{Key, Node, Partition, Said, Who};
+use crate::marks::mark;
 use crate::mutation::Mutation;
 
 impl Node {
@@ -51,6 +52,7 @@ impl Node {
             Action::TakeOffline(key) => drop(self.close(key, said)),
             Action::Configure(key, config) => self.submit(key, LaneInput::Configure(config), said),
             Action::Note(Note::NotOpened(id, why)) => {
+                mark("a log could not be opened");
                 self.storage.could_not_open();
                 said.push(Said::Offline(format!("cannot open the log of {id}: {why}")));
             }
@@ -79,6 +81,7 @@ impl Node {
         let jitter_seed = self.dice.number();
         let opened = self.storage.open_log(opening, now_ms, jitter_seed);
         let Err(LogError::TopicId { .. }) = opened else { return opened };
+        mark("the log of an earlier topic was set aside");
         let unique = self.unique();
         self.storage
             .set_aside(&opening.id, unique)
@@ -90,6 +93,7 @@ impl Node {
     pub(super) fn set_strays_aside(&mut self) -> Result<(), DirError> {
         for (id, _) in self.storage.found()? {
             if !is_assigned(self.me, &self.image, &id) {
+                mark("a stray folder was set aside");
                 let unique = self.unique();
                 // What cannot be set aside is found by the next start.
                 let _ = self.storage.set_aside(&id, unique);

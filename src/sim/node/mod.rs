@@ -24,9 +24,10 @@ use ottla_protocol::ErrorCode;
 pub(crate) use boot::BootError;
 pub(crate) use partition::{Ask, Key, Partition};
 pub(crate) use requests::{Answer, Produce};
-pub(crate) use storage::{CHECKPOINTS, DATA};
+pub(crate) use storage::{CHECKPOINTS, DATA, mark_recovery};
 
 use crate::dice::Dice;
+use crate::marks::{mark, mark_if};
 use crate::mutation::Mutation;
 use storage::Storage;
 
@@ -118,7 +119,8 @@ impl Node {
                 // Nobody asks for that here.
                 Output::Deleted { .. } | Output::Swapped { .. } | Output::Relocated { .. } => {}
                 Output::Retire(retired) => self.retired.extend(retired),
-                Output::Full | Output::Roomy => {}
+                Output::Full => mark("a full disk refused an append"),
+                Output::Roomy => mark("there was room again"),
                 Output::Offline { why, .. } => {
                     partition.offline = true;
                     said.push(Said::Offline(format!("{}: {why}", partition.id)));
@@ -184,6 +186,7 @@ impl Node {
             Some(ControllerOutput::Full(_)) => {}
             Some(ControllerOutput::Snapshot(snapshot)) => {
                 let written = snapshot.write(&*self.storage.disk).ok();
+                mark_if(written.is_some(), "a metadata snapshot was written");
                 let mut out = Vec::new();
                 let outcome = self.controller.step(now_ms, ControllerInput::Snapshotted(written), &mut out);
                 if let Err(error) = outcome {

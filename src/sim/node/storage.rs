@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ottla_log::Disk;
 use ottla_log::dirs::{Checkpoint, DirError, Expected, LogDir, MetaProperties, format};
-use ottla_log::log::{Log, LogError, Opening};
+use ottla_log::log::{Log, LogError, Opening, Recovery};
 use ottla_model::{
     BrokerEpoch, DirectoryId, FolderSuffix, NodeId, PartitionFolder, TopicPartition, fresh_id,
 };
@@ -16,6 +16,7 @@ use ottla_protocol::Offset;
 use uuid::Uuid;
 
 use crate::dice::Dice;
+use crate::marks::mark_if;
 use crate::mutation::Mutation;
 
 pub(crate) type Offsets = BTreeMap<TopicPartition, Offset>;
@@ -55,7 +56,9 @@ impl Storage {
         held.sweep(&held.folders()?)?;
         // A damaged checkpoint is one that says nothing: recovery reads more.
         let written = CHECKPOINTS.map(|which| held.checkpoint(which).unwrap_or_default());
-        let clean = held.take_clean()?.is_some() || mutation == Some(Mutation::TrustEveryStop);
+        let clean = held.take_clean()?.is_some();
+        mark_if(clean, "a start after a clean stop");
+        let clean = clean || mutation == Some(Mutation::TrustEveryStop);
         let (leaving, damaged) = Default::default();
         let producer_id_expiration_ms = PRODUCER_ID_EXPIRATION_MS;
         Ok(Storage { disk, held, id, clean, written, producer_id_expiration_ms, leaving, damaged, mutation })
@@ -74,9 +77,11 @@ impl Storage {
         }
         let forgets = self.mutation == Some(Mutation::ForgetProducers);
         let producer_id_expiration_ms = if forgets { -1 } else { self.producer_id_expiration_ms };
-        let (log, _) = Log::open(Opening {
+        let dir = self.held.path().join(id.to_string());
+        mark_if(holds(&*self.disk, &dir, ".snapshot"), "producers were read from a snapshot");
+        let (log, recovery) = Log::open(Opening {
             disk: self.disk.clone(),
-            dir: self.held.path().join(id.to_string()),
+            dir,
             partition: id.clone(),
             topic_id: Some(opening.topic),
             config: opening.config.clone(),
@@ -87,6 +92,7 @@ impl Storage {
             producer_id_expiration_ms,
             jitter_seed,
         })?;
+        mark_recovery(&recovery);
         Ok(log)
     }
 
@@ -171,6 +177,18 @@ impl Storage {
             let _ = self.held.mark_clean(epoch);
         }
     }
+}
+
+/// Whether a file with such an end of its name is there.
+pub(super) fn holds(disk: &dyn Disk, dir: &Path, suffix: &str) -> bool {
+    let entries = if disk.exists(dir) { disk.list(dir).unwrap_or_default() } else { Vec::new() };
+    entries.iter().any(|entry| entry.name.ends_with(suffix))
+}
+
+/// For the marks: what opening had to do.
+pub(crate) fn mark_recovery(recovery: &Recovery) {
+    mark_if(recovery.truncated_bytes > 0, "a torn tail was cut off");
+    mark_if(!recovery.dropped_segments.is_empty(), "segments behind a damaged one were dropped");
 }
 
 /// Those that a start or its operator reads, in the order in which a stop writes them.

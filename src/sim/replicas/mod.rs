@@ -30,6 +30,7 @@ use crate::dice::Dice;
 use crate::invariants::ledger::{Loss, RecordId};
 use crate::invariants::{Verdict, Violation};
 use crate::machine::Machine;
+use crate::marks::{mark, mark_if};
 use crate::mutation::Mutation;
 use judge::Judge;
 use process::{LAG_MS, Message, Process, To, Wish};
@@ -122,6 +123,7 @@ impl Rules for Replicas {
             Global::Expire => {
                 self.cluster.global(SESSION_MS / 4, Global::Expire);
                 if self.registry.expire(self.cluster.now_ms(), SESSION_MS) {
+                    mark("a silent broker was fenced");
                     self.publish();
                 }
             }
@@ -173,7 +175,7 @@ impl Replicas {
             segment_bytes: plan.segment_bytes,
             ..TopicConfig::default()
         };
-        cluster.note(|| format!("{plan:?}"));
+        cluster.plan = format!("{plan:?} {:?}", cluster.bus);
         for at in 0..plan.machines {
             let delay_ms = cluster.dice.between(0, 50);
             cluster.local(at, delay_ms, Local::Boot);
@@ -305,6 +307,7 @@ impl Replicas {
                     let view = self.registry.view();
                     (view.leader_epoch, view.partition_epoch, view.isr.clone())
                 });
+                mark_if(outcome.is_err(), "a proposal was refused");
                 self.cluster.note(|| format!("{broker} proposes {proposal:?}: {outcome:?}"));
                 (broker, Message::Answer(IsrAnswer { proposal, outcome }))
             }
@@ -330,6 +333,7 @@ impl Replicas {
         let leader = self.cluster.machines.iter().find(|machine| view.leader == Some(machine.id));
         if leader.is_some_and(|leader| self.may_lack.contains(&leader.id) && registered(leader)) {
             self.cluster.note(|| "nobody else is left: promises are off".into());
+            mark("a replica led that may lack records");
             self.judge.forget();
         }
         for id in view.replicas.clone() {

@@ -19,7 +19,9 @@ use super::registry::View;
 use crate::disk::SimDisk;
 use crate::invariants::copy::write_id;
 use crate::invariants::ledger::RecordId;
+use crate::marks::{mark, mark_if};
 use crate::mutation::Mutation;
+use crate::node::mark_recovery;
 
 /// Between machines, the registry and producers.
 #[derive(Clone, Debug)]
@@ -122,7 +124,8 @@ impl Process {
             producer_id_expiration_ms: i64::MAX,
             jitter_seed: life,
         };
-        let (log, _) = Log::open(opening).map_err(|e| e.to_string())?;
+        let (log, recovery) = Log::open(opening).map_err(|e| e.to_string())?;
+        mark_recovery(&recovery);
         let host = Host { id: me, replica_lag_time_max_ms: LAG_MS };
         let nobody = Followership { epoch: LeaderEpoch::NONE, partition_epoch: -1, leader: None };
         Ok(Process {
@@ -210,6 +213,7 @@ impl Process {
             return refuse(ErrorCode::NotLeaderOrFollower);
         };
         if position.under != self.lane.leader_epoch() {
+            mark("a fetch under another leader epoch was refused");
             return refuse(ErrorCode::FencedLeaderEpoch);
         }
         let reader = self.lane.reader();
@@ -217,6 +221,7 @@ impl Process {
         if let Some(last) = position.last_epoch {
             let (epoch, end_offset) = reader.epoch_end_under(self.lane.leader_epoch(), last);
             if epoch != last || end_offset < position.log_end {
+                mark("a follower's log had parted from its leader's");
                 let found = Found::Parted(Diverging { epoch, end_offset });
                 return vec![Wish::Send(To::Broker(replica), Message::Fetched { position, found })];
             }
@@ -302,13 +307,22 @@ impl Process {
         self.turn_planned = false;
         let inputs = std::mem::take(&mut self.inputs);
         let mut out = Vec::new();
+        let (led, log_end) = (self.lane.leads(), self.lane.log().log_end_offset());
         self.lane.step(now_ms, inputs, &mut out);
+        mark_if(self.lane.log().log_end_offset() < log_end, "a follower cut off the end of its log");
+        mark_if(led && !self.lane.leads(), "a leader resigned");
         out.into_iter().filter_map(|output| self.wish(output)).collect()
     }
 
     fn wish(&mut self, output: Output<Ask>) -> Option<Wish> {
         Some(match output {
             Output::Reply { token: Ask::Producer { producer, attempt }, outcome } => {
+                let code = outcome.as_ref().err().map(|refused| refused.code);
+                mark_if(
+                    code == Some(ErrorCode::NotEnoughReplicas),
+                    "too few replicas were in sync for an append",
+                );
+                mark_if(code == Some(ErrorCode::RequestTimedOut), "an append waited in vain for replicas");
                 let outcome = outcome.map(|appended| appended.base_offset).map_err(|refused| refused.code);
                 Wish::Send(To::Producer(producer), Message::Produced { attempt, outcome })
             }

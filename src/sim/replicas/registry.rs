@@ -8,6 +8,8 @@ use ottla_core::partition::{Proposal, Standing};
 use ottla_model::NodeId;
 use ottla_protocol::{ErrorCode, LeaderEpoch};
 
+use crate::marks::mark_if;
+
 /// What it says to everybody. A newer one has a larger version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct View {
@@ -137,6 +139,8 @@ impl Registry {
         let isr: Vec<NodeId> = proposal.isr.iter().map(|member| member.replica).collect();
         let gone: Vec<NodeId> = self.view.isr.iter().filter(|id| !isr.contains(id)).copied().collect();
         self.leave(&gone);
+        mark_if(!gone.is_empty(), "a leader let a late replica go");
+        mark_if(isr.iter().any(|id| !self.view.isr.contains(id)), "a replica came back in sync");
         self.view.isr = isr;
         self.changed();
         Ok(())
@@ -170,6 +174,8 @@ impl Registry {
         if let Some(leader) = next {
             view.last_leader = Some(leader);
             if !view.isr.contains(&leader) {
+                mark_if(view.elr.contains(&leader), "an eligible replica led that was not in sync");
+                mark_if(!view.elr.contains(&leader), "the last leader led, since nobody was eligible");
                 view.isr = vec![leader];
                 view.elr.retain(|id| *id != leader);
             }

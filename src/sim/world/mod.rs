@@ -30,6 +30,7 @@ use crate::dice::Dice;
 use crate::invariants::ledger::{Loss, Promise};
 use crate::invariants::{Judge, Verdict, Violation};
 use crate::machine::Machine;
+use crate::marks::mark_if;
 use crate::mutation::Mutation;
 use crate::node::{Answer, Ask, DATA, Key, Node, Said, Who};
 use crate::plan::Plan;
@@ -134,6 +135,9 @@ impl Rules for World {
 
     /// As [`Machine::end`]; it starts again after a while.
     fn end(&mut self, at: usize, loss: Loss) {
+        let stopping = |process: &Process| process.stopping;
+        let stops = self.cluster.machines[at].process.as_ref().is_some_and(stopping);
+        mark_if(stops, "a process was killed while it waited to stop");
         let loss = self.cluster.machines[at].end(loss);
         self.cluster.note_at(at, || format!("the process ends: {loss:?}"));
         self.judge.ended(self.cluster.machines[at].id, loss);
@@ -178,7 +182,7 @@ impl World {
         World::of(plan, Cluster::new(dice, bus, memories, mutation, trace_lines), clients)
     }
     fn of(plan: Plan, mut cluster: Cluster<World>, clients: Vec<Client>) -> World {
-        cluster.note(|| format!("{plan:?}"));
+        cluster.plan = format!("{plan:?}");
         (0..plan.machines).for_each(|at| cluster.local(at, 0, Local::Boot));
         (0..clients.len()).for_each(|client| cluster.global(1, Global::Wake(client)));
         if !plan.troubles.is_empty() {
@@ -224,6 +228,7 @@ impl World {
             Local::RunFlush { key, ticket } => {
                 let up_to = ticket.up_to;
                 let result = ticket.run();
+                mark_if(result.is_err(), "a flush failed");
                 cluster.note_at(at, || format!("flush of {} up to {up_to}: {result:?}", key.1));
                 if cluster.mutation != Some(Mutation::AcknowledgeBeforeFlush) {
                     let delay_ms = cluster.dice.between(0, 1);

@@ -9,6 +9,7 @@ use super::{Local, Process, SWEEP_MS, World};
 use crate::cluster::Rules;
 use crate::invariants::ledger::Loss;
 use crate::invariants::{Verdict, Violation};
+use crate::marks::mark;
 use crate::node::{BootError, CHECKPOINTS, Node, Said};
 
 impl World {
@@ -49,6 +50,7 @@ impl World {
     // Whoever starts it tries again, and after a failed sync does not trust the page cache.
     fn not_booted(&mut self, at: usize, why: &str) -> Verdict {
         self.cluster.note_at(at, || format!("did not boot: {why}"));
+        mark("a start failed for the disk");
         self.for_a_reason(at, "a node starts again", why)?;
         self.end(at, Loss::Process);
         Ok(())
@@ -63,6 +65,7 @@ impl World {
 
     pub(super) fn offline(&mut self, at: usize, why: &str) -> Verdict {
         self.cluster.note_at(at, || format!("a partition is offline: {why}"));
+        mark("a partition went offline");
         self.for_a_reason(at, "a partition fails for a reason", why)?;
         let delay_ms = self.cluster.dice.between(20, 2_000);
         self.cluster.work(at, delay_ms, Local::Operator);
@@ -71,6 +74,7 @@ impl World {
 
     pub(super) fn died(&mut self, at: usize, why: &str) -> Verdict {
         self.cluster.note_at(at, || format!("the controller ends the process: {why}"));
+        mark("the controller ended its process");
         self.for_a_reason(at, "a controller fails for a reason", why)?;
         self.end(at, Loss::Process);
         Ok(())
