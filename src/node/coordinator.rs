@@ -7,6 +7,9 @@
 //! know each record's offset, and notice when the log has something that the machine has not ([`Shard::is_in_step`]).
 
 mod gathering;
+pub mod groups;
+pub mod keeper;
+pub mod loading;
 #[cfg(test)]
 mod stories;
 
@@ -81,6 +84,8 @@ pub enum LoadError {
     Batch { offset: Offset, source: BatchError },
     #[error("record at offset {offset}: {why}")]
     Record { offset: Offset, why: String },
+    #[error("reading at offset {offset}: {why}")]
+    Read { offset: Offset, why: String },
 }
 
 /// How a shard works, by the broker's configuration.

@@ -11,6 +11,7 @@
 
 use bytes::Bytes;
 use ottla_model::GROUP_METADATA_TOPIC;
+use ottla_node::coordinator::groups::{offsets_topic, shard_of};
 use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::find_coordinator_response::Coordinator;
 use ottla_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
@@ -20,7 +21,6 @@ use super::answers::text;
 use super::context::{Begun, Context};
 use super::rights::Rights;
 use super::topics::{Viewer, see};
-use crate::run::owners::groups::{offsets_topic, shard_of};
 use crate::run::serve::create::create_offsets_topic;
 
 const GROUP: i8 = 0;

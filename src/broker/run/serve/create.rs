@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use ottla_core::controller::{Command, NewTopic, Reply};
-use ottla_model::{GROUP_METADATA_TOPIC, TopicName, check_topic_name};
+use ottla_model::{TopicName, check_topic_name};
+use ottla_node::coordinator::groups::new_offsets_topic;
 use ottla_protocol::ErrorCode;
 
 use crate::broker::Broker;
@@ -44,19 +45,7 @@ pub(crate) async fn auto_create(broker: &Arc<Broker>, names: Vec<TopicName>) -> 
 /// Creates `__consumer_offsets` by the `offsets.topic.*` settings. When this returns it has leaders, or says why not: too
 /// few brokers for its replication factor, most likely.
 pub(crate) async fn create_offsets_topic(broker: &Arc<Broker>) -> Result<(), String> {
-    let small = |name| i32::try_from(broker.config().whole(name)).unwrap_or(i32::MAX);
-    let setting = |name: &str, value: String| (name.to_owned(), Some(value));
-    let topic = NewTopic {
-        name: GROUP_METADATA_TOPIC.into(),
-        partitions: small("offsets.topic.num.partitions"),
-        replication_factor: i16::try_from(small("offsets.topic.replication.factor")).unwrap_or(i16::MAX),
-        assignments: Vec::new(),
-        configs: vec![
-            setting("cleanup.policy", "compact".into()),
-            setting("compression.type", "producer".into()),
-            setting("segment.bytes", small("offsets.topic.segment.bytes").to_string()),
-        ],
-    };
+    let topic = new_offsets_topic(&broker.config());
     let command = Command::CreateTopics { topics: vec![topic], validate_only: false };
     let refused = match broker.controller.ask(command).await {
         Reply::TopicsCreated(created) => created.into_iter().find_map(|(_, outcome)| outcome.err()),

@@ -4,6 +4,7 @@
 mod counter;
 mod counting;
 mod groups;
+mod keeping;
 
 use ottla_protocol::LeaderEpoch;
 use ottla_protocol::batch::HEADER_BYTES;

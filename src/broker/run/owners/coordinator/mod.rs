@@ -1,14 +1,15 @@
 //! A coordinator of this broker: a shard for each partition of its topic that this broker leads, and the way to it. Each
-//! shard has a task that owns it (`keeper`).
+//! shard has a task that owns it (`task`).
 //! It must never know what is asked: `run/owners/groups` does, for the group coordinator.
 
-mod keeper;
+mod task;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ottla_core::coordinator::Machine;
 use ottla_model::image::{Image, Topic};
+use ottla_node::coordinator::keeper::Sent;
 use ottla_node::coordinator::{Input, ShardSettings};
 use ottla_protocol::ErrorCode;
 use parking_lot::Mutex;
@@ -16,10 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::broker::Broker;
 use crate::run::owners::partition::Partition;
-use keeper::Keeper;
-
-/// What a shard's task is sent.
-type Sent<M> = Input<<M as Machine>::Token, <M as Machine>::Command>;
+use task::Task;
 
 /// The shards of one coordinator. The token of a question is where its answer goes.
 pub(crate) struct Coordinator<M: Machine> {
@@ -101,7 +99,7 @@ where
         let topic = self.topic(&image)?;
         broker.partitions.get(topic.id, shard)?;
         let (way, inbox) = mpsc::unbounded_channel();
-        tokio::spawn(Keeper::new(broker.clone(), self.clone(), shard, inbox).keep());
+        tokio::spawn(Task::new(broker.clone(), self.clone(), shard, inbox).keep());
         shards.insert(shard, way.clone());
         Some(way)
     }

@@ -1,0 +1,233 @@
+//! The task that owns one shard: it reads and appends as the shard's keeper says, and waits for whatever comes next.
+//! It must never decide: `node::coordinator::keeper` does.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ottla_core::coordinator::Machine;
+use ottla_core::partition::Acks;
+use ottla_log::CheckedBatch;
+use ottla_log::disk::worker;
+use ottla_model::TopicPartition;
+use ottla_model::config::TopicConfig;
+use ottla_node::coordinator::LoadError;
+use ottla_node::coordinator::keeper::{Keeper, KeeperNote, KeeperOutput, RETRY_MS, ShardLog};
+use ottla_node::coordinator::loading::Loading;
+use ottla_node::lane::{Answered, Append, Input};
+use ottla_protocol::{ErrorCode, Offset};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tracing::{error, info, warn};
+
+use super::{Coordinator, Sent};
+use crate::broker::Broker;
+use crate::clock::now_ms;
+use crate::run::owners::partition::Partition;
+use crate::run::owners::waiter::Waiter;
+
+/// One shard's task.
+pub(super) struct Task<M: Machine> {
+    broker: Arc<Broker>,
+    coordinator: Arc<Coordinator<M>>,
+    index: i32,
+    inbox: mpsc::UnboundedReceiver<Sent<M>>,
+    keeper: Keeper<M>,
+    /// Where the keeper's shard was loaded from, or is about to be.
+    partition: Option<Arc<Partition>>,
+}
+
+impl<M> Task<M>
+where
+    M: Machine<Token = oneshot::Sender<<M as Machine>::Reply>> + Send + 'static,
+    M::Command: Send,
+    M::Reply: Send,
+{
+    pub fn new(
+        broker: Arc<Broker>,
+        coordinator: Arc<Coordinator<M>>,
+        index: i32,
+        inbox: mpsc::UnboundedReceiver<Sent<M>>,
+    ) -> Task<M> {
+        let machines = coordinator.clone();
+        let id = TopicPartition::new(coordinator.topic, index);
+        let keeper = Keeper::new(id, coordinator.terms, move || (machines.empty_machine)());
+        Task { broker, coordinator, index, inbox, keeper, partition: None }
+    }
+
+    /// Until the shard is not this broker's any more.
+    pub async fn keep(mut self) {
+        let moved = Arc::new(Notify::new());
+        let stopping = self.broker.stopping.clone();
+        loop {
+            // Counted among those who are woken before anything is looked at: a partition that went, or whose high
+            // watermark moved, between the look and the registration would wake nobody, and who waits here would wait until
+            // they time out.
+            let registered = self.partition.as_ref().map(|partition| partition.wait(&moved));
+            let Some(here) = self.coordinator.partition(&self.broker, self.index) else { break };
+            if !self.partition.as_ref().is_some_and(|known| Arc::ptr_eq(known, &here)) {
+                if self.partition.replace(here).is_some() {
+                    // It was closed in between, and opened anew.
+                    self.turn(None).await;
+                }
+                continue;
+            }
+            while let Ok(sent) = self.inbox.try_recv() {
+                self.receive(sent);
+            }
+            // Its log is being recovered, or that is tried in vain: then there is no partition any more.
+            let has_failed = here.has_failed();
+            let worked = self.turn((!has_failed).then(|| view(&here))).await;
+            if worked {
+                continue;
+            }
+            let due_ms = match has_failed {
+                true => Some(now_ms() + RETRY_MS),
+                false => self.keeper.next_deadline_ms(),
+            };
+            tokio::select! {
+                sent = self.inbox.recv() => match sent {
+                    Some(sent) => self.receive(sent),
+                    None => break,
+                },
+                () = moved.notified() => {}
+                () = until(due_ms), if due_ms.is_some() => {}
+                () = stopping.cancelled() => break,
+            }
+            drop(registered);
+        }
+        self.end();
+    }
+
+    fn end(mut self) {
+        self.inbox.close();
+        while let Ok(sent) = self.inbox.try_recv() {
+            self.receive(sent);
+        }
+        let mut outputs = Vec::new();
+        self.keeper.resign(now_ms(), &mut outputs);
+        self.tell(outputs);
+    }
+
+    fn receive(&mut self, sent: Sent<M>) {
+        let mut outputs = Vec::new();
+        self.keeper.send(now_ms(), sent, &mut outputs);
+        self.tell(outputs);
+    }
+
+    // Whether something was loaded or appended: then another turn may be wanted at once.
+    async fn turn(&mut self, here: Option<ShardLog>) -> bool {
+        let image = self.broker.image.load_full();
+        let mut outputs = Vec::new();
+        self.keeper.turn(now_ms(), here.as_ref(), &image, &mut outputs);
+        let Some(partition) = self.partition.clone() else { return false };
+        let mut worked = false;
+        let mut outputs = VecDeque::from(outputs);
+        while let Some(output) = outputs.pop_front() {
+            let mut more = Vec::new();
+            match output {
+                KeeperOutput::Load(loading) => {
+                    let outcome = self.load(loading, &partition).await;
+                    self.keeper.loaded(now_ms(), outcome, &mut more);
+                    worked = true;
+                }
+                KeeperOutput::Append { batch, checked_against } => {
+                    let outcome = append(&partition, batch, checked_against).await;
+                    self.keeper.appended(now_ms(), outcome, &view(&partition), &mut more);
+                    worked = true;
+                }
+                told => self.tell([told]),
+            }
+            outputs.extend(more);
+        }
+        worked
+    }
+
+    // In a thread that may wait for the disk. Whoever comes meanwhile is told to wait.
+    async fn load(
+        &mut self,
+        mut loading: Box<Loading<M>>,
+        partition: &Arc<Partition>,
+    ) -> Result<Box<Loading<M>>, LoadError> {
+        let began = Instant::now();
+        let reading = tokio::task::spawn_blocking({
+            let (partition, bytes_max) = (partition.clone(), self.coordinator.load_buffer_bytes);
+            move || {
+                while !loading.is_done() {
+                    loading.read_on(&partition.place().reader, bytes_max)?;
+                }
+                Ok(loading)
+            }
+        });
+        tokio::pin!(reading);
+        let loaded = loop {
+            tokio::select! {
+                loaded = &mut reading => break loaded,
+                Some(sent) = self.inbox.recv() => self.receive(sent),
+            }
+        };
+        let loaded = loaded.unwrap_or_else(|e| Err(LoadError::Read { offset: -1, why: e.to_string() }));
+        if let Ok(loading) = &loaded {
+            let took_ms = began.elapsed().as_millis() as u64;
+            info!(partition = %partition.id, offset = loading.applied(), took_ms, "loaded the coordinator's shard");
+        }
+        loaded
+    }
+
+    // Replies and notes; nothing else comes from a keeper that takes no turn.
+    fn tell(&self, outputs: impl IntoIterator<Item = KeeperOutput<M>>) {
+        for output in outputs {
+            match output {
+                // A client that has gone hears nothing.
+                KeeperOutput::Reply { token, reply } => drop(token.send(reply)),
+                KeeperOutput::Note(note) => self.note(&note),
+                KeeperOutput::Load(_) | KeeperOutput::Append { .. } => {
+                    unreachable!("only a turn with a partition wants that")
+                }
+            }
+        }
+    }
+
+    fn note(&self, note: &KeeperNote) {
+        let partition = format_args!("{}-{}", self.coordinator.topic, self.index).to_string();
+        match note {
+            KeeperNote::Machine(_) => info!(partition, "{note}"),
+            KeeperNote::InDoubt => warn!(partition, "{note}"),
+            KeeperNote::NotLoaded(_) => error!(partition, "{note}"),
+        }
+    }
+}
+
+fn view(partition: &Partition) -> ShardLog {
+    ShardLog {
+        leader_epoch: partition.leader_epoch(),
+        offsets: partition.place().reader.offsets(),
+        config: partition.config.load_full(),
+    }
+}
+
+async fn until(due_ms: Option<i64>) {
+    if let Some(due_ms) = due_ms {
+        let ms = due_ms.saturating_sub(now_ms()).max(0) as u64;
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+}
+
+async fn append(
+    partition: &Arc<Partition>,
+    batch: CheckedBatch,
+    checked_against: Arc<TopicConfig>,
+) -> Result<(Offset, Offset), ErrorCode> {
+    let (waiting, answer) = oneshot::channel();
+    // The task may have moved to another thread: that one serves clients, too.
+    worker::mark();
+    partition.submit(Input::Append(Append {
+        token: Waiter::Shard(waiting),
+        batch,
+        acks: Acks::All,
+        answered: Answered::WhenAppended,
+        checked_against,
+        deadline_ms: i64::MAX,
+    }));
+    let appended = answer.await.unwrap_or(Err(ErrorCode::KafkaStorageError))?;
+    Ok((appended.base_offset, appended.last_offset))
+}

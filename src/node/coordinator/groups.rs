@@ -1,0 +1,92 @@
+//! What makes a coordinator the coordinator of groups: its topic, the shard that a group falls to, and its settings as the
+//! broker's configuration has them.
+//! It must never know what is asked of a group.
+
+use std::sync::Arc;
+
+use ottla_core::controller::NewTopic;
+use ottla_core::group::Settings;
+use ottla_model::GROUP_METADATA_TOPIC;
+use ottla_model::config::BrokerConfig;
+use ottla_model::image::{Image, Topic};
+use ottla_protocol::batch::Compression;
+
+use super::{Linger, ShardSettings};
+
+/// The partition of `__consumer_offsets` that a group falls to: Java's hash of its name, as every broker and tool computes it.
+pub fn shard_of(group: &str, partitions: usize) -> i32 {
+    let hash =
+        group.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    hash.checked_abs().unwrap_or(0) % i32::try_from(partitions.max(1)).unwrap_or(i32::MAX)
+}
+
+/// The offsets topic. `None`: nobody has needed it yet.
+pub fn offsets_topic(image: &Image) -> Option<&Arc<Topic>> {
+    image.topic(GROUP_METADATA_TOPIC)
+}
+
+/// The offsets topic as it is to be created, by the `offsets.topic.*` settings.
+pub fn new_offsets_topic(config: &BrokerConfig) -> NewTopic {
+    let setting = |name: &str, value: String| (name.to_owned(), Some(value));
+    NewTopic {
+        name: GROUP_METADATA_TOPIC.into(),
+        partitions: small(config, "offsets.topic.num.partitions"),
+        replication_factor: i16::try_from(small(config, "offsets.topic.replication.factor"))
+            .unwrap_or(i16::MAX),
+        assignments: Vec::new(),
+        configs: vec![
+            setting("cleanup.policy", "compact".into()),
+            setting("compression.type", "producer".into()),
+            setting("segment.bytes", small(config, "offsets.topic.segment.bytes").to_string()),
+        ],
+    }
+}
+
+/// What the machines decide by.
+pub fn settings(config: &BrokerConfig) -> Settings {
+    Settings {
+        initial_rebalance_delay_ms: small(config, "group.initial.rebalance.delay.ms"),
+        min_session_timeout_ms: small(config, "group.min.session.timeout.ms"),
+        max_session_timeout_ms: small(config, "group.max.session.timeout.ms"),
+        max_size: usize::try_from(config.whole("group.max.size")).unwrap_or(usize::MAX),
+        offset_metadata_max: usize::try_from(config.offset_metadata_max_bytes).unwrap_or(0),
+        offsets_retention_ms: config.whole("offsets.retention.minutes").saturating_mul(60_000),
+        offsets_retention_check_interval_ms: config.whole("offsets.retention.check.interval.ms"),
+        ..Settings::default()
+    }
+}
+
+/// How the shards work.
+pub fn terms(config: &BrokerConfig) -> ShardSettings {
+    let codec = u8::try_from(config.whole("offsets.topic.compression.codec")).ok();
+    ShardSettings {
+        compression: codec.and_then(Compression::from_id).unwrap_or_default(),
+        linger: Linger::of_config(config.whole("group.coordinator.append.linger.ms")),
+        write_timeout_ms: config.whole("offsets.commit.timeout.ms"),
+    }
+}
+
+/// How much of a log is read at a time while it is loaded.
+pub fn load_buffer_bytes(config: &BrokerConfig) -> usize {
+    usize::try_from(config.whole("offsets.load.buffer.size")).unwrap_or(usize::MAX)
+}
+
+fn small(config: &BrokerConfig, name: &str) -> i32 {
+    i32::try_from(config.whole(name)).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Computed with Java's String.hashCode and Kafka's Utils.abs.
+    #[test]
+    fn a_group_falls_to_the_shard_that_java_says() {
+        let rows = [("", 0), ("a", 47), ("my-group", 12), ("Aa", 12), ("BB", 12), ("größe", 7)];
+        for (group, shard) in rows {
+            assert_eq!(shard_of(group, 50), shard, "{group}");
+        }
+        // Its hash is the smallest integer there is, which has no absolute value.
+        assert_eq!(shard_of("polygenelubricants", 50), 0);
+    }
+}
