@@ -24,6 +24,7 @@ const ONCE: &str = "idempotent records are there once and in order";
 const METADATA: &str = "metadata outlives any crash";
 const READS: &str = "a log reads back";
 const REASON: &str = "a partition fails for a reason";
+const OFFSETS: &str = "no committed offset is lost";
 
 #[test]
 fn acknowledging_before_the_flush() {
@@ -118,4 +119,29 @@ fn never_cutting() {
         60,
         &["everybody is in sync some day", "replicas are the same", "what was safe stays"],
     );
+}
+
+#[test]
+fn answering_before_it_is_safe() {
+    check_in(
+        Scene::Services,
+        Mutation::AnswerBeforeSafe,
+        100,
+        &[OFFSETS, "generations of a group never go back"],
+    );
+}
+
+#[test]
+fn stopping_to_load_early() {
+    check_in(
+        Scene::Services,
+        Mutation::StopLoadingEarly,
+        60,
+        &[OFFSETS, "generations of a group never go back"],
+    );
+}
+
+#[test]
+fn assigning_twice() {
+    check_in(Scene::Services, Mutation::AssignTwice, 60, &["a partition has one owner in each generation"]);
 }

@@ -34,4 +34,10 @@ pub enum Mutation {
     TakeAnyAnswer,
     /// A follower goes on behind what its leader does not have (KIP-101).
     NeverCut,
+    /// A shard is told that everything in its log is safe.
+    AnswerBeforeSafe,
+    /// A shard serves when the first piece of its log is loaded.
+    StopLoadingEarly,
+    /// The leader of a group gives every partition to each member.
+    AssignTwice,
 }

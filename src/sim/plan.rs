@@ -30,7 +30,21 @@ pub(crate) struct Plan {
 
 /// What works on partitions besides clients.
 #[derive(Clone, Debug)]
-pub(crate) struct Services {}
+pub(crate) struct Services {
+    /// Groups, and how many consumers share them.
+    pub groups: u64,
+    pub members: usize,
+    /// Of the offsets topic.
+    offsets_partitions: u64,
+    offsets_outlive_power: bool,
+    offsets_segment_bytes: u64,
+    linger_ms: i64,
+    initial_rebalance_delay_ms: i64,
+    /// Read at a time while a shard is loaded.
+    pub load_bytes: usize,
+    /// Of groups that nobody is in. `None`: longer than any run.
+    pub offsets_retention_ms: Option<i64>,
+}
 
 /// What may go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,14 +128,48 @@ impl Plan {
             checkpoint_every_ms: *dice.pick(&[100, 700, 10_000]),
             deletes_topics: dice.percent(40),
             short_reads: dice.percent(10),
-            services: (scene == Scene::Services).then(Services::draw),
+            services: (scene == Scene::Services).then(|| Services::draw(dice)),
         }
     }
 }
 
 impl Services {
-    fn draw() -> Services {
-        Services {}
+    fn draw(dice: &mut Dice) -> Services {
+        Services {
+            groups: dice.between(1, 2) as u64,
+            members: dice.between(2, 5) as usize,
+            offsets_partitions: dice.between(1, 2) as u64,
+            offsets_outlive_power: dice.percent(60),
+            offsets_segment_bytes: *dice.pick(&[4_000, 20_000]),
+            linger_ms: *dice.pick(&[0, 5, -1]),
+            initial_rebalance_delay_ms: *dice.pick(&[0, 0, 200]),
+            load_bytes: *dice.pick(&[1, 500, 5_000]),
+            offsets_retention_ms: dice.percent(15).then_some(1_500),
+        }
+    }
+
+    /// What the node is started with.
+    pub fn overrides(&self) -> Vec<(String, String)> {
+        let sweeps_every_ms = if self.offsets_retention_ms.is_some() { 300 } else { 86_400_000 };
+        let rows = [
+            ("offsets.topic.num.partitions", self.offsets_partitions.to_string()),
+            ("offsets.topic.replication.factor", "1".to_owned()),
+            ("group.coordinator.append.linger.ms", self.linger_ms.to_string()),
+            ("group.initial.rebalance.delay.ms", self.initial_rebalance_delay_ms.to_string()),
+            ("group.min.session.timeout.ms", "100".to_owned()),
+            ("offsets.retention.check.interval.ms", sweeps_every_ms.to_string()),
+        ];
+        rows.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+
+    /// What an operator has set for the offsets topic.
+    pub fn offsets_topic_settings(&self) -> Vec<(String, Option<String>)> {
+        let mut settings =
+            vec![("internal.segment.bytes".to_owned(), Some(self.offsets_segment_bytes.to_string()))];
+        if self.offsets_outlive_power {
+            settings.push(("flush.messages".to_owned(), Some("1".to_owned())));
+        }
+        settings
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ottla_core::controller::Reply;
 use ottla_model::TopicId;
 
-use super::{Around, Request};
+use super::{Around, Request, client_topics};
 use crate::node::Answer;
 use crate::plan::{TOPIC_NAMES, draw_topic};
 
@@ -27,7 +27,7 @@ impl Admin {
         if !self.under_way.is_empty() || around.finishing {
             return 50;
         }
-        let topics: Vec<TopicId> = node.image.topics().map(|topic| topic.id).collect();
+        let topics: Vec<TopicId> = client_topics(node).map(|topic| topic.id).collect();
         let some = topics.len() as u64;
         let request = if self.deletes && some > 0 && around.dice.percent(20) {
             let id = *around.dice.pick(&topics);

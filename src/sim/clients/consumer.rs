@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ottla_log::log::Isolation;
+use ottla_model::is_internal;
 use ottla_protocol::Offset;
 
 use super::Around;
@@ -20,7 +21,8 @@ pub(crate) struct Consumer {
 impl Consumer {
     pub fn wake(&mut self, around: &mut Around<'_>) -> Result<i64, Violation> {
         if let Some(node) = around.node {
-            let keys: Vec<Key> = node.partitions.keys().copied().collect();
+            let consumed = node.partitions.iter().filter(|(_, partition)| !is_internal(&partition.id.topic));
+            let keys: Vec<Key> = consumed.map(|(key, _)| *key).collect();
             let all = around.finishing || around.dice.percent(20);
             let chosen = if all || keys.is_empty() { keys } else { vec![*around.dice.pick(&keys)] };
             for key in chosen {

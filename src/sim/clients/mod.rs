@@ -3,15 +3,21 @@
 
 mod admin;
 mod consumer;
+mod member;
 mod producer;
 
+use std::sync::Arc;
+
 use ottla_core::controller::NewTopic;
+use ottla_core::group::Command;
 use ottla_log::log::Appended;
-use ottla_model::TopicId;
+use ottla_model::image::Topic;
+use ottla_model::{TopicId, is_internal};
 use ottla_protocol::ErrorCode;
 
 pub(crate) use admin::{Admin, confirmed};
 pub(crate) use consumer::Consumer;
+pub(crate) use member::GroupMember;
 pub(crate) use producer::Producer;
 
 use crate::dice::Dice;
@@ -25,6 +31,7 @@ pub(crate) enum Client {
     Producer(Producer),
     Consumer(Consumer),
     Admin(Admin),
+    Member(GroupMember),
 }
 
 /// What a client sends.
@@ -34,6 +41,7 @@ pub(crate) enum Request {
     InitProducerId,
     CreateTopic(NewTopic),
     DeleteTopic(TopicId),
+    Group(Command),
 }
 
 /// What it hears.
@@ -75,6 +83,7 @@ impl Client {
             Client::Producer(producer) => Ok(producer.wake(around)),
             Client::Consumer(consumer) => consumer.wake(around),
             Client::Admin(admin) => Ok(admin.wake(around)),
+            Client::Member(member) => Ok(member.wake(around)),
         }
     }
 
@@ -84,6 +93,9 @@ impl Client {
             (Client::Admin(admin), Response::Answered(answer)) => {
                 admin.hear(request, answer);
                 Ok(())
+            }
+            (Client::Member(member), Response::Answered(Answer::Group(reply))) => {
+                member.hear(request, reply, around)
             }
             _ => Ok(()),
         }
@@ -101,7 +113,13 @@ impl Client {
     pub fn is_done(&self) -> bool {
         match self {
             Client::Producer(producer) => producer.is_done(),
+            Client::Member(member) => member.is_done(),
             Client::Consumer(_) | Client::Admin(_) => true,
         }
     }
+}
+
+/// The topics that are not the node's own.
+fn client_topics(node: &Node) -> impl Iterator<Item = &Arc<Topic>> {
+    node.image.topics().filter(|topic| !is_internal(&topic.name))
 }

@@ -8,7 +8,7 @@ use ottla_core::partition::Acks;
 use ottla_protocol::batch::{BatchBuilder, Compression};
 use ottla_protocol::{ErrorCode, LeaderEpoch, ProducerEpoch, ProducerId};
 
-use super::{Around, Request, Response};
+use super::{Around, Request, Response, client_topics};
 use crate::invariants::copy::write_id;
 use crate::invariants::ledger::RecordId;
 use crate::invariants::{Verdict, Violation};
@@ -121,7 +121,7 @@ impl Producer {
             return true;
         }
         self.batches.clear();
-        let topics = node.image.topics();
+        let topics = client_topics(node);
         let keys: Vec<Key> =
             topics.flat_map(|topic| topic.partitions.keys().map(|index| (topic.id, *index))).collect();
         if keys.is_empty() {
@@ -226,7 +226,7 @@ impl Producer {
                 }
                 Ok(())
             }
-            Response::Answered(Answer::Controller(_)) => Ok(()),
+            Response::Answered(Answer::Controller(_) | Answer::Group(_)) => Ok(()),
         }
     }
 

@@ -30,6 +30,11 @@ impl Metadata {
         self.doomed.insert(id);
     }
 
+    /// Whether somebody has asked for its deletion.
+    pub fn is_doomed(&self, id: TopicId) -> bool {
+        self.doomed.contains(&id)
+    }
+
     pub fn deleted(&mut self, node: NodeId, id: TopicId) {
         self.deleted.insert(id, self.offset(node));
     }

@@ -2,12 +2,16 @@
 //! as a client would and images as the publisher does.
 
 pub(crate) mod acknowledged;
+pub(crate) mod committed;
 pub(crate) mod copy;
 pub(crate) mod dense;
 pub(crate) mod duplicates;
 pub(crate) mod epochs;
+pub(crate) mod generations;
+pub(crate) mod groups;
 pub(crate) mod ledger;
 pub(crate) mod metadata;
+pub(crate) mod owners;
 pub(crate) mod producer_ids;
 pub(crate) mod seen;
 pub(crate) mod survival;
@@ -15,8 +19,10 @@ pub(crate) mod watermark;
 
 use std::collections::BTreeMap;
 
-use ottla_log::log::Isolation;
-use ottla_model::{NodeId, TopicId};
+use ottla_core::group::Reply;
+use ottla_log::log::{Isolation, Offsets};
+use ottla_model::{NodeId, TopicId, is_internal};
+use ottla_node::coordinator::groups::offsets_topic;
 use ottla_protocol::Offset;
 
 use crate::node::{Key, Node};
@@ -47,6 +53,8 @@ pub(crate) struct Judge {
     pub metadata: metadata::Metadata,
     pub producer_ids: producer_ids::ProducerIds,
     epochs: BTreeMap<NodeId, epochs::Epochs>,
+    pub groups: groups::GroupLedger,
+    offsets_topic: Option<TopicId>,
 }
 
 impl Judge {
@@ -90,6 +98,7 @@ impl Judge {
 
     /// A new image is in force at this node.
     pub fn published(&mut self, id: NodeId, node: &Node) -> Verdict {
+        self.offsets_topic = offsets_topic(&node.image).map(|topic| topic.id);
         self.epochs.entry(id).or_default().published(id, &node.image)?;
         self.metadata.published(id, &node.image)
     }
@@ -98,6 +107,9 @@ impl Judge {
     pub fn ended(&mut self, id: NodeId, loss: Loss) {
         self.ledgers.values_mut().for_each(|ledger| ledger.ended(id, loss));
         self.epochs.entry(id).or_default().ended();
+        let of_offsets = self.offsets_topic.and_then(|topic| self.promises.get(&topic));
+        let outlives_power = of_offsets.is_some_and(|promise| promise.outlives_power);
+        self.groups.ended(loss == Loss::Power && !outlives_power);
     }
 
     /// Reads every log of this node whole and holds it against what is known.
@@ -107,9 +119,27 @@ impl Judge {
         for (key, partition) in &node.partitions {
             let of_partition =
                 |v: Violation| Violation { what: format!("{} at {id}: {}", partition.id, v.what), ..v };
+            if is_internal(&partition.id.topic) {
+                self.examine_ends(id, *key, partition.reader.offsets()).map_err(of_partition)?;
+                continue;
+            }
             let copy = LogCopy::read(&partition.reader, Isolation::LogEnd).map_err(of_partition)?;
             self.examine(id, *key, !partition.resigned, &copy).map_err(of_partition)?;
         }
+        self.groups.audit(node, &self.metadata)
+    }
+
+    /// A group's question is answered.
+    pub fn group_answered(&mut self, now_ms: i64, request: u64, reply: &Reply) -> Verdict {
+        self.groups.answered(now_ms, request, reply, &self.metadata)
+    }
+
+    // A coordinator's log: what its records mean is `groups`' to say.
+    fn examine_ends(&mut self, id: NodeId, key: Key, offsets: Offsets) -> Verdict {
+        let copy = LogCopy { offsets, batches: Vec::new() };
+        let ledger = self.ledger(key);
+        survival::check(ledger.promise, ledger.replica(id), &copy)?;
+        *ledger.replica(id) = Replica::default();
         Ok(())
     }
 

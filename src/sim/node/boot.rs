@@ -15,11 +15,13 @@ use ottla_node::joining::{Joining, Next};
 use ottla_node::quorum::{Keep, Quorum};
 use ottla_node::replicas::Replicas;
 
+use super::coordinator::Coordinator;
 use super::storage::{Storage, holds};
-use super::{DATA, Node, Said, Who};
+use super::{DATA, Node, Said, Waiter, Who};
 use crate::dice::Dice;
 use crate::marks::mark_if;
 use crate::mutation::Mutation;
+use crate::plan::Services;
 
 /// Why a process did not come up.
 #[derive(Debug)]
@@ -35,6 +37,7 @@ impl Node {
     pub fn boot(
         disk: Arc<dyn Disk>,
         config: Arc<BrokerConfig>,
+        services: Option<&Services>,
         now_ms: i64,
         mut dice: Dice,
         mutation: Option<Mutation>,
@@ -45,6 +48,7 @@ impl Node {
         let metadata = Path::new(DATA).join("__cluster_metadata-0");
         mark_if(holds(&*disk, &metadata, ".checkpoint"), "metadata was read from a snapshot");
         let controller = controller(disk, &config, &storage, now_ms, &mut dice)?;
+        let coordinator = services.map(|services| Coordinator::new(&config, services));
         let mut node = Node {
             me,
             replicas: Replicas::new(config.clone()),
@@ -59,6 +63,7 @@ impl Node {
             ids: None,
             ids_asked: false,
             waiting_for_ids: Vec::new(),
+            coordinator,
             dice,
             mutation,
         };
@@ -67,6 +72,7 @@ impl Node {
         node.unheard.extend(out);
         node.join(now_ms, said)?;
         node.set_strays_aside().map_err(failed)?;
+        node.wake_shards(said);
         Ok(node)
     }
 
@@ -129,8 +135,11 @@ impl Node {
         let mut all_closed = true;
         for partition in self.partitions.values_mut() {
             let (log, refused) = partition.close();
-            let refused = refused.into_iter();
-            said.extend(refused.map(|(ask, code)| Said::Produced { ask, outcome: Err(code) }));
+            said.extend(refused.into_iter().filter_map(|(token, code)| match token {
+                Waiter::Client(ask) => Some(Said::Produced { ask, outcome: Err(code) }),
+                // Every shard has resigned.
+                Waiter::Shard => None,
+            }));
             all_closed &= !partition.offline;
             let Some(mut log) = log else { continue };
             match log.close() {

@@ -56,8 +56,9 @@ impl Node {
                 self.storage.could_not_open();
                 said.push(Said::Offline(format!("cannot open the log of {id}: {why}")));
             }
-            // There are no operators and no groups.
-            Action::Note(_) | Action::ForgetTopics(_) => {}
+            // There are no operators.
+            Action::Note(_) => {}
+            Action::ForgetTopics(topics) => self.forget_topics(&topics, said),
             Action::Show(image) => self.image = image,
         }
     }
@@ -120,8 +121,10 @@ impl Node {
 
     fn close(&mut self, key: Key, said: &mut Vec<Said>) -> Option<Log> {
         let (log, refused) = self.partitions.remove(&key)?.close();
-        let refused = refused.into_iter();
-        said.extend(refused.map(|(ask, code)| Said::Produced { ask, outcome: Err(code) }));
+        for (token, code) in refused {
+            self.appended(key, token, Err(code), said);
+        }
+        self.partition_closed(key, said);
         log
     }
 

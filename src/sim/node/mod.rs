@@ -2,6 +2,7 @@
 //! no threads. What it wants from the world it says; it must never know the clients, the clock or what is judged.
 
 mod boot;
+mod coordinator;
 mod image;
 mod partition;
 mod requests;
@@ -22,13 +23,14 @@ use ottla_node::replicas::{self, Replicas};
 use ottla_protocol::ErrorCode;
 
 pub(crate) use boot::BootError;
-pub(crate) use partition::{Ask, Key, Partition};
+pub(crate) use partition::{Ask, Key, Partition, Waiter};
 pub(crate) use requests::{Answer, Produce};
 pub(crate) use storage::{CHECKPOINTS, DATA, mark_recovery};
 
 use crate::dice::Dice;
 use crate::marks::{mark, mark_if};
 use crate::mutation::Mutation;
+use coordinator::Coordinator;
 use storage::Storage;
 
 /// Who waits for the controller.
@@ -64,6 +66,15 @@ pub(crate) enum Said {
     Published,
     /// A partition is; why.
     Offline(String),
+    /// The owner of a coordinator's shard has something to do.
+    ShardWaiting(i32),
+    /// It wants a turn then, whatever happens before.
+    ShardDue {
+        shard: i32,
+        at_ms: i64,
+    },
+    /// A line for the trace.
+    Note(String),
     /// The process ends by itself.
     Died(String),
 }
@@ -84,13 +95,15 @@ pub(crate) struct Node {
     ids: Option<ProducerIdBlock>,
     ids_asked: bool,
     waiting_for_ids: Vec<Ask>,
+    /// `None`: there are no groups, [`crate::Scene::Node`].
+    coordinator: Option<Coordinator>,
     dice: Dice,
     mutation: Option<Mutation>,
 }
 
 impl Node {
     /// Gives a partition's lane an input.
-    pub fn submit(&mut self, key: Key, input: Input<Ask>, said: &mut Vec<Said>) {
+    pub fn submit(&mut self, key: Key, input: Input<Waiter>, said: &mut Vec<Said>) {
         if let Some(partition) = self.partitions.get_mut(&key) {
             partition.enqueue(input);
             if !partition.driven {
@@ -106,14 +119,12 @@ impl Node {
         for output in partition.drive(now_ms) {
             match output {
                 Output::Reply { token, outcome } => {
-                    said.push(Said::Produced {
-                        ask: token,
-                        outcome: outcome.map_err(|refused| refused.code),
-                    });
+                    self.appended(key, token, outcome.map_err(|refused| refused.code), said);
                 }
                 Output::Flush(ticket) => said.push(Said::Flush { key, ticket }),
                 // The disk of the simulation writes out whatever it likes, whenever it likes.
-                Output::Advanced | Output::Grown | Output::WriteOut(_) => {}
+                Output::Grown | Output::WriteOut(_) => {}
+                Output::Advanced => self.partition_moved(key, said),
                 // One node has no other replicas yet.
                 Output::Noted { .. } | Output::Followed { .. } | Output::Propose(_) => {}
                 // Nobody asks for that here.
@@ -122,10 +133,25 @@ impl Node {
                 Output::Full => mark("a full disk refused an append"),
                 Output::Roomy => mark("there was room again"),
                 Output::Offline { why, .. } => {
+                    let Some(partition) = self.partitions.get_mut(&key) else { continue };
                     partition.offline = true;
                     said.push(Said::Offline(format!("{}: {why}", partition.id)));
                 }
             }
+        }
+    }
+
+    /// An append is done, or refused.
+    fn appended(
+        &mut self,
+        key: Key,
+        token: Waiter,
+        outcome: Result<Appended, ErrorCode>,
+        said: &mut Vec<Said>,
+    ) {
+        match token {
+            Waiter::Client(ask) => said.push(Said::Produced { ask, outcome }),
+            Waiter::Shard => self.shard_appended(key, outcome, said),
         }
     }
 

@@ -19,6 +19,14 @@ pub(crate) struct Ask {
     pub request: u64,
 }
 
+/// Who waits for a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiter {
+    Client(Ask),
+    /// The shard whose log the partition is.
+    Shard,
+}
+
 /// A partition that this node leads.
 pub(crate) struct Partition {
     pub id: TopicPartition,
@@ -27,16 +35,16 @@ pub(crate) struct Partition {
     pub config: Arc<TopicConfig>,
     pub leader_epoch: LeaderEpoch,
     pub resigned: bool,
-    queue: VecDeque<Input<Ask>>,
+    queue: VecDeque<Input<Waiter>>,
     /// None once the partition is closed or deleted.
-    lane: Option<Lane<Ask>>,
+    lane: Option<Lane<Waiter>>,
     /// Somebody is about to take a turn.
     pub driven: bool,
     pub offline: bool,
 }
 
 impl Partition {
-    pub fn new(id: TopicPartition, lane: Lane<Ask>) -> Partition {
+    pub fn new(id: TopicPartition, lane: Lane<Waiter>) -> Partition {
         Partition {
             id,
             reader: lane.reader(),
@@ -50,7 +58,7 @@ impl Partition {
         }
     }
 
-    pub fn enqueue(&mut self, input: Input<Ask>) {
+    pub fn enqueue(&mut self, input: Input<Waiter>) {
         match &input {
             Input::Lead(leadership) => {
                 self.leader_epoch = leadership.epoch;
@@ -64,7 +72,7 @@ impl Partition {
     }
 
     /// One turn with all that waits.
-    pub fn drive(&mut self, now_ms: i64) -> Vec<Output<Ask>> {
+    pub fn drive(&mut self, now_ms: i64) -> Vec<Output<Waiter>> {
         let mut out = Vec::new();
         self.driven = false;
         let inputs = std::mem::take(&mut self.queue);
@@ -80,7 +88,7 @@ impl Partition {
     }
 
     /// Ends the lane and gives back its log; what waits is refused.
-    pub fn close(&mut self) -> (Option<Log>, Vec<(Ask, ErrorCode)>) {
+    pub fn close(&mut self) -> (Option<Log>, Vec<(Waiter, ErrorCode)>) {
         let mut out = Vec::new();
         let log = self.lane.take().map(|lane| lane.into_log(&mut out));
         let held = out.into_iter().filter_map(|output| match output {

@@ -5,6 +5,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use ottla_core::controller::{Command, ProducerIdBlock, Reply};
+use ottla_core::group;
 use ottla_core::partition::Acks;
 use ottla_log::check::{Origin, Rules, check};
 use ottla_model::TopicId;
@@ -12,7 +13,7 @@ use ottla_node::lane::{Answered, Append, Input};
 use ottla_protocol::batch::BatchHeader;
 use ottla_protocol::{ErrorCode, ProducerId};
 
-use super::{Ask, Key, Node, Said, Who};
+use super::{Ask, Key, Node, Said, Waiter, Who};
 use crate::mutation::Mutation;
 
 /// One partition's batch.
@@ -42,6 +43,7 @@ impl fmt::Display for Produce {
 pub(crate) enum Answer {
     Controller(Reply),
     ProducerId(Result<ProducerId, ErrorCode>),
+    Group(group::Reply),
 }
 
 impl Node {
@@ -52,7 +54,7 @@ impl Node {
         }
     }
 
-    fn checked(&self, now_ms: i64, ask: Ask, produce: &Produce) -> Result<Append<Ask>, ErrorCode> {
+    fn checked(&self, now_ms: i64, ask: Ask, produce: &Produce) -> Result<Append<Waiter>, ErrorCode> {
         let led = self.partitions.get(&produce.key).filter(|partition| !partition.resigned);
         let partition = led.ok_or_else(|| self.missing(produce.key))?;
         let rules = Rules {
@@ -67,7 +69,7 @@ impl Node {
         let checked_against = partition.config.clone();
         let deadline_ms = now_ms + produce.timeout_ms;
         Ok(Append {
-            token: ask,
+            token: Waiter::Client(ask),
             batch,
             acks: produce.acks,
             answered: Answered::WhenSafe,

@@ -24,7 +24,7 @@ use ottla_protocol::Offset;
 
 use crate::Scene;
 use crate::bus::{Bus, Connection, Place};
-use crate::clients::{Admin, Around, Client, Consumer, Producer, Request, Response, confirmed};
+use crate::clients::{Admin, Around, Client, Consumer, GroupMember, Producer, Request, Response, confirmed};
 use crate::cluster::{Cluster, Event, Rules};
 use crate::dice::Dice;
 use crate::invariants::ledger::{Loss, Promise};
@@ -33,7 +33,7 @@ use crate::machine::Machine;
 use crate::marks::mark_if;
 use crate::mutation::Mutation;
 use crate::node::{Answer, Ask, DATA, Key, Node, Said, Who};
-use crate::plan::Plan;
+use crate::plan::{Plan, Services};
 
 /// What happens at a machine.
 pub(crate) enum Local {
@@ -53,6 +53,7 @@ pub(crate) enum Local {
         result: std::io::Result<()>,
     },
     Publish,
+    DriveShard(i32),
     Sweep,
     Retention,
     Checkpoint(Checkpoint),
@@ -181,21 +182,30 @@ impl World {
         let clients = clients(&plan, &mut dice);
         World::of(plan, Cluster::new(dice, bus, memories, mutation, trace_lines), clients)
     }
+
     fn of(plan: Plan, mut cluster: Cluster<World>, clients: Vec<Client>) -> World {
         cluster.plan = format!("{plan:?}");
+        let mut judge = Judge::default();
+        if let Some(services) = &plan.services {
+            judge.groups.committed.retention_ms = services.offsets_retention_ms;
+        }
         (0..plan.machines).for_each(|at| cluster.local(at, 0, Local::Boot));
         (0..clients.len()).for_each(|client| cluster.global(1, Global::Wake(client)));
         if !plan.troubles.is_empty() {
             cluster.global(plan.trouble_every_ms, Global::Trouble);
         }
         World {
-            configs: cluster.machines.iter().map(|machine| config(machine.id)).collect(),
+            configs: cluster
+                .machines
+                .iter()
+                .map(|machine| config(machine.id, plan.services.as_ref()))
+                .collect(),
             plan,
             cluster,
             clients,
             connections: BTreeMap::new(),
             next_request: 0,
-            judge: Judge::default(),
+            judge,
         }
     }
 
@@ -239,6 +249,7 @@ impl World {
                 node.submit(key, Input::Flushed { up_to, result }, said);
             }
             Local::Publish => node.publish(now_ms, said),
+            Local::DriveShard(shard) => node.drive_shard(now_ms, shard, said),
             Local::Sweep => {
                 node.sweep(now_ms, said);
                 cluster.work(at, SWEEP_MS, Local::Sweep);
@@ -274,6 +285,12 @@ impl World {
                 node.command(now_ms, Who::Client(ask), command, said);
             }
             Request::DeleteTopic(id) => node.delete_topic(now_ms, ask, id, said),
+            Request::Group(command) => {
+                let what = || format!("client {} asks {}: {command:?}", ask.client, ask.request);
+                self.cluster.trace.note(now_ms, what);
+                self.judge.groups.asked(now_ms, ask.request, &command);
+                node.ask_group(now_ms, ask, command, said);
+            }
         }
     }
 
@@ -302,7 +319,7 @@ impl World {
             }
             Said::Answered { ask, answer } => {
                 self.served(at, ask);
-                self.answered(at, &answer)?;
+                self.answered(at, ask, &answer)?;
                 self.reply(at, ask, Response::Answered(answer));
             }
             Said::Flush { key, ticket } => self.flush(at, key, ticket),
@@ -316,6 +333,15 @@ impl World {
                 self.cluster.work(at, delay_ms, Local::Publish);
             }
             Said::Published => self.published(at)?,
+            Said::ShardWaiting(shard) => {
+                let delay_ms = self.cluster.dice.between(0, 3);
+                self.cluster.work(at, delay_ms, Local::DriveShard(shard));
+            }
+            Said::ShardDue { shard, at_ms } => {
+                let delay_ms = (at_ms - self.cluster.now_ms()).max(0);
+                self.cluster.work(at, delay_ms, Local::DriveShard(shard));
+            }
+            Said::Note(note) => self.cluster.note_at(at, || note),
             Said::Offline(why) => self.offline(at, &why)?,
             Said::Died(why) => return self.died(at, &why),
         }
@@ -343,8 +369,13 @@ impl World {
         }
     }
 
-    fn answered(&mut self, at: usize, answer: &Answer) -> Verdict {
+    fn answered(&mut self, at: usize, ask: Ask, answer: &Answer) -> Verdict {
         match answer {
+            Answer::Group(reply) => {
+                self.cluster
+                    .note_at(at, || format!("client {} request {}: {reply:?}", ask.client, ask.request));
+                self.judge.group_answered(self.cluster.now_ms(), ask.request, reply)
+            }
             Answer::ProducerId(Ok(id)) => self.judge.producer_ids.given(*id),
             Answer::ProducerId(Err(_)) => Ok(()),
             Answer::Controller(reply) => {
@@ -453,6 +484,10 @@ fn clients(plan: &Plan, dice: &mut Dice) -> Vec<Client> {
         clients.push(Client::Producer(Producer::new(false, acks, *dice.pick(&[100, 1_500]))));
     }
     clients.extend((0..plan.consumers).map(|_| Client::Consumer(Consumer::default())));
+    if let Some(services) = &plan.services {
+        let member = |index| Client::Member(GroupMember::new(index, services.groups, dice));
+        clients.extend((0..services.members).map(member));
+    }
     clients
 }
 
@@ -460,10 +495,12 @@ fn place_of(client: usize) -> Place {
     CLIENTS + client as Place
 }
 
-fn config(id: NodeId) -> Arc<BrokerConfig> {
-    let overrides = [("node.id".to_owned(), id.to_string()), ("log.dirs".to_owned(), DATA.to_owned())];
+fn config(id: NodeId, services: Option<&Services>) -> Arc<BrokerConfig> {
+    let mut overrides =
+        vec![("node.id".to_owned(), id.to_string()), ("log.dirs".to_owned(), DATA.to_owned())];
+    overrides.extend(services.into_iter().flat_map(Services::overrides));
     let sources = Sources { file: None, env: [], overrides: &overrides };
-    Arc::new(load(sources).expect("a config of two keys").0)
+    Arc::new(load(sources).expect("a sound config").0)
 }
 
 const CLIENTS: Place = 1_000;

@@ -24,7 +24,8 @@ impl World {
         let disk: std::sync::Arc<dyn Disk> = machine.disk.clone();
         let dice = self.cluster.dice.split();
         let mut said = Vec::new();
-        let booted = Node::boot(disk, self.configs[at].clone(), now_ms, dice, mutation, &mut said);
+        let (config, services) = (self.configs[at].clone(), self.plan.services.as_ref());
+        let booted = Node::boot(disk, config, services, now_ms, dice, mutation, &mut said);
         let node = match booted {
             Ok(node) => node,
             Err(BootError(why)) => return self.not_booted(at, &why),
@@ -102,6 +103,11 @@ impl World {
 
     pub(super) fn stop(&mut self, at: usize, deadline_ms: i64) -> Verdict {
         let now_ms = self.cluster.now_ms();
+        let mut said = Vec::new();
+        if let Some(process) = &mut self.cluster.machines[at].process {
+            process.node.resign_shards(now_ms, &mut said);
+        }
+        self.carry_out(at, said)?;
         let running = &mut self.cluster.machines[at].process;
         let busy = |process: &mut Process| !process.serving.is_empty() || !process.node.has_published();
         if now_ms < deadline_ms && running.as_mut().is_some_and(busy) {
