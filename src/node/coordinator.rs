@@ -243,18 +243,9 @@ impl<M: Machine> Shard<M> {
         if let Some(code) = self.resigned {
             return out.extend(input.refused::<M>(code));
         }
-        match input {
-            Input::Appended(outcome) => self.appended(now_ms, outcome, out),
-            Input::Replicated(high_watermark) => {
-                self.high_watermark = self.high_watermark.max(high_watermark);
-                self.release(out);
-            }
-            Input::Resign(code) => self.resign(now_ms, code, out),
-            input => {
-                assert!(self.appending.is_none(), "the outcome of an append comes before anything else");
-                self.take(now_ms, input, out);
-            }
-        }
+        let meanwhile = matches!(input, Input::Appended(_) | Input::Replicated(_) | Input::Resign(_));
+        assert!(meanwhile || self.appending.is_none(), "the outcome of an append comes before anything else");
+        self.take(now_ms, input, out);
     }
 }
 
@@ -278,8 +269,12 @@ impl<M: Machine> Shard<M> {
             }
             Input::Idle if self.terms.linger == Linger::Adaptive => self.gathering.close(),
             Input::Idle => {}
-            Input::Appended(_) | Input::Replicated(_) | Input::Resign(_) => {
-                unreachable!("`step` has taken these")
+            // These gather nothing; `appended` looks by itself at what is gathered.
+            Input::Appended(outcome) => return self.appended(now_ms, outcome, out),
+            Input::Resign(code) => return self.resign(now_ms, code, out),
+            Input::Replicated(high_watermark) => {
+                self.high_watermark = self.high_watermark.max(high_watermark);
+                return self.release(out);
             }
         }
         if self.linger_ends_ms().is_some_and(|ends_ms| ends_ms <= now_ms) {

@@ -11,7 +11,7 @@ use ottla_core::session::{
 };
 use ottla_model::config::TopicConfig;
 use ottla_model::{NodeId, TopicId};
-use ottla_node::lane::{Answered, Append, Host, Input, Lane, Output, Role};
+use ottla_node::lane::{Answered, Append, Host, Input, Lane, Output, Role, Waiters};
 use ottla_protocol::{ErrorCode, LeaderEpoch};
 
 use super::fixtures::{ALL, EPOCH, LARGE, NOW_MS, PARTITIONS, SMALL, Shape, empty_log};
@@ -25,12 +25,25 @@ pub fn lane_small() -> Operation {
     lane(SMALL)
 }
 
+/// Everybody who waits for a lane is a number.
+#[derive(Debug)]
+struct Numbers;
+
+impl Waiters for Numbers {
+    type Append = usize;
+    type Deletion = usize;
+    type Swap = usize;
+    type Move = usize;
+    type Fetch = usize;
+    type Fetcher = usize;
+}
+
 fn lane(shape: Shape) -> Operation {
     let (me, config) = (NodeId(1), Arc::new(TopicConfig::default()));
     let leadership = Leadership { epoch: EPOCH, partition_epoch: 0, replicas: vec![me], isr: vec![me] };
     let host = Host { id: me, replica_lag_time_max_ms: 30_000 };
     let role = Role::Leader(leadership);
-    let mut lane: Lane<usize> = Lane::new(host, empty_log(&config), role, config.clone(), 0);
+    let mut lane: Lane<Numbers> = Lane::new(host, empty_log(&config), role, config.clone(), 0);
     let mut appends = shape.stream(ALL).into_iter().enumerate().map(move |(token, batch)| {
         let (checked_against, deadline_ms) = (config.clone(), NOW_MS + 30_000);
         let answered = Answered::WhenSafe;
@@ -41,7 +54,7 @@ fn lane(shape: Shape) -> Operation {
         let inputs = appends.next();
         black_box(lane.may_wait(NOW_MS, inputs.iter()));
         lane.step(NOW_MS, inputs, &mut out);
-        let answered = |output: &Output<usize>| matches!(output, Output::Reply { token, outcome: Ok(_) } if *token == at);
+        let answered = |output: &Output<Numbers>| matches!(output, Output::Reply { token, outcome: Ok(_) } if *token == at);
         assert_eq!(out.drain(..).filter(|output| answered(output)).count(), 1);
     })
 }

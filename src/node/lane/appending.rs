@@ -9,13 +9,13 @@ use ottla_log::log::{AppendError, Appended, LogError, Refused};
 use ottla_protocol::{ErrorCode, Offset};
 
 use super::flushing::WRITE_BEHIND_BYTES;
-use super::ports::{Answered, Append, Output};
+use super::ports::{Answered, Append, Output, Waiters};
 use super::{Acting, Flushing, Held, Lane, refused};
 
-impl<T> Lane<T> {
+impl<W: Waiters> Lane<W> {
     // Appends that came together go to the disk in one write. The start of a new epoch is on the disk before the
     // first of them (KAFKA-7415).
-    pub(super) fn append(&mut self, now_ms: i64, appends: &mut Vec<Append<T>>, out: &mut Vec<Output<T>>) {
+    pub(super) fn append(&mut self, now_ms: i64, appends: &mut Vec<Append<W>>, out: &mut Vec<Output<W>>) {
         if appends.is_empty() {
             return;
         }
@@ -58,7 +58,7 @@ impl<T> Lane<T> {
         }
     }
 
-    fn admit(&self, append: &Append<T>) -> Result<(), Refused> {
+    fn admit(&self, append: &Append<W>) -> Result<(), Refused> {
         if self.offline {
             return Err(refused(ErrorCode::KafkaStorageError));
         }
@@ -70,13 +70,13 @@ impl<T> Lane<T> {
         leader.accepts(append.acks, self.config.min_insync_replicas).map_err(refused)
     }
 
-    fn hold(&mut self, token: T, appended: Appended, acks: Acks, deadline_ms: i64) {
+    fn hold(&mut self, token: W::Append, appended: Appended, acks: Acks, deadline_ms: i64) {
         let next_offset = appended.last_offset + 1;
         self.held.push_back(Held { token, appended, next_offset, acks, deadline_ms });
     }
 
     // Flush if the topic asks for it, move the high watermark as far as it is safe, answer whom it makes happy.
-    pub(super) fn settle(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) {
+    pub(super) fn settle(&mut self, now_ms: i64, out: &mut Vec<Output<W>>) {
         if self.log.unflushed_messages() >= self.config.flush_messages {
             self.must_flush = true;
         }
@@ -95,7 +95,7 @@ impl<T> Lane<T> {
         if self.must_flush { self.log.recovery_point() } else { self.log.log_end_offset() }
     }
 
-    pub(super) fn advance(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) {
+    pub(super) fn advance(&mut self, now_ms: i64, out: &mut Vec<Output<W>>) {
         let (ends, timing) = (self.ends(), self.timing(now_ms));
         let high_watermark = match &mut self.acting {
             Acting::Leader(leader) => leader.advance(ends, timing),
@@ -107,7 +107,7 @@ impl<T> Lane<T> {
         }
     }
 
-    pub(super) fn release(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) {
+    pub(super) fn release(&mut self, now_ms: i64, out: &mut Vec<Output<W>>) {
         let safe_end = self.safe_end();
         let high_watermark = self.log.high_watermark();
         let mut rest = VecDeque::new();
@@ -139,7 +139,7 @@ impl<T> Lane<T> {
         }
     }
 
-    pub(super) fn failed(&mut self, error: AppendError, out: &mut Vec<Output<T>>) -> ErrorCode {
+    pub(super) fn failed(&mut self, error: AppendError, out: &mut Vec<Output<W>>) -> ErrorCode {
         match error {
             // There will be room again: the log is whole, and the producer may retry.
             AppendError::DiskFull { .. } => {
@@ -160,7 +160,7 @@ impl<T> Lane<T> {
         ErrorCode::KafkaStorageError
     }
 
-    pub(super) fn refuse_all(&mut self, code: ErrorCode, out: &mut Vec<Output<T>>) {
+    pub(super) fn refuse_all(&mut self, code: ErrorCode, out: &mut Vec<Output<W>>) {
         let held = self.held.drain(..);
         out.extend(held.map(|h| Output::Reply { token: h.token, outcome: Err(refused(code)) }));
         if let Acting::Follower(following) = &mut self.acting {

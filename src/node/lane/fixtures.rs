@@ -12,7 +12,17 @@ use ottla_model::{NodeId, TopicPartition};
 use ottla_protocol::LeaderEpoch;
 use ottla_protocol::batch::BatchBuilder;
 
-use super::Host;
+use super::{Host, Waiters};
+
+/// In stories everybody who waits is a number.
+impl Waiters for u32 {
+    type Append = u32;
+    type Deletion = u32;
+    type Swap = u32;
+    type Move = u32;
+    type Fetch = u32;
+    type Fetcher = u32;
+}
 
 pub(super) fn host(id: i32) -> Host {
     Host { id: NodeId(id), replica_lag_time_max_ms: 30_000 }

@@ -3,11 +3,11 @@
 use ottla_log::log::{Log, LogError};
 use ottla_protocol::Offset;
 
-use super::ports::Output;
+use super::ports::{Output, Waiters};
 use super::{Flushing, Lane};
 
-impl<T> Lane<T> {
-    pub(super) fn flush(&mut self, out: &mut Vec<Output<T>>) {
+impl<W: Waiters> Lane<W> {
+    pub(super) fn flush(&mut self, out: &mut Vec<Output<W>>) {
         match &mut self.flushing {
             Flushing::Running { more } => *more = true,
             Flushing::Idle => match self.log.flush_begin() {
@@ -28,7 +28,7 @@ impl<T> Lane<T> {
         now_ms: i64,
         up_to: Offset,
         result: std::io::Result<()>,
-        out: &mut Vec<Output<T>>,
+        out: &mut Vec<Output<W>>,
     ) {
         let more = matches!(self.flushing, Flushing::Running { more: true });
         self.flushing = Flushing::Idle;

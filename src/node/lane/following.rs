@@ -7,12 +7,12 @@ use ottla_core::partition::{Follower, Followership};
 use ottla_log::log::{LogError, Refused};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
-use super::ports::{Cut, FetchPosition, FromLeader, Output};
+use super::ports::{Cut, FetchPosition, FromLeader, Output, Waiters};
 use super::{Acting, Lane, Role, refused};
 
-impl<T> Lane<T> {
+impl<W: Waiters> Lane<W> {
     /// What was fetched from an earlier leader is worth nothing any more, and whoever waits here for a leader looks elsewhere.
-    pub(super) fn follow(&mut self, now_ms: i64, followership: Followership, out: &mut Vec<Output<T>>) {
+    pub(super) fn follow(&mut self, now_ms: i64, followership: Followership, out: &mut Vec<Output<W>>) {
         let known = match &self.acting {
             Acting::Leader(leader) => leader.partition_epoch(),
             Acting::Follower(following) => following.follower.partition_epoch(),
@@ -34,9 +34,9 @@ impl<T> Lane<T> {
     pub(super) fn replicate(
         &mut self,
         now_ms: i64,
-        token: T,
+        token: W::Fetcher,
         from_leader: FromLeader,
-        out: &mut Vec<Output<T>>,
+        out: &mut Vec<Output<W>>,
     ) {
         let FromLeader { fetched, records, high_watermark, log_start } = from_leader;
         let outcome = self.follows(fetched).and_then(|()| match self.position() == Some(fetched) {
@@ -61,7 +61,7 @@ impl<T> Lane<T> {
         now_ms: i64,
         records: Bytes,
         epoch: LeaderEpoch,
-        out: &mut Vec<Output<T>>,
+        out: &mut Vec<Output<W>>,
     ) -> Result<(), Refused> {
         match self.log.append_as_follower(records, epoch, now_ms) {
             Err(error) => Err(refused(self.failed(error, out))),
@@ -91,7 +91,7 @@ impl<T> Lane<T> {
         now_ms: i64,
         fetched: FetchPosition,
         cut: Cut,
-        out: &mut Vec<Output<T>>,
+        out: &mut Vec<Output<W>>,
     ) -> Result<Offset, Refused> {
         self.follows(fetched)?;
         // What followed the leader meanwhile must not be cut for what was wrong before.
@@ -117,7 +117,7 @@ impl<T> Lane<T> {
     }
 
     /// The leader may hear of what is safe now.
-    pub(super) fn release_followed(&mut self, out: &mut Vec<Output<T>>) {
+    pub(super) fn release_followed(&mut self, out: &mut Vec<Output<W>>) {
         let (safe_end, log_end) = (self.safe_end(), self.log.log_end_offset());
         let Acting::Follower(following) = &mut self.acting else { return };
         for (token, until) in std::mem::take(&mut following.held) {

@@ -5,11 +5,11 @@ use ottla_core::partition::{Fetched, IsrAnswer, Leader, Leadership, LogEnds, Sta
 use ottla_model::NodeId;
 use ottla_protocol::ErrorCode;
 
-use super::ports::Output;
+use super::ports::{Output, Waiters};
 use super::{Acting, Lane, Role};
 
-impl<T> Lane<T> {
-    pub(super) fn lead(&mut self, now_ms: i64, leadership: Leadership, out: &mut Vec<Output<T>>) {
+impl<W: Waiters> Lane<W> {
+    pub(super) fn lead(&mut self, now_ms: i64, leadership: Leadership, out: &mut Vec<Output<W>>) {
         let log_end = self.log.log_end_offset();
         match &mut self.acting {
             Acting::Leader(leader) => {
@@ -27,7 +27,7 @@ impl<T> Lane<T> {
     }
 
     // Without room the first append tries again.
-    pub(super) fn assign_epoch(&mut self, out: &mut Vec<Output<T>>) {
+    pub(super) fn assign_epoch(&mut self, out: &mut Vec<Output<W>>) {
         let Acting::Leader(leader) = &self.acting else { return };
         let epoch = leader.epoch();
         if self.offline || self.log.last_epoch() == Some(epoch) {
@@ -43,7 +43,7 @@ impl<T> Lane<T> {
         &mut self,
         now_ms: i64,
         fetched: &Fetched,
-        out: &mut Vec<Output<T>>,
+        out: &mut Vec<Output<W>>,
     ) -> Result<(), ErrorCode> {
         let Acting::Leader(leader) = &mut self.acting else { return Err(ErrorCode::NotLeaderOrFollower) };
         out.extend(leader.fetched(fetched)?.map(Output::Propose));
@@ -57,7 +57,7 @@ impl<T> Lane<T> {
         now_ms: i64,
         replica: NodeId,
         standing: Standing,
-        out: &mut Vec<Output<T>>,
+        out: &mut Vec<Output<W>>,
     ) {
         let Acting::Leader(leader) = &mut self.acting else { return };
         leader.stands(replica, standing);
@@ -65,14 +65,14 @@ impl<T> Lane<T> {
         self.release(now_ms, out);
     }
 
-    pub(super) fn isr_answered(&mut self, now_ms: i64, answer: IsrAnswer, out: &mut Vec<Output<T>>) {
+    pub(super) fn isr_answered(&mut self, now_ms: i64, answer: IsrAnswer, out: &mut Vec<Output<W>>) {
         let Acting::Leader(leader) = &mut self.acting else { return };
         out.extend(leader.answered(answer).map(Output::Propose));
         self.advance(now_ms, out);
         self.release(now_ms, out);
     }
 
-    pub(super) fn let_go_of_the_late(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) {
+    pub(super) fn let_go_of_the_late(&mut self, now_ms: i64, out: &mut Vec<Output<W>>) {
         let (ends, timing) = (self.ends(), self.timing(now_ms));
         let Acting::Leader(leader) = &mut self.acting else { return };
         out.extend(leader.let_go_of_the_late(ends, timing).map(Output::Propose));

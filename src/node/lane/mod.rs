@@ -1,7 +1,7 @@
 //! A lane: the one owner of a replica's log. It appends in the order in which inputs reach it, keeps the epoch and the
 //! high watermark, holds back replies until they are true, and says what has to be flushed or deleted. It leads or follows,
 //! as the controller says.
-//! It must never know who waits for a reply: a token comes in with an append and goes out with its outcome.
+//! It must never know who waits for a reply: a token comes in with a question and goes out with its outcome.
 
 mod appending;
 #[cfg(test)]
@@ -29,7 +29,7 @@ use ottla_model::config::TopicConfig;
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
 use flushing::flush_now;
-pub use ports::{Answered, Append, Cut, FetchPosition, FromLeader, Input, Output};
+pub use ports::{Answered, Append, Cut, FetchPosition, FromLeader, Input, Output, Waiters};
 
 /// The broker that a lane runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +48,8 @@ pub enum Role {
 
 /// An append that is in the log, but whose reply would not be true yet.
 #[derive(Debug)]
-struct Held<T> {
-    token: T,
+struct Held<W: Waiters> {
+    token: W::Append,
     appended: Appended,
     /// The reply is true once the log is flushed, or replicated, up to here.
     next_offset: Offset,
@@ -59,18 +59,18 @@ struct Held<T> {
 
 /// What this replica is.
 #[derive(Debug)]
-enum Acting<T> {
+enum Acting<W: Waiters> {
     Leader(Leader),
-    Follower(Following<T>),
+    Follower(Following<W>),
 }
 
 #[derive(Debug)]
-struct Following<T> {
+struct Following<W: Waiters> {
     follower: Follower,
     /// As the leader said last; it may be above what is here, or safe here.
     leader_high_watermark: Offset,
     /// What was taken over, and up to where it has to be safe before the leader may hear of it: its next fetch says so.
-    held: Vec<(T, Offset)>,
+    held: Vec<(W::Fetcher, Offset)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,27 +84,27 @@ enum Flushing {
 
 /// The owner of one replica's log.
 #[derive(Debug)]
-pub struct Lane<T> {
+pub struct Lane<W: Waiters> {
     host: Host,
     log: Log,
-    acting: Acting<T>,
+    acting: Acting<W>,
     config: Arc<TopicConfig>,
-    held: VecDeque<Held<T>>,
+    held: VecDeque<Held<W>>,
     flushing: Flushing,
     /// What is past the recovery point must be flushed before anyone hears of it.
     must_flush: bool,
     /// Waits for the flush that is under way, which is of the log as it is.
-    moving: Option<(T, Box<Relocation>)>,
+    moving: Option<(W::Move, Box<Relocation>)>,
     offline: bool,
     /// The last write found no room.
     full: bool,
 }
 
-impl<T> Lane<T> {
+impl<W: Waiters> Lane<W> {
     /// Takes over a log that has been opened, with the high watermark of its checkpoint. A sole replica's log is
     /// committed whole, and that is known before the first reader comes. What a killed process had not flushed may be
     /// heard of only once it is: a retried batch is found here and acknowledged, and then the power may go.
-    pub fn new(host: Host, mut log: Log, role: Role, config: Arc<TopicConfig>, now_ms: i64) -> Lane<T> {
+    pub fn new(host: Host, mut log: Log, role: Role, config: Arc<TopicConfig>, now_ms: i64) -> Lane<W> {
         let acting = Acting::of(host.id, role, &log, now_ms);
         let must_flush = log.unflushed_messages() >= config.flush_messages && flush_now(&mut log).is_err();
         let flushing = Flushing::Idle;
@@ -154,7 +154,7 @@ impl<T> Lane<T> {
     }
 
     /// Gives the log back, for closing or deleting it; whoever still waits is told that this node leads no more.
-    pub fn into_log(mut self, out: &mut Vec<Output<T>>) -> Log {
+    pub fn into_log(mut self, out: &mut Vec<Output<W>>) -> Log {
         self.refuse_all(ErrorCode::NotLeaderOrFollower, out);
         self.refuse_move(out);
         self.log
@@ -162,9 +162,9 @@ impl<T> Lane<T> {
 
     /// Whether a turn with these inputs may wait for the disk longer than a write does: then no thread that serves clients
     /// should take it.
-    pub fn may_wait<'a>(&self, now_ms: i64, inputs: impl Iterator<Item = &'a Input<T>>) -> bool
+    pub fn may_wait<'a>(&self, now_ms: i64, inputs: impl Iterator<Item = &'a Input<W>>) -> bool
     where
-        T: 'a,
+        W: 'a,
     {
         let mut appends = Vec::new();
         for input in inputs {
@@ -190,8 +190,8 @@ impl<T> Lane<T> {
     pub fn step(
         &mut self,
         now_ms: i64,
-        inputs: impl IntoIterator<Item = Input<T>>,
-        out: &mut Vec<Output<T>>,
+        inputs: impl IntoIterator<Item = Input<W>>,
+        out: &mut Vec<Output<W>>,
     ) {
         let log_end = self.log.log_end_offset();
         let mut appends = Vec::new();
@@ -209,7 +209,7 @@ impl<T> Lane<T> {
         }
     }
 
-    fn take(&mut self, now_ms: i64, input: Input<T>, out: &mut Vec<Output<T>>) {
+    fn take(&mut self, now_ms: i64, input: Input<W>, out: &mut Vec<Output<W>>) {
         match input {
             Input::Append(append) => self.append(now_ms, &mut vec![append], out),
             Input::Lead(leadership) => self.lead(now_ms, leadership, out),
@@ -260,8 +260,8 @@ impl<T> Lane<T> {
     }
 }
 
-impl<T> Acting<T> {
-    fn of(me: NodeId, role: Role, log: &Log, now_ms: i64) -> Acting<T> {
+impl<W: Waiters> Acting<W> {
+    fn of(me: NodeId, role: Role, log: &Log, now_ms: i64) -> Acting<W> {
         let high_watermark = log.high_watermark();
         match role {
             Role::Leader(leadership) => {

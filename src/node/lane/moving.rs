@@ -4,11 +4,11 @@ use ottla_log::log::{LogError, NotMoved};
 use ottla_protocol::ErrorCode;
 
 use super::Lane;
-use super::ports::Output;
+use super::ports::{Output, Waiters};
 
-impl<T> Lane<T> {
+impl<W: Waiters> Lane<W> {
     // Producers wait meanwhile: what is missing is copied, and all of it is synced. Whether the log has moved.
-    pub(super) fn relocate(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) -> bool {
+    pub(super) fn relocate(&mut self, now_ms: i64, out: &mut Vec<Output<W>>) -> bool {
         let Some((token, copy)) = self.moving.take() else { return false };
         let outcome = match self.log.relocate(copy, now_ms) {
             Err(NotMoved::Torn(error)) => {
@@ -35,7 +35,7 @@ impl<T> Lane<T> {
         moved
     }
 
-    pub(super) fn refuse_move(&mut self, out: &mut Vec<Output<T>>) {
+    pub(super) fn refuse_move(&mut self, out: &mut Vec<Output<W>>) {
         if let Some((token, copy)) = self.moving.take() {
             copy.abandon();
             let dir = self.log.dir().to_owned();

@@ -1,5 +1,7 @@
 //! What goes into a lane and what comes out of it. Tokens are opaque: they go in with a question and come out with its answer.
+//! Each kind of question has a type of token of its own, so that nobody can be given the answer to another kind.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,10 +14,26 @@ use ottla_model::NodeId;
 use ottla_model::config::TopicConfig;
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
-/// What can happen to a partition. `T` is whatever finds the one who asked.
+/// Who waits for a lane: whatever finds the one who asked, by what was asked.
+pub trait Waiters: Debug {
+    /// Waits for an append: [`Output::Reply`].
+    type Append: Debug;
+    /// Waits for records to be deleted: [`Output::Deleted`].
+    type Deletion: Debug;
+    /// Waits for the output of a cleaning to be in its place: [`Output::Swapped`].
+    type Swap: Debug;
+    /// Waits for the log to be in another directory: [`Output::Relocated`].
+    type Move: Debug;
+    /// The fetch of another replica, which waits to count: [`Output::Noted`].
+    type Fetch: Debug;
+    /// This replica's own fetcher, which waits to fetch on: [`Output::Followed`].
+    type Fetcher: Debug;
+}
+
+/// What can happen to a partition.
 #[derive(Debug)]
-pub enum Input<T> {
-    Append(Append<T>),
+pub enum Input<W: Waiters> {
+    Append(Append<W>),
     /// The controller's word: this node leads, under that epoch.
     Lead(Leadership),
     /// The controller's word: another node leads, or none does. Whoever waits here for a leader is sent away.
@@ -32,22 +50,22 @@ pub enum Input<T> {
     },
     /// A cleaning of the log has finished an output, which is to take the place of what it was made from.
     SwapCleaned {
-        token: T,
+        token: W::Swap,
         swap: Box<Swap>,
     },
     /// A copy of the log in another directory has caught up, and is to take its place.
     Relocate {
-        token: T,
+        token: W::Move,
         copy: Box<Relocation>,
     },
     /// Records below an offset are to go; none is all up to the high watermark.
     DeleteRecords {
-        token: T,
+        token: W::Deletion,
         before: Option<Offset>,
     },
     /// Another replica has fetched, and was read to; answered by [`Output::Noted`].
     ReplicaFetched {
-        token: T,
+        token: W::Fetch,
         fetched: Fetched,
     },
     /// The image has news of another replica's broker.
@@ -59,12 +77,12 @@ pub enum Input<T> {
     IsrAnswered(IsrAnswer),
     /// What a fetch from the leader has brought; answered by [`Output::Followed`].
     Replicate {
-        token: T,
+        token: W::Fetcher,
         from_leader: FromLeader,
     },
     /// The log is not a beginning of the leader's, which said so; answered by [`Output::Followed`].
     Cut {
-        token: T,
+        token: W::Fetcher,
         fetched: FetchPosition,
         cut: Cut,
     },
@@ -111,8 +129,8 @@ pub enum Answered {
 
 /// A producer's batch for this partition.
 #[derive(Debug)]
-pub struct Append<T> {
-    pub token: T,
+pub struct Append<W: Waiters> {
+    pub token: W::Append,
     pub batch: CheckedBatch,
     pub acks: Acks,
     pub answered: Answered,
@@ -124,24 +142,24 @@ pub struct Append<T> {
 
 /// What the lane wants done.
 #[derive(Debug)]
-pub enum Output<T> {
+pub enum Output<W: Waiters> {
     Reply {
-        token: T,
+        token: W::Append,
         outcome: Result<Appended, Refused>,
     },
     /// The output is in its place, or why not: then the log is as it was.
     Swapped {
-        token: T,
+        token: W::Swap,
         outcome: Result<(), String>,
     },
     /// The log lives where its copy was, and has left this one behind, which is to be deleted; or why not.
     Relocated {
-        token: T,
+        token: W::Move,
         outcome: Result<Box<Log>, NotMoved>,
     },
     /// Records are deleted: the log starts there now.
     Deleted {
-        token: T,
+        token: W::Deletion,
         outcome: Result<Offset, Refused>,
     },
     /// Run the ticket, then bring its result back as [`Input::Flushed`].
@@ -150,7 +168,7 @@ pub enum Output<T> {
     WriteOut(WriteOut),
     /// The fetch of another replica counts, or why not: then it is to be answered so.
     Noted {
-        token: T,
+        token: W::Fetch,
         outcome: Result<(), ErrorCode>,
     },
     /// The controller is to change the in-sync set; its answer comes back as [`Input::IsrAnswered`]. The same proposal again
@@ -158,7 +176,7 @@ pub enum Output<T> {
     Propose(Proposal),
     /// Where a follower's log ends now, and is safe; or why nothing was done.
     Followed {
-        token: T,
+        token: W::Fetcher,
         outcome: Result<Offset, Refused>,
     },
     /// The log end moved: fetches of other replicas may have something to read.

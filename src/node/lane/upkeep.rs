@@ -3,11 +3,11 @@
 use ottla_log::log::{NotSwapped, Refused, Swap};
 use ottla_protocol::{ErrorCode, Offset};
 
-use super::ports::Output;
+use super::ports::{Output, Waiters};
 use super::{Lane, refused};
 
-impl<T> Lane<T> {
-    pub(super) fn swap(&mut self, now_ms: i64, swap: Swap, out: &mut Vec<Output<T>>) -> Result<(), String> {
+impl<W: Waiters> Lane<W> {
+    pub(super) fn swap(&mut self, now_ms: i64, swap: Swap, out: &mut Vec<Output<W>>) -> Result<(), String> {
         match self.log.swap_cleaned(swap, now_ms) {
             Ok(retired) => {
                 out.push(Output::Retire(retired));
@@ -42,7 +42,7 @@ impl<T> Lane<T> {
         Ok(self.log.log_start_offset())
     }
 
-    pub(super) fn tick(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) {
+    pub(super) fn tick(&mut self, now_ms: i64, out: &mut Vec<Output<W>>) {
         if self.offline {
             return;
         }

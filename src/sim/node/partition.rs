@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ottla_log::log::{Log, LogReader};
 use ottla_model::TopicPartition;
 use ottla_model::config::TopicConfig;
-use ottla_node::lane::{Input, Lane, Output};
+use ottla_node::lane::{Input, Lane, Output, Waiters};
 use ottla_protocol::{ErrorCode, LeaderEpoch};
 
 pub(crate) use ottla_node::replicas::Key;
@@ -19,12 +19,21 @@ pub(crate) struct Ask {
     pub request: u64,
 }
 
-/// Who waits for a lane.
+/// Who waits for an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiter {
     Client(Ask),
     /// The shard whose log the partition is.
     Shard,
+}
+
+impl Waiters for Waiter {
+    type Append = Waiter;
+    type Deletion = Ask;
+    type Swap = Ask;
+    type Move = Ask;
+    type Fetch = Ask;
+    type Fetcher = Ask;
 }
 
 /// A partition that this node leads.

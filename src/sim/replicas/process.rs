@@ -11,7 +11,9 @@ use ottla_log::check::{Origin, Rules, check};
 use ottla_log::log::{FlushTicket, Isolation, Log, Opening};
 use ottla_model::config::TopicConfig;
 use ottla_model::{NodeId, TopicPartition};
-use ottla_node::lane::{Answered, Append, Cut, FetchPosition, FromLeader, Host, Input, Lane, Output, Role};
+use ottla_node::lane::{
+    Answered, Append, Cut, FetchPosition, FromLeader, Host, Input, Lane, Output, Role, Waiters,
+};
 use ottla_protocol::batch::{BatchBuilder, Compression};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
@@ -57,6 +59,15 @@ pub(crate) enum Ask {
     Fetch(u64),
     /// This machine's own fetching.
     Own,
+}
+
+impl Waiters for Ask {
+    type Append = Ask;
+    type Deletion = Ask;
+    type Swap = Ask;
+    type Move = Ask;
+    type Fetch = Ask;
+    type Fetcher = Ask;
 }
 
 /// What a process wants of the world.

@@ -16,14 +16,14 @@ use ottla_log::log::{Log, LogReader};
 use ottla_model::config::TopicConfig;
 use ottla_model::{TopicId, TopicPartition};
 use ottla_node::lane::{Input, Lane, Output};
-use ottla_protocol::LeaderEpoch;
+use ottla_protocol::{ErrorCode, LeaderEpoch};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tracing::error;
 
 use super::publisher::Notice;
 use super::volume::Volume;
-use super::waiter::Waiter;
+use super::waiter::{Waiting, tell};
 use crate::clock::now_ms;
 use crate::run::work::flusher::Flushers;
 
@@ -48,9 +48,9 @@ pub(crate) struct Partition {
     pub config: ArcSwap<TopicConfig>,
     leader_epoch: AtomicI32,
     resigned: AtomicBool,
-    queue: Mutex<VecDeque<Input<Waiter>>>,
+    queue: Mutex<VecDeque<Input<Waiting>>>,
     /// None once the partition is closed or deleted, or its lane has failed.
-    lane: Mutex<Option<Lane<Waiter>>>,
+    lane: Mutex<Option<Lane<Waiting>>>,
     waiting: Mutex<Vec<Arc<Notify>>>,
     slow_until_ms: AtomicI64,
     /// A thread that may wait for the disk is about to take a turn.
@@ -64,7 +64,7 @@ impl Partition {
     pub fn new(
         id: TopicPartition,
         topic_id: TopicId,
-        lane: Lane<Waiter>,
+        lane: Lane<Waiting>,
         volume: Arc<Volume>,
         flushers: Flushers,
         failures: Sender<Notice>,
@@ -112,7 +112,7 @@ impl Partition {
     }
 
     /// Gives the lane an input. When this returns it is carried out, or somebody else is about to.
-    pub fn submit(self: &Arc<Self>, input: Input<Waiter>) {
+    pub fn submit(self: &Arc<Self>, input: Input<Waiting>) {
         self.enqueue(input);
         if self.slow_until_ms.load(Ordering::Relaxed) > now_ms() {
             let this = self.clone();
@@ -223,7 +223,7 @@ impl Partition {
     }
 
     // Our own mistake in one output must neither lose the others nor end the loop of whoever drives the lane.
-    fn carry_out(self: &Arc<Self>, out: Vec<Output<Waiter>>) {
+    fn carry_out(self: &Arc<Self>, out: Vec<Output<Waiting>>) {
         for output in out {
             if catch_unwind(AssertUnwindSafe(|| self.carry_out_one(output))).is_err() {
                 error!(partition = %self.id, "an output of the partition's owner could not be carried out");
@@ -231,11 +231,11 @@ impl Partition {
         }
     }
 
-    fn carry_out_one(self: &Arc<Self>, output: Output<Waiter>) {
+    fn carry_out_one(self: &Arc<Self>, output: Output<Waiting>) {
         match output {
             Output::Reply { token, outcome } => token.fill(outcome),
-            Output::Deleted { token, outcome } => token.deleted(outcome),
-            Output::Swapped { token, outcome } => token.swapped(outcome),
+            Output::Deleted { token, outcome } => tell(token, outcome.map_err(|refused| refused.code)),
+            Output::Swapped { token, outcome } => tell(token, outcome),
             Output::Flush(ticket) => {
                 let this = self.clone();
                 self.flushers.run(move || {
@@ -248,8 +248,9 @@ impl Partition {
             }
             Output::WriteOut(range) => self.place().volume.write_out(range),
             Output::Advanced | Output::Grown => self.wake(),
-            // One node has no other replicas: nobody fetches, proposes or follows here yet.
-            Output::Noted { .. } | Output::Followed { .. } | Output::Propose(_) => {}
+            Output::Noted { token, .. } | Output::Followed { token, .. } => match token {},
+            // One node has no other replicas: nothing is ever proposed.
+            Output::Propose(_) => {}
             Output::Retire(retired) => self.flushers.retire(retired),
             Output::Offline { why, disk } => {
                 error!(partition = %self.id, "{why}; the partition is offline");
@@ -261,16 +262,16 @@ impl Partition {
             Output::Roomy => self.place().volume.has_room(&self.id),
             Output::Relocated { token, outcome } => {
                 self.wake();
-                token.moved(outcome);
+                tell(token.waiting, outcome);
             }
         }
     }
 
     // Before anybody can append there: whoever reads or waits here goes on where the log lives now.
-    fn follow_moves(&self, log: &Log, out: &[Output<Waiter>]) {
+    fn follow_moves(&self, log: &Log, out: &[Output<Waiting>]) {
         for output in out {
             if let Output::Relocated { token, outcome: Ok(_) } = output
-                && let Some(volume) = token.volume()
+                && let Some(volume) = &token.volume
             {
                 let before = self.place.swap(Arc::new(Location::of(log, volume.clone())));
                 before.volume.has_room(&self.id);
@@ -281,12 +282,12 @@ impl Partition {
     }
 
     // Outside the runtime there is nothing to hand a slow turn to, and no need.
-    pub fn submit_from_thread(self: &Arc<Self>, input: Input<Waiter>) {
+    pub fn submit_from_thread(self: &Arc<Self>, input: Input<Waiting>) {
         self.enqueue(input);
         self.drive();
     }
 
-    fn enqueue(&self, input: Input<Waiter>) {
+    fn enqueue(&self, input: Input<Waiting>) {
         match &input {
             Input::Lead(leadership) => {
                 self.leader_epoch.store(leadership.epoch.0, Ordering::Release);
@@ -310,11 +311,12 @@ impl Partition {
         for input in std::mem::take(&mut *self.queue.lock()) {
             match input {
                 Input::Append(append) => append.token.refuse(),
-                Input::DeleteRecords { token, .. } | Input::SwapCleaned { token, .. } => token.refuse(),
-                Input::Relocate { token, copy } => {
-                    self.flushers.run(move || copy.abandon());
-                    token.refuse();
+                Input::DeleteRecords { token, .. } => tell(token, Err(ErrorCode::NotLeaderOrFollower)),
+                Input::SwapCleaned { token, .. } => {
+                    tell(token, Err("the partition does not live here".into()));
                 }
+                // The mover hears it from its token, which is dropped here.
+                Input::Relocate { copy, .. } => self.flushers.run(move || copy.abandon()),
                 _ => {}
             }
         }

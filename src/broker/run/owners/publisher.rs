@@ -176,7 +176,7 @@ impl Publisher {
         }
     }
 
-    fn submit(&self, key: Key, input: LaneInput<super::waiter::Waiter>) {
+    fn submit(&self, key: Key, input: LaneInput<super::waiter::Waiting>) {
         if let Some(here) = self.partitions.get(key.0, key.1) {
             here.submit_from_thread(input);
         }

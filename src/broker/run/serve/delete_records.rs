@@ -10,7 +10,6 @@ use tokio::sync::oneshot;
 
 use crate::broker::Broker;
 use crate::run::owners::partition::Partition;
-use crate::run::owners::waiter::Waiter;
 
 /// One partition, and the first offset to keep; none is the high watermark.
 pub(crate) struct Deletion {
@@ -23,7 +22,7 @@ pub(crate) async fn delete(broker: Arc<Broker>, deletions: Vec<Deletion>) -> Vec
     let asked = deletions.into_iter().map(|Deletion { partition, before }| {
         let partition = partition?;
         let (token, answer) = oneshot::channel();
-        partition.submit(Input::DeleteRecords { token: Waiter::Deletion(token), before });
+        partition.submit(Input::DeleteRecords { token, before });
         Ok(answer)
     });
     let asked: Vec<Result<_, ErrorCode>> = asked.collect();

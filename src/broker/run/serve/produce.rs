@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use crate::clock::now_ms;
 use crate::run::owners::partition::Partition;
-use crate::run::owners::waiter::Waiter;
+use crate::run::owners::waiter::Appender;
 
 /// One partition's share of a Produce.
 pub(crate) struct Share {
@@ -182,7 +182,7 @@ fn submit(
         return Err(reject(ErrorCode::InvalidTxnState));
     }
     let slot = Slot { gathering: gathering.clone(), index, partition: partition.clone(), filled: false };
-    let token = Waiter::Producer(slot);
+    let token = Appender::Producer(slot);
     let deadline_ms = now + i64::from(options.timeout_ms.max(0));
     partition.submit(Input::Append(Append {
         token,

@@ -19,7 +19,6 @@ use crate::run::owners::partition::Partition;
 use crate::run::owners::partitions::Partitions;
 use crate::run::owners::settings::Settings;
 use crate::run::owners::storage::Storage;
-use crate::run::owners::waiter::Waiter;
 
 /// Read or written between two looks at whether the broker stops.
 const STEP_BYTES: u64 = 1 << 20;
@@ -205,8 +204,7 @@ impl Shared {
             match cleaning.step(STEP_BYTES) {
                 Ok(Step::Working { bytes }) => self.throttle(bytes),
                 Ok(Step::Swap(swap)) => {
-                    let (waiting, answer) = oneshot::channel();
-                    let token = Waiter::Cleaner(waiting);
+                    let (token, answer) = oneshot::channel();
                     partition.submit_from_thread(Input::SwapCleaned { token, swap });
                     if let Err(why) =
                         answer.blocking_recv().unwrap_or_else(|_| Err("it has been closed".into()))

@@ -23,7 +23,7 @@ use crate::run::owners::partition::{Location, Partition};
 use crate::run::owners::partitions::Partitions;
 use crate::run::owners::settings::Settings;
 use crate::run::owners::storage::Storage;
-use crate::run::owners::waiter::Waiter;
+use crate::run::owners::waiter::Mover;
 
 /// Bytes between two looks at the throttle, and at whether the move is still wanted.
 const STEP_BYTES: usize = 1 << 20;
@@ -383,7 +383,7 @@ impl Shared {
     fn settle(&self, partition: &Arc<Partition>, copy: Box<Relocation>) -> Result<Box<Log>, NotMoved> {
         let volume = copy.folder().parent().and_then(|dir| self.storage.volume(dir));
         let (waiting, answer) = oneshot::channel();
-        let token = Waiter::Mover { waiting, volume };
+        let token = Mover { waiting, volume };
         partition.submit_from_thread(Input::Relocate { token, copy });
         let closed = || LogError::Offline { dir: partition.place().folder.clone() };
         answer.blocking_recv().unwrap_or_else(|_| Err(NotMoved::Failed(closed())))

@@ -23,7 +23,7 @@ use super::{Coordinator, Sent};
 use crate::broker::Broker;
 use crate::clock::now_ms;
 use crate::run::owners::partition::Partition;
-use crate::run::owners::waiter::Waiter;
+use crate::run::owners::waiter::Appender;
 
 /// One shard's task.
 pub(super) struct Task<M: Machine> {
@@ -221,7 +221,7 @@ async fn append(
     // The task may have moved to another thread: that one serves clients, too.
     worker::mark();
     partition.submit(Input::Append(Append {
-        token: Waiter::Shard(waiting),
+        token: Appender::Shard(waiting),
         batch,
         acks: Acks::All,
         answered: Answered::WhenAppended,
