@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ottla_core::controller::{Command, Registration};
+use ottla_core::controller::{Heartbeat, Registration};
 use ottla_log::Disk;
 use ottla_log::dirs::DirError;
 use ottla_log::disk::RealDisk;
@@ -286,14 +286,15 @@ impl Server {
         info!("shutting down");
         self.broker.stopping.cancel();
         self.broker.census.emptied().await;
-        let beat = Command::Heartbeat {
+        let last_heartbeat = Heartbeat {
             broker: self.broker.me,
             epoch: self.epoch,
             metadata_offset: self.broker.image.load().offset,
             want_fence: false,
             want_shutdown: true,
         };
-        self.broker.controller.ask(beat).await;
+        // A controller that cannot write any more does not keep the logs from being closed.
+        let _ = self.broker.controller.ask(last_heartbeat).await;
         self.broker.controller.stop();
         let Server { broker, storage, threads, cleaners, epoch, .. } = self;
         let closed = tokio::task::spawn_blocking(move || {

@@ -18,4 +18,5 @@ pub mod controller;
 pub mod coordinator;
 pub mod group;
 pub mod partition;
+pub mod question;
 pub mod session;

@@ -8,7 +8,7 @@ mod stories;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use ottla_core::controller::{Command, Decision, Reply, View, decide};
+use ottla_core::controller::{Command, Decision, NotController, Reply, View, decide};
 use ottla_model::NodeId;
 use ottla_model::config::BrokerConfig;
 use ottla_model::feature::MetadataVersion;
@@ -40,7 +40,7 @@ pub enum Input<T> {
 pub enum Output<T> {
     Reply {
         token: T,
-        reply: Reply,
+        reply: Result<Reply, NotController>,
     },
     /// The image has changed; everybody who follows it diffs it against the one before.
     Published(Arc<Image>),
@@ -188,7 +188,7 @@ impl<T> Controller<T> {
         }
         self.notice_leadership(now_ms, out);
         while let Some(promise) = self.promises.pop_front_if(|p| p.offset <= self.applied.offset) {
-            out.push(Output::Reply { token: promise.token, reply: promise.reply });
+            out.push(Output::Reply { token: promise.token, reply: Ok(promise.reply) });
         }
         self.snapshot_if_due(now_ms, out);
         Ok(())
@@ -215,22 +215,22 @@ impl<T> Controller<T> {
         self.sessions.retain(|_, heard_ms| *heard_ms >= now_ms);
         if !leads {
             let lost = self.promises.drain(..);
-            out.extend(lost.map(|p| Output::Reply { token: p.token, reply: Reply::NotController }));
+            out.extend(lost.map(|p| Output::Reply { token: p.token, reply: Err(NotController) }));
         }
     }
 
     fn command(&mut self, now_ms: i64, token: T, command: Command, out: &mut Vec<Output<T>>) {
         if !self.led {
-            out.push(Output::Reply { token, reply: Reply::NotController });
+            out.push(Output::Reply { token, reply: Err(NotController) });
             return;
         }
         let speaker = match &command {
-            Command::Heartbeat { broker, .. } => Some(*broker),
+            Command::Heartbeat(heartbeat) => Some(heartbeat.broker),
             _ => None,
         };
         let spend = if command.must_go_on() { Spend::Reserve } else { Spend::Nothing };
         let no_room = command.refused(ErrorCode::KafkaStorageError, "The metadata log's disk is full");
-        let Decision { records, reply } = self.decide(now_ms, command);
+        let Decision { records, answer: reply } = self.decide(now_ms, command);
         if let (Some(broker), Reply::Heartbeat(Ok(_))) = (speaker, &reply) {
             self.sessions.insert(broker, now_ms);
         }
@@ -240,7 +240,7 @@ impl<T> Controller<T> {
             if refused == NotOffered::NoRoom && !std::mem::replace(&mut self.full, true) {
                 out.push(Output::Full(true));
             }
-            let reply = if refused == NotOffered::NoRoom { no_room } else { Reply::NotController };
+            let reply = if refused == NotOffered::NoRoom { no_room } else { Err(NotController) };
             out.push(Output::Reply { token, reply });
             return;
         }
@@ -250,7 +250,7 @@ impl<T> Controller<T> {
         self.promises.push_back(Promise { token, reply, offset: self.decided.offset });
     }
 
-    fn decide(&mut self, now_ms: i64, command: Command) -> Decision {
+    fn decide(&mut self, now_ms: i64, command: Command) -> Decision<Reply> {
         let expired = now_ms - i64::from(self.settings.config.broker_session_timeout_ms);
         let alive = self.sessions.iter().filter(|(_, heard_ms)| **heard_ms >= expired);
         let sessions: BTreeSet<NodeId> = alive.map(|(id, _)| *id).collect();

@@ -5,7 +5,11 @@
 #[cfg(test)]
 mod stories;
 
-use ottla_core::controller::{Assignment, Command, HeartbeatAnswer, Registration, Reply};
+use ottla_core::controller::{
+    AssignReplicas, Assignment, Bootstrap, Command, Heartbeat, HeartbeatAnswer, NotController, Registration,
+    Reply,
+};
+use ottla_core::question::Question;
 use ottla_model::feature::{self, MetadataVersion};
 use ottla_model::image::{FeatureRange, Image};
 use ottla_model::{BrokerEpoch, DirectoryId, NodeId, TopicPartition};
@@ -53,29 +57,29 @@ impl Joining {
         let version = MetadataVersion::LATEST_PRODUCTION;
         let levels = feature::FEATURES.iter().map(|f| (f.name.to_owned(), f.default_level(version)));
         let features = levels.filter(|(_, level)| *level > 0).collect();
-        Command::Bootstrap { metadata_version: version.level(), features }
+        Bootstrap { metadata_version: version.level(), features }.command()
     }
 
     /// What follows from a reply. `image` is the one that was shown when the reply came.
-    pub fn next(&mut self, reply: Reply, image: &Image) -> Next {
+    pub fn next(&mut self, reply: Result<Reply, NotController>, image: &Image) -> Next {
         let broker = self.registration.id;
         match (self.asked, reply) {
             (Asked::Bootstrap, _) => {
                 self.asked = Asked::Registration;
-                Next::Ask(Command::RegisterBroker(self.registration.clone()))
+                Next::Ask(self.registration.clone().command())
             }
-            (Asked::Registration, Reply::BrokerRegistered(Ok(epoch))) => {
+            (Asked::Registration, Ok(Reply::BrokerRegistered(Ok(epoch)))) => {
                 // First where its replicas are: what is in a directory that is not there must not be led.
                 let assignments = misplaced(broker, image, &self.found);
                 if assignments.is_empty() {
                     return self.unfence(epoch, image);
                 }
                 self.asked = Asked::Assignment(epoch);
-                Next::Ask(Command::AssignReplicas { broker, epoch, assignments })
+                Next::Ask(AssignReplicas { broker, epoch, assignments }.command())
             }
             // What could not be told is told by the next start.
             (Asked::Assignment(epoch), _) => self.unfence(epoch, image),
-            (Asked::Unfencing(epoch), Reply::Heartbeat(Ok(HeartbeatAnswer { fenced: false, .. }))) => {
+            (Asked::Unfencing(epoch), Ok(Reply::Heartbeat(Ok(HeartbeatAnswer { fenced: false, .. })))) => {
                 Next::Joined(epoch)
             }
             (Asked::Registration | Asked::Unfencing(_), reply) => Next::Refused(format!("{reply:?}")),
@@ -84,13 +88,14 @@ impl Joining {
 
     fn unfence(&mut self, epoch: BrokerEpoch, image: &Image) -> Next {
         self.asked = Asked::Unfencing(epoch);
-        Next::Ask(Command::Heartbeat {
+        let heartbeat = Heartbeat {
             broker: self.registration.id,
             epoch,
             metadata_offset: image.offset,
             want_fence: false,
             want_shutdown: false,
-        })
+        };
+        Next::Ask(heartbeat.command())
     }
 }
 

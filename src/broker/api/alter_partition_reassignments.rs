@@ -1,7 +1,7 @@
 //! AlterPartitionReassignments v0-1 (KIP-455; KIP-860 says from v1 on whether the number of replicas may change).
 
 use bytes::Bytes;
-use ottla_core::controller::{Command, FactorChange, Reassignment, Refusal, Reply};
+use ottla_core::controller::{AlterPartitionReassignments, FactorChange, Reassignment, Refusal};
 use ottla_model::{NodeId, TopicName};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::api::Operation;
@@ -37,10 +37,10 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         let response = AlterPartitionReassignmentsResponse::default()
             .with_allow_replication_factor_change(allowed)
             .with_error_message(None);
-        match broker.controller.ask(Command::AlterPartitionReassignments { partitions, factor }).await {
-            Reply::Reassigned(outcomes) => response.with_responses(reply(&request.topics, outcomes)),
-            _ => {
-                let code = ErrorCode::NotController;
+        match broker.controller.ask(AlterPartitionReassignments { partitions, factor }).await {
+            Ok(outcomes) => response.with_responses(reply(&request.topics, outcomes)),
+            Err(refused) => {
+                let code = ErrorCode::from(refused);
                 response.with_error_code(code.code()).with_error_message(Some(text(code.message())))
             }
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ottla_core::controller::{Command, MorePartitions, Refusal, Reply};
+use ottla_core::controller::{CreatePartitions, MorePartitions, Refusal};
 use ottla_model::{NodeId, TopicName};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::api::{Operation, Resource};
@@ -30,10 +30,9 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     Ok(context.later(async move {
         let validate_only = request.validate_only;
         let named: Vec<TopicName> = topics.iter().map(|topic| topic.name.clone()).collect();
-        let answer = broker.controller.ask(Command::CreatePartitions { topics, validate_only }).await;
-        let outcomes = match answer {
-            Reply::PartitionsAdded(outcomes) => outcomes,
-            _ => named.into_iter().map(|name| (name, Err(ErrorCode::NotController.into()))).collect(),
+        let outcomes = match broker.controller.ask(CreatePartitions { topics, validate_only }).await {
+            Ok(outcomes) => outcomes,
+            Err(refused) => named.into_iter().map(|name| (name, Err(refused.into()))).collect(),
         };
         let refused = refused.into_iter().map(|topic| {
             (TopicName::from(topic.name.as_str()), Err(Refusal::from(Resource::Topic.refusal())))

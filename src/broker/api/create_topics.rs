@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ottla_core::controller::{Command, Created, NewTopic, Refusal, Reply};
+use ottla_core::controller::{CreateTopics, Created, NewTopic, NotController, Refusal};
 use ottla_model::config::describe_topic;
 use ottla_model::{NodeId, TopicName};
 use ottla_protocol::ErrorCode;
@@ -36,18 +36,18 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let validate_only = request.validate_only;
     let broker = broker.clone();
     Ok(context.later(async move {
-        let reply = broker.controller.ask(Command::CreateTopics { topics, validate_only }).await;
-        let outcomes = match reply {
-            Reply::TopicsCreated(outcomes) => outcomes.into_iter().collect(),
-            _ => BTreeMap::new(),
-        };
+        let outcomes: BTreeMap<TopicName, _> =
+            match broker.controller.ask(CreateTopics { topics, validate_only }).await {
+                Ok(outcomes) => outcomes.into_iter().collect(),
+                Err(NotController) => BTreeMap::new(),
+            };
         let results = order.into_iter().map(|name| {
             let outcome = if count[&name] > 1 {
                 Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name."))
             } else if refused.contains(&name) {
                 Err(Resource::Topic.refusal().into())
             } else {
-                outcomes.get(&name).cloned().unwrap_or_else(|| Err(ErrorCode::NotController.into()))
+                outcomes.get(&name).cloned().unwrap_or_else(|| Err(NotController.into()))
             };
             let result = result(&broker, &name, outcome, validate_only, version);
             if version >= 5 && opaque.contains(&name) { without_configs(result) } else { result }

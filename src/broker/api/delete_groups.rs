@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ottla_core::group::DeleteGroup;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::delete_groups_response::DeletableGroupResult;
 use ottla_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse};
 
 use super::context::{Begun, Context};
-use super::groups::{DeleteGroup, ask, group_of, shared};
+use super::groups::{ask, group_of, shared};
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let broker = context.broker;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ottla_core::controller::{Command, Refusal, Reply};
+use ottla_core::controller::{DeleteTopics, NotController, Refusal};
 use ottla_model::{TopicId, TopicName};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::api::{Operation, Resource};
@@ -34,14 +34,10 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let broker = broker.clone();
     Ok(context.later(async move {
         let topics = named.iter().filter(|n| n.outcome.is_ok()).map(|n| n.id).collect();
-        let answer = broker.controller.ask(Command::DeleteTopics { topics }).await;
-        let outcomes = match answer {
-            Reply::TopicsDeleted(outcomes) => Some(outcomes),
-            _ => None,
-        };
+        let outcomes = broker.controller.ask(DeleteTopics { topics }).await.unwrap_or_default();
         for one in named.iter_mut().filter(|n| n.outcome.is_ok()) {
-            let found = outcomes.iter().flatten().find(|(id, _)| *id == one.id);
-            one.outcome = found.map_or(Err(ErrorCode::NotController.into()), |(_, outcome)| outcome.clone());
+            let found = outcomes.iter().find(|(id, _)| *id == one.id);
+            one.outcome = found.map_or(Err(NotController.into()), |(_, outcome)| outcome.clone());
         }
         reply(named, version)
     }))

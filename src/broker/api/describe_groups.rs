@@ -1,7 +1,7 @@
 //! DescribeGroups v0-6 (KIP-430 authorized operations from v3, KIP-345 instance ids from v4, KIP-1043 errors for groups that do not exist from v6).
 
 use bytes::Bytes;
-use ottla_core::group::{DescribedGroup as Described, DescribedMember};
+use ottla_core::group::{DescribeGroup, DescribedGroup as Described, DescribedMember};
 use ottla_model::group::GroupId;
 use ottla_protocol::api::{OPERATIONS_NOT_ASKED, Operation, Resource};
 use ottla_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
@@ -10,7 +10,7 @@ use ottla_protocol::{ErrorCode, StrBytes};
 
 use super::answers::text;
 use super::context::{Begun, Context};
-use super::groups::{DescribeGroup, ask, group_of, shared, text_of, text_option};
+use super::groups::{ask, group_of, shared, text_of, text_option};
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;

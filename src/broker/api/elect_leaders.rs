@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ottla_core::controller::{Command, Election, Refusal, Reply};
+use ottla_core::controller::{ElectLeaders, Election, Refusal};
 use ottla_model::TopicName;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::api::Operation;
@@ -39,8 +39,8 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let partitions = request.topic_partitions.map(named);
     let broker = broker.clone();
     Ok(context.later(async move {
-        match broker.controller.ask(Command::ElectLeaders { election, partitions }).await {
-            Reply::Elected(elected) => {
+        match broker.controller.ask(ElectLeaders { election, partitions }).await {
+            Ok(elected) => {
                 let results = elected.into_iter().map(|(topic, outcomes)| {
                     let outcomes = outcomes.into_iter().map(|(index, outcome)| result(index, outcome));
                     ReplicaElectionResult::default()
@@ -49,7 +49,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
                 });
                 ElectLeadersResponse::default().with_replica_election_results(results.collect())
             }
-            _ => failed(ErrorCode::NotController, version),
+            Err(refused) => failed(refused.into(), version),
         }
     }))
 }

@@ -11,7 +11,7 @@ use ottla_protocol::ErrorCode;
 use uuid::Uuid;
 
 use super::configs::MIN_INSYNC_REPLICAS;
-use super::{Decision, Refusal, Reply, View, leadership};
+use super::{Bootstrap, Decision, Heartbeat, Refusal, View, leadership};
 
 /// A broker that introduces itself.
 #[derive(Clone, Debug)]
@@ -33,16 +33,11 @@ pub struct HeartbeatAnswer {
     pub caught_up: bool,
 }
 
-pub(super) struct HeartbeatState {
-    pub metadata_offset: i64,
-    pub want_fence: bool,
-    pub want_shutdown: bool,
-}
-
-pub(super) fn bootstrap(view: &View<'_>, metadata_version: i16, features: Vec<(String, i16)>) -> Decision {
+pub(super) fn bootstrap(view: &View<'_>, new: Bootstrap) -> Decision<()> {
     if view.image.feature(METADATA_VERSION) > 0 {
-        return Decision::only(Reply::Bootstrapped);
+        return Decision::only(());
     }
+    let Bootstrap { metadata_version, features } = new;
     let level = |name: &str, feature_level: i16| {
         MetadataRecord::FeatureLevel(FeatureLevelRecord { name: name.to_owned(), feature_level })
     };
@@ -57,10 +52,10 @@ pub(super) fn bootstrap(view: &View<'_>, metadata_version: i16, features: Vec<(S
             value: Some(view.config.whole(MIN_INSYNC_REPLICAS).to_string()),
         }));
     }
-    Decision { records, reply: Reply::Bootstrapped }
+    Decision { records, answer: () }
 }
 
-pub(super) fn register(view: &View<'_>, new: Registration) -> Decision {
+pub(super) fn register(view: &View<'_>, new: Registration) -> Decision<Result<BrokerEpoch, Refusal>> {
     if let Some(known) = view.image.broker(new.id)
         && known.incarnation != new.incarnation
         && view.sessions.contains(&new.id)
@@ -71,7 +66,7 @@ pub(super) fn register(view: &View<'_>, new: Registration) -> Decision {
             new.id
         );
         let refusal = Refusal::new(ErrorCode::DuplicateBrokerRegistration, message);
-        return Decision::only(Reply::BrokerRegistered(Err(refusal)));
+        return Decision::only(Err(refusal));
     }
     let epoch = BrokerEpoch(view.next_offset);
     let record = RegisterBrokerRecord {
@@ -86,18 +81,22 @@ pub(super) fn register(view: &View<'_>, new: Registration) -> Decision {
         ..RegisterBrokerRecord::default()
     };
     let records = vec![MetadataRecord::RegisterBroker(record)];
-    Decision { records, reply: Reply::BrokerRegistered(Ok(epoch)) }
+    Decision { records, answer: Ok(epoch) }
 }
 
-pub(super) fn heartbeat(view: &View<'_>, id: NodeId, epoch: BrokerEpoch, wish: HeartbeatState) -> Decision {
+pub(super) fn heartbeat(
+    view: &View<'_>,
+    heartbeat: &Heartbeat,
+) -> Decision<Result<HeartbeatAnswer, Refusal>> {
+    let Heartbeat { broker: id, epoch, metadata_offset, want_fence, want_shutdown } = *heartbeat;
     let broker = match known(view.image, id, epoch) {
         Ok(broker) => broker,
-        Err(refusal) => return Decision::only(Reply::Heartbeat(Err(refusal))),
+        Err(refusal) => return Decision::only(Err(refusal)),
     };
     // A broker may serve only once it has seen its own registration.
-    let caught_up = wish.metadata_offset >= epoch.0;
-    let fenced = wish.want_fence || wish.want_shutdown || (broker.fenced && !caught_up);
-    let answer = HeartbeatAnswer { fenced, should_shut_down: wish.want_shutdown, caught_up };
+    let caught_up = metadata_offset >= epoch.0;
+    let fenced = want_fence || want_shutdown || (broker.fenced && !caught_up);
+    let answer = HeartbeatAnswer { fenced, should_shut_down: want_shutdown, caught_up };
     let mut records = Vec::new();
     if fenced != broker.fenced {
         records.push(MetadataRecord::BrokerRegistrationChange(BrokerRegistrationChangeRecord {
@@ -110,7 +109,7 @@ pub(super) fn heartbeat(view: &View<'_>, id: NodeId, epoch: BrokerEpoch, wish: H
             records.extend(leadership::broker_returned(view, id));
         }
     }
-    Decision { records, reply: Reply::Heartbeat(Ok(answer)) }
+    Decision { records, answer: Ok(answer) }
 }
 
 /// A broker that is registered, and knows of no later registration.

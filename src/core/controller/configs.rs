@@ -12,7 +12,7 @@ use ottla_model::{NodeId, check_topic_name};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::primitives::STRING_BYTES_MAX;
 
-use super::{Decision, Overrides, Refusal, Reply, View};
+use super::{AlterConfigs, Decision, Overrides, Refusal, View};
 
 /// The most records of one request, as in Kafka.
 const RECORDS_MAX: usize = 10_000;
@@ -89,25 +89,25 @@ pub fn altered(
 
 pub(super) fn alter(
     view: &View<'_>,
-    resources: Vec<(ConfigResource, Alteration)>,
-    validate_only: bool,
-) -> Decision {
+    alter: AlterConfigs,
+) -> Decision<Vec<(ConfigResource, Result<(), Refusal>)>> {
+    let AlterConfigs { resources, validate_only } = alter;
     let mut records = Vec::new();
-    let mut replies: Vec<(ConfigResource, Result<(), Refusal>)> = Vec::new();
+    let mut outcomes = Vec::new();
     for (resource, alteration) in resources {
         let outcome =
             plan(view, &resource, &alteration).map(|mut of_resource| records.append(&mut of_resource));
-        replies.push((resource, outcome));
+        outcomes.push((resource, outcome));
     }
     if records.len() > RECORDS_MAX {
         let refusal = Refusal::new(ErrorCode::PolicyViolation, "Too many changes in one request");
-        replies.iter_mut().for_each(|(_, outcome)| *outcome = Err(refusal.clone()));
+        outcomes.iter_mut().for_each(|(_, outcome)| *outcome = Err(refusal.clone()));
         records.clear();
     }
     if validate_only {
         records.clear();
     }
-    Decision { records, reply: Reply::ConfigsAltered(replies) }
+    Decision { records, answer: outcomes }
 }
 
 fn plan(

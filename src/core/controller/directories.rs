@@ -8,7 +8,7 @@ use ottla_protocol::ErrorCode;
 
 use super::brokers::known;
 use super::leadership::{self, Target};
-use super::{Decision, Refusal, Reply, View};
+use super::{AssignReplicas, Decision, DirectoriesOffline, Refusal, View};
 
 /// Where a broker says that its replica of a partition lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,13 +20,12 @@ pub struct Assignment {
 
 pub(super) fn assign(
     view: &View<'_>,
-    id: NodeId,
-    epoch: BrokerEpoch,
-    assignments: Vec<Assignment>,
-) -> Decision {
+    assign: AssignReplicas,
+) -> Decision<Result<Vec<Result<(), ErrorCode>>, Refusal>> {
+    let AssignReplicas { broker: id, epoch, assignments } = assign;
     let broker = match broker_with_directories(view, id, epoch) {
         Ok(broker) => broker,
-        Err(refusal) => return Decision::only(Reply::ReplicasAssigned(Err(refusal))),
+        Err(refusal) => return Decision::only(Err(refusal)),
     };
     let mut records = Vec::new();
     let mut outcomes = Vec::with_capacity(assignments.len());
@@ -36,7 +35,7 @@ pub(super) fn assign(
             records.extend(leadership::change(view, topic, assignment.partition, target));
         }));
     }
-    Decision { records, reply: Reply::ReplicasAssigned(Ok(outcomes)) }
+    Decision { records, answer: Ok(outcomes) }
 }
 
 fn broker_with_directories<'a>(
@@ -71,15 +70,11 @@ fn moved(view: &View<'_>, topic: &Topic, partition: &Partition, broker: &Broker,
 }
 
 /// A broker has lost directories. Those that are offline already are nothing new.
-pub(super) fn offline(
-    view: &View<'_>,
-    id: NodeId,
-    epoch: BrokerEpoch,
-    directories: &[DirectoryId],
-) -> Decision {
+pub(super) fn offline(view: &View<'_>, lost: &DirectoriesOffline) -> Decision<Result<(), Refusal>> {
+    let DirectoriesOffline { broker: id, epoch, ref directories } = *lost;
     let broker = match broker_with_directories(view, id, epoch) {
         Ok(broker) => broker,
-        Err(refusal) => return Decision::only(Reply::DirectoriesOffline(Err(refusal))),
+        Err(refusal) => return Decision::only(Err(refusal)),
     };
     let (lost, left): (Vec<DirectoryId>, Vec<DirectoryId>) =
         broker.log_dirs.iter().partition(|directory| directories.contains(directory));
@@ -93,5 +88,5 @@ pub(super) fn offline(
             ..BrokerRegistrationChangeRecord::default()
         }));
     }
-    Decision { records, reply: Reply::DirectoriesOffline(Ok(())) }
+    Decision { records, answer: Ok(()) }
 }

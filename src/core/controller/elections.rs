@@ -5,7 +5,7 @@ use ottla_model::record::MetadataRecord;
 use ottla_protocol::ErrorCode;
 
 use super::leadership::{self, Candidates, Target};
-use super::{Decision, Refusal, Reply, View};
+use super::{Decision, ElectLeaders, Refusal, View};
 
 /// Which election a client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,12 +19,8 @@ pub enum Election {
 /// A topic's partitions and what became of each.
 pub type Elected = Vec<(TopicName, Vec<(i32, Result<(), Refusal>)>)>;
 
-/// `partitions`: none is every one, of which only those are told where something was to do.
-pub(super) fn elect(
-    view: &View<'_>,
-    election: Election,
-    partitions: Option<Vec<(TopicName, Vec<i32>)>>,
-) -> Decision {
+pub(super) fn elect(view: &View<'_>, elect: ElectLeaders) -> Decision<Elected> {
+    let ElectLeaders { election, partitions } = elect;
     let mut records = Vec::new();
     let told_all = partitions.is_some();
     let partitions = partitions.unwrap_or_else(|| {
@@ -43,7 +39,7 @@ pub(super) fn elect(
         }
         elected.push((name, outcomes));
     }
-    Decision { records, reply: Reply::Elected(elected) }
+    Decision { records, answer: elected }
 }
 
 fn plan(view: &View<'_>, name: &str, index: i32, election: Election) -> Result<MetadataRecord, Refusal> {

@@ -7,7 +7,7 @@ use ottla_protocol::ErrorCode;
 
 use super::leadership::new_partition;
 use super::placement::{self, PARTITIONS_MAX, Placement};
-use super::{Decision, Refusal, Reply, View};
+use super::{CreatePartitions, Decision, Refusal, View};
 
 /// How many partitions a topic is to have, and where those that are new go if somebody chose.
 #[derive(Clone, Debug)]
@@ -17,17 +17,21 @@ pub struct MorePartitions {
     pub assignments: Option<Vec<Vec<NodeId>>>,
 }
 
-pub(super) fn add(view: &mut View<'_>, topics: Vec<MorePartitions>, validate_only: bool) -> Decision {
+pub(super) fn add(
+    view: &mut View<'_>,
+    create: CreatePartitions,
+) -> Decision<Vec<(TopicName, Result<(), Refusal>)>> {
+    let CreatePartitions { topics, validate_only } = create;
     let mut records = Vec::new();
-    let mut replies: Vec<(TopicName, Result<(), Refusal>)> = Vec::new();
+    let mut outcomes = Vec::new();
     for topic in topics {
         let outcome = plan(view, &topic, records.len()).map(|mut of_topic| records.append(&mut of_topic));
-        replies.push((topic.name, outcome));
+        outcomes.push((topic.name, outcome));
     }
     if validate_only {
         records.clear();
     }
-    Decision { records, reply: Reply::PartitionsAdded(replies) }
+    Decision { records, answer: outcomes }
 }
 
 fn plan(view: &mut View<'_>, asked: &MorePartitions, decided: usize) -> Result<Vec<MetadataRecord>, Refusal> {

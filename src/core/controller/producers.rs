@@ -1,34 +1,35 @@
 //! Blocks of producer ids, one broker at a time (KIP-730), so that no id is ever handed out twice.
 
 use ottla_model::record::{MetadataRecord, ProducerIdsRecord};
-use ottla_model::{BrokerEpoch, NodeId};
 use ottla_protocol::ErrorCode;
 
-use super::{Decision, ProducerIdBlock, Reply, View};
+use super::{AllocateProducerIds, Decision, ProducerIdBlock, Refusal, View};
 
 /// Kafka's PRODUCER_ID_BLOCK_SIZE.
 const BLOCK: i32 = 1_000;
 
-pub(super) fn allocate(view: &View<'_>, id: NodeId, epoch: BrokerEpoch) -> Decision {
+pub(super) fn allocate(
+    view: &View<'_>,
+    allocate: &AllocateProducerIds,
+) -> Decision<Result<ProducerIdBlock, Refusal>> {
+    let AllocateProducerIds { broker: id, epoch } = *allocate;
     let refused = match view.image.broker(id) {
         None => Some(ErrorCode::BrokerIdNotRegistered),
         Some(broker) if broker.epoch != epoch => Some(ErrorCode::StaleBrokerEpoch),
         Some(_) => None,
     };
     if let Some(code) = refused {
-        return Decision::only(Reply::ProducerIds(Err(code.into())));
+        return Decision::only(Err(code.into()));
     }
     let first = view.image.next_producer_id();
     if first > i64::MAX - i64::from(BLOCK) {
-        return Decision::only(Reply::ProducerIds(Err(ErrorCode::UnknownServerError.into())));
+        return Decision::only(Err(ErrorCode::UnknownServerError.into()));
     }
     let record = ProducerIdsRecord {
         broker_id: Some(id),
         broker_epoch: epoch,
         next_producer_id: first + i64::from(BLOCK),
     };
-    Decision {
-        records: vec![MetadataRecord::ProducerIds(record)],
-        reply: Reply::ProducerIds(Ok(ProducerIdBlock { first, len: BLOCK })),
-    }
+    let answer = Ok(ProducerIdBlock { first, len: BLOCK });
+    Decision { records: vec![MetadataRecord::ProducerIds(record)], answer }
 }

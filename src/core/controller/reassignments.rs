@@ -9,7 +9,7 @@ use ottla_protocol::ErrorCode;
 
 use super::leadership::{self, Target};
 use super::placement::{self, Placement};
-use super::{Decision, Refusal, Reply, View};
+use super::{AlterPartitionReassignments, Decision, Refusal, View};
 
 /// Where a partition's replicas are to be.
 #[derive(Clone, Debug)]
@@ -27,9 +27,13 @@ pub enum FactorChange {
     Refused,
 }
 
-pub(super) fn reassign(view: &View<'_>, asked: Vec<Reassignment>, factor: FactorChange) -> Decision {
+pub(super) fn reassign(
+    view: &View<'_>,
+    alter: AlterPartitionReassignments,
+) -> Decision<Vec<Result<(), Refusal>>> {
+    let AlterPartitionReassignments { partitions, factor } = alter;
     let mut records = Vec::new();
-    let outcomes = asked.into_iter().map(|one| {
+    let outcomes = partitions.into_iter().map(|one| {
         let (topic, partition) = find(view, &one)?;
         let target = match &one.replicas {
             Some(replicas) => begin(view, partition, replicas, factor)?,
@@ -38,8 +42,8 @@ pub(super) fn reassign(view: &View<'_>, asked: Vec<Reassignment>, factor: Factor
         records.extend(leadership::change(view, topic, one.partition, target));
         Ok(())
     });
-    let outcomes = outcomes.collect();
-    Decision { records, reply: Reply::Reassigned(outcomes) }
+    let answer = outcomes.collect();
+    Decision { records, answer }
 }
 
 fn find<'a>(view: &'a View<'_>, asked: &Reassignment) -> Result<(&'a Topic, &'a Partition), Refusal> {

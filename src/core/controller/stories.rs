@@ -18,6 +18,7 @@ use ottla_protocol::{ErrorCode, LeaderEpoch};
 use uuid::Uuid;
 
 use super::*;
+use crate::question::Question;
 
 /// A controller whose every decision is agreed on at once.
 struct Cluster {
@@ -35,15 +36,15 @@ impl Cluster {
         let mut cluster = Cluster { image: Image::empty(), sessions: BTreeSet::new(), dice: Dice(0), config };
         for id in 1..=brokers {
             let epoch = cluster.register(id, u128::from(id as u32)).expect("a new broker");
-            cluster.beat(id, epoch);
+            cluster.beat(id, epoch).expect("it is registered");
         }
         cluster
     }
 
-    fn ask(&mut self, command: Command) -> Reply {
-        let Decision { records, reply } = self.with_view(|view| decide(view, command));
+    fn ask<Q: Question<Command = Command, Reply = Reply>>(&mut self, question: Q) -> Q::Answer {
+        let Decision { records, answer } = self.with_view(|view| decide(view, question.command()));
         self.apply(&records);
-        reply
+        Q::answer(answer)
     }
 
     fn with_view<T>(&mut self, act: impl FnOnce(&mut View<'_>) -> T) -> T {
@@ -76,16 +77,13 @@ impl Cluster {
             log_dirs: vec![Uuid::from_u128(1000)],
             features: Vec::new(),
         };
-        match self.ask(Command::RegisterBroker(registration)) {
-            Reply::BrokerRegistered(outcome) => outcome.map_err(|refusal| refusal.code),
-            other => panic!("{other:?}"),
-        }
+        self.ask(registration).map_err(|refusal| refusal.code)
     }
 
-    fn beat(&mut self, id: i32, epoch: BrokerEpoch) -> Reply {
+    fn beat(&mut self, id: i32, epoch: BrokerEpoch) -> Result<HeartbeatAnswer, Refusal> {
         let metadata_offset = self.image.offset;
         self.sessions.insert(NodeId(id));
-        self.ask(Command::Heartbeat {
+        self.ask(Heartbeat {
             broker: NodeId(id),
             epoch,
             metadata_offset,
@@ -95,11 +93,8 @@ impl Cluster {
     }
 
     fn create(&mut self, topic: NewTopic) -> Result<Created, ErrorCode> {
-        let command = Command::CreateTopics { topics: vec![topic], validate_only: false };
-        match self.ask(command) {
-            Reply::TopicsCreated(mut outcomes) => outcomes.remove(0).1.map_err(|refusal| refusal.code),
-            other => panic!("{other:?}"),
-        }
+        let mut outcomes = self.ask(CreateTopics { topics: vec![topic], validate_only: false });
+        outcomes.remove(0).1.map_err(|refusal| refusal.code)
     }
 }
 
@@ -193,8 +188,7 @@ fn leaders_go_round_the_brokers() {
 fn trying_out_creates_nothing() {
     let mut cluster = Cluster::new(1);
     let before = cluster.image.clone();
-    let command = Command::CreateTopics { topics: vec![topic("a", 1, 1)], validate_only: true };
-    let Reply::TopicsCreated(outcomes) = cluster.ask(command) else { panic!("another reply") };
+    let outcomes = cluster.ask(CreateTopics { topics: vec![topic("a", 1, 1)], validate_only: true });
     assert!(outcomes[0].1.is_ok());
     assert_eq!(cluster.image, before);
 }
@@ -204,11 +198,7 @@ fn deleting_is_by_id_and_once() {
     let mut cluster = Cluster::new(1);
     let id = cluster.create(topic("a", 1, 1)).expect("created").id;
     let stranger = Uuid::from_u128(77);
-    let Reply::TopicsDeleted(outcomes) =
-        cluster.ask(Command::DeleteTopics { topics: vec![id, stranger, id] })
-    else {
-        panic!("another reply")
-    };
+    let outcomes = cluster.ask(DeleteTopics { topics: vec![id, stranger, id] });
     let codes: Vec<_> = outcomes.into_iter().map(|(_, o)| o.map_err(|refusal| refusal.code)).collect();
     assert_eq!(codes, [Ok(()), Err(ErrorCode::UnknownTopicId), Err(ErrorCode::UnknownTopicId)]);
     assert!(cluster.image.topic("a").is_none());
@@ -231,7 +221,7 @@ fn a_broker_that_is_back_leads_under_a_new_epoch() {
     cluster.sessions.clear();
     let broker_epoch = cluster.register(1, 2).expect("back");
     assert_eq!(epoch(&cluster), LeaderEpoch(0), "nothing is led before the broker is unfenced");
-    cluster.beat(1, broker_epoch);
+    cluster.beat(1, broker_epoch).expect("it is registered");
     assert_eq!(epoch(&cluster), LeaderEpoch(1));
 }
 
@@ -267,10 +257,11 @@ fn an_eligible_replica_leads_where_nobody_is_in_sync() {
         let (broker, metadata_offset) = (NodeId(2), cluster.image.offset);
         let epoch = cluster.image.broker(broker).expect("there").epoch;
         let (want_fence, want_shutdown) = (true, false);
-        cluster.ask(Command::Heartbeat { broker, epoch, metadata_offset, want_fence, want_shutdown });
+        let leaves = Heartbeat { broker, epoch, metadata_offset, want_fence, want_shutdown };
+        assert!(cluster.ask(leaves).is_ok(), "{story}");
         cluster.sessions.clear();
         let epoch = cluster.register(1, 9).expect("back");
-        cluster.beat(1, epoch);
+        cluster.beat(1, epoch).expect("it is registered");
         let partition = cluster.image.partition("a", 0).expect("there");
         assert_eq!(partition.leader, leader.map(NodeId), "{story}");
         assert_eq!(partition.isr, leader.map_or(Vec::new(), |id| ids(&[id])), "{story}");
@@ -288,7 +279,7 @@ fn heartbeats_are_answered_only_to_the_registered() {
         (2, epoch, Some(ErrorCode::BrokerIdNotRegistered)),
     ];
     for (id, epoch, expected) in rows {
-        let Reply::Heartbeat(outcome) = cluster.beat(id, epoch) else { panic!("another reply") };
+        let outcome = cluster.beat(id, epoch);
         assert_eq!(outcome.err().map(|refusal| refusal.code), expected, "node {id}, {epoch:?}");
     }
 }
@@ -297,7 +288,7 @@ fn heartbeats_are_answered_only_to_the_registered() {
 fn a_broker_is_fenced_until_it_has_seen_its_own_registration() {
     let mut cluster = Cluster::new(0);
     let epoch = cluster.register(1, 1).expect("new");
-    let beat = |offset| Command::Heartbeat {
+    let beat = |offset| Heartbeat {
         broker: NodeId(1),
         epoch,
         metadata_offset: offset,
@@ -306,7 +297,7 @@ fn a_broker_is_fenced_until_it_has_seen_its_own_registration() {
     };
     let rows = [(epoch.0 - 1, true), (epoch.0, false)];
     for (offset, fenced) in rows {
-        let Reply::Heartbeat(Ok(answer)) = cluster.ask(beat(offset)) else { panic!("another reply") };
+        let answer = cluster.ask(beat(offset)).expect("it is registered");
         assert_eq!(answer.fenced, fenced, "metadata offset {offset}");
         assert_eq!(cluster.image.broker(NodeId(1)).expect("there").fenced, fenced);
     }
@@ -318,25 +309,22 @@ fn producer_ids_are_given_once() {
     let mut firsts = Vec::new();
     for id in [1, 2, 1] {
         let epoch = cluster.image.broker(NodeId(id)).expect("there").epoch;
-        match cluster.ask(Command::AllocateProducerIds { broker: NodeId(id), epoch }) {
-            Reply::ProducerIds(Ok(block)) => firsts.push((block.first, block.len)),
-            other => panic!("{other:?}"),
-        }
+        let block = cluster.ask(AllocateProducerIds { broker: NodeId(id), epoch }).expect("a block");
+        firsts.push((block.first, block.len));
     }
     assert_eq!(firsts, [(0, 1000), (1000, 1000), (2000, 1000)]);
-    let stale = Command::AllocateProducerIds { broker: NodeId(1), epoch: BrokerEpoch(999) };
-    assert!(
-        matches!(cluster.ask(stale), Reply::ProducerIds(Err(r)) if r.code == ErrorCode::StaleBrokerEpoch)
-    );
+    let stale = AllocateProducerIds { broker: NodeId(1), epoch: BrokerEpoch(999) };
+    let refused = cluster.ask(stale).map_err(|refusal| refusal.code);
+    assert_eq!(refused, Err(ErrorCode::StaleBrokerEpoch));
 }
 
 #[test]
 fn a_cluster_of_an_old_level_writes_no_directories() {
     for (level, knows) in [(7, false), (16, false), (17, true), (30, true)] {
         let mut cluster = Cluster::new(0);
-        cluster.ask(Command::Bootstrap { metadata_version: level, features: Vec::new() });
+        cluster.ask(Bootstrap { metadata_version: level, features: Vec::new() });
         let epoch = cluster.register(1, 1).expect("registered");
-        cluster.beat(1, epoch);
+        cluster.beat(1, epoch).expect("it is registered");
         cluster.create(topic("t", 1, 1)).expect("created");
         // A record of that level must have a place for all that was decided.
         let version = MetadataVersion::from_level(level).expect("a level");
@@ -351,10 +339,8 @@ fn a_cluster_of_an_old_level_writes_no_directories() {
 #[test]
 fn a_cluster_is_bootstrapped_once() {
     let mut cluster = Cluster::new(0);
-    let bootstrap =
-        || Command::Bootstrap { metadata_version: 25, features: vec![("group.version".into(), 1)] };
     for _ in 0..2 {
-        assert_eq!(cluster.ask(bootstrap()), Reply::Bootstrapped);
+        cluster.ask(Bootstrap { metadata_version: 25, features: vec![("group.version".into(), 1)] });
         assert_eq!(cluster.image.feature("metadata.version"), 25);
         assert_eq!(cluster.image.offset, 1, "two records, and no more");
     }

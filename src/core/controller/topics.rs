@@ -11,7 +11,7 @@ use ottla_protocol::primitives::STRING_BYTES_MAX;
 use super::configs::configured;
 use super::leadership::new_partition;
 use super::placement::{self, PARTITIONS_MAX, Placement};
-use super::{Decision, Overrides, Refusal, Reply, View};
+use super::{CreateTopics, Decision, DeleteTopics, Overrides, Refusal, View};
 
 /// A topic as a client asks for it.
 #[derive(Clone, Debug)]
@@ -35,11 +35,15 @@ pub struct Created {
     pub configs: Overrides,
 }
 
-pub(super) fn create(view: &mut View<'_>, topics: Vec<NewTopic>, validate_only: bool) -> Decision {
+pub(super) fn create(
+    view: &mut View<'_>,
+    create: CreateTopics,
+) -> Decision<Vec<(TopicName, Result<Created, Refusal>)>> {
+    let CreateTopics { topics, validate_only } = create;
     let asked: i64 = topics.iter().map(|t| partitions_asked(t, view.config.num_partitions)).sum();
     let mut names = BTreeSet::new();
     let mut records = Vec::new();
-    let mut replies = Vec::new();
+    let mut outcomes = Vec::new();
     for topic in topics {
         let name = topic.name.clone();
         let outcome = if asked > PARTITIONS_MAX as i64 {
@@ -55,12 +59,12 @@ pub(super) fn create(view: &mut View<'_>, topics: Vec<NewTopic>, validate_only: 
             records.append(&mut of_topic);
             created
         });
-        replies.push((name, outcome));
+        outcomes.push((name, outcome));
     }
     if validate_only {
         records.clear();
     }
-    Decision { records, reply: Reply::TopicsCreated(replies) }
+    Decision { records, answer: outcomes }
 }
 
 fn partitions_asked(topic: &NewTopic, default: i32) -> i64 {
@@ -201,11 +205,11 @@ fn new_topic_id(view: &mut View<'_>) -> TopicId {
     fresh_id(|| u128::from(chance()) << 64 | u128::from(chance()))
 }
 
-pub(super) fn delete(view: &View<'_>, topics: Vec<TopicId>) -> Decision {
+pub(super) fn delete(view: &View<'_>, delete: DeleteTopics) -> Decision<Vec<(TopicId, Result<(), Refusal>)>> {
     let mut records = Vec::new();
-    let mut replies = Vec::new();
+    let mut outcomes = Vec::new();
     let mut seen = BTreeSet::new();
-    for id in topics {
+    for id in delete.topics {
         let outcome = match view.image.topic_by_id(id) {
             Some(_) if seen.insert(id) => {
                 records.push(MetadataRecord::RemoveTopic(RemoveTopicRecord { topic_id: id }));
@@ -213,7 +217,7 @@ pub(super) fn delete(view: &View<'_>, topics: Vec<TopicId>) -> Decision {
             }
             _ => Err(ErrorCode::UnknownTopicId.into()),
         };
-        replies.push((id, outcome));
+        outcomes.push((id, outcome));
     }
-    Decision { records, reply: Reply::TopicsDeleted(replies) }
+    Decision { records, answer: outcomes }
 }

@@ -8,6 +8,7 @@ mod command;
 mod commit;
 mod kind;
 mod offsets;
+mod questions;
 mod reply;
 mod settings;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use crate::coordinator::{self, Machine, Record};
 
 pub use crate::coordinator::{Chance, Note, Producer, Ticket};
 pub use command::*;
+pub use questions::{DeleteGroup, DescribeGroup, OfGroup};
 pub use reply::*;
 pub use settings::Settings;
 

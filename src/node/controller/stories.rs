@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use ottla_core::controller::{NewTopic, Registration};
+use ottla_core::controller::{Bootstrap, CreateTopics, Heartbeat, NewTopic, Registration};
+use ottla_core::question::Question;
 use ottla_log::Disk;
 use ottla_log::disk::MemoryDisk;
 use ottla_log::log::{Log, Opening};
@@ -80,14 +81,15 @@ impl Stage {
         }
     }
 
-    fn ask(&mut self, token: u32, command: Command) {
+    fn ask(&mut self, token: u32, question: impl Question<Command = Command>) {
         let mut out = Vec::new();
+        let command = question.command();
         self.controller.step(0, Input::Command { token, command }, &mut out).expect("it goes on");
         self.carry_out(out);
     }
 
     fn live(&mut self, from: u32, to: u32) {
-        let bootstrap = Command::Bootstrap { metadata_version: 25, features: Vec::new() };
+        let bootstrap = Bootstrap { metadata_version: 25, features: Vec::new() };
         self.ask(from, bootstrap);
         let broker = Registration {
             id: NodeId(1),
@@ -97,11 +99,10 @@ impl Stage {
             log_dirs: Vec::new(),
             features: Vec::new(),
         };
-        self.ask(from, Command::RegisterBroker(broker));
+        self.ask(from, broker);
         let epoch = self.controller.image().broker(NodeId(1)).expect("registered").epoch;
         let (broker, metadata_offset) = (NodeId(1), self.controller.image().offset);
-        let beat =
-            Command::Heartbeat { broker, epoch, metadata_offset, want_fence: false, want_shutdown: false };
+        let beat = Heartbeat { broker, epoch, metadata_offset, want_fence: false, want_shutdown: false };
         self.ask(from, beat);
         for n in from..to {
             let config = ("retention.ms".to_owned(), Some(n.to_string()));
@@ -112,7 +113,7 @@ impl Stage {
                 assignments: Vec::new(),
                 configs: vec![config],
             };
-            self.ask(n, Command::CreateTopics { topics: vec![topic], validate_only: false });
+            self.ask(n, CreateTopics { topics: vec![topic], validate_only: false });
         }
     }
 
@@ -212,13 +213,13 @@ fn a_full_disk_refuses_new_topics_until_there_is_room() {
         let (assignments, configs) = Default::default();
         let topic =
             NewTopic { name: name.into(), partitions: 1, replication_factor: 1, assignments, configs };
-        Command::CreateTopics { topics: vec![topic], validate_only: false }
+        CreateTopics { topics: vec![topic], validate_only: false }
     };
     let mut out = Vec::new();
-    let input = Input::Command { token: 90, command: create("refused") };
+    let input = Input::Command { token: 90, command: create("refused").command() };
     stage.controller.step(0, input, &mut out).expect("it goes on");
     let code = out.iter().find_map(|output| match output {
-        Output::Reply { reply: Reply::TopicsCreated(outcomes), .. } => outcomes[0].1.as_ref().err(),
+        Output::Reply { reply: Ok(Reply::TopicsCreated(outcomes)), .. } => outcomes[0].1.as_ref().err(),
         _ => None,
     });
     assert_eq!(code.map(|refusal| refusal.code), Some(ErrorCode::KafkaStorageError));

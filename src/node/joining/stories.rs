@@ -47,22 +47,22 @@ fn joining() -> Joining {
     )
 }
 
-fn heartbeat(fenced: bool) -> Reply {
-    Reply::Heartbeat(Ok(HeartbeatAnswer { fenced, should_shut_down: false, caught_up: true }))
+fn heartbeat(fenced: bool) -> Result<Reply, NotController> {
+    Ok(Reply::Heartbeat(Ok(HeartbeatAnswer { fenced, should_shut_down: false, caught_up: true })))
 }
 
 /// What follows from these replies, a word for each.
-fn check(image: &Image, rows: Vec<(Reply, &str)>) {
+fn check(image: &Image, rows: Vec<(Result<Reply, NotController>, &str)>) {
     let mut joining = joining();
-    assert!(matches!(joining.begin(), Command::Bootstrap { .. }));
+    assert!(matches!(joining.begin(), Command::Bootstrap(_)));
     for (reply, expected) in rows {
         let next = joining.next(reply, image);
         let word = match &next {
             Next::Ask(Command::RegisterBroker(registration)) if !registration.features.is_empty() => {
                 "register"
             }
-            Next::Ask(Command::AssignReplicas { assignments, .. }) if assignments.len() == 1 => "assign",
-            Next::Ask(Command::Heartbeat { epoch: EPOCH, metadata_offset: 1, .. }) => "unfence",
+            Next::Ask(Command::AssignReplicas(assign)) if assign.assignments.len() == 1 => "assign",
+            Next::Ask(Command::Heartbeat(Heartbeat { epoch: EPOCH, metadata_offset: 1, .. })) => "unfence",
             Next::Joined(EPOCH) => "joined",
             Next::Refused(_) => "refused",
             _ => "something else",
@@ -74,9 +74,9 @@ fn check(image: &Image, rows: Vec<(Reply, &str)>) {
 #[test]
 fn a_broker_registers_tells_where_its_replicas_are_and_is_unfenced() {
     let rows = vec![
-        (Reply::Bootstrapped, "register"),
-        (Reply::BrokerRegistered(Ok(EPOCH)), "assign"),
-        (Reply::ReplicasAssigned(Ok(Vec::new())), "unfence"),
+        (Ok(Reply::Bootstrapped(())), "register"),
+        (Ok(Reply::BrokerRegistered(Ok(EPOCH))), "assign"),
+        (Ok(Reply::ReplicasAssigned(Ok(Vec::new()))), "unfence"),
         (heartbeat(false), "joined"),
     ];
     check(&image(DirectoryId::from_u128(12)), rows);
@@ -85,8 +85,8 @@ fn a_broker_registers_tells_where_its_replicas_are_and_is_unfenced() {
 #[test]
 fn a_controller_that_knows_the_directories_is_not_told() {
     let rows = vec![
-        (Reply::Bootstrapped, "register"),
-        (Reply::BrokerRegistered(Ok(EPOCH)), "unfence"),
+        (Ok(Reply::Bootstrapped(())), "register"),
+        (Ok(Reply::BrokerRegistered(Ok(EPOCH))), "unfence"),
         (heartbeat(false), "joined"),
     ];
     check(&image(HERE), rows);
@@ -97,11 +97,17 @@ fn a_broker_that_is_refused_or_stays_fenced_does_not_serve() {
     let refusal = Refusal::new(ErrorCode::DuplicateBrokerRegistration, "no");
     check(
         &image(HERE),
-        vec![(Reply::Bootstrapped, "register"), (Reply::BrokerRegistered(Err(refusal)), "refused")],
+        vec![
+            (Ok(Reply::Bootstrapped(())), "register"),
+            (Ok(Reply::BrokerRegistered(Err(refusal))), "refused"),
+        ],
     );
-    check(&image(HERE), vec![(Reply::NotController, "register"), (Reply::NotController, "refused")]);
-    let registered = (Reply::BrokerRegistered(Ok(EPOCH)), "unfence");
-    check(&image(HERE), vec![(Reply::Bootstrapped, "register"), registered, (heartbeat(true), "refused")]);
+    check(&image(HERE), vec![(Err(NotController), "register"), (Err(NotController), "refused")]);
+    let registered = (Ok(Reply::BrokerRegistered(Ok(EPOCH))), "unfence");
+    check(
+        &image(HERE),
+        vec![(Ok(Reply::Bootstrapped(())), "register"), registered, (heartbeat(true), "refused")],
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ottla_core::controller::Reply;
+use ottla_core::controller::{NotController, Reply};
 use ottla_model::TopicId;
 
 use super::{Around, Request, client_topics};
@@ -49,14 +49,14 @@ impl Admin {
 }
 
 /// What a reply of the controller confirms, whoever asked.
-pub(crate) fn confirmed(reply: &Reply) -> (Vec<(TopicId, String)>, Vec<TopicId>) {
+pub(crate) fn confirmed(reply: &Result<Reply, NotController>) -> (Vec<(TopicId, String)>, Vec<TopicId>) {
     let (mut created, mut deleted) = (Vec::new(), Vec::new());
     match reply {
-        Reply::TopicsCreated(outcomes) => {
+        Ok(Reply::TopicsCreated(outcomes)) => {
             let done = outcomes.iter().filter_map(|(name, o)| Some((o.as_ref().ok()?.id, name.to_string())));
             created.extend(done);
         }
-        Reply::TopicsDeleted(outcomes) => {
+        Ok(Reply::TopicsDeleted(outcomes)) => {
             deleted.extend(outcomes.iter().filter(|(_, o)| o.is_ok()).map(|(id, _)| *id));
         }
         _ => {}

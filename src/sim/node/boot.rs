@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
-use ottla_core::controller::{Command, Registration, Reply};
+use ottla_core::controller::{Command, Heartbeat, NotController, Registration, Reply};
+use ottla_core::question::Question;
 use ottla_log::Disk;
 use ottla_model::BrokerEpoch;
 use ottla_model::config::BrokerConfig;
@@ -101,7 +102,12 @@ impl Node {
     }
 
     // Asks and publishes until the answer is there: nobody else is served before.
-    fn ask(&mut self, now_ms: i64, command: Command, said: &mut Vec<Said>) -> Result<Reply, BootError> {
+    fn ask(
+        &mut self,
+        now_ms: i64,
+        command: Command,
+        said: &mut Vec<Said>,
+    ) -> Result<Result<Reply, NotController>, BootError> {
         let mut out = Vec::new();
         self.command(now_ms, Who::Shell, command, &mut out);
         if let Some(Said::Died(why)) = out.into_iter().find(|s| matches!(s, Said::Died(_))) {
@@ -123,14 +129,14 @@ impl Node {
     /// Stops: no new requests, everything flushed, directories marked clean.
     pub fn stop(mut self, now_ms: i64, said: &mut Vec<Said>) {
         // A controller that cannot write any more does not keep the logs from being closed.
-        let last_heartbeat = Command::Heartbeat {
+        let last_heartbeat = Heartbeat {
             broker: self.me,
             epoch: self.epoch,
             metadata_offset: self.image.offset,
             want_fence: false,
             want_shutdown: true,
         };
-        let _ = self.ask(now_ms, last_heartbeat, said);
+        let _ = self.ask(now_ms, last_heartbeat.command(), said);
         let mut closed = Vec::new();
         let mut all_closed = true;
         for partition in self.partitions.values_mut() {

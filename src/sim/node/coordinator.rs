@@ -6,9 +6,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ottla_core::controller::{Command as ControllerCommand, NewTopic};
+use ottla_core::controller::{CreateTopics, NewTopic};
 use ottla_core::group::{Command, Groups, Settings};
 use ottla_core::partition::Acks;
+use ottla_core::question::Question;
 use ottla_log::log::{Appended, LogReader};
 use ottla_model::config::{BrokerConfig, TopicConfig};
 use ottla_model::{TopicId, TopicName, TopicPartition};
@@ -107,9 +108,9 @@ impl Node {
         let Some(topic) = offsets_topic(&self.image).cloned() else {
             // Its client looks for the coordinator, and the first who does has the topic created.
             let topics = vec![coordinator.new_topic.clone()];
-            let create = ControllerCommand::CreateTopics { topics, validate_only: false };
+            let create = CreateTopics { topics, validate_only: false };
             refused(&command, ErrorCode::CoordinatorNotAvailable, said);
-            return self.command(now_ms, Who::Nobody, create, said);
+            return self.command(now_ms, Who::Nobody, create.command(), said);
         };
         if let Command::CommitOffsets(commit) = &mut command {
             // The coordinator never hears of topics that do not exist.

@@ -1,8 +1,9 @@
 //! Carries out what the metadata image asks of this node, as the broker's publisher thread does. It must never decide:
 //! `node::replicas` does.
 
-use ottla_core::controller::Command;
+use ottla_core::controller::AssignReplicas;
 use ottla_core::partition::Leadership;
+use ottla_core::question::Question;
 use ottla_log::dirs::DirError;
 use ottla_log::log::{Log, LogError};
 use ottla_model::fresh_id;
@@ -43,8 +44,8 @@ impl Node {
             }
             Action::Assign(assignments) => {
                 let (broker, epoch) = (self.me, self.epoch);
-                let command = Command::AssignReplicas { broker, epoch, assignments };
-                self.command(now_ms, Who::Nobody, command, said);
+                let assign = AssignReplicas { broker, epoch, assignments };
+                self.command(now_ms, Who::Nobody, assign.command(), said);
             }
             Action::Settle(keys) => {
                 keys.into_iter().for_each(|key| self.submit(key, LaneInput::Settle, said));

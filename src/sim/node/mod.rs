@@ -11,7 +11,7 @@ mod storage;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use ottla_core::controller::{Command, ProducerIdBlock, Reply};
+use ottla_core::controller::{Command, NotController, ProducerIdBlock, Reply};
 use ottla_log::dirs::Checkpoint;
 use ottla_log::log::{Appended, FlushTicket, Retired};
 use ottla_model::config::BrokerConfig;
@@ -231,9 +231,9 @@ impl Node {
         self.unheard.is_empty()
     }
 
-    fn stock(&mut self, reply: &Reply, said: &mut Vec<Said>) {
+    fn stock(&mut self, reply: &Result<Reply, NotController>, said: &mut Vec<Said>) {
         self.ids_asked = false;
-        if let Reply::ProducerIds(Ok(block)) = reply {
+        if let Ok(Reply::ProducerIds(Ok(block))) = reply {
             self.ids = Some(*block);
         }
         for ask in std::mem::take(&mut self.waiting_for_ids) {

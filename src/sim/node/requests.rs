@@ -4,9 +4,10 @@
 use std::fmt;
 
 use bytes::Bytes;
-use ottla_core::controller::{Command, ProducerIdBlock, Reply};
+use ottla_core::controller::{AllocateProducerIds, DeleteTopics, NotController, ProducerIdBlock, Reply};
 use ottla_core::group;
 use ottla_core::partition::Acks;
+use ottla_core::question::Question;
 use ottla_log::check::{Origin, Rules, check};
 use ottla_model::TopicId;
 use ottla_node::lane::{Answered, Append, Input};
@@ -41,7 +42,7 @@ impl fmt::Display for Produce {
 /// The reply to anything but a Produce.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
-    Controller(Reply),
+    Controller(Result<Reply, NotController>),
     ProducerId(Result<ProducerId, ErrorCode>),
     Group(group::Reply),
 }
@@ -91,8 +92,8 @@ impl Node {
         self.waiting_for_ids.push(ask);
         if !self.ids_asked {
             self.ids_asked = true;
-            let command = Command::AllocateProducerIds { broker: self.me, epoch: self.epoch };
-            self.command(now_ms, Who::ProducerIds, command, said);
+            let allocate = AllocateProducerIds { broker: self.me, epoch: self.epoch };
+            self.command(now_ms, Who::ProducerIds, allocate.command(), said);
         }
     }
 
@@ -109,9 +110,8 @@ impl Node {
     pub fn delete_topic(&mut self, now_ms: i64, ask: Ask, id: TopicId, said: &mut Vec<Said>) {
         if self.mutation == Some(Mutation::ConfirmDeletionEarly) {
             let reply = Reply::TopicsDeleted(vec![(id, Ok(()))]);
-            return said.push(Said::Answered { ask, answer: Answer::Controller(reply) });
+            return said.push(Said::Answered { ask, answer: Answer::Controller(Ok(reply)) });
         }
-        let command = Command::DeleteTopics { topics: vec![id] };
-        self.command(now_ms, Who::Client(ask), command, said);
+        self.command(now_ms, Who::Client(ask), DeleteTopics { topics: vec![id] }.command(), said);
     }
 }

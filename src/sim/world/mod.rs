@@ -11,8 +11,9 @@ mod trouble;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ottla_core::controller::Command;
+use ottla_core::controller::CreateTopics;
 use ottla_core::partition::Acks;
+use ottla_core::question::Question;
 use ottla_log::dirs::Checkpoint;
 use ottla_log::disk::MemoryDisk;
 use ottla_log::log::FlushTicket;
@@ -281,8 +282,8 @@ impl World {
             Request::InitProducerId => node.init_producer_id(now_ms, ask, said),
             Request::CreateTopic(topic) => {
                 self.cluster.trace.note(now_ms, || format!("create {topic:?}"));
-                let command = Command::CreateTopics { topics: vec![topic], validate_only: false };
-                node.command(now_ms, Who::Client(ask), command, said);
+                let create = CreateTopics { topics: vec![topic], validate_only: false };
+                node.command(now_ms, Who::Client(ask), create.command(), said);
             }
             Request::DeleteTopic(id) => node.delete_topic(now_ms, ask, id, said),
             Request::Group(command) => {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use ottla_core::controller::{Command, Reply};
+use ottla_core::controller::{Command, NotController, Reply};
+use ottla_core::question::Question;
 use ottla_log::Disk;
 use ottla_node::controller::{Controller as Machine, ControllerError, Input, Output};
 use ottla_node::quorum::{Snapshot, SnapshotId, TICK_MS};
@@ -18,7 +19,7 @@ use crate::clock::now_ms;
 use crate::run::work::flusher::Flushers;
 
 /// Where an answer goes.
-pub(crate) type Token = oneshot::Sender<Reply>;
+pub(crate) type Token = oneshot::Sender<Result<Reply, NotController>>;
 
 /// The way to the controller of this node. Clones lead to the same one.
 #[derive(Clone)]
@@ -34,12 +35,14 @@ enum Message {
 
 impl Controller {
     /// Asks, and waits until the answer is agreed on and applied on this broker.
-    pub async fn ask(&self, command: Command) -> Reply {
-        let (token, answer) = oneshot::channel();
-        if self.commands.send(Message::Ask(command, token)).is_err() {
-            return Reply::NotController;
-        }
-        answer.await.unwrap_or(Reply::NotController)
+    pub async fn ask<Q>(&self, question: Q) -> Result<Q::Answer, NotController>
+    where
+        Q: Question<Command = Command, Reply = Reply>,
+    {
+        let (token, reply) = oneshot::channel();
+        // A thread that has ended decides nothing any more.
+        self.commands.send(Message::Ask(question.command(), token)).map_err(|_| NotController)?;
+        reply.await.map_err(|_| NotController)?.map(Q::answer)
     }
 
     /// Asks, and does not wait.

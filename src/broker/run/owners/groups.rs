@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use ottla_core::group::{Command, Groups, Reply};
+use ottla_core::group::{Command, Groups, OfGroup, Reply};
+use ottla_core::question::Question;
 use ottla_model::config::BrokerConfig;
 use ottla_model::{GROUP_METADATA_TOPIC, TopicId, TopicName};
 use ottla_node::coordinator::groups::{self, offsets_topic, shard_of};
@@ -48,22 +49,25 @@ impl GroupCoordinator {
 }
 
 /// Asks the shard of a group.
-pub(crate) async fn ask(broker: &Arc<Broker>, group: &str, command: Command) -> Reply {
-    let shard = offsets_topic(&broker.image.load()).map(|topic| shard_of(group, topic.partitions.len()));
-    match shard {
-        Some(shard) => broker.groups.coordinator.ask(broker, shard, command).await,
-        None => command.refused(ErrorCode::CoordinatorNotAvailable),
+pub(crate) async fn ask<Q: OfGroup>(broker: &Arc<Broker>, question: Q) -> Q::Answer {
+    let shards = offsets_topic(&broker.image.load()).map(|topic| topic.partitions.len());
+    match shards.map(|shards| shard_of(question.group(), shards)) {
+        Some(shard) => broker.groups.coordinator.ask(broker, shard, question).await,
+        None => Q::answer(question.command().refused(ErrorCode::CoordinatorNotAvailable)),
     }
 }
 
 /// Asks every shard that lives here, in their order.
-pub(crate) async fn ask_all(broker: &Arc<Broker>, command: &Command) -> Vec<Reply> {
+pub(crate) async fn ask_all<Q>(broker: &Arc<Broker>, question: &Q) -> Vec<Q::Answer>
+where
+    Q: Question<Command = Command, Reply = Reply> + Clone,
+{
     let coordinator = &broker.groups.coordinator;
-    let mut replies = Vec::new();
+    let mut answers = Vec::new();
     for shard in coordinator.led_here(broker) {
-        replies.push(coordinator.ask(broker, shard, command.clone()).await);
+        answers.push(coordinator.ask(broker, shard, question.clone()).await);
     }
-    replies
+    answers
 }
 
 /// Loads what this broker leads, before anybody asks for it.

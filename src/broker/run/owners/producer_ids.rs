@@ -1,7 +1,7 @@
 //! Producer ids from the block that the controller gave this broker (KIP-730); the next block is asked for when
 //! the present one is used up.
 
-use ottla_core::controller::{Command, ProducerIdBlock, Reply};
+use ottla_core::controller::{AllocateProducerIds, NotController, ProducerIdBlock};
 use ottla_model::{BrokerEpoch, NodeId};
 use ottla_protocol::{ErrorCode, ProducerId};
 use tokio::sync::Mutex;
@@ -26,10 +26,10 @@ impl ProducerIds {
         let mut left = self.left.lock().await;
         let block = match left.take().filter(|block| block.len > 0) {
             Some(block) => block,
-            None => match controller.ask(Command::AllocateProducerIds { broker, epoch }).await {
-                Reply::ProducerIds(Ok(block)) => block,
+            None => match controller.ask(AllocateProducerIds { broker, epoch }).await {
+                Ok(Ok(block)) => block,
                 // A client tries again on this one, and the id space is not lost to it.
-                _ => return Err(ErrorCode::CoordinatorLoadInProgress),
+                Ok(Err(_)) | Err(NotController) => return Err(ErrorCode::CoordinatorLoadInProgress),
             },
         };
         *left = Some(ProducerIdBlock { first: block.first + 1, len: block.len - 1 });

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ottla_core::controller::{Alteration, Command, Refusal, Reply, altered};
+use ottla_core::controller::{AlterConfigs, Alteration, Refusal, altered};
 use ottla_model::config::{ConfigError, DynamicScope, check_broker_change};
 use ottla_model::image::ConfigResource;
 use ottla_model::record::ResourceType;
@@ -76,9 +76,9 @@ async fn decide(
     let mut decided = Vec::new();
     if !resources.is_empty() {
         let count = resources.len();
-        decided = match broker.controller.ask(Command::AlterConfigs { resources, validate_only }).await {
-            Reply::ConfigsAltered(outcomes) => outcomes.into_iter().map(|(_, outcome)| outcome).collect(),
-            _ => vec![Err(ErrorCode::NotController.into()); count],
+        decided = match broker.controller.ask(AlterConfigs { resources, validate_only }).await {
+            Ok(outcomes) => outcomes.into_iter().map(|(_, outcome)| outcome).collect(),
+            Err(refused) => vec![Err(refused.into()); count],
         };
     }
     let mut decided = decided.into_iter();

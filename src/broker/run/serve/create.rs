@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ottla_core::controller::{Command, NewTopic, Reply};
+use ottla_core::controller::{CreateTopics, NewTopic, NotController};
 use ottla_model::{TopicName, check_topic_name};
 use ottla_node::coordinator::groups::new_offsets_topic;
 use ottla_protocol::ErrorCode;
@@ -26,9 +26,9 @@ pub(crate) async fn auto_create(broker: &Arc<Broker>, names: Vec<TopicName>) -> 
         assignments: Vec::new(),
         configs: Vec::new(),
     });
-    let command = Command::CreateTopics { topics: topics.collect(), validate_only: false };
-    match broker.controller.ask(command).await {
-        Reply::TopicsCreated(created) => outcomes.extend(created.into_iter().map(|(name, outcome)| {
+    let create = CreateTopics { topics: topics.collect(), validate_only: false };
+    match broker.controller.ask(create).await {
+        Ok(created) => outcomes.extend(created.into_iter().map(|(name, outcome)| {
             let code = match outcome {
                 Ok(_) => ErrorCode::None,
                 Err(refusal) if refusal.code == ErrorCode::TopicAlreadyExists => ErrorCode::None,
@@ -37,7 +37,9 @@ pub(crate) async fn auto_create(broker: &Arc<Broker>, names: Vec<TopicName>) -> 
             (name, code)
         })),
         // It may work in a moment: clients ask again.
-        _ => outcomes.extend(good.into_iter().map(|name| (name, ErrorCode::LeaderNotAvailable))),
+        Err(NotController) => {
+            outcomes.extend(good.into_iter().map(|name| (name, ErrorCode::LeaderNotAvailable)))
+        }
     }
     outcomes
 }
@@ -45,11 +47,10 @@ pub(crate) async fn auto_create(broker: &Arc<Broker>, names: Vec<TopicName>) -> 
 /// Creates `__consumer_offsets` by the `offsets.topic.*` settings. When this returns it has leaders, or says why not: too
 /// few brokers for its replication factor, most likely.
 pub(crate) async fn create_offsets_topic(broker: &Arc<Broker>) -> Result<(), String> {
-    let topic = new_offsets_topic(&broker.config());
-    let command = Command::CreateTopics { topics: vec![topic], validate_only: false };
-    let refused = match broker.controller.ask(command).await {
-        Reply::TopicsCreated(created) => created.into_iter().find_map(|(_, outcome)| outcome.err()),
-        _ => Some(ErrorCode::NotController.into()),
+    let create = CreateTopics { topics: vec![new_offsets_topic(&broker.config())], validate_only: false };
+    let refused = match broker.controller.ask(create).await {
+        Ok(created) => created.into_iter().find_map(|(_, outcome)| outcome.err()),
+        Err(refused) => Some(refused.into()),
     };
     match refused.filter(|refusal| refusal.code != ErrorCode::TopicAlreadyExists) {
         Some(refusal) => Err(refusal.message),

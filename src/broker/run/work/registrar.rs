@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use ottla_core::controller::{Assignment, Command};
+use ottla_core::controller::{AssignReplicas, Assignment, Command, DirectoriesOffline};
+use ottla_core::question::Question;
 use ottla_model::image::Image;
 use ottla_model::{BrokerEpoch, DirectoryId, NodeId};
 
@@ -20,13 +21,13 @@ impl Registrar {
         if let Some(epoch) = self.epoch()
             && !assignments.is_empty()
         {
-            (self.tell)(Command::AssignReplicas { broker: self.me, epoch, assignments });
+            (self.tell)(AssignReplicas { broker: self.me, epoch, assignments }.command());
         }
     }
 
     pub fn lost(&self, directories: Vec<DirectoryId>) {
         if let Some(epoch) = self.epoch() {
-            (self.tell)(Command::DirectoriesOffline { broker: self.me, epoch, directories });
+            (self.tell)(DirectoriesOffline { broker: self.me, epoch, directories }.command());
         }
     }
 

@@ -31,10 +31,8 @@ impl Cluster {
     ) -> Result<String, ErrorCode> {
         let resource = ConfigResource { kind, name: name.to_owned() };
         let resources = vec![(resource, alteration)];
-        match self.ask(Command::AlterConfigs { resources, validate_only }) {
-            Reply::ConfigsAltered(mut outcomes) => outcomes.remove(0).1.map_err(|refusal| refusal.code)?,
-            other => panic!("{other:?}"),
-        }
+        let mut outcomes = self.ask(AlterConfigs { resources, validate_only });
+        outcomes.remove(0).1.map_err(|refusal| refusal.code)?;
         let stored = self.image.configs(kind, name).into_iter().flatten();
         Ok(stored.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" "))
     }
@@ -43,10 +41,8 @@ impl Cluster {
         let nodes = |ids: &&[i32]| ids.iter().map(|id| NodeId(*id)).collect();
         let assignments = assignments.map(|all| all.iter().map(nodes).collect());
         let topics = vec![MorePartitions { name: Arc::from(name), count, assignments }];
-        match self.ask(Command::CreatePartitions { topics, validate_only: false }) {
-            Reply::PartitionsAdded(mut outcomes) => outcomes.remove(0).1.map_err(|refusal| refusal.code)?,
-            other => panic!("{other:?}"),
-        }
+        let mut outcomes = self.ask(CreatePartitions { topics, validate_only: false });
+        outcomes.remove(0).1.map_err(|refusal| refusal.code)?;
         Ok(self.image.topic(name).expect("it was there").partitions.len())
     }
 }
@@ -183,13 +179,9 @@ fn a_leader_is_elected_where_it_is_needed() {
     };
     let elect = |cluster: &mut Cluster, election, partitions: Option<Vec<i32>>| {
         let partitions = partitions.map(|indexes| vec![(Arc::from("t"), indexes)]);
-        match cluster.ask(Command::ElectLeaders { election, partitions }) {
-            Reply::Elected(elected) => {
-                let outcomes = elected.into_iter().flat_map(|(_, outcomes)| outcomes);
-                outcomes.map(|(index, o)| (index, o.err().map(|refusal| refusal.code))).collect::<Vec<_>>()
-            }
-            other => panic!("{other:?}"),
-        }
+        let elected = cluster.ask(ElectLeaders { election, partitions });
+        let outcomes = elected.into_iter().flat_map(|(_, outcomes)| outcomes);
+        outcomes.map(|(index, o)| (index, o.err().map(|refusal| refusal.code))).collect::<Vec<_>>()
     };
     let needless = Some(ErrorCode::ElectionNotNeeded);
     assert_eq!(elect(&mut cluster, Election::Preferred, Some(vec![0, 1])), [(0, needless), (1, needless)]);

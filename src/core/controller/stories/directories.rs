@@ -20,10 +20,7 @@ impl Cluster {
             log_dirs: log_dirs.to_vec(),
             features: Vec::new(),
         };
-        match self.ask(Command::RegisterBroker(registration)) {
-            Reply::BrokerRegistered(Ok(epoch)) => epoch,
-            other => panic!("{other:?}"),
-        }
+        self.ask(registration).expect("it is registered")
     }
 
     fn assign(
@@ -35,11 +32,8 @@ impl Cluster {
     ) -> Result<(), ErrorCode> {
         let topic = self.image.topic("t").map_or(Uuid::nil(), |topic| topic.id);
         let assignments = vec![Assignment { directory: to, topic, partition }];
-        match self.ask(Command::AssignReplicas { broker: NodeId(broker), epoch, assignments }) {
-            Reply::ReplicasAssigned(Ok(mut outcomes)) => outcomes.remove(0),
-            Reply::ReplicasAssigned(Err(refusal)) => Err(refusal.code),
-            other => panic!("{other:?}"),
-        }
+        let outcomes = self.ask(AssignReplicas { broker: NodeId(broker), epoch, assignments });
+        outcomes.map_err(|refusal| refusal.code)?.remove(0)
     }
 
     fn lose(
@@ -49,10 +43,7 @@ impl Cluster {
         directories: &[DirectoryId],
     ) -> Result<(), ErrorCode> {
         let (broker, directories) = (NodeId(broker), directories.to_vec());
-        match self.ask(Command::DirectoriesOffline { broker, epoch, directories }) {
-            Reply::DirectoriesOffline(outcome) => outcome.map_err(|refusal| refusal.code),
-            other => panic!("{other:?}"),
-        }
+        self.ask(DirectoriesOffline { broker, epoch, directories }).map_err(|refusal| refusal.code)
     }
 
     /// Leader and directories of each partition.
@@ -70,7 +61,7 @@ fn a_broker_says_where_its_replicas_live() {
     };
     let mut cluster = Cluster::new(2);
     let epoch = cluster.start(1, 7, &[GOOD, BAD]);
-    cluster.beat(1, epoch);
+    cluster.beat(1, epoch).expect("it is registered");
     assert_eq!(cluster.assign(1, epoch, 0, BAD), Err(UnknownTopicId));
     cluster.create(assigned("t", &[(0, &[1]), (1, &[1]), (2, &[2])])).expect("created");
     let unassigned = ottla_model::DIRECTORY_UNASSIGNED;
@@ -86,7 +77,7 @@ fn a_broker_says_where_its_replicas_live() {
     assert_eq!(cluster.assign(9, epoch, 0, BAD), Err(BrokerIdNotRegistered));
     // Before 3.7 there was no way to write it down.
     let metadata_version = MetadataVersion::DIRECTORIES.level() - 1;
-    cluster.ask(Command::Bootstrap { metadata_version, features: Vec::new() });
+    cluster.ask(Bootstrap { metadata_version, features: Vec::new() });
     assert_eq!(cluster.assign(1, epoch, 0, GOOD), Err(UnsupportedVersion));
     assert_eq!(cluster.lose(1, epoch, &[GOOD]), Err(UnsupportedVersion));
 }
@@ -95,7 +86,7 @@ fn a_broker_says_where_its_replicas_live() {
 fn a_failed_directory_takes_the_lead_from_what_lives_in_it_until_it_is_back() {
     let mut cluster = Cluster::new(0);
     let epoch = cluster.start(1, 7, &[GOOD, BAD]);
-    cluster.beat(1, epoch);
+    cluster.beat(1, epoch).expect("it is registered");
     cluster.create(topic("t", 3, 1)).expect("created");
     for (partition, directory) in [(0, GOOD), (1, BAD), (2, BAD)] {
         cluster.assign(1, epoch, partition, directory).expect("assigned");
@@ -111,11 +102,11 @@ fn a_failed_directory_takes_the_lead_from_what_lives_in_it_until_it_is_back() {
     // It starts without the directory: nothing changes, but for what it finds elsewhere.
     let epoch = cluster.start(1, 8, &[GOOD]);
     cluster.assign(1, epoch, 2, GOOD).expect("assigned");
-    cluster.beat(1, epoch);
+    cluster.beat(1, epoch).expect("it is registered");
     assert_eq!(cluster.placed(), [(Some(1), vec![GOOD]), (None, vec![BAD]), (Some(1), vec![GOOD])]);
 
     let epoch = cluster.start(1, 9, &[GOOD, BAD]);
-    cluster.beat(1, epoch);
+    cluster.beat(1, epoch).expect("it is registered");
     assert_eq!(cluster.placed(), [(Some(1), vec![GOOD]), (Some(1), vec![BAD]), (Some(1), vec![GOOD])]);
 }
 
@@ -123,7 +114,7 @@ fn a_failed_directory_takes_the_lead_from_what_lives_in_it_until_it_is_back() {
 fn another_replica_of_the_in_sync_set_leads_on() {
     let mut cluster = Cluster::new(2);
     let epoch = cluster.start(1, 7, &[GOOD, BAD]);
-    cluster.beat(1, epoch);
+    cluster.beat(1, epoch).expect("it is registered");
     cluster.create(assigned("t", &[(0, &[1, 2]), (1, &[2, 1])])).expect("created");
     for partition in [0, 1] {
         cluster.assign(1, epoch, partition, BAD).expect("assigned");

@@ -323,13 +323,13 @@ fn a_replica_in_a_lost_directory_leaves_the_in_sync_set() {
         let mut cluster = Given { before, alive: "12", eligible, ..GIVEN }.cluster();
         let epoch = cluster.image.broker(NodeId(1)).expect("registered").epoch;
         let directories = vec![ONLINE];
-        cluster.ask(Command::DirectoriesOffline { broker: NodeId(1), epoch, directories });
+        cluster.ask(DirectoriesOffline { broker: NodeId(1), epoch, directories }).expect("it is registered");
         assert_eq!(cluster.printed(), after, "{story}, eligible leaders: {eligible}");
         // The same replica is found in a directory that its broker does not have.
         let mut cluster = Given { before, alive: "12", eligible, ..GIVEN }.cluster();
         let topic = cluster.image.topic("t").expect("it is there").id;
         let assignments = vec![Assignment { directory: LOST, topic, partition: 0 }];
-        cluster.ask(Command::AssignReplicas { broker: NodeId(1), epoch, assignments });
+        cluster.ask(AssignReplicas { broker: NodeId(1), epoch, assignments }).expect("it is registered");
         assert_eq!(cluster.printed(), after, "{story}, eligible leaders: {eligible}");
     }
 }

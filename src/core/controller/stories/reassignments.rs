@@ -1,7 +1,7 @@
 //! Replicas that move between brokers (KIP-455): what begins, what is done at once, what is called off, what is refused.
 
 use ottla_model::feature::ELIGIBLE_LEADER_REPLICAS_VERSION;
-use ottla_model::image::Partition;
+use ottla_model::image::{ConfigResource, Partition};
 use ottla_model::record::BrokerRegistrationChangeRecord;
 
 use super::*;
@@ -15,10 +15,8 @@ impl Cluster {
     ) -> Result<(), ErrorCode> {
         let replicas = replicas.map(|ids| ids.iter().map(|id| NodeId(*id)).collect());
         let partitions = vec![Reassignment { topic: Arc::from("t"), partition, replicas }];
-        match self.ask(Command::AlterPartitionReassignments { partitions, factor }) {
-            Reply::Reassigned(mut outcomes) => outcomes.remove(0).map_err(|refusal| refusal.code),
-            other => panic!("{other:?}"),
-        }
+        let mut outcomes = self.ask(AlterPartitionReassignments { partitions, factor });
+        outcomes.remove(0).map_err(|refusal| refusal.code)
     }
 
     fn partition(&self) -> &Partition {
@@ -105,7 +103,7 @@ fn a_move_is_called_off() {
     let resource = ConfigResource { kind: ottla_model::record::ResourceType::Topic, name: "t".into() };
     let unclean = Change::Set("true".into());
     let changes = Alteration::Some(vec![("unclean.leader.election.enable".into(), unclean)]);
-    cluster.ask(Command::AlterConfigs { resources: vec![(resource, changes)], validate_only: false });
+    cluster.ask(AlterConfigs { resources: vec![(resource, changes)], validate_only: false });
     assert_eq!(cluster.move_to(0, None, FactorChange::Allowed), Ok(()));
     assert_eq!(cluster.told(), "1,2 in sync 1, 1 leads in 3");
 }
@@ -148,12 +146,8 @@ fn each_partition_of_a_request_has_an_outcome_of_its_own() {
         Reassignment { topic: Arc::from(topic), partition, replicas }
     };
     let partitions = vec![to("t", 0, &[1, 2, 3]), to("u", 0, &[1]), to("t", 0, &[2, 1]), to("t", 1, &[1])];
-    let outcomes = match cluster
-        .ask(Command::AlterPartitionReassignments { partitions, factor: FactorChange::Allowed })
-    {
-        Reply::Reassigned(outcomes) => outcomes,
-        other => panic!("{other:?}"),
-    };
+    let factor = FactorChange::Allowed;
+    let outcomes = cluster.ask(AlterPartitionReassignments { partitions, factor });
     let codes: Vec<_> = outcomes.into_iter().map(|outcome| outcome.err().map(|r| r.code)).collect();
     let unknown = Some(ErrorCode::UnknownTopicOrPartition);
     assert_eq!(codes, [None, unknown, None, unknown]);

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ottla_core::coordinator::Machine;
+use ottla_core::question::Question;
 use ottla_model::image::{Image, Topic};
 use ottla_node::coordinator::keeper::Sent;
 use ottla_node::coordinator::{Input, ShardSettings};
@@ -52,14 +53,18 @@ where
     }
 
     /// Asks one shard.
-    pub async fn ask(self: &Arc<Self>, broker: &Arc<Broker>, shard: i32, command: M::Command) -> M::Reply {
+    pub async fn ask<Q>(self: &Arc<Self>, broker: &Arc<Broker>, shard: i32, question: Q) -> Q::Answer
+    where
+        Q: Question<Command = M::Command, Reply = M::Reply>,
+    {
+        let command = question.command();
         let refused = M::refused(&command, ErrorCode::NotCoordinator);
-        let (token, answer) = oneshot::channel();
-        let Some(way) = self.reach(broker, shard) else { return refused };
+        let (token, reply) = oneshot::channel();
+        let Some(way) = self.reach(broker, shard) else { return Q::answer(refused) };
         if way.send(Input::Ask { token, command }).is_err() {
-            return refused;
+            return Q::answer(refused);
         }
-        answer.await.unwrap_or(refused)
+        Q::answer(reply.await.unwrap_or(refused))
     }
 
     /// The shards that live here.

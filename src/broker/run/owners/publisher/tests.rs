@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::channel;
 
-use ottla_core::controller::Reply;
+use ottla_core::controller::NotController;
 use ottla_core::partition::Acks;
 use ottla_log::Disk;
 use ottla_log::disk::{Fault, MemoryDisk, Operation};
@@ -217,9 +217,8 @@ fn messages_that_keep_coming_do_not_put_off_what_waits_for_room() {
         assert!(began.elapsed() < Duration::from_secs(60), "it is never tried again");
         // Each is waited for, so that they come as fast as they are heard.
         let (token, answer) = tokio::sync::oneshot::channel();
-        said.send(Notice::Controller(Output::Reply { token, reply: Reply::NotController }))
-            .expect("it hears");
-        answer.blocking_recv().expect("it answers");
+        said.send(Notice::Controller(Output::Reply { token, reply: Err(NotController) })).expect("it hears");
+        answer.blocking_recv().expect("it answers").expect_err("and that is what it was given");
     }
     said.send(Notice::Ended).expect("it hears");
     serving.join().expect("it ends");
