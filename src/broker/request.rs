@@ -24,9 +24,8 @@ pub(crate) struct Caller {
 
 /// Answers the requests of a listener. A connection knows nothing else of the node that it belongs to.
 pub(crate) trait Dispatcher: Send + Sync {
-    /// Begins a request of an API that the listener serves. Whatever the request changes in a log is queued with the
-    /// log's owner when this returns.
-    fn dispatch(&self, caller: &Caller, api: &'static ApiRow, version: i16, body: Bytes) -> Body;
+    /// Begins a request of an API that the listener serves.
+    fn dispatch(&self, caller: &Caller, api: &'static ApiRow, version: i16, body: Bytes) -> Staged;
 }
 
 /// What goes back to the client.
@@ -37,11 +36,27 @@ pub(crate) enum Answer {
     Close(String),
 }
 
-/// The answer, or when it comes and what may happen until then.
-pub(crate) enum Body {
-    Now(Answer),
-    Later(Overtakers, Pin<Box<dyn Future<Output = Answer> + Send>>),
-    Close(String),
+/// A request that has begun, by its stage. First everything that it changes is queued with its owners: the lanes of
+/// partitions, the shards of coordinators, the controller. Then it is answered.
+///
+/// What one connection changes is queued in the order of its requests, because no request is dispatched before those in
+/// front of it are queued; a handler must not queue anything later than it says here. Producers rely on that: batches of
+/// one producer that change places in a lane are refused as out of order. Answers leave in the order of the requests
+/// (`ottla_core::connection`).
+pub(crate) enum Staged {
+    /// Something else has to happen before everything is queued. Where the two stages are not told apart, as with
+    /// questions to the controller, this lasts until the answer is there.
+    Queueing(Pin<Box<dyn Future<Output = Queued> + Send>>),
+    Queued(Queued),
+    /// The bytes are no request that can be answered: those before it are, and then the connection ends.
+    Refused(String),
+}
+
+/// A request whose changes are all queued.
+pub(crate) enum Queued {
+    Answered(Answer),
+    /// The answer comes later. These may be dispatched meanwhile.
+    Answering(Overtakers, Pin<Box<dyn Future<Output = Answer> + Send>>),
 }
 
 /// A piece of an answer.

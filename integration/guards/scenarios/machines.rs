@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use ottla_core::connection::{Flow, Input as Heard, Limits, Memory, Next, Overtakers};
+use ottla_core::connection::{Flow, Input as Heard, Limits, Memory, Next, Overtakers, Stage};
 use ottla_core::partition::{Acks, Leadership};
 use ottla_core::session::{
     Context, FetchKey, FetchTopic, Limits as SessionLimits, PartitionAnswer, Position, SessionRequest,
@@ -68,10 +68,10 @@ pub fn connection() -> Operation {
     let reply_bytes = 60;
     Box::new(move |at| {
         let Next::Start { produce: true, .. } = flow.next(black_box(&inbox), 0) else { panic!("it starts") };
-        flow.hear(Heard::Started { request: at, overtakers: Overtakers::Produces, answer: None });
+        flow.hear(Heard::Started { request: at, stage: Stage::Queued(Overtakers::Produces) });
         let Next::Wait(wants) = flow.next(&[], 0) else { panic!("it waits") };
         assert!(wants.answers && wants.bytes);
-        assert!(flow.take_answers(|request| Some(*request)));
+        assert!(flow.advance(|request| Some(Stage::Answered(*request))));
         let Next::Collect { answer, .. } = flow.next(&[], 0) else { panic!("it answers") };
         assert_eq!(answer, at);
         let Next::Send = flow.next(&[], reply_bytes) else { panic!("it sends") };

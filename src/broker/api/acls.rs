@@ -6,7 +6,7 @@ use ottla_protocol::ErrorCode;
 use ottla_protocol::api::Operation;
 
 use super::context::Context;
-use crate::request::Body;
+use crate::request::Staged;
 
 /// Why nothing can be said or done: the caller may not ask, or nobody could answer.
 pub(super) fn refusal(context: &Context<'_>, operation: Operation) -> Refusal {
@@ -20,7 +20,7 @@ pub(super) fn refusal(context: &Context<'_>, operation: Operation) -> Refusal {
 const UNKNOWN: i8 = 0;
 
 /// Kafka takes such a request for one that is malformed, and closes the connection.
-pub(super) fn refuse_unknown(mut parts: impl Iterator<Item = i8>) -> Option<Body> {
+pub(super) fn refuse_unknown(mut parts: impl Iterator<Item = i8>) -> Option<Staged> {
     let unknown = parts.any(|part| part == UNKNOWN);
-    unknown.then(|| Body::Close("an access rule with an unknown element".into()))
+    unknown.then(|| Staged::Refused("an access rule with an unknown element".into()))
 }

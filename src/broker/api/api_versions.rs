@@ -12,12 +12,13 @@ use ottla_protocol::api_versions::{
 use super::answers::{encoded, text};
 use super::context::{Begun, Context};
 use crate::broker::Broker;
-use crate::request::Body;
+use crate::request::{Queued, Staged};
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, caller, version, .. } = *context;
     if !ApiKey::ApiVersions.row().serves(version) {
-        return Ok(Body::Now(encoded(ApiVersionsResponse::unsupported_version(), 0)));
+        let refused = encoded(ApiVersionsResponse::unsupported_version(), 0);
+        return Ok(Staged::Queued(Queued::Answered(refused)));
     }
     let request = ApiVersionsRequest::read(version, body)?;
     let response = match check(broker, version, &request) {

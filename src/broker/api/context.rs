@@ -14,7 +14,7 @@ use super::responses::Response;
 use super::rights::Rights;
 use crate::authorizer::Authorizer;
 use crate::broker::Broker;
-use crate::request::{Answer, Body, Caller, Overtakers};
+use crate::request::{Answer, Caller, Queued, Staged};
 
 /// One request, without its body.
 #[derive(Clone, Copy)]
@@ -27,7 +27,7 @@ pub(super) struct Context<'a> {
 }
 
 /// What `begin` of each API returns. Bytes that are not a request of the API and version close the connection.
-pub(super) type Begun = Result<Body, Malformed>;
+pub(super) type Begun = Result<Staged, Malformed>;
 
 impl Context<'_> {
     /// The request, where the messages crate has a type for it.
@@ -51,29 +51,29 @@ impl Context<'_> {
     }
 
     /// A response that is known already.
-    pub fn now<R: Response>(&self, response: R) -> Body {
-        Body::Now(encoded(response, self.version))
+    pub fn now<R: Response>(&self, response: R) -> Staged {
+        Staged::Queued(Queued::Answered(encoded(response, self.version)))
     }
 
-    /// A response that somebody else has to be asked for; nothing may overtake it.
+    /// A response that somebody else has to be asked for. Nothing may overtake it, because it is not known when all is
+    /// queued.
     pub fn later<R: Response + Send + 'static>(
         &self,
         response: impl Future<Output = R> + Send + 'static,
-    ) -> Body {
+    ) -> Staged {
         let version = self.version;
-        Body::Later(Overtakers::None, Box::pin(async move { encoded(response.await, version) }))
+        Staged::Queueing(Box::pin(async move { Queued::Answered(encoded(response.await, version)) }))
     }
 
-    /// A response that takes a thread which may stall; nothing may overtake it.
+    /// A response that takes a thread which may stall. Nothing may overtake it, either.
     pub fn blocking<R: Response + Send + 'static>(
         &self,
         response: impl FnOnce() -> R + Send + 'static,
-    ) -> Body {
+    ) -> Staged {
         let version = self.version;
-        let answered = async move { tokio::task::spawn_blocking(move || encoded(response(), version)).await };
-        Body::Later(
-            Overtakers::None,
-            Box::pin(async { answered.await.unwrap_or_else(|error| Answer::Close(error.to_string())) }),
-        )
+        Staged::Queueing(Box::pin(async move {
+            let answered = tokio::task::spawn_blocking(move || encoded(response(), version)).await;
+            Queued::Answered(answered.unwrap_or_else(|error| Answer::Close(error.to_string())))
+        }))
     }
 }

@@ -15,7 +15,7 @@ use super::answers::text;
 use super::context::{Begun, Context};
 use super::rights::Rights;
 use super::topics::{Viewer, ids, is_internal, see};
-use crate::request::Body;
+use crate::request::Staged;
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, caller, .. } = *context;
@@ -24,7 +24,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let from = request.cursor.as_ref().map(|c| (c.topic_name.to_string(), c.partition_index));
     if from.as_ref().is_some_and(|(_, index)| *index < 0) {
         // Kafka fails the whole request; it has no field for an error of its own.
-        return Ok(Body::Close("a cursor with a negative partition index".into()));
+        return Ok(Staged::Refused("a cursor with a negative partition index".into()));
     }
     let most = broker.config().max_request_partition_size_limit;
     let mut page = Page {

@@ -19,7 +19,7 @@ use ottla_protocol::{ErrorCode, StrBytes};
 use super::answers::THROTTLE_MS;
 use super::context::{Begun, Context};
 use crate::broker::Broker;
-use crate::request::{Answer, Body, Overtakers, Part};
+use crate::request::{Answer, Overtakers, Part, Queued, Staged};
 use crate::run::serve::fetch::{FetchCommand, Fetched, Fetching, PartitionRead, fetch};
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
@@ -28,12 +28,13 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let asker = Asker::of(context, request.replica_id);
     let command = ask(broker, version, request);
     let me = broker.me.0;
-    Ok(match fetch(broker, command, |topic| asker.check(topic)) {
-        Fetching::Done(fetched) => Body::Now(reply(fetched, version, me)),
+    Ok(Staged::Queued(match fetch(broker, command, |topic| asker.check(topic)) {
+        Fetching::Done(fetched) => Queued::Answered(reply(fetched, version, me)),
         Fetching::Waiting(wait) => {
-            Body::Later(Overtakers::Any, Box::pin(async move { reply(wait.answer().await, version, me) }))
+            let answer = async move { reply(wait.answer().await, version, me) };
+            Queued::Answering(Overtakers::Any, Box::pin(answer))
         }
-    })
+    }))
 }
 
 /// Who fetches: a consumer, or a replica that has proved to be one.

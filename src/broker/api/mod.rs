@@ -67,7 +67,7 @@ use tracing::debug;
 use crate::authorizer::{Authorizer, Everyone};
 use crate::broker::Broker;
 use crate::loggers::REQUESTS;
-use crate::request::{Body, Caller, Dispatcher};
+use crate::request::{Caller, Dispatcher, Staged};
 use context::{Begun, Context};
 
 /// The APIs of a broker.
@@ -83,16 +83,16 @@ impl BrokerApis {
 }
 
 impl Dispatcher for BrokerApis {
-    fn dispatch(&self, caller: &Caller, api: &'static ApiRow, version: i16, body: Bytes) -> Body {
+    fn dispatch(&self, caller: &Caller, api: &'static ApiRow, version: i16, body: Bytes) -> Staged {
         if !api.serves(version) && api.id != ApiKey::ApiVersions {
-            return Body::Close(format!(
+            return Staged::Refused(format!(
                 "{} version {version}, served are {} to {}",
                 api.name, api.served.min, api.served.max
             ));
         }
         debug!(target: REQUESTS, api = api.name, version, client_id = ?caller.client_id, peer = %caller.peer);
         let context = Context { broker: &self.broker, caller, authorizer: &self.authorizer, api, version };
-        begin(&context, body).unwrap_or_else(|malformed| Body::Close(malformed.to_string()))
+        begin(&context, body).unwrap_or_else(|malformed| Staged::Refused(malformed.to_string()))
     }
 }
 

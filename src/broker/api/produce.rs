@@ -14,7 +14,7 @@ use ottla_protocol::produce::{
 
 use super::answers::{THROTTLE_MS, encoded, text};
 use super::context::{Begun, Context};
-use crate::request::{Answer, Body, Overtakers};
+use crate::request::{Answer, Overtakers, Queued, Staged};
 use crate::run::serve::produce::{Outcome, ProduceOptions, Share, produce};
 
 /// The topics and partitions of a request, in its order: the frame of the response.
@@ -50,13 +50,13 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     }
     let asked = RequestedPartitions { topics, acks };
     let producing = produce(shares, &ProduceOptions { acks, timeout_ms: request.timeout_ms, version });
-    Ok(match producing.now() {
-        Some(outcomes) => Body::Now(reply(&asked, outcomes, version)),
-        None => Body::Later(
+    Ok(Staged::Queued(match producing.now() {
+        Some(outcomes) => Queued::Answered(reply(&asked, outcomes, version)),
+        None => Queued::Answering(
             Overtakers::Produces,
             Box::pin(async move { reply(&asked, producing.await, version) }),
         ),
-    })
+    }))
 }
 
 // Who may not write to a topic does not hear whether a topic of that name exists; ids are no secret.

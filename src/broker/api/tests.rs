@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::boot::{Options, start};
-use crate::request::{Answer, Part};
+use crate::request::{Answer, Part, Queued};
 use samples::{Sample, samples};
 
 /// Says the same to everybody, and remembers what it was asked.
@@ -76,10 +76,14 @@ async fn ask(apis: &BrokerApis, sample: &Sample) -> Vec<u8> {
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
     let caller = Caller { listener: Arc::from("PLAINTEXT"), kind: Listener::Broker, peer, client_id: None };
     let row = sample.api.row();
-    let answer = match apis.dispatch(&caller, row, sample.version, sample.body.clone()) {
-        Body::Now(answer) => answer,
-        Body::Later(_, answer) => answer.await,
-        Body::Close(why) => panic!("{}: {why}", row.name),
+    let queued = match apis.dispatch(&caller, row, sample.version, sample.body.clone()) {
+        Staged::Queueing(queueing) => queueing.await,
+        Staged::Queued(queued) => queued,
+        Staged::Refused(why) => panic!("{}: {why}", row.name),
+    };
+    let answer = match queued {
+        Queued::Answered(answer) => answer,
+        Queued::Answering(_, answering) => answering.await,
     };
     let Answer::Parts(parts) = answer else { panic!("{}: no answer", row.name) };
     let bytes = parts.into_iter().flat_map(|part| match part {

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use ottla_core::connection::{End as Over, Flow, Input, Limits, Memory, Next, Wants};
+use ottla_core::connection::{End as Over, Flow, Input, Limits, Memory, Next, Stage, Wants};
 use ottla_log::disk::worker;
 use ottla_protocol::StrBytes;
 use ottla_protocol::api::{ApiRow, api};
@@ -26,7 +26,7 @@ use super::outbox::{FULL_BYTES, Outbox, Sent};
 use super::scratch;
 use super::service::Service;
 use super::warming::Warming;
-use crate::request::{Answer, Body, Caller, Overtakers};
+use crate::request::{Answer, Caller, Queued, Staged};
 use crate::stop::Watch;
 
 /// Requests of one connection that may be under way at once.
@@ -67,25 +67,54 @@ impl From<Over> for End {
     }
 }
 
-type Later = Pin<Box<dyn Future<Output = Answer> + Send>>;
+type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A request under way.
 struct Asked {
     api: &'static ApiRow,
     version: i16,
     correlation_id: i32,
-    /// `None` once it is answered.
-    later: Option<Later>,
+    awaits: Awaits,
     /// Records stay slices of the frame until they are in the log.
     held: Option<Grant>,
 }
 
+/// What a request waits for.
+enum Awaits {
+    Queueing(Later<Queued>),
+    Answer(Later<Answer>),
+    /// It is answered.
+    Nothing,
+}
+
 impl Asked {
-    // What it holds is given back with its answer, which may have to wait for the answers before it.
-    fn answer(&mut self, context: &mut Context<'_>) -> Option<Answer> {
-        let Poll::Ready(answer) = self.later.as_mut()?.as_mut().poll(context) else { return None };
-        (self.later, self.held) = (None, None);
-        Some(answer)
+    // The stage that it has reached since the last look. What it holds is given back with its answer, which may have to wait
+    // for the answers before it.
+    fn reached(&mut self, context: &mut Context<'_>) -> Option<Stage<Answer>> {
+        let mut stage = None;
+        if let Awaits::Queueing(queueing) = &mut self.awaits {
+            let Poll::Ready(queued) = queueing.as_mut().poll(context) else { return None };
+            stage = Some(self.queued(queued));
+        }
+        if let Awaits::Answer(answering) = &mut self.awaits
+            && let Poll::Ready(answer) = answering.as_mut().poll(context)
+        {
+            stage = Some(self.queued(Queued::Answered(answer)));
+        }
+        stage
+    }
+
+    fn queued(&mut self, queued: Queued) -> Stage<Answer> {
+        match queued {
+            Queued::Answered(answer) => {
+                (self.awaits, self.held) = (Awaits::Nothing, None);
+                Stage::Answered(answer)
+            }
+            Queued::Answering(overtakers, answering) => {
+                self.awaits = Awaits::Answer(answering);
+                Stage::Queued(overtakers)
+            }
+        }
     }
 }
 
@@ -234,17 +263,16 @@ impl Connection {
             self.caller.client_id = header.client_id.map(|id| StrBytes::from_string(id.to_string()));
         }
         let (version, correlation_id) = (header.api_version, header.correlation_id);
-        let asked = |later, held| Asked { api: row, version, correlation_id, later, held };
-        Ok(match self.service.dispatcher.dispatch(&self.caller, row, version, frame) {
-            Body::Now(answer) => {
-                let (request, overtakers) = (asked(None, None), Overtakers::Any);
-                Input::Started { request, overtakers, answer: Some(answer) }
+        let mut request = Asked { api: row, version, correlation_id, awaits: Awaits::Nothing, held };
+        let stage = match self.service.dispatcher.dispatch(&self.caller, row, version, frame) {
+            Staged::Queueing(queueing) => {
+                request.awaits = Awaits::Queueing(queueing);
+                Stage::Queueing
             }
-            Body::Later(overtakers, later) => {
-                Input::Started { request: asked(Some(later), held), overtakers, answer: None }
-            }
-            Body::Close(why) => return Err(why),
-        })
+            Staged::Queued(queued) => request.queued(queued),
+            Staged::Refused(why) => return Err(why),
+        };
+        Ok(Input::Started { request, stage })
     }
 
     fn send(&mut self) -> Result<(), End> {
@@ -303,7 +331,8 @@ impl Connection {
 enum Heard {
     /// The client has sent or read something.
     Client,
-    Answer,
+    /// A request in flight has come further.
+    Request,
 }
 
 // Looks for all that is wanted of answers and socket, so that one of them being ready never keeps the others out.
@@ -314,7 +343,7 @@ fn poll_client(
     wants: Wants,
     context: &mut Context<'_>,
 ) -> Poll<io::Result<Heard>> {
-    let answered = wants.answers && flow.take_answers(|asked| asked.answer(context));
+    let advanced = wants.answers && flow.advance(|asked| asked.reached(context));
     let mut client = false;
     if wants.socket
         && let Poll::Ready(ready) = stream.poll_write_ready(context)
@@ -331,9 +360,9 @@ fn poll_client(
         }
         client = true;
     }
-    match (client, answered) {
+    match (client, advanced) {
         (true, _) => Poll::Ready(Ok(Heard::Client)),
-        (false, true) => Poll::Ready(Ok(Heard::Answer)),
+        (false, true) => Poll::Ready(Ok(Heard::Request)),
         (false, false) => Poll::Pending,
     }
 }

@@ -147,10 +147,11 @@ mod tests {
     use ottla_model::config::{Sources, load};
     use ottla_protocol::api::{ApiRow, Listener as Kind};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::{mpsc, oneshot};
 
     use super::*;
     use crate::net::memory::RequestMemory;
-    use crate::request::{Answer, Body, Caller, Dispatcher, Part};
+    use crate::request::{Answer, Caller, Dispatcher, Overtakers, Part, Queued, Staged};
     use crate::run::owners::settings::Settings;
     use crate::run::work::threads::Threads;
     use crate::stop::Stopping;
@@ -186,41 +187,113 @@ mod tests {
         }
     }
 
-    /// Answers every request with the version that it was asked in.
-    struct Echo;
-
-    impl Dispatcher for Echo {
-        fn dispatch(&self, caller: &Caller, _: &'static ApiRow, version: i16, _: Bytes) -> Body {
-            assert_eq!(caller.kind, Kind::Controller);
-            Body::Now(Answer::Parts(vec![Part::Bytes(Bytes::copy_from_slice(&version.to_be_bytes()))]))
-        }
-    }
-
-    #[tokio::test]
-    async fn a_listener_needs_no_broker() {
+    /// A listener of this kind, and what stops it.
+    fn listen(kind: Kind, dispatcher: Arc<dyn Dispatcher>) -> (SocketAddr, Stopping, Accepting) {
         let settings = settings(&[]);
         let listener =
             Listener { host: Some("127.0.0.1".into()), port: 0, ..settings.now().listeners[0].clone() };
         let bound = bind(&listener, Wishes { backlog: 1, receive_buffer_bytes: -1 }).expect("a free port");
         let (address, stopping) = (bound.address, Stopping::new());
         let service = Service {
-            kind: Kind::Controller,
-            dispatcher: Arc::new(Echo),
+            kind,
+            dispatcher,
             settings,
             census: Arc::default(),
             request_memory: RequestMemory::new(-1),
             readers: Threads::new("test", 1),
             stopping: stopping.clone(),
         };
-        let accepting = tokio::spawn(accept(Arc::new(service), bound));
+        (address, stopping, tokio::spawn(accept(Arc::new(service), bound)))
+    }
+
+    type Accepting = tokio::task::JoinHandle<io::Result<()>>;
+
+    fn request(key: u8, version: u8) -> [u8; 14] {
+        [0, 0, 0, 10, 0, key, 0, version, 0, 0, 0, 7, 0xff, 0xff]
+    }
+
+    fn echo(version: i16) -> Answer {
+        Answer::Parts(vec![Part::Bytes(Bytes::copy_from_slice(&version.to_be_bytes()))])
+    }
+
+    /// Answers every request with the version that it was asked in.
+    struct Echo;
+
+    impl Dispatcher for Echo {
+        fn dispatch(&self, caller: &Caller, _: &'static ApiRow, version: i16, _: Bytes) -> Staged {
+            assert_eq!(caller.kind, Kind::Controller);
+            Staged::Queued(Queued::Answered(echo(version)))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_listener_needs_no_broker() {
+        let (address, stopping, accepting) = listen(Kind::Controller, Arc::new(Echo));
         let mut client = TcpStream::connect(address).await.expect("it listens");
-        let request = |key, version| [0, 0, 0, 10, 0, key, 0, version, 0, 0, 0, 7, 0xff, 0xff];
         client.write_all(&request(18, 2)).await.expect("ApiVersions is sent");
         let mut answer = [0; 10];
         client.read_exact(&mut answer).await.expect("it is answered");
         assert_eq!(answer, [0, 0, 0, 6, 0, 0, 0, 7, 0, 2]);
         client.write_all(&request(0, 3)).await.expect("Produce is sent");
         assert_eq!(client.read(&mut answer).await.expect("no failure"), 0, "a controller serves no Produce");
+        stopping.cancel();
+        accepting.await.expect("the task ends").expect("it never failed");
+    }
+
+    /// Looks into each request before it is queued, as long as the test likes, and answers it when the test likes.
+    struct Looking {
+        dispatched: mpsc::UnboundedSender<Dispatched>,
+    }
+
+    struct Dispatched {
+        version: i16,
+        queue: oneshot::Sender<()>,
+        answer: oneshot::Sender<()>,
+    }
+
+    impl Dispatcher for Looking {
+        fn dispatch(&self, _: &Caller, _: &'static ApiRow, version: i16, _: Bytes) -> Staged {
+            let ((queue, queued), (answer, answered)) = (oneshot::channel(), oneshot::channel());
+            self.dispatched.send(Dispatched { version, queue, answer }).expect("the test looks on");
+            Staged::Queueing(Box::pin(async move {
+                queued.await.expect("the test says when");
+                Queued::Answering(
+                    Overtakers::Produces,
+                    Box::pin(async move {
+                        answered.await.expect("the test says when");
+                        echo(version)
+                    }),
+                )
+            }))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_connection_asks_is_queued_in_its_order_and_answered_in_its_order() {
+        let (dispatched, mut seen) = mpsc::unbounded_channel();
+        let (address, stopping, accepting) = listen(Kind::Broker, Arc::new(Looking { dispatched }));
+        let mut client = TcpStream::connect(address).await.expect("it listens");
+        // No answer of a Produce of these versions has a flexible header.
+        client.write_all(&[request(0, 3), request(0, 4)].concat()).await.expect("two Produces are sent");
+        let first = seen.recv().await.expect("the first one is dispatched");
+        assert_eq!(first.version, 3);
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(seen.try_recv().is_err(), "the second one waits until the first one is queued");
+        first.queue.send(()).expect("it waits for that");
+        let second = seen.recv().await.expect("the second one is dispatched");
+        assert_eq!(second.version, 4);
+        second.queue.send(()).expect("it waits for that");
+        second.answer.send(()).expect("it waits for that");
+        let mut answers = [0; 20];
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(client.try_read(&mut answers).is_err(), "its answer comes second");
+        first.answer.send(()).expect("it waits for that");
+        client.read_exact(&mut answers).await.expect("both are answered");
+        assert_eq!((answers[9], answers[19]), (3, 4));
         stopping.cancel();
         accepting.await.expect("the task ends").expect("it never failed");
     }

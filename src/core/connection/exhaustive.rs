@@ -6,13 +6,16 @@ use super::model::{Event, Fate, Request, World};
 use super::mutants::Mutant;
 use super::*;
 
-const KINDS: [(bool, Option<Overtakers>, usize); 5] = [
-    (false, None, 1),
-    (false, Some(Overtakers::None), 1),
-    (false, Some(Overtakers::Any), 1),
-    (true, Some(Overtakers::Produces), 1),
+/// Whether it is a Produce, whether it takes time until it is queued, what may start before it is answered, and how long
+/// the answer is.
+const KINDS: [(bool, bool, Option<Overtakers>, usize); 6] = [
+    (false, false, None, 1),
+    (false, true, None, 1),
+    (false, false, Some(Overtakers::Any), 1),
+    (true, false, Some(Overtakers::Produces), 1),
+    (true, true, Some(Overtakers::Produces), 1),
     // A Produce with acks=0.
-    (true, Some(Overtakers::Produces), 0),
+    (true, false, Some(Overtakers::Produces), 0),
 ];
 
 fn scripts() -> impl Iterator<Item = Vec<Request>> {
@@ -20,8 +23,8 @@ fn scripts() -> impl Iterator<Item = Vec<Request>> {
     (0..count * count * count).map(move |number| {
         [number % count, number / count % count, number / count / count]
             .map(|kind| {
-                let (produce, waits, answer_bytes) = KINDS[kind];
-                Request { bytes: 8, produce, waits, answer_bytes, fate: Fate::Answered }
+                let (produce, queues, waits, answer_bytes) = KINDS[kind];
+                Request { bytes: 8, produce, queues, waits, answer_bytes, fate: Fate::Answered }
             })
             .to_vec()
     })
@@ -43,6 +46,7 @@ fn events(world: &World, wants: Wants) -> Vec<Event> {
     }
     if wants.answers {
         events.extend(world.unanswered().into_iter().map(|request| Event::Answer(vec![request])));
+        events.extend(world.unqueued().into_iter().map(Event::Queue));
     }
     if world.unread > 0 {
         events.extend([1, world.unread].map(Event::Read));

@@ -2,8 +2,10 @@
 //! and what the connection waits for. Pure: the bytes that are there, and how much waits to be sent, are arguments.
 //! It must never know what a request says beyond its size and whether it is a Produce, and it has no socket.
 //!
-//! The promise: a connection never sleeps beside work that it could do. Each reason for not starting the next request is
+//! Two promises. A connection never sleeps beside work that it could do: each reason for not starting the next request is
 //! a [`Hindrance`], and [`Flow::wants`] names for each of them what takes it away. Nothing else is waited for.
+//! And a client's requests take effect and are answered in their order: no request starts before everything that those in
+//! front of it change is queued with its owners ([`Stage`]), and no answer leaves before those in front of it.
 
 #[cfg(test)]
 mod exhaustive;
@@ -16,11 +18,19 @@ mod stories;
 
 use std::collections::VecDeque;
 
-/// Later requests that may start while one is not answered yet.
+/// How far a request has come. It never goes back.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage<A> {
+    /// Not everything that it changes is queued with its owners: nothing behind it starts.
+    Queueing,
+    /// Everything is queued. Its answer is not there yet, and some requests may start meanwhile.
+    Queued(Overtakers),
+    Answered(A),
+}
+
+/// Later requests that may start while one that is queued is not answered yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Overtakers {
-    /// None: its answer must be known first.
-    None,
     /// Other Produces: it waits in its lanes, and lanes keep order.
     Produces,
     /// Any: it only waits for data.
@@ -79,7 +89,7 @@ pub enum Next<T, A> {
 pub struct Wants {
     /// Bytes from the client, or that it sends no more: [`Input::Finished`].
     pub bytes: bool,
-    /// An answer to one of the requests in flight: [`Flow::take_answers`].
+    /// That one of the requests in flight is queued or answered: [`Flow::advance`].
     pub answers: bool,
     /// That the socket takes bytes again: [`Input::SocketReady`].
     pub socket: bool,
@@ -96,11 +106,10 @@ pub struct Wants {
 /// What happened. `T` is whatever the caller needs to know of a request, `A` an answer.
 #[derive(Debug)]
 pub enum Input<T, A> {
-    /// The frame was started. `answer` is there already if nothing had to be waited for.
+    /// The frame was started, and has come so far already.
     Started {
         request: T,
-        overtakers: Overtakers,
-        answer: Option<A>,
+        stage: Stage<A>,
     },
     /// The frame is no request that can be answered. What was asked before it is, and then the connection ends, as in
     /// Kafka.
@@ -147,8 +156,13 @@ pub struct Flow<T, A> {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct InFlight<T, A> {
     request: T,
-    overtakers: Overtakers,
-    answer: Option<A>,
+    stage: Stage<A>,
+}
+
+impl<T, A> InFlight<T, A> {
+    fn is_answered(&self) -> bool {
+        matches!(self.stage, Stage::Answered(_))
+    }
 }
 
 /// Memory for the frame at hand.
@@ -229,9 +243,7 @@ impl<T, A> Flow<T, A> {
     /// Takes in something that happened.
     pub fn hear(&mut self, input: Input<T, A>) {
         match input {
-            Input::Started { request, overtakers, answer } => {
-                self.in_flight.push_back(InFlight { request, overtakers, answer });
-            }
+            Input::Started { request, stage } => self.in_flight.push_back(InFlight { request, stage }),
             Input::Refused(why) => self.end(End::Refused(why)),
             Input::Granted => self.room = Room::Granted,
             Input::Denied => self.room = Room::Denied,
@@ -247,12 +259,14 @@ impl<T, A> Flow<T, A> {
         }
     }
 
-    /// Asks for each request in flight that has no answer yet whether it has one now. True if any has.
-    pub fn take_answers(&mut self, mut answer: impl FnMut(&mut T) -> Option<A>) -> bool {
+    /// Asks for each request in flight that has no answer yet whether it has come further. True if any has.
+    pub fn advance(&mut self, mut reached: impl FnMut(&mut T) -> Option<Stage<A>>) -> bool {
         let mut any = false;
-        for waiting in self.in_flight.iter_mut().filter(|waiting| waiting.answer.is_none()) {
-            waiting.answer = answer(&mut waiting.request);
-            any |= waiting.answer.is_some();
+        for waiting in self.in_flight.iter_mut().filter(|waiting| !waiting.is_answered()) {
+            if let Some(stage) = reached(&mut waiting.request) {
+                waiting.stage = stage;
+                any = true;
+            }
         }
         any
     }
@@ -272,12 +286,14 @@ impl<T, A> Flow<T, A> {
 
     // The oldest request with its answer, if it has one. What was moved out leaves no large queue behind.
     fn take_front(&mut self) -> Option<(T, A)> {
-        self.in_flight.front()?.answer.as_ref()?;
-        let InFlight { request, answer, .. } = self.in_flight.pop_front()?;
+        let front = self.in_flight.pop_front_if(|front| front.is_answered())?;
         if self.in_flight.is_empty() && self.in_flight.capacity() > KEPT_IN_FLIGHT {
             self.in_flight = VecDeque::new();
         }
-        Some((request, answer?))
+        match front.stage {
+            Stage::Answered(answer) => Some((front.request, answer)),
+            Stage::Queueing | Stage::Queued(_) => None,
+        }
     }
 
     fn start(&mut self, frame: Frame) -> Next<T, A> {
@@ -321,10 +337,10 @@ impl<T, A> Flow<T, A> {
     }
 
     fn may_overtake(&self, produce: bool) -> bool {
-        self.in_flight.iter().all(|earlier| match (&earlier.answer, earlier.overtakers) {
-            (Some(_), _) | (None, Overtakers::Any) => true,
-            (None, Overtakers::Produces) => produce,
-            (None, Overtakers::None) => false,
+        self.in_flight.iter().all(|earlier| match earlier.stage {
+            Stage::Queueing => false,
+            Stage::Queued(Overtakers::Produces) => produce,
+            Stage::Queued(Overtakers::Any) | Stage::Answered(_) => true,
         })
     }
 
@@ -336,7 +352,7 @@ impl<T, A> Flow<T, A> {
     // Bytes of answers that the socket did not take leave when it takes them, and those that only the disk has when they have
     // been read. A socket that is ready is not waited for meanwhile: that wait would end at once, again and again.
     fn wants(&self, hindrance: &Hindrance, inbox: &[u8], outbox_bytes: usize) -> Wants {
-        let answers = self.in_flight.iter().any(|waiting| waiting.answer.is_none());
+        let answers = self.in_flight.iter().any(|waiting| !waiting.is_answered());
         let over = matches!(hindrance, Hindrance::Over(_));
         let cold = outbox_bytes > 0 && self.sending == Sending::Cold;
         Wants {

@@ -14,7 +14,9 @@ pub(super) struct Request {
     /// Behind the four bytes of size; at least eight.
     pub bytes: usize,
     pub produce: bool,
-    /// `None`: it is answered when it starts.
+    /// It takes time until it is queued.
+    pub queues: bool,
+    /// `None`: it is answered when it is queued.
     pub waits: Option<Overtakers>,
     /// None: a Produce with acks=0.
     pub answer_bytes: usize,
@@ -39,6 +41,8 @@ pub(super) enum Event {
     Deliver(usize),
     /// The client was heard to send no more.
     Finish,
+    /// Everything that this one changes is queued.
+    Queue(usize),
     /// These are answered.
     Answer(Vec<usize>),
     /// The client reads so many bytes.
@@ -65,6 +69,7 @@ pub(super) struct World {
     pub outbox: usize,
     pub started: usize,
     /// Of those that were started.
+    pub queued: Vec<bool>,
     pub answered: Vec<bool>,
     pub collected: usize,
     /// What the socket still takes.
@@ -102,6 +107,7 @@ impl World {
             inbox: Vec::new(),
             outbox: 0,
             started: 0,
+            queued: Vec::new(),
             answered: Vec::new(),
             collected: 0,
             socket_bytes: 2,
@@ -145,6 +151,7 @@ impl World {
             self.over = true;
             // Nothing behind it is answered.
             self.started = self.collected;
+            self.queued.truncate(self.collected);
             self.answered.truncate(self.collected);
             self.held.truncate(self.collected);
             return Ok(());
@@ -180,12 +187,14 @@ impl World {
             self.over = true;
             return Ok(());
         }
-        let at_once = next.waits.is_none();
-        self.flow.hear(Input::Started {
-            request: self.started,
-            overtakers: next.waits.unwrap_or(Overtakers::Any),
-            answer: at_once.then_some(next.answer_bytes),
-        });
+        let stage = match (next.queues, next.waits) {
+            (true, _) => Stage::Queueing,
+            (false, Some(overtakers)) => Stage::Queued(overtakers),
+            (false, None) => Stage::Answered(next.answer_bytes),
+        };
+        let at_once = matches!(stage, Stage::Answered(_));
+        self.flow.hear(Input::Started { request: self.started, stage });
+        self.queued.push(!next.queues);
         self.answered.push(at_once);
         self.held.push(if next.produce && !at_once { granted } else { 0 });
         self.started += 1;
@@ -282,11 +291,11 @@ impl World {
             && self.inbox.len() >= 6
             && next.fate != Fate::TooLarge
             && in_flight.filter(|earlier| !self.answered[*earlier]).all(|earlier| {
-                match self.script[earlier].waits {
-                    Some(Overtakers::None) => false,
+                let overtaken = match self.script[earlier].waits {
                     Some(Overtakers::Produces) => next.produce,
                     Some(Overtakers::Any) | None => true,
-                }
+                };
+                self.queued[earlier] && overtaken
             })
     }
 
@@ -303,6 +312,12 @@ impl World {
         (self.collected..self.started).filter(|request| !self.answered[*request]).collect()
     }
 
+    /// Those that are queued before they are answered, and are not yet.
+    pub fn unqueued(&self) -> Vec<usize> {
+        let queueing = |request: &usize| !self.queued[*request] && self.script[*request].waits.is_some();
+        self.unanswered().into_iter().filter(queueing).collect()
+    }
+
     /// Something happens. What the connection does not wait for does not wake it.
     pub fn happen(&mut self, event: &Event, wants: Wants) {
         match event {
@@ -311,14 +326,21 @@ impl World {
                 self.finished = true;
                 self.flow.hear(Input::Finished);
             }
+            Event::Queue(which) => {
+                self.queued[*which] = true;
+                let overtakers = self.script[*which].waits.expect("it is not answered at once");
+                if self.mutant != Mutant::QueuedUnheard {
+                    self.flow.advance(|request| (request == which).then_some(Stage::Queued(overtakers)));
+                }
+            }
             Event::Answer(requests) => {
                 for request in requests {
-                    self.answered[*request] = true;
+                    (self.queued[*request], self.answered[*request]) = (true, true);
                     self.held[*request] = 0;
                 }
                 let script = &self.script;
-                self.flow.take_answers(|request| {
-                    requests.contains(request).then_some(script[*request].answer_bytes)
+                self.flow.advance(|request| {
+                    requests.contains(request).then(|| Stage::Answered(script[*request].answer_bytes))
                 });
             }
             Event::Read(bytes) => {
@@ -368,11 +390,11 @@ fn ensure(holds: bool, what: &str) -> Result<(), String> {
 
 fn request(dice: &mut Dice) -> Request {
     let produce = dice.below(2) == 0;
-    let waits = match (dice.below(3), produce) {
-        (0, _) => None,
-        (_, true) => Some(Overtakers::Produces),
-        (1, false) => Some(Overtakers::Any),
-        (_, false) => Some(Overtakers::None),
+    let (queues, waits) = match (dice.below(4), produce) {
+        (0, _) => (false, None),
+        (1, _) => (true, None),
+        (number, true) => (number == 2, Some(Overtakers::Produces)),
+        (number, false) => (number == 2, Some(Overtakers::Any)),
     };
     let silent = produce && dice.below(4) == 0;
     let fate = match dice.below(300) {
@@ -382,7 +404,7 @@ fn request(dice: &mut Dice) -> Request {
         _ => Fate::Answered,
     };
     let answer_bytes = if silent { 0 } else { 1 + dice.below(9) };
-    Request { bytes: dice.pick(&[8, 9, 20, 60]), produce, waits, answer_bytes, fate }
+    Request { bytes: dice.pick(&[8, 9, 20, 60]), produce, queues, waits, answer_bytes, fate }
 }
 
 fn event(dice: &mut Dice, world: &World, wants: Wants) -> Option<Event> {
@@ -400,6 +422,10 @@ fn event(dice: &mut Dice, world: &World, wants: Wants) -> Option<Event> {
         possible.push(Event::Answer(vec![dice.pick(&unanswered)]));
         possible.push(Event::Answer(vec![unanswered[0]]));
         possible.push(Event::Answer(unanswered));
+        let unqueued = world.unqueued();
+        if !unqueued.is_empty() {
+            possible.push(Event::Queue(dice.pick(&unqueued)));
+        }
     }
     if world.unread > 0 {
         possible.push(Event::Read(1 + dice.below(world.unread)));

@@ -40,6 +40,10 @@ pub(super) enum Mutant {
     OneTooMany,
     /// Anything overtakes anything.
     NoOrder,
+    /// Produces overtake what is not queued yet.
+    OvertakesQueueing,
+    /// It is not noticed that a request is queued.
+    QueuedUnheard,
     /// It starts whatever waits to be sent.
     NoOutboxLimit,
     /// It ends before everything is answered and sent.
@@ -50,7 +54,7 @@ pub(super) enum Mutant {
     RestsTooSoon,
 }
 
-const ALL: [Mutant; 20] = [
+const ALL: [Mutant; 22] = [
     Mutant::CollectAfterStart,
     Mutant::ReadsOnlyWhileInFlight,
     Mutant::ReadsOnlyWhileIdle,
@@ -67,6 +71,8 @@ const ALL: [Mutant; 20] = [
     Mutant::HoardsMemory,
     Mutant::OneTooMany,
     Mutant::NoOrder,
+    Mutant::OvertakesQueueing,
+    Mutant::QueuedUnheard,
     Mutant::NoOutboxLimit,
     Mutant::EndsEarly,
     Mutant::FinishedIsGone,
@@ -90,7 +96,12 @@ impl World {
             Mutant::OneTooMany => self.with(|flow| flow.limits.in_flight += 1),
             Mutant::NoOutboxLimit => self.with(|flow| flow.limits.outbox_bytes = usize::MAX),
             Mutant::NoOrder => self.with(|flow| {
-                flow.in_flight.iter_mut().for_each(|earlier| earlier.overtakers = Overtakers::Any);
+                let waiting = flow.in_flight.iter_mut().filter(|earlier| !earlier.is_answered());
+                waiting.for_each(|earlier| earlier.stage = Stage::Queued(Overtakers::Any));
+            }),
+            Mutant::OvertakesQueueing => self.with(|flow| {
+                let waiting = flow.in_flight.iter_mut().filter(|earlier| earlier.stage == Stage::Queueing);
+                waiting.for_each(|earlier| earlier.stage = Stage::Queued(Overtakers::Produces));
             }),
             Mutant::EndsEarly if self.flow.over.is_some() => Next::End(End::Refused(String::new())),
             Mutant::FinishedIsGone if self.flow.finished => Next::End(End::Finished),

@@ -22,12 +22,16 @@ fn frame(key: i16) -> Vec<u8> {
 const START: Next<&str, &str> = Next::Start { frame_bytes: 8, produce: false };
 const START_PRODUCE: Next<&str, &str> = Next::Start { frame_bytes: 8, produce: true };
 
-fn started(flow: &mut Story, request: &'static str, overtakers: Overtakers) {
-    flow.hear(Input::Started { request, overtakers, answer: None });
+fn started(flow: &mut Story, request: &'static str, stage: Stage<&'static str>) {
+    flow.hear(Input::Started { request, stage });
+}
+
+fn reached(flow: &mut Story, which: &str, stage: Stage<&'static str>) {
+    flow.advance(|request| (*request == which).then(|| stage.clone()));
 }
 
 fn answer(flow: &mut Story, which: &str) {
-    flow.take_answers(|request| (*request == which).then_some("answer"));
+    reached(flow, which, Stage::Answered("answer"));
 }
 
 fn collected(request: &'static str) -> Next<&'static str, &'static str> {
@@ -44,7 +48,7 @@ fn a_request_is_read_started_answered_and_sent() {
     assert_eq!(flow.next(&inbox[..9], 0), Next::Wait(Wants { rests: false, ..RESTS }), "a part of the frame");
     assert_eq!(flow.missing_bytes(&inbox[..9]), Some(3));
     assert_eq!(flow.next(&inbox, 0), START);
-    started(&mut flow, "a", Overtakers::None);
+    started(&mut flow, "a", Stage::Queueing);
     assert_eq!(flow.next(&[], 0), Next::Wait(BUSY));
     answer(&mut flow, "a");
     assert_eq!(flow.next(&[], 0), collected("a"));
@@ -62,8 +66,8 @@ fn a_request_is_read_started_answered_and_sent() {
 fn the_place_of_answers_that_leave_is_taken_at_once() {
     let mut flow = Story::new(LIMITS);
     let inbox = frame(3);
-    started(&mut flow, "fetch", Overtakers::Any);
-    flow.hear(Input::Started { request: "b", overtakers: Overtakers::Any, answer: Some("answer") });
+    started(&mut flow, "fetch", Stage::Queued(Overtakers::Any));
+    started(&mut flow, "b", Stage::Answered("answer"));
     assert_eq!(flow.next(&inbox, 0), Next::Wait(Wants { bytes: false, ..BUSY }), "no more may be in flight");
     answer(&mut flow, "fetch");
     assert_eq!(flow.next(&inbox, 0), collected("fetch"));
@@ -74,23 +78,43 @@ fn the_place_of_answers_that_leave_is_taken_at_once() {
 #[test]
 fn only_what_cannot_be_told_apart_overtakes() {
     let rows = [
-        (Overtakers::Any, 3, true),
-        (Overtakers::Any, 0, true),
-        (Overtakers::Produces, 0, true),
-        (Overtakers::Produces, 3, false),
-        (Overtakers::None, 0, false),
-        (Overtakers::None, 3, false),
+        (Stage::Queued(Overtakers::Any), 3, true),
+        (Stage::Queued(Overtakers::Any), 0, true),
+        (Stage::Queued(Overtakers::Produces), 0, true),
+        (Stage::Queued(Overtakers::Produces), 3, false),
+        (Stage::Queueing, 0, false),
+        (Stage::Queueing, 3, false),
     ];
-    for (overtakers, key, starts) in rows {
+    for (stage, key, starts) in rows {
         let mut flow = Story::new(LIMITS);
-        started(&mut flow, "a", overtakers);
+        started(&mut flow, "a", stage.clone());
         let next = flow.next(&frame(key), 0);
-        assert_eq!(matches!(next, Next::Start { .. }), starts, "{overtakers:?} by {key}");
-        assert!(starts || next == Next::Wait(Wants { bytes: false, ..BUSY }), "{overtakers:?} by {key}");
+        assert_eq!(matches!(next, Next::Start { .. }), starts, "{stage:?} by {key}");
+        assert!(starts || next == Next::Wait(Wants { bytes: false, ..BUSY }), "{stage:?} by {key}");
         answer(&mut flow, "a");
-        assert_eq!(flow.next(&frame(key), 0), collected("a"), "{overtakers:?} by {key}");
+        assert_eq!(flow.next(&frame(key), 0), collected("a"), "{stage:?} by {key}");
         assert_eq!(flow.next(&frame(key), 0), if key == 0 { START_PRODUCE } else { START });
     }
+}
+
+/// A Produce is looked into before it is queued. What is behind it waits, then takes its turn in the lanes, and is answered
+/// first; its answer leaves second.
+#[test]
+fn requests_are_queued_in_their_order_and_answered_in_their_order() {
+    let mut flow = Story::new(LIMITS);
+    let inbox = frame(0);
+    assert_eq!(flow.next(&inbox, 0), START_PRODUCE);
+    started(&mut flow, "a", Stage::Queueing);
+    assert_eq!(flow.next(&inbox, 0), Next::Wait(Wants { bytes: false, ..BUSY }), "it is not queued");
+    reached(&mut flow, "a", Stage::Queued(Overtakers::Produces));
+    assert_eq!(flow.next(&frame(3), 0), Next::Wait(Wants { bytes: false, ..BUSY }), "no Produce");
+    assert_eq!(flow.next(&inbox, 0), START_PRODUCE);
+    started(&mut flow, "b", Stage::Queued(Overtakers::Produces));
+    answer(&mut flow, "b");
+    assert_eq!(flow.next(&[], 0), Next::Wait(BUSY), "the first answer comes first");
+    answer(&mut flow, "a");
+    assert_eq!(flow.next(&[], 0), collected("a"));
+    assert_eq!(flow.next(&[], 10), collected("b"));
 }
 
 #[test]
@@ -114,7 +138,7 @@ fn what_only_the_disk_has_is_sent_once_it_was_read() {
     let disk_only = Wants { bytes: false, disk: true, idle: false, ..RESTS };
     assert_eq!(flow.next(&[], 100), Next::Wait(disk_only));
     assert_eq!(flow.next(&inbox, 50), START, "little waits to be sent");
-    flow.hear(Input::Started { request: "a", overtakers: Overtakers::Any, answer: Some("answer") });
+    started(&mut flow, "a", Stage::Answered("answer"));
     assert_eq!(flow.next(&[], 50), collected("a"));
     let for_disk = Wants { disk: true, idle: false, ..RESTS };
     assert_eq!(flow.next(&[], 60), Next::Wait(for_disk), "it leaves behind the other");
@@ -128,7 +152,7 @@ fn what_only_the_disk_has_is_sent_once_it_was_read() {
 fn memory_is_asked_for_when_it_is_the_last_thing_that_is_missing() {
     let mut flow = Story::new(Limits { memory: Memory::Bounded, ..LIMITS });
     let inbox = frame(0);
-    started(&mut flow, "a", Overtakers::None);
+    started(&mut flow, "a", Stage::Queueing);
     assert_eq!(flow.next(&inbox[..6], 0), Next::Wait(Wants { bytes: false, ..BUSY }), "it must not overtake");
     answer(&mut flow, "a");
     assert_eq!(flow.next(&inbox[..6], 0), collected("a"));
@@ -141,7 +165,7 @@ fn memory_is_asked_for_when_it_is_the_last_thing_that_is_missing() {
     flow.hear(Input::Granted);
     assert_eq!(flow.next(&inbox[..6], 0), Next::Wait(Wants { rests: false, ..RESTS }));
     assert_eq!(flow.next(&inbox, 0), START_PRODUCE);
-    started(&mut flow, "b", Overtakers::Produces);
+    started(&mut flow, "b", Stage::Queued(Overtakers::Produces));
     assert_eq!(flow.next(&inbox, 0), Next::Ask { frame_bytes: 8 }, "each asks for itself");
 }
 
@@ -151,7 +175,7 @@ fn what_was_asked_before_a_bad_request_is_answered() {
     let size = |bytes: i32| bytes.to_be_bytes().to_vec();
     for bad in [size(7), size(-1), size(1_001)] {
         let mut flow = Story::new(LIMITS);
-        started(&mut flow, "a", Overtakers::None);
+        started(&mut flow, "a", Stage::Queueing);
         let waits = Wants { bytes: false, rests: true, ..BUSY };
         assert_eq!(flow.next(&bad, 0), Next::Wait(waits));
         answer(&mut flow, "a");
@@ -160,7 +184,7 @@ fn what_was_asked_before_a_bad_request_is_answered() {
         assert!(matches!(flow.next(&[], 0), Next::End(End::Refused(why)) if why.contains("8 to 1000")));
     }
     let mut flow = Story::new(LIMITS);
-    started(&mut flow, "a", Overtakers::Any);
+    started(&mut flow, "a", Stage::Queued(Overtakers::Any));
     flow.hear(Input::Refused("nonsense".into()));
     assert!(matches!(flow.next(&frame(3), 0), Next::Wait(Wants { bytes: false, answers: true, .. })));
     answer(&mut flow, "a");
@@ -171,9 +195,9 @@ fn what_was_asked_before_a_bad_request_is_answered() {
 #[test]
 fn nothing_behind_a_produce_that_closes_the_connection_is_answered() {
     let mut flow = Story::new(LIMITS);
-    started(&mut flow, "acks=0", Overtakers::Produces);
-    started(&mut flow, "b", Overtakers::Produces);
-    flow.take_answers(|_| Some("answer"));
+    started(&mut flow, "acks=0", Stage::Queued(Overtakers::Produces));
+    started(&mut flow, "b", Stage::Queued(Overtakers::Produces));
+    flow.advance(|_| Some(Stage::Answered("answer")));
     assert_eq!(flow.next(&frame(0), 0), collected("acks=0"));
     flow.hear(Input::Closed("it failed".into()));
     assert_eq!(flow.next(&frame(0), 7), Next::Send, "answers from before");
@@ -184,7 +208,7 @@ fn nothing_behind_a_produce_that_closes_the_connection_is_answered() {
 #[test]
 fn a_client_that_sends_no_more_gets_its_answers() {
     let mut flow = Story::new(Limits { in_flight: 1, ..LIMITS });
-    started(&mut flow, "a", Overtakers::Any);
+    started(&mut flow, "a", Stage::Queued(Overtakers::Any));
     flow.hear(Input::Finished);
     let mut inbox = frame(3);
     inbox.extend([0, 0]);
@@ -192,7 +216,7 @@ fn a_client_that_sends_no_more_gets_its_answers() {
     answer(&mut flow, "a");
     assert_eq!(flow.next(&inbox, 0), collected("a"));
     assert_eq!(flow.next(&inbox, 3), START);
-    started(&mut flow, "b", Overtakers::None);
+    started(&mut flow, "b", Stage::Queueing);
     let rest = &inbox[12..];
     let waits = Wants { bytes: false, rests: true, ..BUSY };
     assert_eq!(flow.next(rest, 0), Next::Wait(waits), "half a head will never be a request");
