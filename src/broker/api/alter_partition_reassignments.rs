@@ -17,7 +17,6 @@ use super::answers::text;
 use super::context::{Begun, Context};
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
-    let broker = context.broker;
     let request: AlterPartitionReassignmentsRequest = context.read(body)?;
     if let Err(code) = context.check_cluster(Operation::Alter) {
         let response = AlterPartitionReassignmentsResponse::default()
@@ -32,12 +31,12 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let allowed = request.allow_replication_factor_change;
     let factor = if allowed { FactorChange::Allowed } else { FactorChange::Refused };
     let partitions: Vec<Reassignment> = request.topics.iter().flat_map(ask).collect();
-    let broker = broker.clone();
+    let controller = context.controller();
     Ok(context.later(async move {
         let response = AlterPartitionReassignmentsResponse::default()
             .with_allow_replication_factor_change(allowed)
             .with_error_message(None);
-        match broker.controller.ask(AlterPartitionReassignments { partitions, factor }).await {
+        match controller.ask(AlterPartitionReassignments { partitions, factor }).await {
             Ok(outcomes) => response.with_responses(reply(&request.topics, outcomes)),
             Err(refused) => {
                 let code = ErrorCode::from(refused);

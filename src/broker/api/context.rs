@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ottla_protocol::api::{ApiRow, CLUSTER_NAME, Operation, Resource};
+use ottla_protocol::api::{ApiRow, CLUSTER_NAME, Forwarding, Operation, Resource};
 use ottla_protocol::codec::Malformed;
 use ottla_protocol::{Decodable, ErrorCode, codec};
 
@@ -15,6 +15,7 @@ use super::rights::Rights;
 use crate::authorizer::Authorizer;
 use crate::broker::Broker;
 use crate::request::{Answer, Caller, Queued, Staged};
+use crate::run::owners::controller::Controller;
 
 /// One request, without its body.
 #[derive(Clone, Copy)]
@@ -33,6 +34,13 @@ impl Context<'_> {
     /// The request, where the messages crate has a type for it.
     pub fn read<R: Decodable>(&self, body: Bytes) -> Result<R, Malformed> {
         codec::decode(self.api.key, self.version, body)
+    }
+
+    /// The way to the active controller, which only an API has that the table says is forwarded. That controller is this
+    /// node's own, so that the request itself does not have to travel.
+    pub fn controller(&self) -> Controller {
+        assert_ne!(self.api.forwarding, Forwarding::Never, "{} is answered by the broker", self.api.name);
+        self.broker.controller.clone()
     }
 
     /// What the caller may do.

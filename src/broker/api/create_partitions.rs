@@ -16,7 +16,6 @@ use super::answers::text;
 use super::context::{Begun, Context};
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
-    let broker = context.broker;
     let request: CreatePartitionsRequest = context.read(body)?;
     let mut seen = BTreeSet::new();
     let names = request.topics.iter().map(|topic| topic.name.to_string());
@@ -26,11 +25,11 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         |topic: &CreatePartitionsTopic| context.rights().may(Operation::Alter, Resource::Topic, &topic.name);
     let (permitted, refused): (Vec<_>, Vec<_>) = once.partition(permitted);
     let topics: Vec<MorePartitions> = permitted.into_iter().map(ask).collect();
-    let broker = broker.clone();
+    let controller = context.controller();
     Ok(context.later(async move {
         let validate_only = request.validate_only;
         let named: Vec<TopicName> = topics.iter().map(|topic| topic.name.clone()).collect();
-        let outcomes = match broker.controller.ask(CreatePartitions { topics, validate_only }).await {
+        let outcomes = match controller.ask(CreatePartitions { topics, validate_only }).await {
             Ok(outcomes) => outcomes,
             Err(refused) => named.into_iter().map(|name| (name, Err(refused.into()))).collect(),
         };

@@ -34,10 +34,10 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let topics = request.topics.into_iter().map(new_topic);
     let topics = topics.filter(|t| count[&t.name] == 1 && !refused.contains(&t.name)).collect();
     let validate_only = request.validate_only;
-    let broker = broker.clone();
+    let (broker, controller) = (broker.clone(), context.controller());
     Ok(context.later(async move {
         let outcomes: BTreeMap<TopicName, _> =
-            match broker.controller.ask(CreateTopics { topics, validate_only }).await {
+            match controller.ask(CreateTopics { topics, validate_only }).await {
                 Ok(outcomes) => outcomes.into_iter().collect(),
                 Err(NotController) => BTreeMap::new(),
             };

@@ -31,10 +31,10 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         return Ok(context.now(reply(refused.collect(), version)));
     }
     let mut named = name_all(context, request);
-    let broker = broker.clone();
+    let controller = context.controller();
     Ok(context.later(async move {
         let topics = named.iter().filter(|n| n.outcome.is_ok()).map(|n| n.id).collect();
-        let outcomes = broker.controller.ask(DeleteTopics { topics }).await.unwrap_or_default();
+        let outcomes = controller.ask(DeleteTopics { topics }).await.unwrap_or_default();
         for one in named.iter_mut().filter(|n| n.outcome.is_ok()) {
             let found = outcomes.iter().find(|(id, _)| *id == one.id);
             one.outcome = found.map_or(Err(NotController.into()), |(_, outcome)| outcome.clone());

@@ -15,7 +15,7 @@ use super::answers::text;
 use super::context::{Begun, Context};
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
-    let Context { broker, version, .. } = *context;
+    let version = context.version;
     let request: ElectLeadersRequest = context.read(body)?;
     if let Err(code) = context.check_cluster(Operation::Alter) {
         return Ok(context.now(refused(&request, code, version)));
@@ -37,9 +37,9 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         by_name.into_iter().collect()
     };
     let partitions = request.topic_partitions.map(named);
-    let broker = broker.clone();
+    let controller = context.controller();
     Ok(context.later(async move {
-        match broker.controller.ask(ElectLeaders { election, partitions }).await {
+        match controller.ask(ElectLeaders { election, partitions }).await {
             Ok(elected) => {
                 let results = elected.into_iter().map(|(topic, outcomes)| {
                     let outcomes = outcomes.into_iter().map(|(index, outcome)| result(index, outcome));

@@ -21,9 +21,9 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let request: IncrementalAlterConfigsRequest = context.read(body)?;
     let asked: Vec<ResourceAlteration> =
         request.resources.into_iter().map(|resource| ask(context, resource)).collect();
-    let broker = broker.clone();
+    let (broker, controller) = (broker.clone(), context.controller());
     Ok(context.later(async move {
-        let outcomes = alter(&broker, asked, request.validate_only).await;
+        let outcomes = alter(&broker, &controller, asked, request.validate_only).await;
         let responses = outcomes.into_iter().map(|outcome| {
             AlterConfigsResourceResponse::default()
                 .with_resource_type(outcome.kind)

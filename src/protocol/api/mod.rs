@@ -2,7 +2,7 @@
 //! derive from it. It says what may be asked, never how it is answered.
 //!
 //! Versions, listeners and flexible versions are those of Apache Kafka 4.4's message schemas, rights those
-//! that its request handlers check. An API that is not here is neither advertised nor decoded; [`UNSERVED`] has those,
+//! that its request handlers check, and forwarded is what its `KafkaApis` forwards. An API that is not here is neither advertised nor decoded; [`UNSERVED`] has those,
 //! and why.
 
 mod rights;
@@ -38,6 +38,8 @@ pub struct ApiRow {
     pub response_flexible_from: i16,
     /// Where it is answered.
     pub listeners: Listeners,
+    /// Whether a broker answers it itself.
+    pub forwarding: Forwarding,
     /// What an authorizer is asked.
     pub access: Access,
     /// What it does, in one line.
@@ -60,6 +62,17 @@ pub struct Listeners {
 pub enum Listener {
     Broker,
     Controller,
+}
+
+/// Whether a broker sends requests of an API on to the active controller (KIP-590).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forwarding {
+    /// The broker answers them itself.
+    Never,
+    /// As they came: the controller decides everything that they ask for.
+    Whole,
+    /// What is left of them once the broker has decided what is for itself.
+    Remainder,
 }
 
 /// The flexible version of an API that has none.
@@ -110,8 +123,8 @@ pub fn advertised(listener: Listener) -> impl Iterator<Item = &'static ApiRow> {
 
 /// The reference page's tables, in Markdown: every API of Kafka's, served or not.
 pub fn reference_markdown() -> String {
-    let mut page = String::from("| key | API | versions | listeners | rights | what it does |\n");
-    page.push_str("|---:|---|---|---|---|---|\n");
+    let mut page = String::from("| key | API | versions | listeners | forwarded | rights | what it does |\n");
+    page.push_str("|---:|---|---|---|---|---|---|\n");
     let mut line = |text: std::fmt::Arguments<'_>| {
         page.write_fmt(text).expect("a String takes every write");
     };
@@ -121,12 +134,19 @@ pub fn reference_markdown() -> String {
             Listeners { controller: true, .. } => "controller",
             Listeners { .. } => "broker",
         };
+        let forwarded = match row.forwarding {
+            Forwarding::Never => "",
+            Forwarding::Whole => "whole",
+            Forwarding::Remainder => "what is left",
+        };
         let rights = match row.access {
             Access::Free => "none".to_owned(),
             Access::Rules(rules) => rules.iter().map(Rule::to_string).collect::<Vec<_>>().join("; "),
         };
         let (key, name, versions, doc) = (row.key, row.name, range(row.served), row.doc);
-        line(format_args!("| {key} | {name} | {versions} | {listeners} | {rights} | {doc} |\n"));
+        line(format_args!(
+            "| {key} | {name} | {versions} | {listeners} | {forwarded} | {rights} | {doc} |\n"
+        ));
     }
     line(format_args!("\nThe rest of Apache Kafka 4.4's APIs is neither told of nor answered:\n\n"));
     line(format_args!("| key | API | versions in Kafka | why not |\n|---:|---|---|---|\n"));
@@ -147,7 +167,7 @@ macro_rules! apis {
     ($(
         $name:ident = $key:literal, versions $served:tt
             $(advertised $advertised:tt)? $(typed $typed:tt)?, flexible $flexible:tt,
-        on [$($listener:ident)+], layout $layout:expr,
+        on [$($listener:ident)+] $(forwarded $forwarded:ident)?, layout $layout:expr,
         rights $access:tt,
         $doc:literal;
     )+) => {
@@ -180,6 +200,7 @@ macro_rules! apis {
             request_flexible_from: $flexible,
             response_flexible_from: $flexible,
             listeners: apis!(@listeners $($listener)+),
+            forwarding: apis!(@forwarding $($forwarded)?),
             access: apis!(@access $access),
             doc: $doc,
             layout: $layout,
@@ -206,6 +227,9 @@ macro_rules! apis {
     (@or $right:expr) => { Some($right) };
     (@range ($min:literal - $max:literal)) => { VersionRange { min: $min, max: $max } };
     (@range $served:tt $advertised:tt) => { apis!(@range $advertised) };
+    (@forwarding) => { Forwarding::Never };
+    (@forwarding whole) => { Forwarding::Whole };
+    (@forwarding remainder) => { Forwarding::Remainder };
     (@listeners broker) => { Listeners { broker: true, controller: false } };
     (@listeners controller) => { Listeners { broker: false, controller: true } };
     (@listeners broker controller) => { Listeners { broker: true, controller: true } };
@@ -284,11 +308,11 @@ apis! {
         rights free,
         "tells the versions of every API and the cluster's features";
     CreateTopics = 19, versions (2-7), flexible 5,
-        on [broker controller], layout Some(&shape::CREATE_TOPICS),
+        on [broker controller] forwarded whole, layout Some(&shape::CREATE_TOPICS),
         rights [Create on Cluster or Create on Topic, DescribeConfigs on Topic ("to see its configs")],
         "creates topics";
     DeleteTopics = 20, versions (1-6), flexible 4,
-        on [broker controller], layout Some(&shape::DELETE_TOPICS),
+        on [broker controller] forwarded whole, layout Some(&shape::DELETE_TOPICS),
         rights [
             Delete on Cluster or Delete on Topic,
             Delete on Cluster or Describe on Topic ("to see its name or id")
@@ -314,11 +338,11 @@ apis! {
         rights [Describe on Cluster],
         "lists access rules; refused without an authorizer (SECURITY_DISABLED)";
     CreateAcls = 30, versions (1-3), flexible 2,
-        on [broker controller], layout Some(&shape::CREATE_ACLS),
+        on [broker controller] forwarded whole, layout Some(&shape::CREATE_ACLS),
         rights [Alter on Cluster],
         "adds access rules; refused without an authorizer (SECURITY_DISABLED)";
     DeleteAcls = 31, versions (1-3), flexible 2,
-        on [broker controller], layout Some(&shape::DELETE_ACLS),
+        on [broker controller] forwarded whole, layout Some(&shape::DELETE_ACLS),
         rights [Alter on Cluster],
         "deletes the access rules that filters find; refused without an authorizer (SECURITY_DISABLED)";
     DescribeConfigs = 32, versions (1-4), flexible 4,
@@ -326,7 +350,7 @@ apis! {
         rights [DescribeConfigs on Cluster ("brokers"), DescribeConfigs on Topic ("topics"), DescribeConfigs on Group ("groups")],
         "lists the configs of topics, brokers and groups with where each value comes from";
     AlterConfigs = 33, versions (0-2), flexible 2,
-        on [broker controller], layout Some(&shape::ALTER_CONFIGS),
+        on [broker controller] forwarded remainder, layout Some(&shape::ALTER_CONFIGS),
         rights [AlterConfigs on Cluster ("brokers"), AlterConfigs on Topic ("topics"), AlterConfigs on Group ("groups")],
         "replaces everything that is set for topics, brokers and groups";
     AlterReplicaLogDirs = 34, versions (1-2), flexible 2,
@@ -342,19 +366,19 @@ apis! {
         rights free,
         "carries SASL's messages; refused on a listener without it (ILLEGAL_SASL_STATE)";
     CreatePartitions = 37, versions (0-3), flexible 2,
-        on [broker controller], layout Some(&shape::CREATE_PARTITIONS),
+        on [broker controller] forwarded whole, layout Some(&shape::CREATE_PARTITIONS),
         rights [Alter on Topic],
         "adds partitions to topics";
     CreateDelegationToken = 38, versions (1-3), flexible 2,
-        on [broker controller], layout Some(&shape::CREATE_DELEGATION_TOKEN),
+        on [broker controller] forwarded remainder, layout Some(&shape::CREATE_DELEGATION_TOKEN),
         rights [CreateTokens on User ("for somebody else")],
         "makes a token; refused to who is not authenticated (DELEGATION_TOKEN_REQUEST_NOT_ALLOWED)";
     RenewDelegationToken = 39, versions (1-2), flexible 2,
-        on [broker controller], layout Some(&shape::RENEW_DELEGATION_TOKEN),
+        on [broker controller] forwarded remainder, layout Some(&shape::RENEW_DELEGATION_TOKEN),
         rights free,
         "prolongs a token; refused to who is not authenticated (DELEGATION_TOKEN_REQUEST_NOT_ALLOWED)";
     ExpireDelegationToken = 40, versions (1-2), flexible 2,
-        on [broker controller], layout Some(&shape::EXPIRE_DELEGATION_TOKEN),
+        on [broker controller] forwarded remainder, layout Some(&shape::EXPIRE_DELEGATION_TOKEN),
         rights free,
         "ends a token; refused to who is not authenticated (DELEGATION_TOKEN_REQUEST_NOT_ALLOWED)";
     DescribeDelegationToken = 41, versions (1-3), flexible 2,
@@ -366,19 +390,19 @@ apis! {
         rights [Delete on Group],
         "deletes groups without members, and what they have committed";
     ElectLeaders = 43, versions (0-2), flexible 2,
-        on [broker controller], layout Some(&shape::ELECT_LEADERS),
+        on [broker controller] forwarded whole, layout Some(&shape::ELECT_LEADERS),
         rights [Alter on Cluster],
         "gives partitions their preferred leaders, or any";
     IncrementalAlterConfigs = 44, versions (0-1), flexible 1,
-        on [broker controller], layout Some(&shape::INCREMENTAL_ALTER_CONFIGS),
+        on [broker controller] forwarded remainder, layout Some(&shape::INCREMENTAL_ALTER_CONFIGS),
         rights [AlterConfigs on Cluster ("brokers"), AlterConfigs on Topic ("topics"), AlterConfigs on Group ("groups")],
         "changes single settings of topics, brokers and groups";
     AlterPartitionReassignments = 45, versions (0-1), flexible 0,
-        on [broker controller], layout Some(&shape::ALTER_PARTITION_REASSIGNMENTS),
+        on [broker controller] forwarded whole, layout Some(&shape::ALTER_PARTITION_REASSIGNMENTS),
         rights [Alter on Cluster],
         "moves replicas to other brokers, or calls a move off";
     ListPartitionReassignments = 46, versions (0-0), flexible 0,
-        on [broker controller], layout Some(&shape::LIST_PARTITION_REASSIGNMENTS),
+        on [broker controller] forwarded whole, layout Some(&shape::LIST_PARTITION_REASSIGNMENTS),
         rights [Describe on Cluster],
         "lists partitions that move between brokers";
     OffsetDelete = 47, versions (0-0), flexible 1,
@@ -394,7 +418,7 @@ apis! {
         rights [Describe on Cluster],
         "lists who has SCRAM credentials";
     DescribeQuorum = 55, versions (0-2), flexible 0,
-        on [broker controller], layout Some(&shape::DESCRIBE_QUORUM),
+        on [broker controller] forwarded whole, layout Some(&shape::DESCRIBE_QUORUM),
         rights [Describe on Cluster],
         "tells the voters of the metadata quorum and how far they are";
     DescribeCluster = 60, versions (0-2), flexible 0,

@@ -46,6 +46,37 @@ fn a_controller_listener_tells_its_own_apis() {
     assert!(!controller.contains(&"Produce") && !controller.contains(&"Metadata"));
 }
 
+/// Kafka marks the same APIs as forwardable, and `KafkaApis` looks at some of them first.
+#[test]
+fn brokers_forward_what_kafkas_brokers_forward() {
+    let names = |forwarding| {
+        let rows = API_TABLE.iter().filter(|row| row.forwarding == forwarding);
+        rows.map(|row| row.name).collect::<Vec<_>>()
+    };
+    let whole = [
+        "CreateTopics",
+        "DeleteTopics",
+        "CreateAcls",
+        "DeleteAcls",
+        "CreatePartitions",
+        "ElectLeaders",
+        "AlterPartitionReassignments",
+        "ListPartitionReassignments",
+        "DescribeQuorum",
+    ];
+    let remainder = [
+        "AlterConfigs",
+        "CreateDelegationToken",
+        "RenewDelegationToken",
+        "ExpireDelegationToken",
+        "IncrementalAlterConfigs",
+    ];
+    assert_eq!(names(Forwarding::Whole), whole);
+    assert_eq!(names(Forwarding::Remainder), remainder);
+    let forwarded = API_TABLE.iter().filter(|row| row.forwarding != Forwarding::Never);
+    assert!(forwarded.into_iter().all(|row| row.listeners.controller), "a controller answers it");
+}
+
 #[test]
 fn every_api_of_kafkas_is_served_or_has_a_reason() {
     let served = API_TABLE.iter().map(|row| (row.key, row.name));
@@ -69,12 +100,12 @@ fn every_api_of_kafkas_is_served_or_has_a_reason() {
 fn the_reference_has_a_line_for_every_row() {
     let page = reference_markdown();
     let rows = |cells: usize| page.lines().filter(|line| line.matches('|').count() == cells).count();
-    assert_eq!(rows(7), 2 + API_TABLE.len(), "{page}");
+    assert_eq!(rows(8), 2 + API_TABLE.len(), "{page}");
     assert_eq!(rows(5), 2 + UNSERVED.len(), "{page}");
     assert!(
-        page.contains("| 2 | ListOffsets | 1-11 | broker | Describe on Topic; ClusterAction on Cluster (replicas) | finds offsets")
+        page.contains("| 2 | ListOffsets | 1-11 | broker |  | Describe on Topic; ClusterAction on Cluster (replicas) | finds offsets")
     );
     assert!(page.contains(
-        "| 0 | Produce | 3-13 | broker | Write on TransactionalId (transactional records); Write on Topic |"
+        "| 0 | Produce | 3-13 | broker |  | Write on TransactionalId (transactional records); Write on Topic |"
     ));
 }

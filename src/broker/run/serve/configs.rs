@@ -11,6 +11,7 @@ use ottla_model::record::ResourceType;
 use ottla_protocol::ErrorCode;
 
 use crate::broker::Broker;
+use crate::run::owners::controller::Controller;
 
 /// A resource as a client named it, and what is to happen to it.
 #[derive(Clone, Debug)]
@@ -33,11 +34,12 @@ pub(crate) struct Outcome {
 /// What became of each resource, in their order.
 pub(crate) async fn alter(
     broker: &Arc<Broker>,
+    controller: &Controller,
     asked: Vec<ResourceAlteration>,
     validate_only: bool,
 ) -> Vec<Outcome> {
     let named: Vec<(i8, String)> = asked.iter().map(|one| (one.kind, one.name.clone())).collect();
-    let decided = decide(broker, asked, validate_only).await;
+    let decided = decide(broker, controller, asked, validate_only).await;
     let outcomes = named.into_iter().zip(decided).map(|((kind, name), decided)| {
         let (code, message) = match decided {
             Ok(()) => (ErrorCode::None, None),
@@ -50,6 +52,7 @@ pub(crate) async fn alter(
 
 async fn decide(
     broker: &Arc<Broker>,
+    controller: &Controller,
     asked: Vec<ResourceAlteration>,
     validate_only: bool,
 ) -> Vec<Result<(), Refusal>> {
@@ -76,7 +79,7 @@ async fn decide(
     let mut decided = Vec::new();
     if !resources.is_empty() {
         let count = resources.len();
-        decided = match broker.controller.ask(AlterConfigs { resources, validate_only }).await {
+        decided = match controller.ask(AlterConfigs { resources, validate_only }).await {
             Ok(outcomes) => outcomes.into_iter().map(|(_, outcome)| outcome).collect(),
             Err(refused) => vec![Err(refused.into()); count],
         };
