@@ -69,7 +69,7 @@ fn alter(broker: &Broker, id: TopicPartition, path: &str) -> Result<(), ErrorCod
     if broker.storage.has_failed(to) {
         return Err(ErrorCode::KafkaStorageError);
     }
-    if is_cordoned(&broker.config().list("cordoned.log.dirs"), to) {
+    if is_cordoned(&broker.config().cordoned_log_dirs, to) {
         return Err(ErrorCode::InvalidReplicaAssignment);
     }
     let image = broker.image.load();

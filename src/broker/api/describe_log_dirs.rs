@@ -40,7 +40,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
 
 fn describe(broker: &Broker, wanted: &Wanted, version: i16) -> (DescribeLogDirsResponse, Vec<bool>) {
     let config = broker.config();
-    let cordoned = config.list("cordoned.log.dirs");
+    let cordoned = &config.cordoned_log_dirs;
     let mut partitions = by_dir(broker, wanted);
     let (mut results, mut are_cordoned) = (Vec::new(), Vec::new());
     for dir in &config.log_dirs {
@@ -59,7 +59,7 @@ fn describe(broker: &Broker, wanted: &Wanted, version: i16) -> (DescribeLogDirsR
                 result = failed(&shown);
             }
         }
-        are_cordoned.push(is_cordoned(&cordoned, dir));
+        are_cordoned.push(is_cordoned(cordoned, dir));
         results.push(result);
     }
     (DescribeLogDirsResponse::default().with_results(results), are_cordoned)

@@ -49,7 +49,7 @@ pub(super) fn bootstrap(view: &View<'_>, new: Bootstrap) -> Decision<()> {
             resource_type: ResourceType::Broker,
             resource_name: String::new(),
             name: MIN_INSYNC_REPLICAS.to_owned(),
-            value: Some(view.config.whole(MIN_INSYNC_REPLICAS).to_string()),
+            value: Some(view.config.min_insync_replicas.to_string()),
         }));
     }
     Decision { records, answer: () }

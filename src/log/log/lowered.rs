@@ -77,7 +77,7 @@ const NAME: &str = "recovery-point-lowered";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::{Fault, MemoryDisk, Operation, is_full};
+    use crate::disk::{Fault, MemoryDisk, Operation};
 
     #[test]
     fn a_claim_is_taken_back_until_it_is_true_again() {

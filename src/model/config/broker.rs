@@ -88,11 +88,21 @@ broker_config! {
     controller_quorum_election_backoff_max_ms: i32 = "controller.quorum.election.backoff.max.ms",
     controller_quorum_election_timeout_ms: i32 = "controller.quorum.election.timeout.ms",
     controller_quorum_fetch_timeout_ms: i32 = "controller.quorum.fetch.timeout.ms",
+    cordoned_log_dirs: Vec<String> = "cordoned.log.dirs",
     default_replication_factor: i32 = "default.replication.factor",
     delete_topic_enable: bool = "delete.topic.enable",
     fetch_max_bytes: i32 = "fetch.max.bytes",
+    group_coordinator_append_linger_ms: i32 = "group.coordinator.append.linger.ms",
+    group_initial_rebalance_delay_ms: i32 = "group.initial.rebalance.delay.ms",
+    group_max_session_timeout_ms: i32 = "group.max.session.timeout.ms",
+    group_max_size: i32 = "group.max.size",
+    group_min_session_timeout_ms: i32 = "group.min.session.timeout.ms",
     initial_broker_registration_timeout_ms: i32 = "initial.broker.registration.timeout.ms",
+    log_cleaner_backoff_ms: i64 = "log.cleaner.backoff.ms",
+    log_cleaner_dedupe_buffer_size: i64 = "log.cleaner.dedupe.buffer.size",
     log_cleaner_enable: bool = "log.cleaner.enable",
+    log_cleaner_io_buffer_load_factor: f64 = "log.cleaner.io.buffer.load.factor",
+    log_cleaner_io_max_bytes_per_second: f64 = "log.cleaner.io.max.bytes.per.second",
     log_cleaner_threads: i32 = "log.cleaner.threads",
     log_dir_failure_timeout_ms: i64 = "log.dir.failure.timeout.ms",
     log_flush_offset_checkpoint_interval_ms: i32 = "log.flush.offset.checkpoint.interval.ms",
@@ -112,17 +122,28 @@ broker_config! {
     metadata_max_idle_interval_ms: i32 = "metadata.max.idle.interval.ms",
     metadata_max_retention_bytes: i64 = "metadata.max.retention.bytes",
     metadata_max_retention_ms: i64 = "metadata.max.retention.ms",
+    min_insync_replicas: i32 = "min.insync.replicas",
     num_io_threads: i32 = "num.io.threads",
     num_network_threads: i32 = "num.network.threads",
     num_partitions: i32 = "num.partitions",
     num_recovery_threads_per_data_dir: i32 = "num.recovery.threads.per.data.dir",
+    num_replica_alter_log_dirs_threads: Option<i32> = "num.replica.alter.log.dirs.threads",
     num_replica_fetchers: i32 = "num.replica.fetchers",
     offset_metadata_max_bytes: i32 = "offset.metadata.max.bytes",
+    offsets_commit_timeout_ms: i32 = "offsets.commit.timeout.ms",
+    offsets_load_buffer_size: i32 = "offsets.load.buffer.size",
+    offsets_retention_check_interval_ms: i64 = "offsets.retention.check.interval.ms",
+    offsets_retention_minutes: i32 = "offsets.retention.minutes",
+    offsets_topic_compression_codec: i32 = "offsets.topic.compression.codec",
+    offsets_topic_num_partitions: i32 = "offsets.topic.num.partitions",
+    offsets_topic_replication_factor: i16 = "offsets.topic.replication.factor",
+    offsets_topic_segment_bytes: i32 = "offsets.topic.segment.bytes",
     producer_id_expiration_check_interval_ms: i32 = "producer.id.expiration.check.interval.ms",
     producer_id_expiration_ms: i32 = "producer.id.expiration.ms",
     queued_max_request_bytes: i64 = "queued.max.request.bytes",
     queued_max_requests: i32 = "queued.max.requests",
     rack: Option<String> = "broker.rack",
+    replica_alter_log_dirs_io_max_bytes_per_second: i64 = "replica.alter.log.dirs.io.max.bytes.per.second",
     replica_fetch_backoff_ms: i32 = "replica.fetch.backoff.ms",
     replica_fetch_max_bytes: i32 = "replica.fetch.max.bytes",
     replica_fetch_min_bytes: i32 = "replica.fetch.min.bytes",
@@ -147,30 +168,21 @@ impl BrokerConfig {
         Some(self.layers.effective(key).expect("values were checked when the configuration was made"))
     }
 
-    /// Any whole-number key by name. A key without such a value is a mistake of the caller.
-    pub fn whole(&self, name: &str) -> i64 {
+    // Rules that go over many keys look values up by name; everybody else has fields. A key without such a value is a
+    // mistake of the rule.
+    pub(super) fn whole(&self, name: &str) -> i64 {
         let value = self.get(name).and_then(|found| found.value);
         value.and_then(|value| value.as_whole()).unwrap_or_else(|| panic!("{name} has no whole number"))
     }
 
-    /// Any fractional key by name. A key without such a value is a mistake of the caller.
-    pub fn fraction(&self, name: &str) -> f64 {
-        match self.get(name).and_then(|found| found.value) {
-            Some(Value::Double(value)) => value,
-            other => panic!("{name} has no fraction but {other:?}"),
-        }
-    }
-
-    /// Any boolean key by name. A key without such a value is a mistake of the caller.
-    pub fn boolean(&self, name: &str) -> bool {
+    pub(super) fn boolean(&self, name: &str) -> bool {
         match self.get(name).and_then(|found| found.value) {
             Some(Value::Boolean(value)) => value,
             other => panic!("{name} is no boolean but {other:?}"),
         }
     }
 
-    /// Any list key by name. A key without such a value is a mistake of the caller.
-    pub fn list(&self, name: &str) -> Vec<String> {
+    pub(super) fn list(&self, name: &str) -> Vec<String> {
         match self.get(name).and_then(|found| found.value) {
             Some(Value::List(items)) => items,
             other => panic!("{name} is no list but {other:?}"),

@@ -30,14 +30,13 @@ pub fn new_offsets_topic(config: &BrokerConfig) -> NewTopic {
     let setting = |name: &str, value: String| (name.to_owned(), Some(value));
     NewTopic {
         name: GROUP_METADATA_TOPIC.into(),
-        partitions: small(config, "offsets.topic.num.partitions"),
-        replication_factor: i16::try_from(small(config, "offsets.topic.replication.factor"))
-            .unwrap_or(i16::MAX),
+        partitions: config.offsets_topic_num_partitions,
+        replication_factor: config.offsets_topic_replication_factor,
         assignments: Vec::new(),
         configs: vec![
             setting("cleanup.policy", "compact".into()),
             setting("compression.type", "producer".into()),
-            setting("segment.bytes", small(config, "offsets.topic.segment.bytes").to_string()),
+            setting("segment.bytes", config.offsets_topic_segment_bytes.to_string()),
         ],
     }
 }
@@ -45,34 +44,34 @@ pub fn new_offsets_topic(config: &BrokerConfig) -> NewTopic {
 /// What the machines decide by.
 pub fn settings(config: &BrokerConfig) -> Settings {
     Settings {
-        initial_rebalance_delay_ms: small(config, "group.initial.rebalance.delay.ms"),
-        min_session_timeout_ms: small(config, "group.min.session.timeout.ms"),
-        max_session_timeout_ms: small(config, "group.max.session.timeout.ms"),
-        max_size: usize::try_from(config.whole("group.max.size")).unwrap_or(usize::MAX),
-        offset_metadata_max: usize::try_from(config.offset_metadata_max_bytes).unwrap_or(0),
-        offsets_retention_ms: config.whole("offsets.retention.minutes").saturating_mul(60_000),
-        offsets_retention_check_interval_ms: config.whole("offsets.retention.check.interval.ms"),
+        initial_rebalance_delay_ms: config.group_initial_rebalance_delay_ms,
+        min_session_timeout_ms: config.group_min_session_timeout_ms,
+        max_session_timeout_ms: config.group_max_session_timeout_ms,
+        max_size: size(config.group_max_size),
+        offset_metadata_max: size(config.offset_metadata_max_bytes),
+        offsets_retention_ms: i64::from(config.offsets_retention_minutes) * 60_000,
+        offsets_retention_check_interval_ms: config.offsets_retention_check_interval_ms,
         ..Settings::default()
     }
 }
 
 /// How the shards work.
 pub fn terms(config: &BrokerConfig) -> ShardSettings {
-    let codec = u8::try_from(config.whole("offsets.topic.compression.codec")).ok();
+    let codec = u8::try_from(config.offsets_topic_compression_codec).ok();
     ShardSettings {
         compression: codec.and_then(Compression::from_id).unwrap_or_default(),
-        linger: Linger::of_config(config.whole("group.coordinator.append.linger.ms")),
-        write_timeout_ms: config.whole("offsets.commit.timeout.ms"),
+        linger: Linger::of_config(config.group_coordinator_append_linger_ms.into()),
+        write_timeout_ms: config.offsets_commit_timeout_ms.into(),
     }
 }
 
 /// How much of a log is read at a time while it is loaded.
 pub fn load_buffer_bytes(config: &BrokerConfig) -> usize {
-    usize::try_from(config.whole("offsets.load.buffer.size")).unwrap_or(usize::MAX)
+    size(config.offsets_load_buffer_size)
 }
 
-fn small(config: &BrokerConfig, name: &str) -> i32 {
-    i32::try_from(config.whole(name)).unwrap_or(i32::MAX)
+fn size(setting: i32) -> usize {
+    usize::try_from(setting).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //! derive from it. It says what may be asked, never how it is answered.
 //!
 //! Versions, listeners and flexible versions are those of Apache Kafka 4.4's message schemas, rights those
-//! that its request handlers check, and forwarded is what its `KafkaApis` forwards. An API that is not here is neither advertised nor decoded; [`UNSERVED`] has those,
-//! and why.
+//! that its request handlers check; forwarded is what its `KafkaApis` forwards. An API that is not here is neither
+//! advertised nor decoded; [`UNSERVED`] has those, and why.
 
 mod rights;
 mod unserved;

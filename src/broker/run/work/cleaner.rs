@@ -98,9 +98,7 @@ impl Shared {
             let Some((partition, dirt)) = (index < wanted).then(|| self.dirtiest()).flatten() else {
                 // What it has grown to is of no use to an idle broker.
                 map = None;
-                self.rest(Duration::from_millis(
-                    self.settings.now().whole("log.cleaner.backoff.ms").max(1) as u64
-                ));
+                self.rest(Duration::from_millis(self.settings.now().log_cleaner_backoff_ms.max(1) as u64));
                 continue;
             };
             let key = (partition.topic_id, partition.id.partition);
@@ -139,8 +137,8 @@ impl Shared {
     fn new_map(&self) -> OffsetMap {
         let config = self.settings.now();
         let threads = i64::from(config.log_cleaner_threads.max(1));
-        let bytes = config.whole("log.cleaner.dedupe.buffer.size") / threads;
-        let load = config.fraction("log.cleaner.io.buffer.load.factor");
+        let bytes = config.log_cleaner_dedupe_buffer_size / threads;
+        let load = config.log_cleaner_io_buffer_load_factor;
         OffsetMap::new(bytes.max(0) as u64, load, rand::random())
     }
 
@@ -241,7 +239,7 @@ impl Shared {
     }
 
     fn throttle(&self, bytes: u64) {
-        let per_second = self.settings.now().fraction("log.cleaner.io.max.bytes.per.second");
+        let per_second = self.settings.now().log_cleaner_io_max_bytes_per_second;
         // Not `max`: a rate that is no number is no limit, as in Kafka.
         let per_second = if per_second < 1.0 { 1.0 } else { per_second };
         let pause = bytes as f64 / per_second;

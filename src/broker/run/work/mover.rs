@@ -159,9 +159,8 @@ impl Movers {
     // As many as `num.replica.alter.log.dirs.threads` says, one for each log directory without it.
     fn add_thread(&self, state: &mut WantedMoves) {
         let config = self.0.settings.now();
-        let asked = config.get("num.replica.alter.log.dirs.threads").and_then(|found| found.value);
-        let asked =
-            asked.and_then(|value| value.as_whole()).and_then(|threads| usize::try_from(threads).ok());
+        let asked = config.num_replica_alter_log_dirs_threads;
+        let asked = asked.and_then(|threads| usize::try_from(threads).ok());
         let most = asked.unwrap_or(config.log_dirs.len()).max(1);
         if !state.lacks_a_thread(most) {
             return;
@@ -411,7 +410,7 @@ impl Shared {
     fn throttle(&self, bytes: u64) {
         let mut state = self.state.lock();
         let busy = state.wanted.values().filter(|wanted| wanted.busy).count().max(1) as f64;
-        let per_second = self.settings.now().whole("replica.alter.log.dirs.io.max.bytes.per.second");
+        let per_second = self.settings.now().replica_alter_log_dirs_io_max_bytes_per_second;
         let pause = bytes as f64 * busy / per_second.max(1) as f64;
         // Less than a millisecond is not worth waking up for.
         if pause < 0.001 {
