@@ -52,6 +52,29 @@ pub(crate) trait Rules: Sized {
         self.finish()
     }
 
+    /// For a story: every step holds what must hold.
+    #[cfg(test)]
+    fn run_while(&mut self, goes_on: impl Fn(&Self) -> bool) {
+        while goes_on(self) {
+            self.next_holds();
+        }
+    }
+
+    #[cfg(test)]
+    fn wait_ms(&mut self, ms: i64) {
+        let until_ms = self.cluster().now_ms() + ms;
+        while self.cluster().now_ms() < until_ms {
+            self.next_holds();
+        }
+    }
+
+    #[cfg(test)]
+    fn next_holds(&mut self) {
+        if let Err(violation) = self.next() {
+            panic!("{violation:?}\n{}", self.cluster().trace);
+        }
+    }
+
     fn next(&mut self) -> Verdict {
         let Some(event) = self.cluster().next()? else { return Ok(()) };
         let at = event.machine();

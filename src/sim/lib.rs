@@ -92,8 +92,6 @@ pub struct Failure {
     pub run: Run,
     pub invariant: &'static str,
     pub what: String,
-    /// What the seed drew before its run began.
-    pub plan: String,
     /// The last events.
     pub trace: String,
 }
@@ -103,6 +101,16 @@ impl Run {
     pub fn go(self) -> Result<Summary, Box<Failure>> {
         // Most runs are fine: only one that is not is run again with a trace.
         self.attempt(0).or_else(|_| self.attempt(trace_lines()))
+    }
+
+    /// What the seed draws before the run begins, in one line.
+    pub fn options(self) -> String {
+        match self.scene {
+            Scene::Node | Scene::Services => {
+                world::World::new(self.scene, self.seed, None, 0).cluster().plan.clone()
+            }
+            Scene::Replicas => replicas::Replicas::new(self.seed, None, 0).cluster().plan.clone(),
+        }
     }
 
     fn attempt(self, trace_lines: usize) -> Result<Summary, Box<Failure>> {
@@ -120,8 +128,7 @@ impl Run {
         let (acknowledged, seen) = world.judged();
         let cluster = world.cluster();
         if let Err(Violation { invariant, what }) = verdict {
-            let (plan, trace) = (cluster.plan.clone(), cluster.trace.to_string());
-            return Err(Box::new(Failure { run: self, invariant, what, plan, trace }));
+            return Err(Box::new(Failure { run: self, invariant, what, trace: cluster.trace.to_string() }));
         }
         let simulated_ms = cluster.now_ms() - EPOCH_MS;
         let (events, restarts) = (cluster.steps, cluster.restarts);
@@ -134,7 +141,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Run { scene, seed, steps, mutation } = self.run;
         writeln!(f, "{}: {}", self.invariant, self.what)?;
-        writeln!(f, "its options: {}", self.plan)?;
+        writeln!(f, "the seed drew {}", self.run.options())?;
         writeln!(f, "the last events:\n{}", self.trace)?;
         if let Some(mutation) = mutation {
             writeln!(f, "with {mutation:?} put back, as its test in caught.rs does; without it:")?;

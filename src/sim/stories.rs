@@ -41,7 +41,11 @@ fn check(scene: Scene, seeds: Range<u64>, steps: u64) -> (Summary, Vec<Failure>)
             if seed >= seeds.end {
                 return;
             }
-            match (Run { scene, seed, steps, mutation: None }).go() {
+            let run = Run { scene, seed, steps, mutation: None };
+            if std::env::var_os("SIM_TRACE").is_some() {
+                println!("seed {seed}: {}", run.options());
+            }
+            match run.go() {
                 Ok(one) => *sum.lock().expect("no run panics") += one,
                 Err(failure) => failures.lock().expect("no run panics").push(*failure),
             }

@@ -13,7 +13,6 @@ use super::{PRODUCERS, Producer, Replicas};
 use crate::bus::{Bus, Place};
 use crate::cluster::{Cluster, Rules};
 use crate::dice::Dice;
-use crate::invariants::Verdict;
 use crate::invariants::copy::LogCopy;
 use crate::invariants::ledger::{Loss, RecordId};
 
@@ -101,8 +100,7 @@ impl Story {
     }
 
     pub fn wait_ms(&mut self, ms: i64) {
-        let until_ms = self.world.cluster.now_ms() + ms;
-        self.run_while(|world| world.cluster.now_ms() < until_ms);
+        self.world.wait_ms(ms);
     }
 
     // What producers do and hear.
@@ -171,7 +169,7 @@ impl Story {
 
     pub fn everybody_is_in_sync(&mut self) {
         let deadline_ms = self.world.cluster.now_ms() + super::PATIENCE_MS;
-        self.run_while(|world| !world.is_whole() && world.cluster.now_ms() < deadline_ms);
+        self.world.run_while(|world| !world.is_whole() && world.cluster.now_ms() < deadline_ms);
         self.expect("everybody is in sync", self.world.is_whole(), true);
     }
 
@@ -197,19 +195,6 @@ impl Story {
         let process = self.world.cluster.machines[at(node)].process.as_ref().expect("a process runs there");
         let copy = LogCopy::read(&process.lane.reader(), upto).unwrap_or_else(|v| panic!("{v:?}"));
         copy.records().map(|(_, record)| self.names[record.client as usize]).collect()
-    }
-
-    fn run_while(&mut self, goes_on: impl Fn(&Replicas) -> bool) {
-        while goes_on(&self.world) {
-            let verdict = self.world.next();
-            self.holds(verdict);
-        }
-    }
-
-    fn holds(&self, verdict: Verdict) {
-        if let Err(violation) = verdict {
-            panic!("{violation:?}\n{}", self.world.cluster.trace);
-        }
     }
 
     fn expect<T: PartialEq + Debug>(&self, what: &str, found: T, expected: T) {

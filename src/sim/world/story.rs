@@ -10,7 +10,6 @@ use crate::bus::Bus;
 use crate::clients::{Client, Consumer, Producer, Request};
 use crate::cluster::{Cluster, Rules};
 use crate::dice::Dice;
-use crate::invariants::Verdict;
 use crate::invariants::ledger::Loss;
 use crate::plan::Plan;
 
@@ -46,15 +45,15 @@ impl Story {
     /// The producer goes on, and is heard.
     pub fn records_are_acknowledged(&mut self) {
         let before = self.acknowledged();
-        self.wait_ms(1_000);
+        self.world.wait_ms(1_000);
         assert!(self.acknowledged() > before, "nothing was acknowledged\n{}", self.world.cluster.trace);
     }
 
     pub fn nothing_is_acknowledged(&mut self) {
         // What is under way has its time.
-        self.wait_ms(100);
+        self.world.wait_ms(100);
         let before = self.acknowledged();
-        self.wait_ms(1_000);
+        self.world.wait_ms(1_000);
         assert_eq!(self.acknowledged(), before, "{}", self.world.cluster.trace);
     }
 
@@ -66,7 +65,7 @@ impl Story {
     /// A clean stop, to its end.
     pub fn stop_cleanly(&mut self) {
         self.world.begin_stop(0);
-        self.run_while(|world| world.node(0).is_some());
+        self.world.run_while(|world| world.node(0).is_some());
     }
 
     pub fn lose_power(&mut self) {
@@ -89,29 +88,11 @@ impl Story {
 
     /// The node starts, and has everything that it promised.
     pub fn is_up(&mut self) {
-        self.run_while(|world| world.node(0).is_none());
+        self.world.run_while(|world| world.node(0).is_none());
     }
 
     pub fn has_started(&self, times: u64) {
         assert_eq!(self.world.cluster.restarts, times, "{}", self.world.cluster.trace);
-    }
-
-    fn wait_ms(&mut self, ms: i64) {
-        let until_ms = self.world.cluster.now_ms() + ms;
-        self.run_while(|world| world.cluster.now_ms() < until_ms);
-    }
-
-    fn run_while(&mut self, goes_on: impl Fn(&World) -> bool) {
-        while goes_on(&self.world) {
-            let verdict = self.world.next();
-            self.holds(verdict);
-        }
-    }
-
-    fn holds(&self, verdict: Verdict) {
-        if let Err(violation) = verdict {
-            panic!("{violation:?}\n{}", self.world.cluster.trace);
-        }
     }
 }
 
