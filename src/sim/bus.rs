@@ -137,4 +137,14 @@ mod tests {
         let delays: BTreeSet<i64> = all.into_iter().flatten().collect();
         assert!(delays.len() > 1, "{delays:?}");
     }
+
+    #[test]
+    fn a_connection_keeps_its_order_and_a_new_process_has_a_new_one() {
+        let mut connection = Connection::default();
+        assert_eq!(connection.request(1, 100, 9), 109);
+        assert_eq!(connection.request(1, 101, 2), 109, "behind the one before");
+        assert_eq!(connection.request(2, 102, 2), 104, "to another process");
+        assert_eq!(connection.reply(105, 5), 110);
+        assert_eq!(connection.reply(106, 0), 110);
+    }
 }

@@ -278,3 +278,89 @@ impl<R: Rules> Cluster<R> {
         self.machines.iter_mut().for_each(Machine::calm);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three machines that write down what happens to them, and when.
+    struct Diary {
+        cluster: Cluster<Diary>,
+        lines: Vec<(i64, usize, &'static str)>,
+    }
+
+    impl Rules for Diary {
+        type Process = ();
+        type Local = &'static str;
+        type Global = ();
+
+        fn cluster(&mut self) -> &mut Cluster<Diary> {
+            &mut self.cluster
+        }
+
+        fn local(&mut self, at: usize, what: &'static str) -> Verdict {
+            self.lines.push((self.cluster.now_ms() - EPOCH_MS, at, what));
+            Ok(())
+        }
+
+        fn global(&mut self, (): ()) -> Verdict {
+            Ok(())
+        }
+
+        fn end(&mut self, at: usize, loss: Loss) {
+            self.cluster.machines[at].end(loss);
+        }
+
+        fn finish(&mut self) -> Verdict {
+            Ok(())
+        }
+
+        fn judged(&self) -> (usize, usize) {
+            (0, 0)
+        }
+    }
+
+    fn three() -> Diary {
+        let memories = (0..3).map(MemoryDisk::new).collect();
+        let cluster = Cluster::new(Dice::new(0), Bus::still(), memories, None, 0);
+        Diary { cluster, lines: Vec::new() }
+    }
+
+    #[test]
+    fn a_machine_that_stands_still_lets_its_events_wait() {
+        let mut diary = three();
+        diary.cluster.machines[1].paused_until_ms = EPOCH_MS + 100;
+        diary.cluster.local(0, 5, "hears");
+        diary.cluster.local(1, 5, "hears");
+        diary.cluster.work(1, 50, "works");
+        diary.run_while(|diary| diary.lines.len() < 3);
+        assert_eq!(diary.lines, [(5, 0, "hears"), (100, 1, "hears"), (100, 1, "works")]);
+    }
+
+    #[test]
+    fn what_belongs_to_a_process_dies_with_it() {
+        let mut diary = three();
+        diary.cluster.work(2, 5, "works");
+        diary.cluster.local(2, 9, "hears");
+        diary.end(2, Loss::Process);
+        diary.cluster.work(2, 7, "works again");
+        diary.run_while(|diary| diary.lines.len() < 2);
+        assert_eq!(diary.lines, [(7, 2, "works again"), (9, 2, "hears")]);
+    }
+
+    #[test]
+    fn an_isolated_machine_hears_nobody_until_it_is_healed() {
+        let mut diary = three();
+        diary.cluster.disturb(0, Trouble::Isolate);
+        let arrives = |at| move || Event::Local { at, life: None, what: "hears" };
+        diary.cluster.send(2, 1, arrives(0));
+        diary.cluster.send(1, 3, arrives(2));
+        diary.cluster.send(2, 3, arrives(2));
+        diary.run_while(|diary| diary.lines.is_empty());
+        diary.cluster.calm();
+        diary.cluster.send(2, 1, arrives(0));
+        diary.run_while(|diary| diary.lines.len() < 2);
+        let heard: Vec<usize> = diary.lines.iter().map(|(_, at, _)| *at).collect();
+        assert_eq!(heard, [2, 0]);
+    }
+}

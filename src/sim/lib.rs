@@ -7,7 +7,7 @@
 //! A run that breaks an invariant prints what the seed drew, the last events, and the command that shows it again. By hand:
 //!
 //! * `SIM_SEEDS=7..8 cargo test -p ottla-sim` runs one seed, `SIM_STEPS=20000` makes it longer,
-//! * `SIM_TRACE=5000` shows more of what led to a failure, changes on disk included,
+//! * `SIM_TRACE=5000` shows what each seed draws, and more of what led to a failure, changes on disk included,
 //! * `SIM_SEEDS=0..100000 cargo test --release -p ottla-sim -- soak` runs many, for hours.
 //!
 //! It must never draw chance, time or order from anywhere but the seed.

@@ -79,3 +79,27 @@ impl Metadata {
 }
 
 const NAME: &str = "metadata outlives any crash";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(offset: Offset) -> Image {
+        let mut image = Image::empty();
+        image.offset = offset;
+        image
+    }
+
+    #[test]
+    fn an_image_that_has_not_come_so_far_need_not_know() {
+        let (ahead, behind) = (NodeId(1), NodeId(2));
+        let mut metadata = Metadata::default();
+        metadata.published(ahead, &image(10)).unwrap();
+        metadata.published(behind, &image(4)).unwrap();
+        metadata.created(ahead, TopicId::default(), "t");
+        assert!(metadata.published(behind, &image(9)).is_ok());
+        assert!(metadata.published(behind, &image(10)).is_err());
+        // What a node had published itself it does not forget.
+        assert!(metadata.booted(behind, &image(8)).is_err());
+    }
+}
