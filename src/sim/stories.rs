@@ -56,7 +56,14 @@ fn check(scene: Scene, seeds: Range<u64>, steps: u64) -> (Summary, Vec<Failure>)
     let (sum, mut failures) = (sum.into_inner().expect("done"), failures.into_inner().expect("done"));
     failures.sort_by_key(|failure: &Failure| failure.run.seed);
     let hours = sum.simulated_ms as f64 / 3_600_000.0;
-    println!("{} seeds from {}, {hours:.1} simulated hours: {sum:#?}", done.into_inner(), seeds.start);
+    let Summary { events, restarts, acknowledged, seen, .. } = sum;
+    println!(
+        "{} seeds from {}, {hours:.1} simulated hours: {events} events, {restarts} restarts, {acknowledged} records \
+         acknowledged, {seen} seen",
+        done.into_inner(),
+        seeds.start
+    );
+    sum.marks.iter().for_each(|(mark, runs)| println!("{runs:>8} times {mark}"));
     assert!(!failures.is_empty() || sum.acknowledged.min(sum.seen) > 0, "nothing has happened: {sum:?}");
     (sum, failures)
 }
