@@ -1,5 +1,5 @@
-//! Snapshots of the metadata log as files (KIP-630), `<end offset>-<epoch>.checkpoint`: their names, and what they hold.
-//! It must never write one, nor decide anything by what it reads.
+//! Snapshots of the metadata log as files (KIP-630), `<end offset>-<epoch>.checkpoint`: their names and their contents.
+//! It must never write one, nor decide anything from what it reads.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use ottla_protocol::batch::control::{ControlRecord, KRaftVersion, KRaftVoters};
 use ottla_protocol::batch::{DecompressLimit, batches, records, verify_crc};
 use ottla_protocol::{LeaderEpoch, Offset};
 
-/// What a batch of metadata may decompress to.
+/// How many bytes a batch of metadata records may decompress to.
 pub const DECOMPRESSED_MAX: DecompressLimit = DecompressLimit(256 << 20);
 
-/// Names a snapshot: it holds everything below `end`, of which the last was written in `epoch`.
+/// The name of a snapshot: the offset `end`, below which it has everything, and the epoch of the last record below `end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SnapshotId {
     pub end: Offset,
@@ -25,7 +25,7 @@ impl SnapshotId {
         format!("{:020}-{:010}.checkpoint", self.end, self.epoch.0)
     }
 
-    /// None for any other file.
+    /// `None`: the name is not that of a snapshot.
     pub fn parse(name: &str) -> Option<SnapshotId> {
         let (end, epoch) = name.strip_suffix(".checkpoint")?.split_once('-')?;
         let id = SnapshotId { end: end.parse().ok()?, epoch: LeaderEpoch(epoch.parse().ok()?) };
@@ -33,7 +33,8 @@ impl SnapshotId {
     }
 }
 
-/// What the quorum knows of itself by records in its log (KIP-853). Without any it is the configured one.
+/// What the records of the metadata log say about the quorum (KIP-853). Without such records the configured quorum
+/// counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Membership {
     pub version: Option<KRaftVersion>,
@@ -55,7 +56,7 @@ impl Membership {
     }
 }
 
-/// What a snapshot said.
+/// The contents of a snapshot.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     pub id: SnapshotId,
@@ -64,7 +65,7 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// The error says what is wrong with the file, and not which one it is.
+    /// The error says what is wrong with the file; the caller adds which file it is.
     pub fn decode(id: SnapshotId, bytes: &Bytes) -> Result<Loaded, String> {
         let mut membership = Membership::default();
         let mut found = Vec::new();
@@ -95,12 +96,12 @@ impl Loaded {
     }
 }
 
-/// The newest snapshot's name among those of a folder.
+/// The newest snapshot among the file names of a folder.
 pub fn newest<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<SnapshotId> {
     names.into_iter().filter_map(SnapshotId::parse).max()
 }
 
-/// The control records of a batch of the log; none of those that cannot be read.
+/// The control records of a batch of the log, without those that cannot be read.
 pub fn control_records(batch: &Bytes) -> Vec<ControlRecord> {
     let Ok(read) = records(batch, DECOMPRESSED_MAX) else { return Vec::new() };
     if !read.header().is_control() {
@@ -113,7 +114,7 @@ pub fn control_records(batch: &Bytes) -> Vec<ControlRecord> {
     read.collect()
 }
 
-/// The folder of the metadata log in its directory.
+/// The folder of the metadata log in its log directory.
 pub fn folder(metadata_log_dir: &Path) -> std::path::PathBuf {
     metadata_log_dir.join(format!("{}-0", ottla_model::CLUSTER_METADATA_TOPIC))
 }

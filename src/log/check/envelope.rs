@@ -1,5 +1,5 @@
-//! The rules about a batch as a whole: how many there are, its size, its checksum, its header. Must never look at
-//! a record.
+//! The rules about a batch as a whole: how many batches a request has for one partition, and the size, the checksum and
+//! the header of each. Must never look at a record.
 
 use super::{Rejected, Rules};
 use bytes::Bytes;
@@ -7,8 +7,8 @@ use ottla_model::TopicPartition;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::batch::{BatchError, BatchHeader, Compression, batches, crc_of};
 
-/// The one batch of a client's records for one partition. Bytes behind it that are too few for another batch are
-/// dropped, as Kafka does.
+/// Takes the one batch that a client may send for one partition. Trailing bytes that are too few for another batch are
+/// dropped, as in Kafka.
 pub(super) fn only_batch(records: &Bytes, rules: &Rules<'_>) -> Result<(BatchHeader, Bytes), Rejected> {
     let mut split = batches(records);
     let (header, batch) = match split.next() {
@@ -29,7 +29,7 @@ pub(super) fn only_batch(records: &Bytes, rules: &Rules<'_>) -> Result<(BatchHea
     }
 }
 
-/// What Kafka answers to a batch that cannot even be told from its neighbours.
+/// What Kafka answers if the bytes are too damaged to tell where a batch ends.
 pub(super) fn damaged(error: BatchError) -> Rejected {
     let code = match error {
         BatchError::Magic(0 | 1) => ErrorCode::InvalidRecord,
@@ -75,7 +75,7 @@ pub(super) fn check_crc(
     Err(Rejected::new(ErrorCode::CorruptMessage, format!("batch for {partition}: {error}")))
 }
 
-/// What only the broker may write, and numbers that cannot be.
+/// Refuses header fields that only the broker may set, control batches, and impossible numbers.
 pub(super) fn check_client_fields(header: &BatchHeader, partition: &TopicPartition) -> Result<(), Rejected> {
     let BatchHeader { base_offset, last_offset_delta, record_count, base_sequence, .. } = *header;
     if base_offset != 0 {

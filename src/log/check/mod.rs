@@ -1,9 +1,9 @@
-//! What a batch must be before a log takes it: the rules of Kafka's produce validation, outside the lane and pure.
-//! Must never know the offsets of a log or the state of a producer: those are the lane's to check.
+//! What a batch must be before a log takes it: the rules of Kafka's produce validation, as pure code that runs outside
+//! the lane. Must never know the offsets of a log or the state of a producer: the lane checks those.
 //!
-//! Stricter than Kafka, where no honest client can notice: offset deltas inside an uncompressed batch are looked at
-//! too; a producer id needs an epoch, a transactional batch a producer id; what decompresses to more than
-//! `decompressed_bytes_max` is refused.
+//! Stricter than Kafka in three places that no correct client notices: offset deltas inside an uncompressed batch are
+//! checked too; a producer id needs an epoch, and a transactional batch needs a producer id; a batch that decompresses to
+//! more than `decompressed_bytes_max` is refused.
 
 mod envelope;
 mod records;
@@ -25,7 +25,7 @@ pub struct Rules<'a> {
     pub topic: &'a TopicConfig,
     pub origin: Origin,
     pub now_ms: i64,
-    /// Version of the Produce request; of no meaning for other origins.
+    /// Version of the Produce request. It has no meaning for other origins.
     pub produce_version: i16,
 }
 
@@ -34,20 +34,20 @@ pub struct Rules<'a> {
 pub enum Origin {
     /// Exactly one batch.
     Client,
-    /// The broker itself: any number of batches, control batches among them.
+    /// The broker itself: any number of batches, which may be control batches.
     Coordinator,
-    /// A leader, which has checked and stamped them: checksums only; any number of batches, of which a last one
-    /// that a fetch limit has cut is left out.
+    /// A leader, which has checked and stamped the batches. Only their checksums are checked. There may be any number of
+    /// batches; if a fetch limit has cut the last one, it is left out.
     Replication,
 }
 
-/// A batch that may be appended. Comes from `check` only, so its checksum is right and so are its records.
+/// A batch that may be appended. Only `check` makes one, so its checksum and its records are known to be right.
 #[derive(Clone, Debug)]
 pub struct CheckedBatch {
-    /// As it goes to disk, but for the base offset and the leader epoch (which the checksum does not cover). With
-    /// `message.timestamp.type=LogAppendTime` it is stamped with `Rules::now_ms`; its checksum is right for `body`.
+    /// The header as it goes to disk, except for the base offset and the leader epoch, which the checksum does not cover.
+    /// With `message.timestamp.type=LogAppendTime` it is stamped with `Rules::now_ms`; its checksum is right for `body`.
     pub header: BatchHeader,
-    /// Who made it: clients are held to sequences, and a leader's word counts.
+    /// Who made the batch. A client's batch must have the next sequence number; a leader's batch is taken as it is.
     pub origin: Origin,
     body: Bytes,
 }
@@ -62,7 +62,7 @@ impl CheckedBatch {
         self.header.size_in_bytes()
     }
 
-    /// Header and records in one piece, copied.
+    /// Header and records in one buffer, copied.
     pub fn to_bytes(&self) -> Bytes {
         let mut bytes = BytesMut::with_capacity(self.size_in_bytes());
         bytes.extend_from_slice(&self.header.to_bytes());
@@ -71,12 +71,13 @@ impl CheckedBatch {
     }
 }
 
-/// Why not, for the reply.
+/// Why a batch is refused, for the reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
     pub code: ErrorCode,
     pub message: String,
-    /// Index in the batch, and what is wrong with that record (KIP-467). Of many only the first ones.
+    /// Index of a record in the batch, and what is wrong with that record (KIP-467). Only the first wrong records are
+    /// listed.
     pub record_errors: Vec<(i32, String)>,
 }
 
@@ -103,15 +104,15 @@ pub fn check(records: Bytes, rules: &Rules<'_>) -> Result<Vec<CheckedBatch>, Rej
     }
 }
 
-/// How much one batch may hold once decompressed. Kafka sets no bound. The walk keeps none of it in memory, so what
-/// this bounds is time, and the memory of consumers, who read a batch whole. 256 MiB is eight times what a Java
-/// producer buffers in all; a topic of larger batches gets 64 times what it lets a batch be. Beyond it the client is
-/// told that the batch is too large, and a producer that can splits it.
+/// How many bytes one batch may hold once it is decompressed. Kafka has no such bound. The walk over the records keeps
+/// none of them in memory, so this bounds time here, and memory in consumers, which decompress a whole batch. 256 MiB is
+/// eight times what a Java producer buffers in all; a topic that allows larger batches gets 64 times its limit for one
+/// batch. A client with a larger batch is told that the batch is too large, and a producer that can split it does so.
 pub fn decompressed_bytes_max(topic: &TopicConfig) -> DecompressLimit {
     DecompressLimit(scaled(topic).clamp(256 << 20, 1 << 30))
 }
 
-/// Changing the codec does hold the records in memory.
+/// The bound for changing the codec of a batch, which does hold the records in memory.
 fn recompressed_bytes_max(topic: &TopicConfig) -> DecompressLimit {
     DecompressLimit(scaled(topic).clamp(32 << 20, 1 << 30))
 }
@@ -134,7 +135,7 @@ fn check_batch(header: BatchHeader, batch: Bytes, rules: &Rules<'_>) -> Result<C
     Ok(CheckedBatch { header, origin: rules.origin, body })
 }
 
-/// `compression.type` other than `producer` decides over the client's codec.
+/// Applies a `compression.type` other than `producer`, which overrides the client's codec.
 fn in_topics_codec(
     header: BatchHeader,
     batch: Bytes,
@@ -162,7 +163,8 @@ fn in_topics_codec(
     Ok((header, batch))
 }
 
-/// A client's word on the largest timestamp is corrected; with append time the batch gets the broker's.
+/// Corrects the largest timestamp in the header, which the client may have set wrongly. With append time the batch gets
+/// the broker's time.
 fn stamp(header: &mut BatchHeader, body: &[u8], max_timestamp: i64, rules: &Rules<'_>) {
     let before = *header;
     header.set_timestamp_type(rules.topic.message_timestamp_type);

@@ -15,7 +15,7 @@ pub(super) fn check(header: &BatchHeader, batch: &[u8], rules: &Rules<'_>) -> Re
     let mut errors = Errors::default();
     let mut largest = 0;
     let look = |record: RecordMeta| {
-        // As it will read once the batch is stamped, whatever type the client has marked it with.
+        // The timestamp that readers will see after the batch is stamped, whatever timestamp type the client has set.
         let timestamp = header.base_timestamp.wrapping_add(record.timestamp_delta);
         max_timestamp = max_timestamp.max(timestamp);
         largest = largest.max(body_bytes(record.size_in_bytes));
@@ -38,7 +38,7 @@ pub(super) fn check(header: &BatchHeader, batch: &[u8], rules: &Rules<'_>) -> Re
     Ok(max_timestamp)
 }
 
-/// The records cannot be read though their checksum is right: the client has made them so.
+/// The checksum is right and the records cannot be read, so it is the client that made them wrong.
 pub(super) fn unreadable(error: BatchError, partition: &TopicPartition) -> Rejected {
     let code = match error {
         BatchError::Compression(CompressionError::TooLarge { .. }) => ErrorCode::MessageTooLarge,
@@ -47,7 +47,7 @@ pub(super) fn unreadable(error: BatchError, partition: &TopicPartition) -> Rejec
     Rejected::new(code, format!("batch for {partition}: {error}"))
 }
 
-// Without the length in front, a number of one to five bytes.
+// The size without the length in front, which takes one to five bytes.
 fn body_bytes(size_in_bytes: usize) -> usize {
     let behind = |length_bytes: usize| size_in_bytes.saturating_sub(length_bytes);
     let fits = |length_bytes: usize| behind(length_bytes) < 1 << (7 * length_bytes - 1);
@@ -70,7 +70,8 @@ fn wrong_timestamp(header: &BatchHeader, timestamp: i64, rules: &Rules<'_>) -> O
             age > topic.message_timestamp_before_max_ms || ahead > topic.message_timestamp_after_max_ms;
         return outside.then_some(out_of_range);
     }
-    // Kafka looks at this only here, so a marked batch is let in (and unmarked) where the range is checked.
+    // Kafka refuses a batch that claims append time only here, where no range is checked. Where the range is checked,
+    // such a batch is accepted, and its timestamp type is corrected.
     (header.timestamp_type() == TimestampType::LogAppendTime).then_some(marked)
 }
 

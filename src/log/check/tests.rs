@@ -1,4 +1,4 @@
-//! One row for each rule, in Kafka's order.
+//! One row for each rule, in the order in which Kafka checks.
 
 use super::*;
 use ottla_protocol::batch::{BatchBuilder, CRC_FROM, NO_TIMESTAMP, verify_crc};
@@ -7,7 +7,7 @@ use ottla_protocol::{LeaderEpoch, ProducerEpoch, ProducerId};
 const NOW: i64 = 1_700_000_000_000;
 const HOUR: i64 = 3_600_000;
 
-/// The batch of a good client: two records with keys, one minute old.
+/// A batch of a correct client: two records with keys, one minute old.
 fn good(compression: Compression) -> Bytes {
     with(BatchBuilder::new(compression))
 }
@@ -26,7 +26,7 @@ fn records(each: &[(i64, Option<&[u8]>)]) -> Bytes {
     builder.build(0, LeaderEpoch(-1))
 }
 
-/// Changes the header and makes the checksum right again.
+/// Changes the header and computes the checksum again.
 fn patched(batch: &Bytes, change: impl FnOnce(&mut BatchHeader)) -> Bytes {
     let mut header = BatchHeader::parse(batch).unwrap();
     change(&mut header);

@@ -1,6 +1,6 @@
-//! Which files of the real disk are open. Log directories hold more files than a process may have open: one that was
-//! not used lately is closed, and opened again by its name when it is needed. Every name is changed through here, so
-//! that a file stays the one that it was. It must never know what files are for.
+//! Which files of the real disk are open. Log directories hold more files than a process may have open: a file that was
+//! not used lately is closed, and opened again by its name when it is needed. Every rename and removal goes through here,
+//! so that a reopened file is always the same file as before. It must never know what files are for.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -18,7 +18,7 @@ use rustix::io::Errno;
 
 use super::failed;
 
-/// The files that are known, and those of them that are open. The lock is never held while the disk is at work.
+/// The known files, and which of them are open. The lock is never held during a call to the disk.
 #[derive(Debug)]
 pub(super) struct Handles {
     capacity: usize,
@@ -29,35 +29,38 @@ pub(super) struct Handles {
 #[derive(Default, Debug)]
 struct OpenFiles {
     named: BTreeMap<Arc<Path>, Vec<Weak<Kept>>>,
-    /// The next to be closed first, unless it was used since it was looked at last. Some have gone.
+    /// The files that may be closed, the first one next unless it was used since the last look at it. Some have been
+    /// dropped.
     ring: VecDeque<Weak<Kept>>,
     open: usize,
-    /// Names that are being changed: what is at and below them may be there, or where it goes.
+    /// Names that are being changed: until the rename returns, a file at or below such a name may be at the old or the
+    /// new one.
     renaming: Vec<Arc<Path>>,
 }
 
-/// A file that is open whenever it is used.
+/// A file that is opened again whenever it is used.
 pub(super) struct Kept {
     handles: Arc<Handles>,
     me: Weak<Kept>,
     writable: bool,
     path: Mutex<Arc<Path>>,
     file: ArcSwapOption<File>,
-    /// More than once since it was opened or looked at: what is used only once is the next to go.
+    /// Set by the second use after opening, and by any use after the last look: a file that is used only once is closed
+    /// first.
     used: AtomicBool,
-    /// Its name is gone: closed, it could not be opened again.
+    /// The file's name was removed. If the file were closed, it could not be opened again.
     nameless: AtomicBool,
-    /// Device and inode, known since it was closed for the first time.
+    /// Device and inode, known once the file was closed for the first time.
     identity: OnceLock<(u64, u64)>,
 }
 
 impl Handles {
-    /// With room for so many files to be open, and one at least.
+    /// Keeps at most `capacity` files open, and at least one.
     pub fn new(capacity: usize) -> Handles {
         Handles { capacity: capacity.max(1), state: Mutex::default(), renamed: Condvar::new() }
     }
 
-    /// Keeps a file that is open, or, with None, one that is opened when it is first used.
+    /// Registers a file. `None`: the file is opened at its first use.
     pub fn keep(self: &Arc<Self>, path: &Path, writable: bool, file: Option<File>) -> Arc<Kept> {
         let path: Arc<Path> = path.into();
         let is_open = file.is_some();
@@ -81,7 +84,7 @@ impl Handles {
         kept
     }
 
-    /// Opens a file. Where the process has too many open already, others make room.
+    /// Opens a file. If the process already has too many open files, this closes others first.
     pub fn open_file(&self, how: &OpenOptions, path: &Path) -> io::Result<File> {
         let too_many = |error: &io::Error| matches!(error.raw_os_error(), Some(code) if code == Errno::MFILE.raw_os_error() || code == Errno::NFILE.raw_os_error());
         match how.open(path) {
@@ -123,15 +126,16 @@ impl Handles {
         renamed
     }
 
-    /// Before the names at and below `path` go: whoever still has such a file goes on reading it.
+    /// Called before the names at and below `path` are removed: opens those files that are in use, so that their users
+    /// can go on reading them.
     pub fn hold_on_to(&self, path: &Path) {
         let state = self.state.lock();
         let files = state.below(path).into_iter().flat_map(|path| state.named[&path].clone());
         let met: Vec<Arc<Kept>> = files.filter_map(|kept| kept.upgrade()).collect();
-        // While nobody closes any.
+        // This needs the lock, so that none of these files is closed at the same time.
         met.iter().for_each(|kept| kept.nameless.store(true, Ordering::SeqCst));
         drop(state);
-        // What is not there has nothing to be held.
+        // A file that no longer exists cannot be opened, and does not have to be.
         met.iter().for_each(|kept| drop(kept.file()));
     }
 
@@ -141,7 +145,7 @@ impl Handles {
     }
 }
 
-// The last owner of a file needs the lock to let it go.
+// The lock is released first: whoever drops the last reference to a file takes the lock to unregister it.
 fn release(state: MutexGuard<'_, OpenFiles>, met: Vec<Arc<Kept>>) {
     drop(state);
     drop(met);
@@ -153,7 +157,7 @@ impl OpenFiles {
         from.map(|(path, _)| path.clone()).take_while(|at| at.starts_with(path)).collect()
     }
 
-    // Counts one more as open, and closes others if these are too many. `met` is to be dropped outside of the lock.
+    // Counts one more file as open, and closes others if there are too many. `met` must be dropped without the lock.
     fn opened(&mut self, kept: &Arc<Kept>, capacity: usize, met: &mut Vec<Arc<Kept>>) {
         self.open += 1;
         self.ring.push_back(kept.me.clone());
@@ -166,10 +170,10 @@ impl OpenFiles {
                 return;
             }
             let Some(next) = self.ring.pop_front().and_then(|next| next.upgrade()) else { continue };
-            // An error of writing back that nobody has seen is told to whoever opens the file next (since Linux 4.16),
-            // so that a file may be closed before it is synced.
+            // Since Linux 4.16, a write-back error that no descriptor has reported yet is reported to the next one that
+            // opens the file. So a file may be closed before it is synced.
             if next.nameless.load(Ordering::SeqCst) {
-                // Open for as long as it lives.
+                // A file without a name stays open for as long as it is used.
             } else if next.used.swap(false, Ordering::Relaxed) || !next.close() {
                 self.ring.push_back(next.me.clone());
             } else {
@@ -185,7 +189,7 @@ impl Kept {
         self.path.lock().clone()
     }
 
-    /// The open file, which stays open for as long as the answer lives.
+    /// The open file. It stays open for as long as the guard lives.
     pub fn file(&self) -> io::Result<Guard<Option<Arc<File>>>> {
         let file = self.file.load();
         if file.is_none() {
@@ -197,7 +201,7 @@ impl Kept {
         Ok(file)
     }
 
-    /// The same, but with `None` for a file that would have to be opened.
+    /// Like `file`, but returns `None` if the file would have to be opened.
     pub fn file_if_open(&self) -> Guard<Option<Arc<File>>> {
         let file = self.file.load();
         if file.is_some() && !self.used.load(Ordering::Relaxed) {
@@ -214,7 +218,7 @@ impl Kept {
             let opened = opened.and_then(|file| self.check(&file).map(|()| file));
             let mut met = Vec::new();
             let mut state = self.handles.state.lock();
-            // Renamed meanwhile, be it there and back again.
+            // The file was renamed during the opening, perhaps to another name and back.
             if !Arc::ptr_eq(&self.path.lock(), &path) {
                 continue;
             }
@@ -244,7 +248,8 @@ impl Kept {
         }
     }
 
-    // False if it stays open: nobody could tell that the next one of its name is the same.
+    // Returns false if the file stays open: without its device and inode, a reopened file could not be recognised as the
+    // same.
     fn close(&self) -> bool {
         let file = self.file.load();
         let known =

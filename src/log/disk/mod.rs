@@ -22,7 +22,7 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Whether a write failed for want of room: it may succeed when there is room again.
+/// Whether a write failed because the disk is full: it may succeed once there is room again.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
@@ -31,7 +31,7 @@ pub fn is_full(error: &io::Error) -> bool {
 /// after `sync_dir` of that folder; a new folder also needs `sync_dir` of its parent.
 pub trait Disk: Send + Sync + Debug {
     fn open(&self, path: &Path, how: OpenHow) -> io::Result<Arc<dyn DiskFile>>;
-    /// A file that is there, to read and write; opened when it is first used, where that makes a difference.
+    /// Opens an existing file to read and write. An implementor may put off the opening until the first use.
     fn open_later(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         self.open(path, OpenHow::Write)
     }
@@ -46,29 +46,29 @@ pub trait Disk: Send + Sync + Debug {
     fn exists(&self, path: &Path) -> bool;
     /// Bytes that this process may still write on the file system of `dir`.
     fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
-    /// Creates the file if absent and holds it against other processes (Apache Kafka's too) until the guard is
-    /// dropped. Held by another: `WouldBlock`.
+    /// Creates the file if absent and locks it against other processes (Apache Kafka's too) until the guard is dropped.
+    /// Fails with `WouldBlock` if another process holds the lock.
     fn lock(&self, path: &Path) -> io::Result<LockGuard>;
 
     fn read_to_vec(&self, path: &Path) -> io::Result<Vec<u8>> {
         let file = self.open(path, OpenHow::Read)?;
         let len = usize::try_from(file.len()?).map_err(io::Error::other)?;
         let mut bytes = vec![0; len];
-        // The file may have become shorter meanwhile; what is there is the answer.
+        // If the file has become shorter since its length was read, the shorter contents are returned.
         let read = file.read_full_at(&mut bytes, 0)?;
         bytes.truncate(read);
         Ok(bytes)
     }
 
-    /// The file holds either what it held before or all of `bytes`, whatever happens when; on return it is `bytes`
-    /// for good: write `<path>.tmp`, sync it, rename it, sync the folder.
+    /// Replaces the whole file: after a crash at any moment it holds either its old contents or all of `bytes`, and after
+    /// the return it durably holds `bytes`. Steps: write `<path>.tmp`, sync it, rename it, sync the folder.
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut name = path.as_os_str().to_owned();
         name.push(".tmp");
         let tmp = PathBuf::from(name);
         let file = self.open(&tmp, OpenHow::CreateEmpty)?;
         if let Err(e) = file.write_at(bytes, 0) {
-            // A full disk needs the room, and half a file is worth nothing.
+            // On a full disk the room is needed, and a half-written file is useless.
             let _ = self.remove_file(&tmp);
             return Err(e);
         }
@@ -79,40 +79,41 @@ pub trait Disk: Send + Sync + Debug {
     }
 }
 
-/// One open file. It stays readable after its name was removed or changed, until the last handle goes.
+/// One open file. It stays readable after its name was removed or changed, until the last handle is dropped.
 pub trait DiskFile: Send + Sync + Debug {
     /// May return fewer bytes than asked for; zero only at or past the end of the file.
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize>;
-    /// The same for who may not wait for the device: `WouldBlock` where the bytes, or the file itself, would have to be
-    /// fetched from there.
+    /// As `read_at`, for callers that may not wait for the device: fails with `WouldBlock` if the bytes are not in
+    /// memory, or if the file is not open.
     fn read_cached_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
         self.read_at(buf, at)
     }
-    /// All of it, or an error after which any part of it may have been written. Writing past the end fills the
-    /// gap with zeros.
+    /// Writes all bytes; after an error any part of them may have been written. A write past the end fills the gap with
+    /// zeros.
     fn write_vectored_at(&self, bufs: &[IoSlice<'_>], at: u64) -> io::Result<()>;
     fn len(&self) -> io::Result<u64>;
-    /// Sets the length, both ways; a longer file is filled with zeros.
+    /// Sets the length. A file that becomes longer is filled with zeros.
     fn truncate(&self, len: u64) -> io::Result<()>;
     /// Submits a sync: it covers the writes that have returned so far, and promises nothing about later ones.
     fn sync_begin(&self) -> SyncMark;
-    /// Completes it. After an error what it covered may be lost though it still reads back, and a further sync
-    /// would succeed without saving it: never retry.
+    /// Completes a sync. After an error the covered writes may be lost although they can still be read, and another sync
+    /// would succeed without saving them: never retry.
     fn sync_end(&self, mark: SyncMark) -> io::Result<()>;
-    /// Sets room aside for `len` bytes from `at` on without changing the length: writing them cannot find the disk full.
-    /// A file system that cannot promise says `Unsupported`.
+    /// Reserves disk space for `len` bytes from `at` on without changing the length, so that writing them cannot fail
+    /// because the disk is full. Fails with `Unsupported` on a file system that cannot promise this.
     fn reserve(&self, at: u64, len: u64) -> io::Result<()>;
 
-    /// Has the kernel begin to write these bytes to the device, so that little is left for a later sync. It may wait for the
-    /// device's queue, and promises nothing: an error shows with the next sync.
+    /// Asks the kernel to begin writing these bytes to the device, so that a later sync has little left to do. The call
+    /// may wait for the device's queue. It promises nothing, and a write error is reported by the next sync.
     fn write_out(&self, _at: u64, _len: u64) {}
 
-    /// Has the kernel begin to read these bytes into memory. It may wait for the device's queue, and promises nothing.
+    /// Asks the kernel to begin reading these bytes into memory. The call may wait for the device's queue. It promises
+    /// nothing.
     fn read_ahead(&self, _at: u64, _len: u64) {}
 
-    /// How many of these bytes are in memory before the first that are not, as far as one byte in each [`PROBED_BYTES`] tells.
-    /// It is the middle one: whoever looked up where to read has just read what is at both ends. What cannot be read at all
-    /// counts, and is found out by whoever reads it.
+    /// How many of these bytes, from the first one on, are in memory. One byte in each [`PROBED_BYTES`] is probed: the
+    /// middle one, since the caller has just read the bytes at both ends to find its place. Bytes that cannot be read at
+    /// all count as in memory: the error shows when they are read.
     fn cached_bytes(&self, at: u64, len: usize) -> usize {
         let cold = |from: &usize| {
             let middle = from + (len - from).min(PROBED_BYTES) / 2;
@@ -122,8 +123,9 @@ pub trait DiskFile: Send + Sync + Debug {
         (0..len).step_by(PROBED_BYTES).find(cold).unwrap_or(len)
     }
 
-    /// Has the kernel copy at most `len` bytes from `at` on into a socket, and says how many: zero only at the end of the
-    /// file, `WouldBlock` where the socket takes none. None: this file cannot, and must be read.
+    /// Lets the kernel copy at most `len` bytes from `at` on into a socket, and returns how many it copied: zero only at
+    /// the end of the file. Fails with `WouldBlock` if the socket is full. `None`: this file does not support it; read it
+    /// instead.
     fn send(&self, _to: BorrowedFd<'_>, _at: u64, _len: usize) -> io::Result<Option<usize>> {
         Ok(None)
     }
@@ -136,7 +138,7 @@ pub trait DiskFile: Send + Sync + Debug {
         self.write_vectored_at(&[IoSlice::new(bytes)], at)
     }
 
-    /// Reads until `buf` is full or the file ends, and says how much that was.
+    /// Reads until `buf` is full or the file ends, and returns the number of bytes.
     fn read_full_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
         let mut done = 0;
         while done < buf.len() {
@@ -163,10 +165,10 @@ pub trait DiskFile: Send + Sync + Debug {
     }
 }
 
-/// Each probe costs a microsecond at most, and what lies between two of them is seldom where they are not.
+/// A probe costs a microsecond at most. Bytes between two probes that are in memory are nearly always in memory too.
 const PROBED_BYTES: usize = 256 << 10;
 
-/// All but `Read` open for reading and writing.
+/// Every mode except `Read` opens for reading and writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenHow {
     Read,
@@ -188,11 +190,11 @@ pub struct Entry {
     pub len: u64,
 }
 
-/// What a submitted sync covers. Good for the file that gave it only.
+/// What a submitted sync covers. Valid only for the file that returned it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SyncMark(u64);
 
-/// Holds a lock file; dropping it lets go.
+/// Holds a lock file. Dropping the guard releases the lock.
 #[derive(Debug)]
 pub struct LockGuard {
     _held: Box<dyn Debug + Send + Sync>,
@@ -214,7 +216,7 @@ impl FileRange {
     }
 }
 
-/// The inside of every `io::Error` of a disk.
+/// What every `io::Error` of a disk wraps.
 #[derive(Debug)]
 struct Failed {
     doing: &'static str,

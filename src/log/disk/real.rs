@@ -1,5 +1,5 @@
-//! The operating system's disk. Must never decide anything: each method is one system call or the loop that
-//! finishes it; which files are open is for [`Handles`].
+//! The operating system's disk. Must never decide anything: each method is one system call, or a loop that repeats it
+//! until it is complete. [`Handles`] decides which files are open.
 
 use super::handles::{Handles, Kept};
 use super::worker::{may_only_read_cached, must_not_wait};
@@ -20,14 +20,14 @@ pub struct RealDisk {
 }
 
 impl RealDisk {
-    /// Keeps at most so many files open (apart from those that were removed while somebody reads them).
+    /// Keeps at most `most` files open, not counting removed files that are still being read.
     pub fn with_open_files(most: usize) -> RealDisk {
         RealDisk { handles: Arc::new(Handles::new(most)) }
     }
 }
 
 impl Default for RealDisk {
-    /// As many files open as any shell allows, and a few left over.
+    /// Few enough for the limit of any usual shell, with some left for sockets.
     fn default() -> RealDisk {
         RealDisk::with_open_files(200)
     }
@@ -65,7 +65,7 @@ impl Disk for RealDisk {
         for entry in fs::read_dir(dir).map_err(wrong)? {
             let entry = entry.map_err(wrong)?;
             let meta = match fs::metadata(entry.path()) {
-                // Removed since the folder was read, or a link that leads nowhere.
+                // The entry was removed since the folder was read, or it is a link to nothing.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 meta => meta.map_err(wrong)?,
             };
@@ -96,7 +96,7 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         must_not_wait("sync folder", dir);
-        // The parent of a bare file name is spelled "".
+        // The parent of a bare file name is the empty path.
         let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
         File::open(dir).and_then(|folder| folder.sync_all()).map_err(|e| failed("sync folder", dir, e))
     }
@@ -110,8 +110,8 @@ impl Disk for RealDisk {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
-    // Two locks, because Linux keeps two books that do not know of each other: `flock` belongs to this open file
-    // and so also stops a second broker inside this process; the record lock is the one that Java takes.
+    // Two locks, because Linux has two kinds that do not see each other. `flock` belongs to this open file, and so also
+    // keeps out a second broker in this process. The record lock is the kind that Java takes.
     fn lock(&self, path: &Path) -> io::Result<LockGuard> {
         let wrong = |e: io::Error| failed("lock", path, e);
         let file = File::options().write(true).create(true).truncate(false).open(path).map_err(wrong)?;
@@ -122,7 +122,7 @@ impl Disk for RealDisk {
     }
 }
 
-// POSIX lets the record lock say either of two things when it is taken.
+// POSIX allows either of two error codes if another process holds the record lock.
 fn busy(errno: Errno) -> io::Error {
     if errno == Errno::ACCESS { Errno::AGAIN.into() } else { errno.into() }
 }
@@ -144,12 +144,12 @@ impl DiskFile for Kept {
     }
 
     fn read_cached_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
-        // To open it would take a look at the disk, too.
+        // Opening the file might read from the device, too.
         let file = self.file_if_open();
         let Some(file) = file.as_deref() else { return Err(io::ErrorKind::WouldBlock.into()) };
         let outcome = match read_cached(file, buf, at) {
             Err(Errno::AGAIN) => return Err(io::ErrorKind::WouldBlock.into()),
-            // A file system that cannot tell is read as if everything were in memory.
+            // On a file system without this kind of read, all bytes are treated as if they were in memory.
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => read(file, buf, at),
             outcome => outcome.map_err(io::Error::from),
         };
@@ -158,7 +158,7 @@ impl DiskFile for Kept {
 
     fn read_ahead(&self, at: u64, len: u64) {
         must_not_wait("read ahead", &self.path());
-        // Whatever is wrong is found out by whoever reads.
+        // This reports no error: the read that follows reports it.
         if let (Ok(file), Some(len)) = (self.file(), NonZeroU64::new(len))
             && let Some(file) = file.as_deref()
         {
@@ -185,7 +185,7 @@ impl DiskFile for Kept {
     }
 
     fn send(&self, to: BorrowedFd<'_>, mut at: u64, len: usize) -> io::Result<Option<usize>> {
-        // A socket that is full is no failure of the file, and comes often.
+        // A full socket is no error of the file, and is frequent, so it gets no message of its own.
         let file = self.file()?;
         let Some(file) = file.as_deref() else { return Ok(None) };
         match rustix::fs::sendfile(to, file, Some(&mut at), len) {
@@ -198,7 +198,7 @@ impl DiskFile for Kept {
 
     fn write_out(&self, at: u64, len: u64) {
         must_not_wait("write out", &self.path());
-        // A file that cannot be opened again is told of by the next sync.
+        // If the file cannot be opened again, the next sync reports it.
         if let Ok(Some(file)) = self.file().as_deref().map(Option::as_deref) {
             write_out::begin(file, at, len);
         }
@@ -261,5 +261,5 @@ fn write_all(file: &File, bufs: &[IoSlice<'_>], mut at: u64) -> io::Result<()> {
 
 /// Linux takes at most this many buffers in one call.
 const IOV_MAX: usize = 1024;
-/// Up to this many the list of buffers is copied on the stack.
+/// Up to this many buffers, the list of buffers is copied on the stack.
 const FEW: usize = 16;

@@ -1,6 +1,7 @@
-//! Threads that serve clients. A call that changes names or waits for a sync may take as long as the disk's journal does,
-//! a second and more when it is busy, and a thread that serves many connections would hold them all up meanwhile. Such
-//! calls belong on other threads; here is how that is noticed. Must never decide where something runs instead.
+//! Marks the threads that serve clients. A call that changes names or waits for a sync can take as long as the disk's
+//! journal, more than a second when the disk is busy; on a thread that serves many connections it would delay all of
+//! them. Such calls belong on other threads, and this module reports those that do not. Must never move a call to another
+//! thread.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -11,8 +12,8 @@ thread_local! {
     static CACHED_ONLY: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Within `read` this thread reads from memory alone: what only the device has is `WouldBlock`, and who meets that asks
-/// again on a thread which may wait. A disk that has no device takes no notice.
+/// Inside `read`, this thread reads only from memory: bytes that only the device has give `WouldBlock`, and the caller
+/// repeats the read on a thread that may wait. A disk in memory ignores this.
 pub fn cached_only<R>(read: impl FnOnce() -> R) -> R {
     struct Before(bool);
     impl Drop for Before {
@@ -28,7 +29,7 @@ pub(super) fn may_only_read_cached() -> bool {
     CACHED_ONLY.get()
 }
 
-/// From now on this thread serves clients.
+/// From now on this thread counts as one that serves clients.
 pub fn mark() {
     SERVES.set(true);
 }
@@ -38,8 +39,8 @@ pub fn is_marked() -> bool {
     SERVES.get()
 }
 
-/// Before a call that may wait: in a debug build it ends the thread that serves clients, otherwise it leaves a line in the
-/// log, which the integration tests look for.
+/// Called before a call that may wait. On a thread that serves clients it panics in a debug build, and otherwise writes a
+/// line to the log, which the integration tests look for.
 pub(super) fn must_not_wait(doing: &str, path: &Path) {
     if SERVES.get() {
         debug_assert!(false, "a thread that serves clients may not {doing} {}", path.display());

@@ -1,5 +1,5 @@
-//! Asking the kernel to begin to write, which no library offers without `unsafe`. Must never wait for the device, nor promise
-//! anything: what is to be durable still needs a sync, which also reports what went wrong here.
+//! Asks the kernel to begin writing, which no library offers without `unsafe`. Must never wait for the device, and
+//! promises nothing: durability still needs a sync, which also reports an error of this write.
 
 use std::fs::File;
 

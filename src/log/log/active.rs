@@ -22,25 +22,26 @@ pub(super) struct Active {
     pub size: u64,
     pub largest: Timestamped,
     pub created_ms: i64,
-    /// Of the first batch, once there is one; what `segment.ms` counts from.
+    /// The largest timestamp of the segment's first batch, once there is one; `segment.ms` counts from it.
     first_timestamp: Option<i64>,
-    /// Bytes since the batch that the last index entry points at, with it.
+    /// Bytes from the batch that the last index entry points at to the end of the file, that batch included.
     since_index: u64,
     last_time: Option<TimeEntry>,
     jitter_ms: i64,
-    /// The file may need a sync though nothing was appended: an earlier process has left it in a state that nobody knows.
+    /// The file may need a sync although nothing was appended: it is not known how much of it an earlier process has
+    /// synced.
     pub unsynced: bool,
-    /// Up to here the kernel was asked to write the file out, or a flush has taken it along.
+    /// The kernel was asked to write the file out up to here, or a flush covers it.
     pub written_out: u64,
 }
 
-/// What rolling depends on; appends look ahead with a copy of it before anything is written.
+/// What decides about rolling. An append counts its batches on a copy of this before it writes anything.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fill {
     pub size: u64,
     first_timestamp: Option<i64>,
     created_ms: i64,
-    /// No fewer than the indexes have.
+    /// At least as many entries as the indexes have.
     entries: usize,
     jitter_ms: i64,
 }
@@ -63,8 +64,8 @@ impl Active {
         }
     }
 
-    /// Over a segment of `size` bytes whose indexes are believed, and the offset behind its last batch. Corrupt: they
-    /// should not be.
+    /// Continues a segment of `size` bytes whose indexes are trusted. Also returns the offset after its last batch. Fails
+    /// with `Corrupt` if the indexes turn out to be wrong.
     pub fn resume(
         segment: Segment,
         size: u64,
@@ -97,7 +98,7 @@ impl Active {
             Some(entry) => segment.batch_of(entry, size)?.is_some(),
             None => true,
         };
-        // An entry stands for a batch: where it points there is one, and not just the end of the file.
+        // An index entry points at the start of a batch, so it may not point at the end of the file.
         if (last.is_some() && from >= size) || !told {
             let what = "not what its index says".to_owned();
             return Err(segment.corrupt(next, Stopped::Invalid { position: size, what }));
@@ -129,7 +130,7 @@ impl Active {
         }
     }
 
-    /// A batch now stands at the end of the file.
+    /// Notes that a batch was appended to the file.
     pub fn took(&mut self, header: &BatchHeader, index_interval_bytes: i32) {
         self.largest.include(header);
         if self.since_index > u64::try_from(index_interval_bytes).unwrap_or(0) {
@@ -144,7 +145,7 @@ impl Active {
         self.since_index += header.size_in_bytes() as u64;
     }
 
-    /// Writes the newest entries if enough have come. A full disk may wait: they stay in memory.
+    /// Writes the newest entries once there are enough of them. If the disk is full they stay in memory for now.
     pub fn write_groups(&self) -> io::Result<()> {
         let due = self.segment.offset_index.unwritten() >= GROUP_ENTRIES;
         match if due { self.write_indexes() } else { Ok(()) } {
@@ -158,7 +159,7 @@ impl Active {
         self.segment.time_index.write_tail()
     }
 
-    /// Enters the largest timestamp: the last entry of a segment that is rolled or closed tells it.
+    /// Adds an entry for the largest timestamp. The last entry of a rolled or closed segment says its largest timestamp.
     pub fn push_time(&mut self) {
         let Timestamped { timestamp, offset } = self.largest;
         if timestamp > self.last_time.map_or(NO_TIMESTAMP, |last| last.timestamp) {
@@ -170,7 +171,7 @@ impl Active {
 }
 
 impl Fill {
-    /// Whether a batch needs a segment of its own to begin with. An empty segment takes any batch.
+    /// Whether a batch has to go into a new segment. An empty segment takes any batch.
     pub fn must_roll(&self, header: &BatchHeader, now_ms: i64, config: &TopicConfig) -> bool {
         let bytes = self.size + header.size_in_bytes() as u64;
         let waited = match self.first_timestamp.filter(|&first| first >= 0) {
@@ -183,12 +184,12 @@ impl Fill {
                 || self.entries >= entries_max(config))
     }
 
-    /// Whether it has stood open for too long by the clock alone.
+    /// Whether the segment has been open for longer than `segment.ms`, by the clock alone.
     pub fn overdue(&self, now_ms: i64, config: &TopicConfig) -> bool {
         self.size > 0 && now_ms.saturating_sub(self.created_ms) > config.segment_ms_max() - self.jitter_ms
     }
 
-    /// As if the batch were written. Each may bring an index entry; whether it does is known when it is there.
+    /// Counts a batch as if it were written, with an index entry, which it may turn out not to need.
     pub fn take(&mut self, header: &BatchHeader) {
         self.first_timestamp.get_or_insert(header.max_timestamp);
         self.size += header.size_in_bytes() as u64;
@@ -196,7 +197,7 @@ impl Fill {
     }
 }
 
-/// What this segment takes off `segment.ms`, so that partitions created together do not roll together.
+/// How much earlier than `segment.ms` this segment rolls, so that partitions created together do not roll together.
 pub(super) fn jitter_ms(seed: u64, base: Offset, config: &TopicConfig) -> i64 {
     let most = config.segment_jitter_ms.min(config.segment_ms);
     if most <= 0 {
@@ -205,7 +206,7 @@ pub(super) fn jitter_ms(seed: u64, base: Offset, config: &TopicConfig) -> i64 {
     (dice::number(seed, base as u64) % most as u64) as i64
 }
 
-/// Both indexes get their entries together; the time index keeps a slot for its last one.
+/// Both indexes get their entries at the same time; the time index keeps room for the last entry of the segment.
 fn entries_max(config: &TopicConfig) -> usize {
     let bytes = usize::try_from(config.segment_index_bytes).unwrap_or(0);
     (bytes / OffsetEntry::BYTES).min((bytes / TimeEntry::BYTES).saturating_sub(1))

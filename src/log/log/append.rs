@@ -1,6 +1,5 @@
-//! Appending: offsets, headers, producer rules, rolling, and one vectored write for all batches of a call that fit a
-//! segment. Bodies go from where they are to the file. Whether anything may be appended at all, by whom and for whom,
-//! must never be asked here.
+//! Appending: offsets, headers, producer rules, rolling, and one vectored write for all batches of a call that fit into a
+//! segment. Bodies are written from where they are, without a copy. It must never ask who may append, or for whom.
 
 use std::io::{self, IoSlice};
 
@@ -23,19 +22,20 @@ use crate::disk::is_full;
 pub struct Appended {
     pub base_offset: Offset,
     pub last_offset: Offset,
-    /// -1 unless the topic's timestamps are append times; of a duplicate, the batch's timestamp of then, as in Kafka.
+    /// -1 unless the topic's timestamps are append times. For a duplicate: the timestamp of the first append, as in
+    /// Kafka.
     pub log_append_time_ms: i64,
-    /// The producer had sent it before: these are the offsets of then, nothing was written.
+    /// The producer had sent this batch before: the offsets are those of the first append, and nothing was written.
     pub duplicate: bool,
 }
 
-/// A batch with what is not in it.
+/// A batch, and what the batch itself does not say.
 #[derive(Clone, Copy, Debug)]
 pub struct Append<'a> {
     pub batch: &'a CheckedBatch,
     /// From [`Log::start_verification`], for the first batch of a transaction.
     pub guard: Option<Guard>,
-    /// For markers: what WriteTxnMarkers says (KIP-1228).
+    /// For markers: the transaction version of WriteTxnMarkers (KIP-1228).
     pub transaction_version: i16,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Group<'a> {
     planned: Vec<Planned<'a>>,
     fill: Fill,
     next: Offset,
-    /// What was judged on the strength of batches that may yet fail.
+    /// The state of each producer before the batches of this group. If the write fails, the producers go back to it.
     undo: Vec<(i64, Option<Producer>)>,
 }
 
@@ -62,8 +62,9 @@ pub(super) struct Planned<'a> {
 }
 
 impl Log {
-    /// Appends as leader: offsets are given here. One refused batch does not refuse the others. An error means that
-    /// none of them was appended; where some had been, into a segment that was then full, the others are refused.
+    /// Appends as leader, which gives the batches their offsets. A refused batch does not affect the others. An error
+    /// means that no batch was appended; if some were appended before the error, because a segment became full in
+    /// between, the rest are refused instead.
     pub fn append(
         &mut self,
         batches: &[CheckedBatch],
@@ -73,7 +74,7 @@ impl Log {
         self.append_each(batches.iter().map(Append::new), leader_epoch, now_ms)
     }
 
-    /// As `append`, for batches of verified transactions and for markers.
+    /// As `append`, also for batches of verified transactions and for markers.
     pub fn append_each<'a>(
         &mut self,
         appends: impl ExactSizeIterator<Item = Append<'a>>,
@@ -122,7 +123,8 @@ impl Log {
         }
     }
 
-    /// Whether appending these may wait for the disk longer than a write does: names are made, or an epoch is synced.
+    /// Whether this append may wait for the disk longer than a write takes: because it creates files, or syncs a leader
+    /// epoch.
     pub fn append_waits<'a>(
         &self,
         batches: impl Iterator<Item = &'a CheckedBatch>,
@@ -139,7 +141,7 @@ impl Log {
                 fill.must_roll(&batch.header, now_ms, &self.config) || !self.active.segment.can_index(last);
             fill.take(&batch.header);
             next = last + 1;
-            // A marker that aborts may be the first of its segment's transaction index.
+            // A marker that aborts may create the segment's transaction index.
             rolls || batch.header.is_control()
         })
     }
@@ -149,7 +151,7 @@ impl Log {
         Group { planned, fill: self.active.fill(), next: self.log_end, undo: Vec::new() }
     }
 
-    /// Decides about one batch. What it decides may fail to be written; then the group is undone.
+    /// Decides about one batch. If the write of the group fails later, this decision is undone with it.
     fn plan<'a>(
         &mut self,
         append: Append<'a>,
@@ -160,7 +162,7 @@ impl Log {
         let mut header = append.batch.header;
         let append_time = self.config.message_timestamp_type == TimestampType::LogAppendTime;
         if append_time && header.timestamp_type() != TimestampType::LogAppendTime {
-            // The topic's config has changed since the batch was checked, which is what stamps it otherwise.
+            // The topic's config has changed since `check` stamped the batch.
             header.set_timestamp_type(TimestampType::LogAppendTime);
             header.max_timestamp = now_ms;
             header.crc = header.crc_with(append.batch.body());
@@ -217,7 +219,7 @@ impl Log {
         self.producers.judge(&Incoming { header, marker, origin, guard: append.guard }).map(Some)
     }
 
-    /// Puts a batch into the group, in front of which there may be a roll.
+    /// Puts a batch into the group. If the batch has to go into a new segment, the group so far is written first.
     pub(super) fn add<'a>(
         &mut self,
         planned: Planned<'a>,
@@ -236,7 +238,7 @@ impl Log {
                 group.fill = self.active.fill();
             }
         }
-        // A marker that aborts is written together with its entry in the transaction index, or not at all.
+        // A marker that aborts is written with its transaction index entry, and both or neither count.
         let alone = planned.change.and_then(|change| change.ended).is_some_and(|ended| ended.aborted);
         if alone {
             self.write(group)?;
@@ -250,7 +252,7 @@ impl Log {
         if alone { self.write(group) } else { Ok(()) }
     }
 
-    /// Writes the group and makes it part of the log. After an error it is as if the group had never been.
+    /// Writes the group and makes it part of the log. After an error the log is as it was before the group.
     pub(super) fn write(&mut self, group: &mut Group<'_>) -> Result<(), AppendError> {
         if group.planned.is_empty() {
             return Ok(());
@@ -274,7 +276,7 @@ impl Log {
         group.undo.clear();
         group.fill = self.active.fill();
         if let Err(e) = self.active.write_groups() {
-            // What was appended stands; what comes next will be refused.
+            // The batches are appended. With the log offline, later appends are refused.
             tracing::error!(log = %self.dir.display(), "writing an index: {e}");
             self.go_offline();
         }
@@ -297,7 +299,8 @@ impl Log {
         Ok(())
     }
 
-    /// Only a full disk leaves the log usable, and only if the partial batch can be cut off again (KAFKA-10778).
+    /// The log stays usable only after a full disk, and only if the partly written batches could be cut off
+    /// (KAFKA-10778).
     fn write_failed(&mut self, e: io::Error) -> AppendError {
         if is_full(&e) && self.active.segment.log.truncate(self.active.size).is_ok() {
             self.unflushed.cut();
@@ -350,7 +353,7 @@ fn refused_by_storage() -> Refused {
     Refused::new(ErrorCode::KafkaStorageError, "The log could not be written")
 }
 
-/// Header and body in one piece: control batches are small.
+/// Header and body in one buffer. Only for control batches, which are small.
 pub(super) fn batch_bytes(batch: &CheckedBatch) -> Bytes {
     if batch.header.is_control() { batch.to_bytes() } else { Bytes::new() }
 }

@@ -1,12 +1,12 @@
-//! Words that one owner appends and any number of readers see, without a lock on either side. It must never know
-//! what the words mean.
+//! Words that one owner appends and any number of readers see, without a lock on either side. It must never know what the
+//! words mean.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Grows, never shrinks: whoever wants fewer words makes another one.
+/// Only grows. To have fewer words, the owner makes another one.
 pub(super) struct Entries {
-    /// Each twice as large as the one before, so that a word never moves.
+    /// Each chunk is twice as large as the one before, and none is ever moved.
     chunks: [OnceLock<Box<[AtomicU64]>>; CHUNKS],
     len: AtomicUsize,
 }
@@ -16,18 +16,18 @@ impl Entries {
         Entries { chunks: [const { OnceLock::new() }; CHUNKS], len: AtomicUsize::new(0) }
     }
 
-    /// Words that may be read.
+    /// How many words may be read.
     pub fn len(&self) -> usize {
         self.len.load(Ordering::Acquire)
     }
 
-    /// The word at `at`, which must be below a length that was seen.
+    /// The word at `at`, which must be below a length that the caller has seen.
     pub fn get(&self, at: usize) -> u64 {
         let (chunk, within) = place(at);
         self.chunks[chunk].get().map_or(0, |words| words[within].load(Ordering::Relaxed))
     }
 
-    /// For the owner only. Readers see all of `words` at once.
+    /// For the owner only. Readers see either none or all of `words`.
     pub fn push(&self, words: &[u64]) {
         let len = self.len.load(Ordering::Relaxed);
         for (at, word) in (len..).zip(words) {

@@ -1,4 +1,4 @@
-//! Which leader epoch began at which offset: what followers truncate by (KIP-101, KIP-279). Kept in
+//! Which leader epoch began at which offset: followers truncate by it (KIP-101, KIP-279). Stored in
 //! `leader-epoch-checkpoint`. It must never know who leads now.
 
 use std::io;
@@ -20,18 +20,19 @@ pub(super) struct EpochStart {
 /// Epochs and offsets both rise from entry to entry.
 pub(super) type Starts = Vec<EpochStart>;
 
-/// The owner's side; readers hold the shared list.
+/// The owner's side. Readers share the published list.
 #[derive(Debug)]
 pub(super) struct Epochs {
     path: PathBuf,
     starts: Starts,
     shared: Arc<ArcSwap<Starts>>,
-    /// Entries went away and the file still has them, which opening the log again would put right.
+    /// Entries were removed that the file still has. Opening the log would remove them again, so the file may stay as it
+    /// is for a while.
     stale: bool,
 }
 
 impl Epochs {
-    /// None if the file is not there or makes no sense.
+    /// `None`: the file is missing or cannot be parsed.
     pub fn read(disk: &dyn Disk, dir: &Path) -> io::Result<Option<Starts>> {
         match disk.read_to_vec(&dir.join(LEADER_EPOCHS)) {
             Ok(bytes) => Ok(parse(&bytes)),
@@ -53,7 +54,7 @@ impl Epochs {
         self.shared.load_full()
     }
 
-    /// Takes back what could not be written.
+    /// Goes back to `before` after the new list could not be written.
     pub fn restore(&mut self, before: &Starts) {
         self.starts.clone_from(before);
         self.changed();
@@ -63,7 +64,8 @@ impl Epochs {
         self.starts.last().copied()
     }
 
-    /// Enters an epoch; entries that contradict it go. Whether that changed anything, which `write` makes last.
+    /// Adds an epoch and removes the entries that contradict it. Returns whether the list changed, which `write` then
+    /// makes durable.
     pub fn assign(&mut self, start: EpochStart) -> bool {
         let news = self.latest().is_none_or(|l| start.epoch != l.epoch || start.offset < l.offset);
         if !start.epoch.is_some() || start.offset < 0 || !news {
@@ -77,7 +79,7 @@ impl Epochs {
         true
     }
 
-    /// Nothing of the log is at or above `end` any more. Done even when no bytes went (KAFKA-10706).
+    /// The log has nothing at or above `end` any more. The entries are removed even if no bytes were (KAFKA-10706).
     pub fn truncate_end(&mut self, end: Offset) {
         if self.latest().is_some_and(|latest| latest.offset >= end) {
             self.starts.retain(|s| s.offset < end);
@@ -85,7 +87,7 @@ impl Epochs {
         }
     }
 
-    /// Nothing of the log is below `start` any more; the epoch that covers it begins there now.
+    /// The log has nothing below `start` any more. The epoch that contains `start` begins at `start` from now on.
     pub fn truncate_start(&mut self, start: Offset) {
         let covered = self.starts.iter().take_while(|s| s.offset <= start).count();
         if covered == 0 || (covered == 1 && self.starts[0].offset == start) {
@@ -107,7 +109,7 @@ impl Epochs {
         self.stale
     }
 
-    /// On disk when this returns.
+    /// The list is durable when this returns.
     pub fn write(&mut self, disk: &dyn Disk) -> io::Result<()> {
         disk.replace(&self.path, text(&self.starts).as_bytes())?;
         self.stale = false;
@@ -120,7 +122,7 @@ impl Epochs {
     }
 }
 
-/// The largest epoch not above `epoch`, and where the next one begins; `(NONE, -1)` where that is unknown.
+/// The largest epoch not above `epoch`, and where the next one begins. `(NONE, -1)`: unknown.
 pub(super) fn end_offset(
     starts: &[EpochStart],
     epoch: LeaderEpoch,
@@ -135,13 +137,13 @@ pub(super) fn end_offset(
     match (above.checked_sub(1), starts.get(above)) {
         _ if !epoch.is_some() => unknown,
         (_, None) => unknown,
-        // What that epoch wrote is gone: a follower is sent to where the log begins now.
+        // All records of that epoch are gone: the follower is sent to the log's first offset.
         (None, Some(next)) => (epoch, next.offset),
         (Some(floor), Some(next)) => (starts[floor].epoch, next.offset),
     }
 }
 
-/// The same with an epoch that has begun and has not written yet.
+/// As `end_offset`, under a current epoch that has not written anything yet.
 pub(super) fn end_offset_under(
     starts: &[EpochStart],
     current: LeaderEpoch,
@@ -168,7 +170,7 @@ fn text(starts: &[EpochStart]) -> String {
 
 fn parse(bytes: &[u8]) -> Option<Starts> {
     let text = str::from_utf8(bytes).ok()?;
-    // Kafka creates the file empty.
+    // Kafka creates the file without contents.
     if text.is_empty() {
         return Some(Starts::new());
     }

@@ -1,5 +1,5 @@
-//! How the world fails a log, and how a log refuses a client. Which error code answers which request is decided
-//! where the request is, except where Kafka names one.
+//! Errors of the disk, and refusals of a client's request. The code that answers the request chooses its error code,
+//! except where Kafka names one.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ottla_model::TopicId;
 use ottla_protocol::{ErrorCode, Offset};
 
-/// The world failed: the log is offline, or could not be opened.
+/// An error of the disk: the log is offline, or could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error("{doing}: {source}")]
@@ -16,7 +16,7 @@ pub enum LogError {
         #[source]
         source: io::Error,
     },
-    /// Bytes that were flushed are not what was written.
+    /// Flushed bytes are not what was written.
     #[error("{} is corrupt at byte {position}, offset {offset}: {what}", path.display())]
     Corrupt { path: PathBuf, position: u64, offset: Offset, what: String },
     #[error("{} belongs to topic {found}, not to {expected}", path.display())]
@@ -26,10 +26,10 @@ pub enum LogError {
     Offline { dir: PathBuf },
 }
 
-/// Nothing of the call was appended.
+/// Why nothing of a call was appended.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// No room. The log stays usable: reads and deletes go on, and a later append may find room again.
+    /// The disk is full. The log stays usable: reads and deletes go on, and a later append may find room again.
     #[error("no space left in {}", dir.display())]
     DiskFull { dir: PathBuf },
     /// The log is offline until it is opened again.
@@ -43,7 +43,7 @@ impl AppendError {
     }
 }
 
-/// The client was wrong or must try again; the log is as it was.
+/// The client was wrong or must try again. The log is unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {message}", code.name())]
 pub struct Refused {
@@ -57,10 +57,10 @@ impl Refused {
     }
 }
 
-/// A read that has no answer.
+/// Why a read has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// Below the log start or above the log end (KIP-320's consumers go on from the offsets inside).
+    /// The offset is below the log start or above the log end. A consumer continues from the offsets in here (KIP-320).
     #[error("offset out of range, the log has {0:?}")]
     OutOfRange(super::Offsets),
     #[error(transparent)]
@@ -68,19 +68,19 @@ pub enum ReadError {
 }
 
 impl LogError {
-    /// What was asked for is not in memory (`disk::worker::cached_only`).
+    /// Whether the read failed because the bytes are not in memory (`disk::worker::cached_only`).
     pub fn is_cold(&self) -> bool {
         matches!(self, LogError::Io { source, .. } if source.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// The disk, or this user's share of it, is full.
+    /// Whether the disk, or this user's share of it, is full.
     pub fn is_full(&self) -> bool {
         matches!(self, LogError::Io { source, .. } if crate::disk::is_full(source))
     }
 }
 
 impl ReadError {
-    /// What was asked for is not in memory (`disk::worker::cached_only`).
+    /// Whether the read failed because the bytes are not in memory (`disk::worker::cached_only`).
     pub fn is_cold(&self) -> bool {
         matches!(self, ReadError::Io(error) if error.is_cold())
     }

@@ -1,4 +1,4 @@
-//! The names of a partition's files. They know Kafka's layout and nothing of what is inside.
+//! The names of a partition's files, in Kafka's layout. It must never know what is in the files.
 
 use std::path::{Path, PathBuf};
 
@@ -11,19 +11,19 @@ pub(crate) enum Kind {
     OffsetIndex,
     TimeIndex,
     TxnIndex,
-    /// Producer state; named by the offset up to which it counts, not always a segment's base.
+    /// Producer state, named by the offset up to which it counts, which is not always a segment's base offset.
     Snapshot,
 }
 
-/// What a name ends with beyond its kind: a file on its way in or out.
+/// The suffix after the kind: the file is about to be removed, or not yet part of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     Live,
     /// To be removed.
     Deleted,
-    /// A cleaner's unfinished output, worth nothing.
+    /// A cleaner's unfinished output, which counts for nothing.
     Cleaned,
-    /// A cleaner's finished output that had not yet taken its place.
+    /// A cleaner's finished output that is not yet in the place of the old segments.
     Swap,
 }
 
@@ -68,7 +68,7 @@ impl Stage {
 }
 
 impl Name {
-    /// None for a file that is not named by an offset, such as the leader-epoch checkpoint.
+    /// `None`: the file is not named by an offset, as is the leader-epoch checkpoint.
     pub fn parse(name: &str) -> Option<Name> {
         let (digits, suffix) = name.split_at(name.find('.')?);
         if digits.len() != OFFSET_DIGITS || !digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -85,7 +85,7 @@ impl Name {
     }
 }
 
-/// `path` with `.deleted` behind it.
+/// `path` with `.deleted` appended.
 pub(super) fn deleted(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(DELETED);
@@ -94,7 +94,7 @@ pub(super) fn deleted(path: &Path) -> PathBuf {
 
 pub(super) const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
 pub(super) const PARTITION_METADATA: &str = "partition.metadata";
-/// What [`crate::Disk::replace`] may leave behind.
+/// The suffix of a file that an interrupted [`crate::Disk::replace`] leaves behind.
 pub(super) const TMP: &str = ".tmp";
 const DELETED: &str = ".deleted";
 const OFFSET_DIGITS: usize = 20;

@@ -1,5 +1,5 @@
-//! What has been written and not synced, and tickets for syncing it. A ticket runs on any thread while its log goes on;
-//! the recovery point moves only over what a ticket has brought down. It must never sync a file of its own accord.
+//! What was written and not synced yet, and tickets for syncing it. A ticket runs on any thread while its log goes on.
+//! The recovery point moves only over what a ticket has synced. It must never sync a file of its own accord.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,24 +15,25 @@ use super::segment::Segment;
 use crate::disk::SyncMark;
 use crate::{Disk, DiskFile};
 
-/// The owner's books. A file stays in them until a flush that covers it is known to have succeeded.
+/// What the owner has to sync. A file stays in here until a flush that covers it has succeeded.
 #[derive(Debug, Default)]
 pub(super) struct Unflushed {
     sealed: Vec<Sealed>,
     snapshots: Vec<Snapshot>,
-    /// Counts sealed segments and snapshots.
+    /// Numbers the sealed segments and snapshots, in order.
     files: u64,
-    /// Files created or renamed so far in the partition's folder, and how many of these are sure to last.
+    /// How many files were created, renamed or removed in the partition's folder so far, and how many of these changes
+    /// are durable.
     folder_changes: u64,
     folder_synced: u64,
-    /// The partition's own folder is new.
+    /// The partition's own folder is new, so its parent has to be synced.
     parent_changed: bool,
-    /// Batches that a full disk refused and that were cut off again, and how many of these cuts are sure to last.
+    /// How many times a refused write was cut off again on a full disk, and how many of these cuts are durable.
     cuts: u64,
     cuts_synced: u64,
     tickets: Vec<Outstanding>,
     pub last_flush_ms: i64,
-    /// Appended since the last flush began.
+    /// Bytes appended since the last flush began.
     pub bytes: u64,
     /// A segment was rolled since the last flush began.
     pub rolled: bool,
@@ -40,7 +41,7 @@ pub(super) struct Unflushed {
 
 #[derive(Debug)]
 struct Sealed {
-    /// The offset behind its last batch.
+    /// The offset after its last batch.
     end: Offset,
     segment: Arc<Segment>,
     file: u64,
@@ -56,9 +57,9 @@ struct Snapshot {
 #[derive(Clone, Copy, Debug)]
 struct Outstanding {
     up_to: Offset,
-    /// Less than `up_to` if the log was truncated meanwhile.
+    /// Below `up_to` if the log was truncated since.
     covers: Offset,
-    /// Those counted later are not in it, whatever their offsets.
+    /// Files with a higher number are not in the ticket, whatever their offsets.
     files: u64,
     folder_changes: u64,
     cuts: u64,
@@ -88,13 +89,13 @@ impl Unflushed {
         self.parent_changed = true;
     }
 
-    /// A batch was refused for want of room, and cut off.
+    /// Notes that a batch was refused because the disk was full, and was cut off.
     pub fn cut(&mut self) {
         self.cuts += 1;
     }
 
-    /// Whether a cut might still be lost with the power. What is appended in its place meanwhile could be lost too, and the
-    /// refused batch be found there, under the same leader epoch: nobody could tell.
+    /// Whether a loss of power could still undo a cut. If it undid the cut and also lost what was appended in its place,
+    /// the refused batch would be back, under the same leader epoch, and nobody could tell that it had been refused.
     pub fn cut_pending(&self) -> bool {
         self.cuts > self.cuts_synced
     }
@@ -107,26 +108,28 @@ impl Unflushed {
         self.parent_changed
     }
 
-    /// The folder was synced on the spot.
+    /// Notes that the folder was synced outside of a flush.
     pub fn folder_synced(&mut self) {
         self.folder_synced = self.folder_changes;
         self.parent_changed = false;
     }
 
-    /// Has every snapshot so far outlive a loss of power, apart from its name. Whether there was one to sync.
+    /// Makes the contents of every snapshot so far durable; their names need a sync of the folder. Returns whether there
+    /// were any.
     pub fn sync_snapshots(&self) -> io::Result<bool> {
         self.snapshots.iter().try_for_each(|snapshot| snapshot.handle.sync())?;
         Ok(!self.snapshots.is_empty())
     }
 
-    /// What is above `end` is not in the log any more; what will be there is not what a ticket took along.
+    /// The log was truncated to `end`. A ticket that was made before does not cover what is appended above `end` from now
+    /// on.
     pub fn truncated(&mut self, end: Offset) {
         self.tickets.iter_mut().for_each(|ticket| ticket.covers = ticket.covers.min(end));
         self.sealed.retain(|sealed| sealed.end <= end);
         self.snapshots.retain(|snapshot| snapshot.offset <= end);
     }
 
-    /// These have given way to one that is synced.
+    /// Notes that these segments were replaced by one that is synced.
     pub fn replaced(&mut self, old: &[Arc<Segment>]) {
         self.sealed.retain(|sealed| !old.iter().any(|old| Arc::ptr_eq(old, &sealed.segment)));
     }
@@ -139,7 +142,7 @@ impl Unflushed {
 }
 
 impl Log {
-    /// Gathers what no flush has covered. Costs no sync: that is what the ticket's `run` does.
+    /// Collects everything that no flush covers. This syncs nothing: the ticket's `run` does.
     pub fn flush_begin(&mut self) -> Result<FlushTicket, LogError> {
         self.check_online()?;
         let mut files = Vec::new();
@@ -154,7 +157,7 @@ impl Log {
             }
         }
         self.unflushed.snapshots.iter().for_each(|snapshot| add(&snapshot.handle));
-        // The active segment's indexes are made anew after a crash: only their log matters.
+        // The active segment's indexes are rebuilt after a crash, so only its log file is synced.
         if self.log_end > self.active.base() || self.active.unsynced || self.unflushed.cut_pending() {
             add(&self.active.segment.log);
         }
@@ -175,10 +178,11 @@ impl Log {
         Ok(FlushTicket { up_to, files, folders, disk, offline })
     }
 
-    /// Moves the recovery point, after the `run` of the ticket with this `up_to` has succeeded: all below is durable.
+    /// Moves the recovery point. To be called after `run` of the ticket with this `up_to` has succeeded: everything below
+    /// is durable.
     pub fn flush_end(&mut self, up_to: Offset) {
         let unflushed = &mut self.unflushed;
-        // Two tickets may have the same end, one of them from before a truncation: the one that covers less counts.
+        // Two tickets may have the same end, one of them from before a truncation. The one that covers less is taken.
         let same = unflushed.tickets.iter().enumerate().filter(|(_, ticket)| ticket.up_to == up_to);
         let Some((at, _)) = same.min_by_key(|(_, ticket)| ticket.covers) else { return };
         let ticket = unflushed.tickets.remove(at);
@@ -188,12 +192,12 @@ impl Log {
         unflushed.folder_synced = unflushed.folder_synced.max(ticket.folder_changes);
         unflushed.cuts_synced = unflushed.cuts_synced.max(ticket.cuts);
         unflushed.parent_changed = false;
-        // What stays is taken along by a later ticket, some of it once more.
+        // A later ticket covers what stays, and syncs some of it again.
         unflushed.sealed.retain(|sealed| sealed.end > ticket.covers || sealed.file > ticket.files);
         unflushed
             .snapshots
             .retain(|snapshot| snapshot.offset > ticket.covers || snapshot.file > ticket.files);
-        // A segment that was sealed and is not synced may end at the recovery point, and not below it.
+        // The recovery point may not be above the end of a sealed segment that is not synced yet.
         let doubtful = unflushed.sealed.iter().map(|sealed| sealed.end).min().unwrap_or(Offset::MAX);
         self.recovery_point = self.recovery_point.max(ticket.covers.min(self.log_end).min(doubtful));
         unflushed.last_flush_ms = self.told_ms;
@@ -201,12 +205,13 @@ impl Log {
         self.lowered.reached(self.disk.as_ref(), self.recovery_point);
     }
 
-    /// What the kernel should begin to write now, if that is enough to be worth a call. Left to itself it lets dirty pages gather
-    /// until it holds up whoever writes, and what is left for one sync holds up the journal for everybody.
+    /// What the kernel should begin to write now, if that is enough to be worth a call. Without this the kernel gathers
+    /// dirty pages until it makes writers wait, and a sync that has much to write delays the file system's journal for
+    /// everybody.
     pub fn write_out(&mut self) -> Option<WriteOut> {
         let Active { segment, size, written_out, .. } = &mut self.active;
         let from = (*written_out).min(*size);
-        // Not the end, which is being written to.
+        // Not the last part of the file, since appends go on there.
         let to = *size - *size % WRITE_OUT_BYTES;
         if to <= from {
             return None;
@@ -215,7 +220,8 @@ impl Log {
         Some(WriteOut { file: segment.log.clone(), at: from, len: to - from })
     }
 
-    /// After an append was refused for want of room ([`AppendError::DiskFull`]) the next one needs a flush first.
+    /// Whether the next append has to wait for a flush, after one was refused because the disk was full
+    /// ([`AppendError::DiskFull`]).
     pub fn needs_flush_to_append(&self) -> bool {
         self.unflushed.cut_pending()
     }
@@ -225,7 +231,8 @@ impl Log {
         self.unflushed.bytes
     }
 
-    /// Whether the next flush opens files, of segments that were rolled, or the end of this one removes one.
+    /// Whether the next flush may wait for the disk outside of its syncs: it opens files of sealed segments, or its end
+    /// removes the `recovery-point-lowered` file.
     pub fn flush_waits(&self) -> bool {
         !self.unflushed.sealed.is_empty() || self.lowered.is_noted()
     }
@@ -235,7 +242,7 @@ impl Log {
         self.log_end - self.recovery_point
     }
 
-    /// When the last flush ended, as far as this log was told the time.
+    /// When the last flush ended, by the latest time that a caller of this log has given.
     pub fn last_flush_ms(&self) -> i64 {
         self.unflushed.last_flush_ms
     }
@@ -252,7 +259,7 @@ impl Log {
     }
 }
 
-/// A range of a file that the kernel should begin to write, on its way to a thread that may wait.
+/// A range of a file that the kernel should begin to write. It runs on a thread that may wait.
 #[derive(Debug)]
 pub struct WriteOut {
     file: Arc<dyn DiskFile>,
@@ -261,20 +268,20 @@ pub struct WriteOut {
 }
 
 impl WriteOut {
-    /// Without a result: what fails here fails the next flush.
+    /// Returns no result: an error here shows again in the next flush.
     pub fn run(self) {
         self.file.write_out(self.at, self.len);
     }
 }
 
-/// Small enough that the device is never busy with one of these for long, large enough that the calls cost nothing.
+/// Small enough that the device is never busy with one range for long, large enough that the calls cost next to nothing.
 const WRITE_OUT_BYTES: u64 = 512 << 10;
 
-/// A group of syncs on its way to another thread.
+/// A group of syncs, to be run on another thread.
 #[derive(Debug)]
 #[must_use = "nothing is durable before run() has returned Ok and flush_end was told"]
 pub struct FlushTicket {
-    /// What [`Log::flush_end`] is to be called with after `run`.
+    /// The argument for [`Log::flush_end`] after `run`.
     pub up_to: Offset,
     files: Vec<(Arc<dyn DiskFile>, SyncMark)>,
     folders: Vec<PathBuf>,
@@ -283,12 +290,12 @@ pub struct FlushTicket {
 }
 
 impl FlushTicket {
-    /// Syncs. After an error the log is offline for good, whether its owner is told or not: what the sync was to bring
-    /// down may be lost although it reads back, and another sync would not save it.
+    /// Runs the syncs. After an error the log is offline for good, whether its owner is told or not: the data may be lost
+    /// although it can still be read, and another sync would not save it.
     pub fn run(self) -> io::Result<()> {
         let files = self.files.iter().try_for_each(|(file, mark)| file.sync_end(*mark));
         let folder = |dir: &PathBuf| match self.disk.sync_dir(dir) {
-            // The partition was deleted meanwhile, and nobody wants it.
+            // The partition was deleted since, and does not have to be durable.
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             synced => synced,
         };

@@ -1,5 +1,5 @@
-//! Appending as a follower: the leader has given offsets and epochs and checked its producers. It must never refuse what
-//! the leader was allowed to write, only what does not follow or is damaged.
+//! Appending as a follower: the leader has assigned offsets and epochs and checked the producers. It must never refuse
+//! what the leader was allowed to write; it refuses only batches that do not follow the log's end or are damaged.
 
 use bytes::Bytes;
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
@@ -13,17 +13,17 @@ use super::producers::{Incoming, Verdict};
 use crate::CheckedBatch;
 use crate::check::{Origin, Rules, check};
 
-/// What a follower took over from its leader.
+/// What a follower has appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Followed {
-    /// First and last. None: there was no whole batch.
+    /// First and last offset. `None`: there was no whole batch.
     pub offsets: Option<(Offset, Offset)>,
     pub bytes: usize,
 }
 
 impl Log {
-    /// Appends what the leader sent, offsets and epochs as they are. A batch cut off at the end is left out, and so
-    /// is everything from a batch whose epoch is above `leader_epoch` on (KAFKA-18723).
+    /// Appends what the leader sent, with its offsets and epochs. A batch that is cut off at the end is left out. Batches
+    /// are left out from the first one on whose epoch is above `leader_epoch` (KAFKA-18723).
     pub fn append_as_follower(
         &mut self,
         records: Bytes,
@@ -58,7 +58,8 @@ impl Log {
         outcome.map(Ok)
     }
 
-    /// The leader's log starts in the middle of a batch, which it sends whole: an empty log begins there, too.
+    /// If the leader's log starts in the middle of a batch, the leader sends the whole batch: an empty log starts in the
+    /// middle, too.
     fn starts_inside(&self, batches: &[CheckedBatch]) -> Option<Offset> {
         let first = batches.first()?.header;
         let inside = (0..self.log_end).contains(&first.base_offset) && first.last_offset() >= self.log_end;
@@ -109,7 +110,7 @@ impl Log {
                     guard: None,
                 }) {
                     Ok(Verdict::New(change)) => Some(change),
-                    // The leader's word counts; only clients are refused.
+                    // Duplicates and wrong sequences are not refused here: only a client's batches are.
                     Ok(Verdict::Duplicate(_)) | Err(_) => None,
                 }
             }
@@ -117,7 +118,7 @@ impl Log {
         self.add(Planned { header, head: header.to_bytes(), body: batch.body(), change }, now_ms, group)
     }
 
-    /// Whether a leader's batches follow each other and the log.
+    /// Checks that the leader's batches follow the end of the log and each other.
     fn check_order(&self, batches: &[CheckedBatch]) -> Result<(), Refused> {
         let mut next = self.log_end;
         for CheckedBatch { header, .. } in batches {

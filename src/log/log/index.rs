@@ -1,6 +1,6 @@
 //! The sparse indexes of a segment: from offset to file position, and from timestamp to offset. Entries are on disk,
-//! the newest ones of an active segment in memory until enough have come to be written as a group. Lookups are binary
-//! searches by pread, never a map of the file. An index is a hint: whoever follows an entry checks what is there.
+//! except for the newest ones of an active segment, which are written in groups. Lookups are binary searches with
+//! `pread`; the file is never mapped. An index is a hint: after a lookup, the caller checks the batch that it finds.
 
 use std::fmt;
 use std::io;
@@ -31,18 +31,18 @@ pub(super) struct OffsetEntry {
     pub position: u32,
 }
 
-/// The largest timestamp up to and with the batch of that last offset, which is the first to have it.
+/// The largest timestamp of all batches up to the one with that last offset, which is the first batch to have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TimeEntry {
     pub timestamp: i64,
     pub relative: u32,
 }
 
-/// One owner pushes and writes; readers look up beside it.
+/// One owner pushes and writes; readers may look up at the same time.
 pub(super) struct Index<E> {
     disk: Arc<dyn Disk>,
     path: PathBuf,
-    /// Opened when first needed: most segments are never looked up.
+    /// Opened at the first use: most segments are never looked up.
     file: OnceLock<Arc<dyn DiskFile>>,
     view: ArcSwap<View>,
     entry: PhantomData<fn() -> E>,
@@ -54,16 +54,16 @@ struct View {
 }
 
 impl<E: IndexEntry> Index<E> {
-    /// An index that is on disk, of `bytes` in length. A part of an entry at the end does not count.
+    /// An index that is on disk, `bytes` long. An incomplete entry at the end does not count.
     pub fn existing(disk: Arc<dyn Disk>, path: PathBuf, bytes: u64) -> Index<E> {
         let on_disk = usize::try_from(bytes / E::BYTES as u64).unwrap_or(0);
         let view = ArcSwap::from_pointee(View { on_disk, tail: Entries::new() });
         Index { disk, path, file: OnceLock::new(), view, entry: PhantomData }
     }
 
-    /// An empty one, in place of whatever was there.
+    /// An empty index, which replaces any file of that name.
     pub fn create(disk: Arc<dyn Disk>, path: PathBuf) -> io::Result<Index<E>> {
-        // Not kept open: many partitions are made and never written to.
+        // The file is not kept open: many partitions are created and never written to.
         disk.open(&path, OpenHow::CreateEmpty)?;
         Ok(Index::existing(disk, path, 0))
     }
@@ -85,7 +85,7 @@ impl<E: IndexEntry> Index<E> {
         }
     }
 
-    /// The last entry for which `below` holds; it must hold for all entries before one for which it does.
+    /// The last entry for which `below` holds. If it holds for an entry, it must hold for all entries before.
     pub fn floor(&self, below: impl Fn(&E) -> bool) -> io::Result<Option<E>> {
         let view = self.view.load();
         let in_tail = view.tail.len() / E::WORDS;
@@ -123,17 +123,17 @@ impl<E: IndexEntry> Index<E> {
         Ok(best)
     }
 
-    /// For the owner. It is on disk only after `write_tail`.
+    /// For the owner. The entry is on disk only after `write_tail`.
     pub fn push(&self, entry: E) {
         entry.push_to(&self.view.load().tail);
     }
 
-    /// Entries not yet on disk.
+    /// How many entries are not on disk yet.
     pub fn unwritten(&self) -> usize {
         self.view.load().tail.len() / E::WORDS
     }
 
-    /// For the owner. After an error the entries are still in memory, and writing them again is harmless.
+    /// For the owner. After an error the entries are still in memory, and writing them again does no harm.
     pub fn write_tail(&self) -> io::Result<()> {
         let view = self.view.load();
         let in_tail = view.tail.len() / E::WORDS;
@@ -147,7 +147,7 @@ impl<E: IndexEntry> Index<E> {
         Ok(())
     }
 
-    /// For the owner of an index that was made anew in memory: puts it in the place of the file, all at once.
+    /// For the owner of an index that was rebuilt in memory: replaces the file by it, atomically.
     pub fn replace_file(&self) -> io::Result<()> {
         let view = self.view.load();
         let in_tail = view.tail.len() / E::WORDS;
@@ -159,8 +159,8 @@ impl<E: IndexEntry> Index<E> {
         Ok(())
     }
 
-    /// For the owner: another index over the same file, of the entries for which `below` holds. Readers of this one
-    /// may find the file shorter than they think.
+    /// For the owner: a new index over the same file, with the entries for which `below` holds. Readers of this one may
+    /// find the file shorter than they expect.
     pub fn cut(&self, below: impl Fn(&E) -> bool) -> io::Result<Index<E>> {
         self.write_tail()?;
         let on_disk = self.view.load().on_disk;
@@ -265,7 +265,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 }
 
 const TIME_ENTRY_BYTES: usize = 12;
-/// Entries that are read at once rather than one by one.
+/// How many entries are read at once, rather than one by one.
 const BLOCK_ENTRIES: usize = 512;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Which files a partition's folder has, and which of them are of no use. It must never look into a batch's records.
+//! Which files a partition's folder has, and which of them are useless. It must never look into a batch's records.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,7 +14,7 @@ use super::txn_index;
 use crate::Disk;
 use crate::disk::{Entry, OpenHow};
 
-/// What one segment's files are.
+/// The lengths of one segment's files.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct SegmentFiles {
     pub log: Option<u64>,
@@ -24,7 +24,7 @@ pub(super) struct SegmentFiles {
 }
 
 pub(super) struct Inventory {
-    /// Those with a log file.
+    /// The segments that have a log file.
     pub segments: Vec<(Offset, SegmentFiles)>,
     pub snapshots: BTreeSet<Offset>,
 }
@@ -63,22 +63,23 @@ impl Inventory {
 }
 
 impl Inventory {
-    /// Segments that retention had renamed, and that came back with the power because nobody syncs a rename that only
-    /// makes room. The first epoch's offset, which was on disk before, tells.
+    /// Removes segments that retention had renamed and that are back after a loss of power: retention does not sync a
+    /// rename that only frees space. They are recognised by the offset of the first leader epoch, which retention wrote
+    /// before.
     pub fn drop_retired(&mut self, disk: &dyn Disk, dir: &Path, first_epoch: Offset) -> Result<(), LogError> {
         let mut gone = Vec::new();
         for (at, (base, files)) in self.segments.iter().enumerate() {
-            // The newest one stays: it tells at least where the log ends.
+            // The newest segment stays: it says at least where the log ends.
             let Some((next, _)) = self.segments.get(at + 1).filter(|_| *base < first_epoch) else { break };
             let path = Kind::Log.path(dir, *base);
             let file = disk.open(&path, OpenHow::Read).map_err(io_error("opening a segment"))?;
             let mut scan = Scan::new(file.as_ref(), 0, files.log.unwrap_or(0), LOOKUP_BYTES);
             let mut found = scan.next().ok().flatten();
-            // Batches from before there were epochs are in no list of epochs.
+            // The list of epochs has no batches from before there were leader epochs.
             if found.is_some_and(|found| found.header.partition_leader_epoch < 0) {
                 continue;
             }
-            // Where the one that followed is gone for good, the batches tell how far this one reached.
+            // If a segment is missing behind this one, only the batches tell how far this one reaches.
             let mut reaches = if *next <= first_epoch { *next } else { Offset::MAX };
             while *next > first_epoch
                 && let Some(batch) = found
@@ -86,7 +87,7 @@ impl Inventory {
                 reaches = batch.header.next_offset();
                 found = match scan.next() {
                     Ok(found) => found.filter(|_| reaches <= first_epoch),
-                    // Nobody knows what is behind damage: recovery decides about such a segment.
+                    // What is behind the damage is unknown, so recovery decides about such a segment.
                     Err(Stopped::Invalid { .. }) => {
                         reaches = Offset::MAX;
                         None
@@ -122,7 +123,7 @@ impl SegmentFiles {
         }
     }
 
-    /// Whether the lengths alone say that an index is not what was written.
+    /// Whether the length alone shows that an index is damaged.
     pub fn index_damaged(&self) -> bool {
         let whole = |file: Option<u64>, entry: u64| file.is_some_and(|bytes| bytes.is_multiple_of(entry));
         !whole(self.offset_index, 8) || !whole(self.time_index, 12)

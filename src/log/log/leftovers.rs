@@ -1,5 +1,5 @@
-//! What a stopped process left half-way: deletions, and a cleaner's output. Deletions are finished, unfinished output
-//! is removed, finished output takes the place of what it was made from, all as Kafka does it.
+//! What an interrupted process left unfinished: deletions, and a cleaner's output. As in Kafka, deletions are finished,
+//! unfinished output is removed, and finished output takes the place of the segments that it was made from.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use super::scan::{Scan, WALK_BYTES};
 use crate::Disk;
 use crate::disk::{Entry, OpenHow};
 
-/// Returns what is in the folder then.
+/// Returns what the folder contains afterwards.
 pub(super) fn tidy(disk: &dyn Disk, dir: &Path) -> Result<Vec<Entry>, LogError> {
     let list = || disk.list(dir).map_err(io_error("listing a partition's folder"));
     let entries = list()?;
@@ -31,12 +31,12 @@ pub(super) fn tidy(disk: &dyn Disk, dir: &Path) -> Result<Vec<Entry>, LogError> 
         remove(&entry.name)?;
         changed = true;
     }
-    // A cleaner renames all its output only when all of it is there: with some of it still unfinished, what was made
-    // behind it is worth nothing either (KAFKA-6264).
+    // A cleaner renames an output only once all of its files are complete. If there is an unfinished output, finished
+    // files at higher offsets count for nothing either (KAFKA-6264).
     let unfinished = of_stage(Stage::Cleaned).map(|(_, name)| name.offset).min().unwrap_or(Offset::MAX);
     let (worthless, finished): (Vec<_>, Vec<_>) =
         of_stage(Stage::Swap).partition(|(_, name)| name.offset >= unfinished);
-    // Each step is sure to last before the next: without what is unfinished the rest would pass for finished.
+    // Each step is made durable before the next one: otherwise the remaining files could look finished.
     for (entry, _) in &worthless {
         remove(&entry.name)?;
     }
@@ -61,7 +61,7 @@ pub(super) fn tidy(disk: &dyn Disk, dir: &Path) -> Result<Vec<Entry>, LogError> 
         }
         sync()?;
     }
-    // The logs first: where there is still one to be renamed, the live files at its offset are old.
+    // The log files are renamed first: as long as one is still to be renamed, the live files at its offset are old.
     let (logs, indexes): (Vec<_>, Vec<_>) = finished.iter().partition(|(_, name)| name.kind == Kind::Log);
     for step in [logs, indexes] {
         for (entry, name) in &step {
@@ -80,7 +80,7 @@ pub(super) fn tidy(disk: &dyn Disk, dir: &Path) -> Result<Vec<Entry>, LogError> 
     list()
 }
 
-/// The offset behind the last batch of a file. Where it is damaged the batches before count.
+/// The offset after the last batch of a file. If the file is damaged, the batches before the damage count.
 fn end_of(disk: &dyn Disk, path: &Path, base: Offset, bytes: u64) -> Result<Offset, LogError> {
     let file = disk.open(path, OpenHow::Read).map_err(io_error("opening a cleaner's output"))?;
     let mut scan = Scan::new(file.as_ref(), 0, bytes, WALK_BYTES);

@@ -1,5 +1,5 @@
-//! Making a log of the files of its folder, segment by segment: what was flushed is believed, what came after is read
-//! again and cut at the first batch that is not whole. It must never serve anybody before it is done.
+//! Builds a log from the files in its folder, segment by segment: flushed segments are trusted, later ones are read and
+//! cut at the first batch that is not whole. It must never serve a reader before it is done.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -23,11 +23,11 @@ use super::snapshot::Snapshots;
 use super::{Bounds, Log, LogReader, Mark, Opening, Position, Recovery};
 use crate::disk::is_full;
 
-/// A log in the making.
+/// The state of a log while it is loaded from its files.
 pub(super) struct Loading<'a> {
     pub opening: &'a Opening,
     pub segments: Vec<Arc<Segment>>,
-    /// The newest segment so far and the offset behind it, not yet in the list.
+    /// The newest segment so far and the offset after its last batch. It is not in the list yet.
     pub current: Option<(Active, Offset)>,
     pub producers: Producers,
     pub snapshots: Snapshots,
@@ -73,14 +73,14 @@ impl Loading<'_> {
 
     pub fn load_unclean(&mut self, found: &[(Offset, SegmentFiles)]) -> Result<(), LogError> {
         let point = self.lowered.recovery_point();
-        // A segment is believed once something behind it was flushed, since that flush covered the segment whole: its
-        // names, its indexes, and its length, which a full disk may have made larger for a moment.
+        // A segment is trusted if something after it was flushed, since that flush covered all of the segment: its names,
+        // its indexes, and its length, which a write on a full disk may have made too large for a moment.
         let first = found.partition_point(|(base, _)| *base < point).saturating_sub(1);
         let (flushed, rest) = found.split_at(first);
         self.load_flushed(flushed)?;
         let Some((base, _)) = rest.first() else { return Ok(()) };
         self.replay_producers(*base)?;
-        // Those above are of a log that may not be what is there now.
+        // Snapshots above this offset may describe batches that are not in the log any more.
         self.snapshots
             .remove_if(|offset| offset > *base)
             .map_err(io_error("removing a producer snapshot"))?;
@@ -94,7 +94,8 @@ impl Loading<'_> {
             let log = active.segment.log.clone();
             self.current = Some((active, next));
             match rest.get(at + 1) {
-                // Nothing is missing between the two: what was cut off is a part of a batch that a full disk had refused.
+                // Nothing is missing between the two segments: what was cut off is part of a batch that was refused
+                // because the disk was full.
                 Some((base, _)) if cut && *base == next => {
                     log.truncate(size).map_err(io_error("cutting a segment"))?;
                 }
@@ -105,8 +106,8 @@ impl Loading<'_> {
         Ok(())
     }
 
-    /// Segments that are believed. Of what is wrong with their indexes only the obvious is looked for: lookups check
-    /// what they find.
+    /// Loads trusted segments. Only obvious damage of their indexes is looked for here; lookups check each entry that
+    /// they use.
     fn load_flushed(&mut self, found: &[(Offset, SegmentFiles)]) -> Result<(), LogError> {
         let Opening { disk, dir, config, .. } = self.opening;
         for (base, files) in found {
@@ -118,7 +119,7 @@ impl Loading<'_> {
                 let segment = active.segment.clone();
                 self.current = Some((active, next));
                 self.seal_current()?;
-                // The next opening will believe it.
+                // Synced here, because the next opening trusts it.
                 segment.sync_indexes()?;
                 continue;
             }
@@ -144,7 +145,7 @@ impl Loading<'_> {
         jitter_ms(self.opening.jitter_seed, base, &self.opening.config)
     }
 
-    /// Reads one segment whole and cuts it behind its last valid batch; whether anything was cut off.
+    /// Reads a whole segment and cuts it after its last valid batch. Also returns whether anything was cut off.
     fn walk(&mut self, base: Offset, flushed: Offset) -> Result<(Active, Offset, bool), LogError> {
         let Opening { disk, dir, config, now_ms, jitter_seed, .. } = self.opening;
         let mut walk = Walk {
@@ -169,7 +170,7 @@ impl Loading<'_> {
         Ok((active, next, true))
     }
 
-    /// The newest segment so far is not the last one.
+    /// Seals the newest segment so far, because another one follows.
     fn seal_current(&mut self) -> Result<(), LogError> {
         let Some((mut active, next)) = self.current.take() else { return Ok(()) };
         active.push_time();
@@ -180,7 +181,7 @@ impl Loading<'_> {
         if self.snapshots.newest().is_none_or(|newest| newest < next) {
             match self.snapshots.write(next, &self.producers.all()) {
                 Ok(file) => self.unflushed.snapshot(next, file),
-                // Without room the next recovery reads more.
+                // If the disk is full the snapshot is left out, and the next recovery reads more.
                 Err(e) if is_full(&e) => {}
                 Err(e) => return Err(io_error("writing a producer snapshot")(e)),
             }
@@ -188,23 +189,24 @@ impl Loading<'_> {
         Ok(())
     }
 
-    /// Everything so far is below the log start.
+    /// Removes all segments so far, which are below the log start.
     fn drop_all(&mut self) -> Result<(), LogError> {
         let current = self.current.take().map(|(active, _)| active.segment);
         let all = self.segments.drain(..).chain(current).collect::<Vec<_>>();
         for segment in &all {
             self.remove(segment.base)?;
         }
-        // No flush has to bring down what is gone.
+        // A flush does not have to sync the removed segments.
         self.unflushed.retired(Offset::MAX);
         self.sync_folder()
     }
 
-    /// What is behind damage or a hole was never flushed, and is not what came next.
+    /// Removes the segments behind damage or a hole: they were never flushed, and do not continue what is before the
+    /// damage.
     fn drop_rest(&mut self, rest: &[(Offset, SegmentFiles)]) -> Result<(), LogError> {
         let Some((active, next)) = &self.current else { return Ok(()) };
         let (log, size, next) = (active.segment.log.clone(), active.size, *next);
-        // From the end, so that another crash finds no hole here; and for good before anything is appended.
+        // The last one first, so that another crash leaves no hole; and made durable before anything is appended.
         for (base, _) in rest.iter().rev() {
             tracing::warn!(dir = %self.opening.dir.display(), "dropping segment {base}, the log ends at {next}");
             self.remove(*base)?;
@@ -227,7 +229,7 @@ impl Loading<'_> {
         self.opening.disk.sync_dir(&self.opening.dir).map_err(io_error("syncing a partition's folder"))
     }
 
-    /// Makes the producers what they were at `end`, from what is loaded so far.
+    /// Brings the producer state to `end`, from the segments loaded so far.
     fn replay_producers(&mut self, end: Offset) -> Result<(), LogError> {
         let replay = Replay { end, log_start: self.opening.log_start, now_ms: self.opening.now_ms };
         let active_bytes = self.current.as_ref().map_or(0, |(active, _)| active.size);
@@ -273,7 +275,7 @@ impl Loading<'_> {
             true => log_end,
             false => self.lowered.recovery_point().min(log_end),
         };
-        // What is appended now is not what the checkpoint claims.
+        // The checkpoint claims more than is there, and what is appended now is not what it covered.
         let lowering = io_error("lowering the recovery point");
         self.lowered.lower(disk.as_ref(), recovery_point).map_err(lowering)?;
         self.lowered.reached(disk.as_ref(), recovery_point);
@@ -286,10 +288,10 @@ impl Loading<'_> {
         Ok((log, recovery))
     }
 
-    /// Only those at the start of a segment, or at the end of the log, are of use later.
+    /// Keeps only the snapshots that can be used later: those at the start of a segment or at the end of the log.
     fn keep_snapshots(&mut self, log_end: Offset) -> Result<(), LogError> {
         let bases = self.segments.iter().map(|segment| segment.base).collect::<BTreeSet<_>>();
-        // The newest one is where a replay starts, wherever it is.
+        // The newest one stays wherever it is: a replay starts there.
         let usable = self.segments[0].base..=log_end;
         let newest = self.snapshots.offsets().rfind(|offset| usable.contains(offset));
         let unwanted =
@@ -306,7 +308,7 @@ impl Loading<'_> {
         topic_id: Option<TopicId>,
         config: &Arc<TopicConfig>,
     ) -> Log {
-        // Whoever opens the log raises it to what the checkpoint or the leader says.
+        // The caller raises it later, to what the checkpoint or the leader says.
         let first = Position { offset: log_start, base: self.segments[0].base, at: 0 };
         let high_watermark = Mark { offset: log_start, position: first };
         let state = Bounds {
@@ -347,9 +349,9 @@ impl Loading<'_> {
     }
 }
 
-/// Whether a segment at `base` may follow one that ends at `next`. Otherwise the tail of that one was lost with the
-/// power. Rolling leaves no holes, unless offsets leap too far for one segment; compaction leaves some, but only in
-/// what was flushed.
+/// Whether a segment at `base` may follow one that ends at `next`. Otherwise a loss of power has taken the end of the
+/// first one. Rolling leaves no hole, unless the offsets jump too far for one segment; compaction leaves holes, but only
+/// in flushed segments.
 fn joined(next: Offset, base: Offset, recovery_point: Offset) -> bool {
     let leap = base.saturating_sub(next);
     leap == 0 || (leap > 0 && next < recovery_point) || leap > i32::MAX.into()

@@ -1,6 +1,6 @@
-//! `recovery-point-lowered`: how far a log had to take back what a checkpoint may still claim to be flushed. Recovery
-//! takes damage below the recovery point for a broken disk; a truncation that a crash interrupts leaves such damage too,
-//! and so does what is appended after one. Kafka has no such file, and ignores it.
+//! `recovery-point-lowered`: how far a log had to lower its recovery point below what a checkpoint may still say.
+//! Recovery treats damage below the recovery point as a broken disk. An interrupted truncation leaves such damage too,
+//! and so do appends after a truncation. Kafka has no such file, and ignores it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,18 +10,18 @@ use ottla_protocol::Offset;
 use crate::Disk;
 use crate::disk::is_full;
 
-/// There is a file while the recovery point is below what was claimed.
+/// The file exists while the recovery point is below the highest one that a checkpoint may hold.
 #[derive(Debug)]
 pub(super) struct Lowered {
     path: PathBuf,
     /// The highest recovery point that a checkpoint may hold.
     claimed: Offset,
-    /// What the file says.
+    /// The recovery point in the file. `None`: there is no file.
     at: Option<Offset>,
 }
 
 impl Lowered {
-    /// A file that makes no sense says the least: nothing is flushed.
+    /// A file that cannot be parsed counts as 0: nothing is flushed.
     pub fn read(disk: &dyn Disk, dir: &Path, checkpointed: Offset) -> io::Result<Lowered> {
         let path = dir.join(NAME);
         let at = match disk.read_to_vec(&path) {
@@ -34,18 +34,18 @@ impl Lowered {
         Ok(Lowered { path, claimed: checkpointed, at })
     }
 
-    /// The recovery point, whatever the checkpoint claims.
+    /// The recovery point that is true, whatever the checkpoint says.
     pub fn recovery_point(&self) -> Offset {
         self.at.map_or(self.claimed, |at| at.min(self.claimed))
     }
 
-    /// Whether there is a file, which goes once everything is flushed again.
+    /// Whether the file exists. It is removed once everything is flushed again.
     pub fn is_noted(&self) -> bool {
         self.at.is_some()
     }
 
-    /// Before the recovery point goes back to `to`. On disk when this returns, unless the disk is full: then a crash in
-    /// the wrong moment would need somebody's eye.
+    /// Called before the recovery point goes back to `to`. The file is durable when this returns, unless the disk is
+    /// full: in that case a crash during the truncation may leave a log that does not open without somebody's help.
     pub fn lower(&mut self, disk: &dyn Disk, to: Offset) -> io::Result<()> {
         if to >= self.claimed || self.at.is_some_and(|at| at <= to) {
             return Ok(());
@@ -63,7 +63,7 @@ impl Lowered {
         }
     }
 
-    /// Everything below `recovery_point` is flushed again. A file that stays for want of luck costs a longer recovery.
+    /// Everything below `recovery_point` is flushed again. If the file cannot be removed, the next recovery takes longer.
     pub fn reached(&mut self, disk: &dyn Disk, recovery_point: Offset) {
         self.claimed = self.claimed.max(recovery_point);
         if recovery_point >= self.claimed && self.at.take().is_some() {

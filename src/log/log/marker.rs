@@ -1,4 +1,4 @@
-//! The end of a transaction, read from its control batch. It must never know whether the marker counts.
+//! The end of a transaction, read from its control batch. It must never decide whether the marker is valid.
 
 use bytes::Bytes;
 use ottla_protocol::batch::control::{ControlRecord, TransactionResult};
@@ -6,7 +6,7 @@ use ottla_protocol::batch::{self, BatchHeader, DecompressLimit};
 
 use super::producers::Marker;
 
-/// None for any batch that ends no transaction. The version is not in the batch: the coordinator says it.
+/// `None`: the batch ends no transaction. The transaction version is not in the batch; the coordinator supplies it.
 pub(super) fn marker(header: &BatchHeader, bytes: &Bytes, transaction_version: i16) -> Option<Marker> {
     if !header.is_control() || !header.has_producer_id() {
         return None;

@@ -1,5 +1,5 @@
-//! One partition's log: segments, indexes, producer state and leader epochs behind one owner, and the readers
-//! beside it. It must never know why something is appended, who leads, or what time it is.
+//! One partition's log: segments, indexes, producer state and leader epochs with one owner, and any number of readers. It
+//! must never know why something is appended, who leads, or what time it is.
 //!
 //! A batch travels `append` (offsets, rules, one write) -> `active` (index entries) -> `published` (offsets for
 //! readers) -> `reader`. What is on disk is found again by `open`, and by `recovery` where it may be damaged.
@@ -78,16 +78,16 @@ pub struct Log {
     topic_id: Option<TopicId>,
     config: Arc<TopicConfig>,
     jitter_seed: u64,
-    /// By base offset, never empty; the last one is the active one.
+    /// Sorted by base offset, never empty; the last one is the active segment.
     segments: Vec<Arc<Segment>>,
     active: Active,
     log_start: Offset,
     log_end: Offset,
     recovery_point: Offset,
     high_watermark: Mark,
-    /// Where the newest batches start: saves looking that up when the high watermark moves.
+    /// Where the newest batches start: with this the high watermark moves without a lookup.
     boundaries: VecDeque<Position>,
-    /// The first transaction that is open or not replicated, once its place in the file is known.
+    /// The first transaction that is open or whose end is not replicated, once its position in the file is known.
     unstable: Option<Mark>,
     producers: Producers,
     snapshots: Snapshots,
@@ -95,7 +95,7 @@ pub struct Log {
     unflushed: Unflushed,
     lowered: Lowered,
     generation: u64,
-    /// The latest time that a caller said.
+    /// The latest time that a caller has given.
     told_ms: i64,
     offline: Arc<AtomicBool>,
     reader: Arc<LogReader>,
@@ -106,7 +106,7 @@ pub struct Log {
 pub struct ActiveProducer {
     pub producer_id: ProducerId,
     pub producer_epoch: ProducerEpoch,
-    /// -1 if nothing is known of its batches.
+    /// -1 if none of its batches is known.
     pub last_sequence: i32,
     pub last_timestamp: i64,
     pub coordinator_epoch: i32,
@@ -114,7 +114,7 @@ pub struct ActiveProducer {
 }
 
 impl Log {
-    /// Creates the folder if it is not there. What a crash has left is put in order first.
+    /// Creates the folder if it does not exist. What an interrupted process left unfinished is finished or removed first.
     pub fn open(opening: Opening) -> Result<(Log, Recovery), LogError> {
         open::open(opening)
     }
@@ -139,7 +139,7 @@ impl Log {
         &self.config
     }
 
-    /// What is open already, a segment above all, keeps the shape it has.
+    /// Applies to what happens from now on: the active segment, for example, is not changed.
     pub fn set_config(&mut self, config: Arc<TopicConfig>) {
         self.config = config;
     }
@@ -164,7 +164,7 @@ impl Log {
         self.state().last_stable.offset
     }
 
-    /// Everything below is on disk for good. May lie below the log start, never above the log end (KAFKA-10101).
+    /// Everything below is durable. May be below the log start, but never above the log end (KAFKA-10101).
     pub fn recovery_point(&self) -> Offset {
         self.recovery_point
     }
@@ -183,19 +183,19 @@ impl Log {
         self.offline.load(Ordering::Acquire)
     }
 
-    /// The epoch of the newest batch or assignment.
+    /// The epoch of the newest batch, or a newer one that was assigned.
     pub fn last_epoch(&self) -> Option<LeaderEpoch> {
         self.epochs.latest().map(|latest| latest.epoch)
     }
 
-    /// On disk when this returns, before the first write of that epoch (KAFKA-7415).
+    /// The epoch is durable when this returns, before the first write of that epoch (KAFKA-7415).
     pub fn assign_epoch(&mut self, epoch: LeaderEpoch, start: Offset) -> Result<(), LogError> {
         self.check_online()?;
         let before = self.epochs.starts();
         if self.epochs.assign(EpochStart { epoch, offset: start })
             && let Err(e) = self.epochs.write(self.disk.as_ref())
         {
-            // It must be tried again before anything is written under it.
+            // The epoch is not entered: the next attempt must write it again before it appends.
             self.epochs.restore(&before);
             if !is_full(&e) {
                 self.go_offline();
@@ -210,7 +210,7 @@ impl Log {
         self.reader.epoch_end_offset(epoch)
     }
 
-    /// Clamped between log start and log end, and never backwards. Publishes the last stable offset with it.
+    /// Clamped between log start and log end, and never lowered. Also publishes the last stable offset.
     pub fn advance_high_watermark(&mut self, to: Offset) {
         let to = to.clamp(self.log_start, self.log_end);
         if to <= self.high_watermark.offset {
@@ -219,7 +219,7 @@ impl Log {
         match self.boundary(to) {
             Ok(position) => self.high_watermark = Mark { offset: to, position },
             Err(e) => {
-                // Readers see what they saw before.
+                // Readers go on with the old high watermark.
                 tracing::error!(log = %self.dir.display(), "looking up high watermark {to}: {e}");
                 return self.go_offline();
             }
@@ -228,8 +228,8 @@ impl Log {
         self.publish();
     }
 
-    /// Before a transaction's first batch is verified with its coordinator (KIP-890). None: the transaction is open
-    /// here already.
+    /// To be called before a transaction's first batch is verified with its coordinator (KIP-890). `None`: no
+    /// verification is needed, since the transaction is already open here.
     pub fn start_verification(
         &mut self,
         producer_id: ProducerId,
@@ -249,17 +249,18 @@ impl Log {
         Ok(Some(verifications.start(producer_id.0, epoch.0, base_sequence, supports_epoch_bump, now_ms)))
     }
 
-    /// `transaction.partition.verification.enable`: from now on the first batch of a transaction needs a guard.
+    /// `transaction.partition.verification.enable`: if it is true, the first batch of a transaction needs a guard from
+    /// now on.
     pub fn require_verification(&mut self, required: bool) {
         self.producers.verifications.required = required;
     }
 
-    /// Sorted by id.
+    /// The active producers, sorted by id.
     pub fn active_producers(&self) -> Vec<ActiveProducer> {
         self.producers.active()
     }
 
-    /// `producer.id.expiration.ms` has changed.
+    /// To be called when `producer.id.expiration.ms` has changed.
     pub fn set_producer_id_expiration_ms(&mut self, expiration_ms: i64) {
         self.producers.expire_after(expiration_ms);
     }
@@ -269,8 +270,8 @@ impl Log {
         self.producers.expire(now_ms);
     }
 
-    /// Starts a new segment if the active one is past `segment.ms` by the clock: without this, one that gets no more
-    /// batches would never be closed.
+    /// Starts a new segment if the active one is older than `segment.ms` by the clock. Without this, a segment that gets
+    /// no more batches would never be closed.
     pub fn roll_if_due(&mut self, now_ms: i64) -> Result<bool, AppendError> {
         self.check_online()?;
         self.told(now_ms);
@@ -281,8 +282,8 @@ impl Log {
         Ok(due)
     }
 
-    /// Syncs everything, index entries and producer state included, so that the next opening reads next to nothing.
-    /// The recovery point is the log end then.
+    /// Syncs everything, with index entries and producer state, so that the next opening reads next to nothing.
+    /// Afterwards the recovery point is the log end.
     pub fn close(&mut self) -> Result<(), LogError> {
         self.check_online()?;
         let closed = self.try_close();
@@ -307,8 +308,8 @@ impl Log {
         Ok(())
     }
 
-    /// Renames the folder to `<topic>-<partition>.<unique>-delete` and returns its new path; removing it is the
-    /// caller's, after `file.delete.delay.ms`. Readers may go on with what they have.
+    /// Renames the folder to `<topic>-<partition>.<unique>-delete` and returns its new path. The caller removes it after
+    /// `file.delete.delay.ms`. Readers may go on with what they have.
     pub fn delete(self, unique: Uuid) -> Result<PathBuf, LogError> {
         self.go_offline();
         let name = PartitionFolder::marked(self.reader.partition(), FolderSuffix::Delete, unique);
@@ -330,7 +331,7 @@ impl Log {
         }
     }
 
-    /// Nothing is appended any more until the log is opened again.
+    /// Refuses all appends until the log has been opened again.
     fn go_offline(&self) {
         self.offline.store(true, Ordering::Release);
     }
@@ -362,7 +363,7 @@ impl Log {
         }
     }
 
-    /// Shows readers where the log stands now.
+    /// Publishes the current offsets to readers.
     fn publish(&mut self) {
         self.place_unstable();
         self.reader.publish(&self.state());
@@ -372,8 +373,8 @@ impl Log {
         self.reader.publish_segments(self.segments.clone());
     }
 
-    /// The place of the first unstable transaction is known when it began in this life of the log, and looked up once
-    /// otherwise.
+    /// Finds the position of the first unstable transaction. It is known if the transaction began since the log was
+    /// opened; otherwise it is looked up once.
     fn place_unstable(&mut self) {
         let Some(first) = self.producers.first_unstable() else {
             self.unstable = None;
@@ -389,14 +390,14 @@ impl Log {
             Err(e) => {
                 tracing::error!(log = %self.dir.display(), "looking up offset {offset}: {e}");
                 self.go_offline();
-                // Too low rather than too high.
+                // A last stable offset that is too low is safe; one that is too high is not.
                 Position { offset: self.log_start, base: self.segments[0].base, at: 0 }
             }
         };
         self.unstable = Some(Mark { offset, position });
     }
 
-    /// A batch of the active segment begins here.
+    /// Remembers that a batch of the active segment starts here.
     fn remember_boundary(&mut self, position: Position) {
         if self.boundaries.len() == BOUNDARIES_MAX {
             self.boundaries.clear();
@@ -404,7 +405,8 @@ impl Log {
         self.boundaries.push_back(position);
     }
 
-    /// Where the batch that holds `offset` starts, for offsets above the high watermark, and ever rising ones.
+    /// Where the batch starts that contains `offset`. The offset is above the high watermark and not below that of an
+    /// earlier call.
     fn boundary(&mut self, offset: Offset) -> Result<Position, LogError> {
         if offset == self.log_end {
             self.boundaries.clear();
@@ -416,7 +418,7 @@ impl Log {
         }
         match last {
             Some(position) => {
-                // Asked for an offset inside it, or for it, once more: it is still the answer.
+                // Kept: a later call may ask for the same offset, or for another one inside the same batch.
                 self.boundaries.push_front(position);
                 Ok(position)
             }
@@ -424,7 +426,7 @@ impl Log {
         }
     }
 
-    /// Where the first batch starts that ends at or above `offset`.
+    /// Where the first batch starts whose last offset is at or above `offset`.
     fn position_of(&self, offset: Offset) -> Result<Position, LogError> {
         if offset >= self.log_end {
             return Ok(self.active.end(self.log_end));

@@ -1,5 +1,5 @@
-//! Opening: what is in the folder becomes a log again, whatever stopped the process that wrote it. What was flushed is
-//! believed, what came after is read again and cut at the first batch that is not whole.
+//! Opening: builds a log from its folder, however the process that wrote it ended. What was flushed is trusted, what came
+//! after is read again and cut at the first batch that is not whole.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,39 +20,39 @@ use super::snapshot::Snapshots;
 use super::{Log, partition_metadata};
 use crate::Disk;
 
-/// What [`Log::open`] needs to know. Times are ms since 1970.
+/// The arguments of [`Log::open`]. Times are in ms since 1970.
 #[derive(Clone, Debug)]
 pub struct Opening {
     pub disk: Arc<dyn Disk>,
-    /// The partition's own folder, created if absent.
+    /// The partition's own folder. It is created if it does not exist.
     pub dir: PathBuf,
     pub partition: TopicPartition,
-    /// Written to `partition.metadata`, or compared with what is there. None: taken from there.
+    /// Written to `partition.metadata`, or compared with its contents. `None`: taken from that file.
     pub topic_id: Option<TopicId>,
     pub config: Arc<TopicConfig>,
-    /// The log directory's clean-shutdown marker was there: nothing is scanned.
+    /// The log directory has its clean-shutdown marker, so nothing is scanned.
     pub clean_shutdown: bool,
-    /// From the checkpoint files; 0 where they say nothing.
+    /// From the checkpoint files; 0 if they have no entry for the partition.
     pub recovery_point: Offset,
     pub log_start: Offset,
     pub now_ms: i64,
     pub producer_id_expiration_ms: i64,
-    /// Draws this log's `segment.jitter.ms`.
+    /// Seeds this log's `segment.jitter.ms`.
     pub jitter_seed: u64,
 }
 
 /// What opening had to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
-    /// Bytes of segments that were read again, being past the recovery point.
+    /// Bytes of segments after the recovery point, which were read again.
     pub scanned_bytes: u64,
-    /// Bytes cut off behind the last valid batch, dropped segments not counted.
+    /// Bytes cut off after the last valid batch, without those of dropped segments.
     pub truncated_bytes: u64,
-    /// Where the log ends now, if something was cut off or dropped at its end.
+    /// The new log end. `None`: nothing was cut off or dropped.
     pub truncated_to: Option<Offset>,
-    /// Base offsets of segments that were behind the first invalid batch or a hole.
+    /// Base offsets of segments that were dropped because they came after the first invalid batch or a hole.
     pub dropped_segments: Vec<Offset>,
-    /// Base offsets of segments below the recovery point whose indexes were made anew.
+    /// Base offsets of segments below the recovery point whose indexes were rebuilt.
     pub rebuilt_indexes: Vec<Offset>,
 }
 
@@ -60,7 +60,7 @@ pub(super) fn open(opening: Opening) -> Result<(Log, Recovery), LogError> {
     let (disk, dir) = (&opening.disk, &opening.dir);
     let mut unflushed = Unflushed::since(opening.now_ms);
     if !opening.clean_shutdown || !disk.exists(dir) {
-        // Nobody knows whether the names that an earlier process left are there for good.
+        // An earlier process may have left renames that are not durable yet.
         unflushed.folder_changed();
         unflushed.parent_changed();
     }

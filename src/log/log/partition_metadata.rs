@@ -9,8 +9,8 @@ use super::error::{LogError, io as io_error};
 use super::files::PARTITION_METADATA;
 use crate::Disk;
 
-/// The folder's topic: what the file says, which must not differ from what is `expected`, or else what is expected,
-/// which is written then.
+/// The topic id of the folder. If the file has one, it must not differ from what is `expected`. If it has none, the
+/// expected id is written to it.
 pub(super) fn settle(
     disk: &dyn Disk,
     dir: &Path,
@@ -34,7 +34,7 @@ pub(super) fn settle(
     }
 }
 
-/// The topic that a folder says it is of, if it does.
+/// The topic id in the folder's file, if it has one.
 pub(crate) fn read(disk: &dyn Disk, dir: &Path) -> Option<TopicId> {
     parse(&disk.read_to_vec(&dir.join(PARTITION_METADATA)).ok()?)
 }
@@ -43,10 +43,10 @@ fn text(id: TopicId) -> String {
     format!("version: 0\ntopic_id: {}", uuid_to_base64(id))
 }
 
-/// None for a file that makes no sense, which is then as good as none.
+/// `None`: the file cannot be parsed, and is treated as if it did not exist.
 fn parse(bytes: &[u8]) -> Option<TopicId> {
     let mut lines = str::from_utf8(bytes).ok()?.lines();
-    // Later versions keep what is in this one.
+    // A later version of the file has all fields of this one.
     let version: i32 = lines.next()?.strip_prefix("version:")?.trim().parse().ok()?;
     let id = uuid_from_base64(lines.next()?.strip_prefix("topic_id:")?.trim())?;
     (version >= 0 && !id.is_nil()).then_some(id)

@@ -12,20 +12,20 @@ use super::published::Position;
 use super::verification::Verifications;
 use crate::check::Origin;
 
-/// Everything is a function of the batches up to `end`, of the expiry, and of the verifications that are going on.
+/// All of it follows from the batches up to `end`, the expiration time, and the verifications in progress.
 #[derive(Debug)]
 pub(super) struct Producers {
     entries: HashMap<i64, Producer>,
-    /// By first offset.
+    /// Open transactions, by first offset.
     ongoing: BTreeMap<Offset, Txn>,
-    /// Decided, but by a marker that is not replicated yet.
+    /// Transactions with a marker that is not below the high watermark yet.
     unreplicated: BTreeMap<Offset, Txn>,
     pub verifications: Verifications,
     pub end: Offset,
     expiration_ms: i64,
 }
 
-/// One producer's state, as snapshots keep it, and its newest batches.
+/// One producer's state, as in snapshots, and its newest batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Producer {
     pub epoch: i16,
@@ -36,7 +36,7 @@ pub(super) struct Producer {
     batches_len: u8,
 }
 
-/// An appended batch, enough to recognise it when it comes again.
+/// What is kept of an appended batch: enough to recognise it when the producer sends it again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct KnownBatch {
     pub last_sequence: i32,
@@ -49,19 +49,19 @@ pub(super) struct KnownBatch {
 struct Txn {
     producer_id: i64,
     first: Position,
-    /// The marker's offset, once there is one.
+    /// The marker's offset. `None`: the transaction is open.
     last: Option<Offset>,
 }
 
-/// A batch about to be appended, its offsets given.
+/// A batch that is about to be appended, with its offsets.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Incoming {
     pub header: BatchHeader,
-    /// For control batches that end a transaction.
+    /// Only for control batches that end a transaction.
     pub marker: Option<Marker>,
-    /// What is read again from our own disk counts as [`Origin::Replication`]: it was checked once.
+    /// A batch that is read again from the log counts as [`Origin::Replication`]: it was checked before it was appended.
     pub origin: Origin,
-    /// What the client's verification gave it (KIP-890).
+    /// The guard of the verification that the broker made for this batch (KIP-890).
     pub guard: Option<super::Guard>,
 }
 
@@ -70,18 +70,18 @@ pub(super) struct Marker {
     pub commits: bool,
     pub coordinator_epoch: i32,
     pub timestamp: i64,
-    /// From 2 on a marker's epoch is above that of the transaction's batches (KIP-890, KIP-1228).
+    /// From version 2 on, a marker's epoch is above that of the transaction's batches (KIP-890, KIP-1228).
     pub transaction_version: i16,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Verdict {
-    /// It is there already.
+    /// The batch was appended before.
     Duplicate(KnownBatch),
     New(Change),
 }
 
-/// What an append does to the producers, once it has happened.
+/// How an append changes the producer state.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Change {
     producer_id: i64,
@@ -112,15 +112,15 @@ impl Producers {
         }
     }
 
-    /// Empty, with the same settings.
+    /// An empty state with the same settings.
     pub fn afresh(&self, end: Offset) -> Producers {
         let mut fresh = Producers::new(end, self.expiration_ms);
         fresh.verifications.required = self.verifications.required;
         fresh
     }
 
-    /// What these know of the same batches beyond what is written down: more of each producer's last batches, and what
-    /// is being verified.
+    /// Takes over from `from` what the log does not say about the same batches: more of each producer's last batches, and
+    /// the verifications in progress.
     pub fn take_over(&mut self, from: &mut Producers) {
         for (id, producer) in &mut self.entries {
             let before = from.entries.get(id);
@@ -134,12 +134,12 @@ impl Producers {
         self.expiration_ms = from.expiration_ms;
     }
 
-    /// Changes after how long a producer that is not heard of is forgotten.
+    /// Changes how long an idle producer is remembered.
     pub fn expire_after(&mut self, expiration_ms: i64) {
         self.expiration_ms = expiration_ms;
     }
 
-    /// Puts a producer in as a snapshot has it. Where its open transaction lies in the file is not known.
+    /// Adds a producer from a snapshot. The position of its open transaction in the file is not known yet.
     pub fn load(&mut self, producer_id: i64, producer: Producer, now_ms: i64) {
         if producer.expired(now_ms, self.expiration_ms) {
             return;
@@ -151,7 +151,7 @@ impl Producers {
         self.entries.insert(producer_id, producer);
     }
 
-    /// Whether the batch may be appended, and what that would change. Only for batches with a producer id.
+    /// Decides whether the batch may be appended, and what the append changes. Only for batches with a producer id.
     pub fn judge(&self, batch: &Incoming) -> Result<Verdict, Refused> {
         let header = &batch.header;
         let current = self.entries.get(&header.producer_id);
@@ -183,8 +183,8 @@ impl Producers {
                 });
                 producer.end_txn(header.producer_epoch, &marker);
             }
-            // A control batch without a marker: its transaction has been compacted away, and all that is left of it
-            // is the epoch that fences.
+            // A control batch without a marker: compaction has removed its transaction and its record, and the batch is
+            // kept for the epoch, which fences older producers.
             None if header.is_control() => {
                 if header.producer_epoch > producer.epoch {
                     producer.enter_epoch(header.producer_epoch);
@@ -226,14 +226,15 @@ impl Producers {
         if self.has_open_txn(header.producer_id, header.producer_epoch) {
             return Ok(());
         }
-        // The epoch comes first: a fenced producer may recover, one without a transaction may not.
+        // The epoch is checked first: after a fenced epoch a producer may recover, after a missing transaction it may
+        // not.
         if header.producer_epoch < producer.epoch && !header.is_control() {
             stale_epoch(batch, producer.epoch)?;
         }
         self.verifications.check(header, batch.guard)
     }
 
-    /// KIP-890: what is asked before a transaction is verified with its coordinator.
+    /// Whether the transaction is open here, in which case it needs no verification with its coordinator (KIP-890).
     pub fn has_open_txn(&self, producer_id: i64, epoch: i16) -> bool {
         self.entries.get(&producer_id).is_some_and(|p| p.txn_start.is_some() && p.epoch == epoch)
     }
@@ -242,7 +243,7 @@ impl Producers {
         self.entries.get(&producer_id).map(|producer| producer.epoch)
     }
 
-    /// Makes the producer what the change says, so that the next batch can be judged. Returns what undoes it.
+    /// Applies the change to the producer, so that the next batch can be judged. Returns the argument for `undo`.
     pub fn apply(&mut self, change: &Change) -> (i64, Option<Producer>) {
         (change.producer_id, self.entries.insert(change.producer_id, change.producer))
     }
@@ -254,7 +255,7 @@ impl Producers {
         };
     }
 
-    /// The batch is in the log, at `position`: what it began or ended counts from now on.
+    /// The batch was appended at `position`: from now on its transaction counts as begun or ended.
     pub fn settle(&mut self, change: &Change, position: Position) {
         if change.started {
             let txn = Txn { producer_id: change.producer_id, first: position, last: None };
@@ -270,13 +271,14 @@ impl Producers {
         }
     }
 
-    /// The last stable offset that the transaction index remembers with an ended transaction: before it is settled.
+    /// The last stable offset for the transaction index entry of an ended transaction. To be called before `settle`.
     pub fn last_stable_with(&self, ended: &Ended) -> Offset {
         let others = self.ongoing.values().find(|txn| txn.producer_id != ended.producer_id);
         others.map_or(ended.marker_offset + 1, |txn| txn.first.offset)
     }
 
-    /// For batches that are in the log already. An ended transaction comes with what the transaction index remembers.
+    /// Applies a batch that is in the log already. If it ends a transaction, this also returns the last stable offset for
+    /// the transaction index.
     pub fn replay(
         &mut self,
         header: BatchHeader,
@@ -295,7 +297,7 @@ impl Producers {
         ended
     }
 
-    /// Markers below the high watermark are final.
+    /// Forgets ended transactions whose markers are below the high watermark: they are final.
     pub fn replicated(&mut self, high_watermark: Offset) {
         self.unreplicated.retain(|_, txn| txn.last.is_none_or(|last| last >= high_watermark));
     }
@@ -305,14 +307,14 @@ impl Producers {
         self.end = self.end.max(log_start);
     }
 
-    /// Where the first transaction begins whose outcome is open or not replicated.
+    /// Where the first transaction begins that is open, or whose marker is not replicated.
     pub fn first_unstable(&self) -> Option<Position> {
         let firsts =
             [&self.ongoing, &self.unreplicated].map(|txns| txns.values().next().map(|txn| txn.first));
         firsts.into_iter().flatten().min_by_key(|first| first.offset)
     }
 
-    /// An open transaction outlives its producer's idleness (KAFKA-9144).
+    /// A producer with an open transaction does not expire (KAFKA-9144).
     pub fn expire(&mut self, now_ms: i64) {
         self.entries.retain(|_, producer| !producer.expired(now_ms, self.expiration_ms));
         self.verifications.expire(now_ms, self.expiration_ms);
@@ -322,7 +324,7 @@ impl Producers {
         self.entries.is_empty() && self.unreplicated.is_empty()
     }
 
-    /// Sorted by id.
+    /// All producers, sorted by id.
     pub fn all(&self) -> Vec<(i64, Producer)> {
         let mut all = self.entries.iter().map(|(id, producer)| (*id, *producer)).collect::<Vec<_>>();
         all.sort_by_key(|(id, _)| *id);
@@ -353,7 +355,7 @@ impl Producer {
         batches_len: 0,
     };
 
-    /// From a snapshot, which keeps one batch.
+    /// A producer from an entry of a snapshot, which has one batch.
     pub fn snapshot(
         epoch: i16,
         coordinator_epoch: i32,
@@ -371,7 +373,7 @@ impl Producer {
         self.seen().last().copied()
     }
 
-    /// The same with the batches of an earlier entry of the same snapshot in front of its own.
+    /// The same producer, with the batches of an earlier entry of the same snapshot before its own.
     pub fn after(self, before: &Producer) -> Producer {
         if before.epoch != self.epoch {
             return self;
@@ -381,7 +383,7 @@ impl Producer {
         Producer { batches: batches.batches, batches_len: batches.batches_len, ..self }
     }
 
-    /// The last batches, the newest one last.
+    /// The last batches, the newest one at the end.
     pub fn seen(&self) -> &[KnownBatch] {
         &self.batches[..self.batches_len.into()]
     }
@@ -402,7 +404,7 @@ impl Producer {
             let message = format!("Sequence {first} of producer {} {why}", header.producer_id);
             Err(Refused::new(ErrorCode::OutOfOrderSequenceNumber, message))
         };
-        // Nothing is known of the producer, perhaps because retention took its batches: any sequence will do.
+        // Nothing is known of the producer, perhaps because retention has removed its batches: any sequence is accepted.
         if self.is_unseen() {
             return Ok(());
         }
@@ -421,7 +423,8 @@ impl Producer {
 
     fn check_marker(&self, marker: &Marker, batch: &Incoming) -> Result<(), Refused> {
         let epoch = batch.header.producer_epoch;
-        // A marker sent again after its transaction had ended carries the epoch that it left behind (KAFKA-19999).
+        // A marker that is sent again after its transaction has ended has the epoch that the first marker set
+        // (KAFKA-19999).
         let again = epoch == self.epoch && (self.txn_start.is_none() || epoch == i16::MAX);
         if epoch < self.epoch || (marker.transaction_version >= 2 && epoch == self.epoch && !again) {
             stale_epoch(batch, self.epoch)?;
@@ -499,6 +502,6 @@ fn stale_epoch(batch: &Incoming, current: i16) -> Result<(), Refused> {
     Err(Refused::new(ErrorCode::InvalidProducerEpoch, message))
 }
 
-/// Where in the file a transaction starts that came from a snapshot: to be looked up.
+/// The position of a transaction that came from a snapshot. It has to be looked up.
 const UNKNOWN: Position = Position { offset: -1, base: -1, at: 0 };
 const BATCHES_KEPT: usize = 5;

@@ -1,5 +1,5 @@
-//! The offsets that an owner publishes and readers take, all from one moment. Readers never hold the owner up: one
-//! that overlaps with a change takes another look. It must never know how the offsets come about.
+//! The offsets that an owner publishes, which readers take all from the same moment. A reader never makes the owner wait:
+//! a reader that overlaps with a change reads again. It must never know where the offsets come from.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -15,7 +15,7 @@ pub(super) struct Position {
     pub at: u64,
 }
 
-/// An offset up to which somebody may see, and the first batch that is not seen whole below it.
+/// An offset below which a reader may read, and the position of the first batch that is not wholly below it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Mark {
     pub offset: Offset,
@@ -34,11 +34,12 @@ pub(super) struct Bounds {
     pub log_start: Offset,
     pub last_stable: Mark,
     pub high_watermark: Mark,
-    /// Its segment is the active one, its byte that segment's size.
+    /// The end of the active segment: its base offset and its size.
     pub log_end: Position,
-    /// Of the active segment; the timestamp is -1 if it has none.
+    /// The largest timestamp of the active segment; -1 if it has none.
     pub largest: Timestamped,
-    /// Changes when something that was readable goes away: a reader that sees it change starts again.
+    /// Goes up before readable data is removed, and again afterwards, so it is odd during a removal. A reader that sees
+    /// it change starts again.
     pub generation: u64,
 }
 
@@ -53,7 +54,7 @@ impl Bounds {
     }
 }
 
-/// A sequence lock: odd while the owner writes, and changed when it has.
+/// A sequence lock. The version is odd while the owner writes, and different after each write.
 #[derive(Debug)]
 pub(super) struct Published {
     version: AtomicU64,
@@ -88,7 +89,7 @@ impl Published {
                     return from_words(words);
                 }
             }
-            // The owner needs a few nanoseconds, unless the system has taken its processor away.
+            // The owner writes for a few nanoseconds, unless the scheduler has suspended it.
             std::thread::yield_now();
         }
     }

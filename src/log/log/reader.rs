@@ -1,5 +1,5 @@
-//! Reading a log beside its owner, from published offsets and an immutable list of segments. A reader never waits for
-//! the owner and never looks past its bound. It must never change anything.
+//! Reading a log while its owner works on it, from published offsets and an immutable list of segments. A reader never
+//! waits for the owner, and never reads above its bound. It must never change anything.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -24,31 +24,31 @@ pub struct Offsets {
     pub log_end: Offset,
 }
 
-/// How far a reader may see.
+/// Up to which offset a reader may read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
-    /// Followers, and the log's owner.
+    /// The log end: for followers, and for the log's owner.
     LogEnd,
-    /// read_uncommitted consumers.
+    /// The high watermark: for read_uncommitted consumers.
     HighWatermark,
-    /// read_committed consumers: up to the last stable offset.
+    /// The last stable offset: for read_committed consumers.
     Committed,
 }
 
 /// The answer to a read.
 #[derive(Clone, Debug)]
 pub struct Slice {
-    /// Whole batches, the first one holds the offset asked for (or is the first behind it, after compaction).
-    /// None: nothing there yet, or the first batch is larger than allowed.
+    /// Whole batches. The first one contains the requested offset, or, after compaction, is the first one above it.
+    /// `None`: there is no batch below the bound, or the first one is larger than `max_bytes`.
     pub range: Option<FileRange>,
-    /// Where the next read goes on.
+    /// The offset for the next read.
     pub next_offset: Offset,
     pub offsets: Offsets,
-    /// There is a batch, but it is larger than `max_bytes`, and `at_least_one` was not asked for.
+    /// The first batch is larger than `max_bytes`, and `at_least_one` was false.
     pub first_too_large: bool,
 }
 
-/// A record found by its timestamp.
+/// A record that was found by its timestamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimestampedOffset {
     pub offset: Offset,
@@ -56,17 +56,17 @@ pub struct TimestampedOffset {
     pub leader_epoch: LeaderEpoch,
 }
 
-/// Reads a log beside its owner, and never waits for it.
+/// Reads a log while its owner works on it, without ever waiting for the owner.
 #[derive(Debug)]
 pub struct LogReader {
     partition: TopicPartition,
     published: Published,
     segments: ArcSwap<Vec<Arc<Segment>>>,
     epochs: Arc<ArcSwap<Starts>>,
-    /// The recovery point, and the lowest end that the log was cut to: what a cleaner asks for.
+    /// The recovery point, and the lowest offset to which the log was truncated. The cleaner asks for both.
     flushed: AtomicI64,
     lowest_cut: AtomicI64,
-    /// How many copies of the log are being made.
+    /// How many copies of the log to other directories are in progress.
     copies: AtomicUsize,
 }
 
@@ -83,7 +83,7 @@ impl LogReader {
         LogReader { partition, published, segments, epochs, flushed, lowest_cut, copies }
     }
 
-    /// Whether the log is being copied to another directory: until that ends, it is not compacted.
+    /// Whether the log is being copied to another directory. It is not compacted in the meantime.
     pub fn is_copied(&self) -> bool {
         self.copies.load(Ordering::Acquire) > 0
     }
@@ -104,12 +104,12 @@ impl LogReader {
         self.lowest_cut.fetch_min(end, Ordering::AcqRel);
     }
 
-    /// What a cleaner's checkpoint says above it is not so any more.
+    /// The lowest offset to which the log was truncated: above it, a cleaner's checkpoint is not valid any more.
     pub(super) fn lowest_cut(&self) -> Offset {
         self.lowest_cut.load(Ordering::Acquire)
     }
 
-    /// The cleaner's checkpoint is on disk and takes into account that the log was cut to `seen`.
+    /// To be called once the cleaner's checkpoint on disk takes into account that the log was truncated to `seen`.
     pub fn forget_cut(&self, seen: Offset) {
         let _ = self.lowest_cut.compare_exchange(seen, Offset::MAX, Ordering::AcqRel, Ordering::Relaxed);
     }
@@ -118,7 +118,7 @@ impl LogReader {
         self.flushed.load(Ordering::Acquire)
     }
 
-    /// For the owner. A new list of segments is to be published before offsets that need it.
+    /// For the owner. A new list of segments has to be published before offsets that need it.
     pub(super) fn publish(&self, state: &Bounds) {
         self.published.store(state);
     }
@@ -135,8 +135,9 @@ impl LogReader {
         self.published.load().offsets()
     }
 
-    /// At most `max_bytes` of whole batches from the one that holds `from` on; with `at_least_one` that one comes
-    /// whatever its size. Between the bound and the log end there is nothing, which is not an error.
+    /// Reads whole batches, at most `max_bytes` of them, from the one that contains `from` on. With `at_least_one` the
+    /// first batch is returned whatever its size. A read between the bound and the log end returns no batches; that is
+    /// not an error.
     pub fn read(
         &self,
         from: Offset,
@@ -151,8 +152,8 @@ impl LogReader {
         })
     }
 
-    /// Bytes of batches from the one that holds `from` up to the bound, for a fetch's `min_bytes`; 0 for an offset
-    /// that has none, and where they cannot be counted.
+    /// Bytes of batches from the one that contains `from` up to the bound, for a Fetch's `min_bytes`. 0 if `from` is out
+    /// of range, or if the bytes cannot be counted.
     pub fn bytes_available(&self, from: Offset, upto: Isolation) -> u64 {
         let counted = self.steady(|state, segments| {
             let view = View::new(state, segments, upto);
@@ -162,7 +163,7 @@ impl LogReader {
         counted.unwrap_or(0)
     }
 
-    /// The first record at or after `timestamp`, which is looked for record by record (KIP-79).
+    /// The first record at or after `timestamp`. The search goes down to single records (KIP-79).
     pub fn offset_for_timestamp(
         &self,
         timestamp: i64,
@@ -174,7 +175,7 @@ impl LogReader {
                 if view.largest(segment)?.is_some_and(|largest| largest.timestamp >= timestamp) {
                     let found = segment.first_since(timestamp, state.log_start, view.whole_size(segment))?;
                     if found.is_some() {
-                        // The first of all: if it is not visible, none is.
+                        // If the first record that qualifies is not visible, no later one is.
                         return Ok(found.filter(|found| view.shows(found.offset)));
                     }
                 }
@@ -183,7 +184,7 @@ impl LogReader {
         })
     }
 
-    /// The first record with the largest timestamp (KIP-734). None where that is not visible yet, as in Kafka.
+    /// The first record with the largest timestamp (KIP-734). `None` if that record is not visible yet, as in Kafka.
     pub fn max_timestamp(&self, upto: Isolation) -> Result<Option<TimestampedOffset>, LogError> {
         self.steady(|state, segments| {
             let view = View::new(state, segments, upto);
@@ -201,27 +202,28 @@ impl LogReader {
         })
     }
 
-    /// The epoch of the record at the log start, if known.
+    /// The epoch of the record at the log start. `None`: it is not known.
     pub fn earliest_epoch(&self) -> Option<LeaderEpoch> {
         let log_start = self.offsets().log_start;
         self.epochs.load().first().filter(|start| start.offset <= log_start).map(|start| start.epoch)
     }
 
-    /// The largest epoch not above `epoch` and where it ends, as OffsetForLeaderEpoch answers (KIP-101, KIP-279);
-    /// `(NONE, -1)` where that is unknown.
+    /// The largest epoch not above `epoch` and where it ends, as OffsetForLeaderEpoch answers (KIP-101, KIP-279). `(NONE,
+    /// -1)`: unknown.
     pub fn epoch_end_offset(&self, epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
         let log_end = self.offsets().log_end;
         epochs::end_offset(&self.epochs.load(), epoch, log_end)
     }
 
-    /// The same for a leader under `current`, which begins at the log end until it has appended something.
+    /// As `epoch_end_offset`, for a leader in epoch `current`, which begins at the log end until something is appended in
+    /// it.
     pub fn epoch_end_under(&self, current: LeaderEpoch, epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
         let log_end = self.offsets().log_end;
         epochs::end_offset_under(&self.epochs.load(), current, epoch, log_end)
     }
 
-    /// The aborted transactions that touch offsets from `from` up to, not including, `to`: producer and first offset,
-    /// in the order of their markers.
+    /// The aborted transactions that have offsets from `from` on and below `to`: producer and first offset, in the order
+    /// of their markers.
     pub fn aborted_transactions(
         &self,
         from: Offset,
@@ -239,13 +241,13 @@ impl LogReader {
         })
     }
 
-    /// Asks again if what was read may have been taken away meanwhile: whatever the answer was, it is not one.
+    /// Asks again if data was removed during `ask`: an answer from such a moment may be wrong.
     pub(super) fn steady<T, E>(
         &self,
         ask: impl Fn(&Bounds, &[Arc<Segment>]) -> Result<T, E>,
     ) -> Result<T, E> {
         loop {
-            // Offsets first: a list that is newer than they are holds all that they speak of.
+            // The offsets are loaded first: a segment list that is loaded later contains every segment that they need.
             let state = self.published.load();
             let segments = self.segments.load_full();
             let answer = ask(&state, &segments);
@@ -259,7 +261,7 @@ impl LogReader {
     }
 }
 
-/// What one reader sees at one moment.
+/// The log as one read sees it.
 struct View<'a> {
     state: &'a Bounds,
     segments: &'a [Arc<Segment>],
@@ -284,12 +286,12 @@ impl View<'_> {
         }
     }
 
-    /// Whether the batch of a record that was found is below the bound, as a whole.
+    /// Whether the batch that contains this record is wholly below the bound.
     fn shows(&self, offset: Offset) -> bool {
         offset < self.bound.offset && offset < self.bound.position.offset
     }
 
-    /// Bytes of a segment that the bound lets through.
+    /// How many bytes of a segment are below the bound.
     fn visible(&self, segment: &Segment) -> u64 {
         match segment.base.cmp(&self.bound.position.base) {
             std::cmp::Ordering::Less => self.whole_size(segment),
@@ -298,7 +300,7 @@ impl View<'_> {
         }
     }
 
-    /// Bytes of a segment up to the log end.
+    /// How many bytes of a segment are below the log end.
     fn whole_size(&self, segment: &Segment) -> u64 {
         match segment.base.cmp(&self.state.log_end.base) {
             std::cmp::Ordering::Less => segment.sealed_bytes().unwrap_or(0),
@@ -307,7 +309,7 @@ impl View<'_> {
         }
     }
 
-    /// The first batch that is visible and ends at or above `from`.
+    /// The first visible batch whose last offset is at or above `from`.
     fn locate(&self, from: Offset) -> Result<Option<(&Arc<Segment>, FoundBatch)>, LogError> {
         if from >= self.bound.offset {
             return Ok(None);
@@ -341,7 +343,8 @@ impl View<'_> {
         };
         let (file, position) = (segment.log.clone(), first.position);
         if next_offset <= from {
-            // Damage in what is believed: whoever goes on from there would never come to an end.
+            // Damage in a trusted part of the log. A reader that went on from that offset would read the same batch for
+            // ever.
             let what = "offsets that do not rise".to_owned();
             return Err(segment.corrupt(from, Stopped::Invalid { position, what }));
         }
@@ -350,7 +353,7 @@ impl View<'_> {
         Ok(Slice { range: Some(range), next_offset, offsets, first_too_large: false })
     }
 
-    /// Where a reader goes on that has read all it may see of a segment.
+    /// The offset at which a reader goes on after it has read all visible bytes of a segment.
     fn offset_behind(&self, segment: &Segment) -> Offset {
         let bound = self.bound.offset.min(self.bound.position.offset);
         let next = self.segments.iter().find(|next| next.base > segment.base);
@@ -366,7 +369,7 @@ impl View<'_> {
         Ok(self.visible(segment) - first.position + behind.map(|next| self.visible(next)).sum::<u64>())
     }
 
-    /// The largest timestamp of a segment, visible or not.
+    /// The largest timestamp of a segment, whether it is visible or not.
     fn largest(&self, segment: &Segment) -> Result<Option<Timestamped>, LogError> {
         match segment.base.cmp(&self.state.log_end.base) {
             std::cmp::Ordering::Less => segment.largest().map(Some),
@@ -376,7 +379,7 @@ impl View<'_> {
     }
 }
 
-/// Where to start looking for `offset`.
+/// The segment in which to start looking for `offset`.
 fn floor(segments: &[Arc<Segment>], offset: Offset) -> usize {
     segments.partition_point(|segment| segment.base <= offset).saturating_sub(1)
 }

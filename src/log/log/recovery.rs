@@ -1,5 +1,5 @@
-//! Reading a log again: segments that may be damaged, batch by batch; indexes that are; producers since their last
-//! snapshot. It must never decide what is trusted: it is told up to which offset everything was flushed.
+//! Reading a log again: segments that may be damaged, batch by batch; the segments of damaged indexes; producer state
+//! since its last snapshot. It must never decide what is trusted: it is told up to which offset everything was flushed.
 
 use std::io;
 use std::path::Path;
@@ -24,14 +24,14 @@ use super::txn_index::AbortedTxn;
 use crate::Disk;
 use crate::disk::OpenHow;
 
-/// Walks a segment from its first batch on and makes everything that follows from it.
+/// Reads a segment from its first batch on, and rebuilds everything that follows from the batches.
 pub(super) struct Walk<'a> {
     pub disk: &'a Arc<dyn Disk>,
     pub dir: &'a Path,
     pub config: &'a TopicConfig,
     pub now_ms: i64,
     pub jitter_seed: u64,
-    /// Everything below was flushed: its checksums are not computed, and damage is not repaired but reported.
+    /// Everything below was flushed: checksums are not computed there, and damage is reported instead of cut off.
     pub flushed: Offset,
     pub producers: &'a mut Producers,
     pub epochs: &'a mut Epochs,
@@ -39,10 +39,10 @@ pub(super) struct Walk<'a> {
 
 pub(super) struct Walked {
     pub active: Active,
-    /// Behind the last valid batch.
+    /// The offset after the last valid batch.
     pub next: Offset,
     pub bytes: u64,
-    /// What is at the end of the valid batches instead of a batch, if anything.
+    /// Why the bytes after the last valid batch are not a batch. `None`: there are no such bytes.
     pub invalid: Option<String>,
 }
 
@@ -81,7 +81,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Why a batch cannot be the next one.
+    /// Why a batch cannot be the next one. `None`: it can.
     fn doubt(
         &self,
         segment: &Segment,
@@ -124,7 +124,7 @@ impl Walk<'_> {
     }
 }
 
-/// Which batches to replay producers from: those up to `end` that no snapshot covers.
+/// From which batches the producer state is rebuilt: those below `end` that no snapshot covers.
 pub(super) struct Replay {
     pub end: Offset,
     pub log_start: Offset,
@@ -132,7 +132,7 @@ pub(super) struct Replay {
 }
 
 impl Replay {
-    /// From the newest snapshot that can be read, and the headers since.
+    /// Starts with the newest snapshot that can be read, and applies the headers since.
     pub fn producers(
         &self,
         fresh: Producers,
@@ -141,7 +141,7 @@ impl Replay {
         snapshots: &mut Snapshots,
     ) -> Result<Producers, LogError> {
         let mut producers = fresh;
-        // From an older one a part of the way to here would be missing.
+        // A snapshot below the oldest segment is not used: the batches between the two are gone.
         let oldest = segments.first().map_or(self.end, |first| first.base);
         let reading = io_error("reading a producer snapshot");
         let from = match snapshots.load(oldest..=self.end).map_err(reading)? {
@@ -181,7 +181,7 @@ impl Replay {
     }
 }
 
-/// The segment with new indexes for its first `size` bytes, which are in place of the old ones at once.
+/// Rebuilds the indexes of a segment from its first `size` bytes. The old index files are replaced when this returns.
 pub(super) fn reindex(
     disk: &Arc<dyn Disk>,
     dir: &Path,
@@ -209,7 +209,7 @@ pub(super) fn reindex(
     Ok(rebuilt)
 }
 
-/// Enters the epochs of all batches, for a log that has lost its own list of them.
+/// Collects the epochs from all batches of a segment, for a log without a usable list of epochs.
 pub(super) fn epochs_of(segment: &Segment, size: u64, epochs: &mut Epochs) -> Result<(), LogError> {
     let mut scan = segment.scan(0, size, WALK_BYTES);
     while let Some(found) = scan.next().map_err(|e| segment.corrupt(segment.base, e))? {

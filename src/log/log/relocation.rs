@@ -1,6 +1,6 @@
-//! Moving a log to another log directory while it is written to (KIP-113): a copy is made beside it, and takes its place
-//! once it holds all of it. At every moment one of the two is whole under the live name. It must never know which
-//! directory is which, or who wants it moved.
+//! Moving a log to another log directory while clients write to it (KIP-113): a copy is made beside it, and takes its
+//! place once it is complete. At every moment at least one of the two is complete under the live name. It must never know
+//! which directory is which, or who asked for the move.
 
 use std::fmt;
 use std::io;
@@ -17,23 +17,23 @@ use super::{Isolation, Log, LogReader, Opening};
 use crate::Disk;
 use crate::disk::OpenHow;
 
-/// Gives the copy's folder its live name, once the checkpoints of its directory say where it starts and what of it is
-/// flushed; both are durable on return.
+/// Gives the copy's folder the live name, once the checkpoints of its directory have its log start and recovery point.
+/// Both are durable when this returns.
 pub type GoLive = Box<dyn FnOnce(Settled) -> io::Result<()> + Send>;
 
-/// What the checkpoints must say of a log that has moved.
+/// The checkpoint entries of a log that has moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settled {
     pub recovery_point: Offset,
     pub log_start: Offset,
 }
 
-/// A copy of a log on its way. While there is one the log is not compacted: a tombstone that is taken away before it is
-/// copied would bring back what it had deleted.
+/// A copy in progress. Until it ends, the log is not compacted: if compaction removed a tombstone before it was copied,
+/// the copy would bring back the record that it had deleted.
 pub struct Relocation {
     log: Log,
     source: Source,
-    /// Of the log when it lives there.
+    /// How to open the log at its new place.
     opening: Opening,
     go_live: GoLive,
 }
@@ -41,22 +41,22 @@ pub struct Relocation {
 /// The log that is copied.
 struct Source(Arc<LogReader>);
 
-/// Why a log has not moved.
+/// Why a log did not move.
 #[derive(Debug)]
 pub enum NotMoved {
-    /// Too much was appended meanwhile: the copying goes on.
+    /// Too much was appended in the meantime: the copying goes on.
     Behind(Box<Relocation>),
-    /// The log is as it was, and the copy is of no use.
+    /// The log is unchanged, and the copy is useless.
     Failed(LogError),
-    /// The same, and it was the copy's directory that failed.
+    /// The log is unchanged. The copy's directory has failed.
     There(LogError),
-    /// The copy's directory failed, and nobody can tell which of the two lives: the log is offline, and the next start
-    /// decides.
+    /// The copy's directory has failed, and it is not known which of the two has the live name: the log is offline, and
+    /// the next start decides.
     Torn(LogError),
 }
 
 impl Relocation {
-    /// Starts a copy in `folder`; `opening` says how the log is opened where it is to live.
+    /// Starts a copy in `folder`. `opening` says how to open the log at its new place.
     pub fn begin(
         opening: Opening,
         folder: PathBuf,
@@ -80,17 +80,17 @@ impl Relocation {
         self.log.log_end
     }
 
-    /// Bytes copied and still there.
+    /// Bytes of the copy on disk.
     pub fn size(&self) -> u64 {
         self.log.size()
     }
 
-    /// Copies at most about so many bytes, one batch at least, and says how many. Zero: it has caught up.
+    /// Copies about `bytes_max` bytes at most, but at least one batch. Returns how many; 0: the copy has caught up.
     pub fn step(&mut self, bytes_max: usize, now_ms: i64) -> Result<u64, AppendError> {
         self.agree(now_ms)?;
         let slice = match self.source.0.read(self.log.log_end, bytes_max, Isolation::LogEnd, true) {
             Ok(slice) => slice,
-            // Retention was quicker; the next step begins where the log does now.
+            // Retention was faster. The next step begins at the log start.
             Err(ReadError::OutOfRange(_)) => return Ok(1),
             Err(ReadError::Io(error)) => return Err(error.into()),
         };
@@ -104,7 +104,7 @@ impl Relocation {
         }
     }
 
-    // What the log has lost since it was copied must not live on in the copy.
+    // Removes from the copy what the log has lost since it was copied.
     fn agree(&mut self, now_ms: i64) -> Result<(), AppendError> {
         let source = &self.source.0;
         if let Some(epoch) = self.log.last_epoch() {
@@ -120,7 +120,7 @@ impl Relocation {
         Ok(())
     }
 
-    /// Syncs what was copied so far, so that little is left to be synced while producers wait.
+    /// Syncs what was copied so far, so that the last sync, for which producers wait, is short.
     pub fn flush(&mut self) -> Result<(), LogError> {
         let ticket = self.log.flush_begin()?;
         let up_to = ticket.up_to;
@@ -129,7 +129,7 @@ impl Relocation {
         Ok(())
     }
 
-    /// The copy cannot go on: a write or sync in its directory has failed.
+    /// Whether the copy has to be given up because a write or sync in its directory has failed.
     pub fn has_failed(&self) -> bool {
         self.log.is_offline()
     }
@@ -137,7 +137,7 @@ impl Relocation {
     /// Removes what was copied.
     pub fn abandon(self) {
         let (disk, dir) = (self.log.disk.clone(), self.log.dir.clone());
-        // First its files, or they would be opened only to go on being read.
+        // Its files are closed first. While they are in use, removing them would open them, for readers.
         drop(self);
         if let Err(error) = disk.remove_dir_all(&dir) {
             tracing::warn!(folder = %dir.display(), %error, "cannot remove a copy; the next start does");
@@ -151,13 +151,13 @@ impl Relocation {
 }
 
 impl Log {
-    /// Becomes the log that the copy is, with the little that it lacks. Returns the log that it was, which is to be
-    /// deleted; readers may go on with what they have.
+    /// Completes the copy and replaces this log by it. Returns the old log, which has to be deleted; its readers may go
+    /// on with what they have.
     pub fn relocate(&mut self, mut copy: Box<Relocation>, now_ms: i64) -> Result<Log, NotMoved> {
         if !Arc::ptr_eq(&copy.source.0, &self.reader) {
             let dir = copy.log.dir.clone();
             copy.abandon();
-            // The log was opened anew since.
+            // The log was opened again since the copy was begun.
             return Err(NotMoved::Failed(LogError::Offline { dir }));
         }
         let missing = self.log_end - copy.log.log_end;
@@ -180,13 +180,14 @@ impl Log {
         Ok(std::mem::replace(self, moved))
     }
 
-    // Closes the copy, gives it the live name, and opens it there. There may be two of that name then.
+    // Closes the copy, gives it the live name, and opens it again. For a while both directories may have a folder of that
+    // name.
     fn gone_live(&self, copy: Relocation, now_ms: i64) -> Result<Log, NotMoved> {
         let Relocation { log, opening, go_live, source } = copy;
         let (folder, live) = (log.dir.clone(), opening.dir.clone());
         let Settled { recovery_point, log_start } =
             Settled { recovery_point: log.log_end, log_start: log.log_start };
-        // Its files are opened anew under the name that they get.
+        // The files are opened again under their new name.
         drop((log, source));
         let config = self.config.clone();
         let opening = Opening { clean_shutdown: true, recovery_point, log_start, now_ms, config, ..opening };
@@ -202,7 +203,7 @@ impl Log {
             self.go_offline();
             return Err(NotMoved::Torn(error));
         }
-        // Where that fails, the next start does it.
+        // If this fails, the next start removes the folder.
         let _ = self.disk.remove_dir_all(&folder);
         Err(NotMoved::There(error))
     }
@@ -222,7 +223,8 @@ impl Log {
         while copy.step(STEP_BYTES, now_ms).map_err(failed)? > 0 {}
         let log = &mut copy.log;
         if log.log_end < self.log_end {
-            // What was last is compacted away: the log ends in an empty segment, and so must the copy.
+            // Compaction has removed the last records, so the log ends in an empty segment, and the copy has to end in
+            // one, too.
             log.roll_at(self.log_end, now_ms).map_err(failed)?;
             log.log_end = self.log_end;
         }
@@ -230,7 +232,7 @@ impl Log {
             log.assign_epoch(latest.epoch, latest.offset)?;
         }
         log.advance_high_watermark(self.high_watermark.offset);
-        // The copy has no records above its high watermark that the log has not; it cannot refuse.
+        // This is never refused: the copy has the same high watermark.
         let _ = log.advance_log_start(self.log_start);
         Ok(())
     }
@@ -255,25 +257,25 @@ impl fmt::Debug for Relocation {
     }
 }
 
-/// What a copy may lack to be completed by the log's owner, for whom producers wait.
+/// How much a copy may lack before the log's owner completes it. Producers wait in the meantime.
 const LACKS_BYTES_MAX: u64 = 4 << 20;
 const STEP_BYTES: usize = 1 << 20;
 
-/// How far the log in a folder goes, for telling which of two of the same name was written to last: its newest leader
-/// epoch, and where its last segment ends.
+/// How far the log in a folder goes: its newest leader epoch, and where its last segment ends. Of two folders of the same
+/// name, this tells which one was written to last.
 pub fn extent(disk: &dyn Disk, folder: &Path) -> io::Result<(i32, Offset)> {
     let starts = Epochs::read(disk, folder)?.unwrap_or_default();
     let epoch = starts.last().map_or(LeaderEpoch::NONE, |start| start.epoch);
     let entries = disk.list(folder)?.into_iter();
     let logs = entries.filter_map(|entry| Some((Name::parse(&entry.name)?, entry)));
     let mut logs = logs.filter(|(name, _)| name.kind == Kind::Log && name.stage == Stage::Live);
-    // They are listed by name, which is by offset.
+    // The list is sorted by name, which is also by offset.
     let last = logs.next_back();
     let Some((Name { offset, .. }, entry)) = last else { return Ok((epoch.0, 0)) };
     let file = disk.open(&folder.join(entry.name), OpenHow::Read)?;
     let mut scan = Scan::new(&*file, 0, entry.len, WALK_BYTES);
     let mut end = offset;
-    // What is behind the last whole batch counts for nothing.
+    // Bytes after the last whole batch do not count.
     while let Ok(Some(found)) = scan.next() {
         end = found.header.next_offset();
     }

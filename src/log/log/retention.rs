@@ -1,5 +1,5 @@
-//! What leaves a log at its start: by size, by time, by records deleted on request. Files are renamed here and removed
-//! later by whoever holds the ticket. It must never delete at or above the high watermark.
+//! What is removed at the start of a log: by size, by time, by DeleteRecords. Files are renamed here; the holder of the
+//! ticket removes them later. It must never remove anything at or above the high watermark.
 
 use std::io;
 use std::path::PathBuf;
@@ -20,9 +20,9 @@ use crate::disk::is_full;
 pub struct Retired {
     pub base_offset: Offset,
     pub files: Vec<PathBuf>,
-    /// When their time has come.
+    /// When the files may be removed.
     pub due_ms: i64,
-    /// Of the log file.
+    /// Size of the log file.
     pub bytes: u64,
     disk: Arc<dyn Disk>,
 }
@@ -30,7 +30,7 @@ pub struct Retired {
 impl Retired {
     pub fn run(self) -> io::Result<()> {
         self.files.iter().try_for_each(|file| match self.disk.remove_file(file) {
-            // The whole partition may be gone by now.
+            // The whole partition may have been removed since.
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             outcome => outcome,
         })
@@ -38,8 +38,8 @@ impl Retired {
 }
 
 impl Log {
-    /// Whether that was news. Refused (OFFSET_OUT_OF_RANGE) above the high watermark. The segments below go with the
-    /// next `delete_old_segments`.
+    /// Raises the log start. Returns whether it has changed. Above the high watermark this is refused
+    /// (OFFSET_OUT_OF_RANGE). The next `delete_old_segments` removes the segments below.
     pub fn advance_log_start(&mut self, to: Offset) -> Result<bool, Refused> {
         let high_watermark = self.high_watermark.offset;
         if to > high_watermark {
@@ -56,8 +56,8 @@ impl Log {
         Ok(true)
     }
 
-    /// Retires whole segments, oldest first, while `cleanup.policy` and its limits say so. The active segment goes
-    /// too if it has expired: an empty one takes its place. Segments below the log start go under any policy.
+    /// Retires whole segments, oldest first, as far as `cleanup.policy` and its limits ask for it. An active segment that
+    /// has expired is replaced by an empty one. Segments below the log start are removed under any policy.
     pub fn delete_old_segments(&mut self, now_ms: i64) -> Result<Vec<Retired>, LogError> {
         self.check_online()?;
         self.told(now_ms);
@@ -95,7 +95,8 @@ impl Log {
         Ok(retired)
     }
 
-    /// How many of the oldest segments may go and are wanted gone: the segment, its size, and where the next begins.
+    /// How many of the oldest segments may be removed and satisfy `goes`, which gets the segment, its size, and the base
+    /// offset of the next one.
     fn count_while(
         &self,
         mut goes: impl FnMut(&Segment, u64, Option<Offset>) -> Result<bool, LogError>,
@@ -111,8 +112,8 @@ impl Log {
         Ok(self.segments.len())
     }
 
-    /// The largest timestamp, or, where no record has one, when this log first knew the active segment: a disk that
-    /// tells no file times cannot say better.
+    /// The largest timestamp of a segment. If no record has one, the time when this process created or opened the active
+    /// segment counts, since our `Disk` has no file times.
     fn newest_ms(&self, segment: &Segment) -> Result<i64, LogError> {
         let largest = match segment.sealed_bytes() {
             Some(_) => segment.largest()?,
@@ -126,7 +127,7 @@ impl Log {
         if count == self.segments.len() {
             match self.roll_at(self.log_end, now_ms) {
                 Ok(()) => {}
-                // The active one must wait for the room that the others make.
+                // The active segment stays until removing the others has made room for a new one.
                 Err(AppendError::DiskFull { .. }) => count -= 1,
                 Err(AppendError::Io(e)) => return Err(e),
             }
@@ -135,8 +136,8 @@ impl Log {
         if count == 0 {
             return Ok(());
         }
-        // A producer's last batches may go for good with these segments: what is known of it has to last before anything says that
-        // they are gone, be it only a checkpoint.
+        // The removed segments may have a producer's last batches. What is known of the producer has to be durable before
+        // anything, even a checkpoint, says that they are gone.
         if self.unflushed.sync_snapshots().map_err(io_error("syncing a producer snapshot"))? {
             self.sync_folder()?;
         }
@@ -146,8 +147,9 @@ impl Log {
             self.epochs.truncate_start(start);
             self.producers.log_start_moved(start);
         }
-        // The first epoch's new offset tells a recovery that what is below is a leftover, not a log with a hole. Where it
-        // cannot be written for want of room, one segment after the other goes for good: no hole can come of that.
+        // The new offset of the first epoch tells a recovery that segments below it are leftovers, and that the log has
+        // no hole. If the disk is too full to write it, segments are removed one by one, each durably, so that no hole
+        // can appear.
         let one_by_one = match self.epochs.stale().then(|| self.epochs.write(self.disk.as_ref())) {
             None => self.epochs.starts().first().is_none_or(|first| first.offset > self.log_start),
             Some(Ok(())) => false,
@@ -155,7 +157,7 @@ impl Log {
             Some(Err(e)) => return Err(io_error("writing the leader epochs")(e)),
         };
         if one_by_one {
-            // Earlier names first. Before readers are told to wait, since this may fail.
+            // Makes earlier renames durable. This comes before readers are told to wait, since it may fail.
             self.sync_folder()?;
         }
         self.generation += 1;
@@ -179,9 +181,10 @@ impl Log {
         Ok(())
     }
 
-    /// How many of the oldest `count` segments may go without a restart forgetting who wrote them: a snapshot has to
-    /// stand at or above where the log then starts. One that a full disk refused at a roll is tried again; while it does not fit, only
-    /// the segments below an earlier one go, and make room for it.
+    /// How many of the oldest `count` segments may be removed without losing producer state at a restart: there has to be
+    /// a snapshot at or above the new log start. A snapshot that did not fit on a full disk when a segment was rolled is
+    /// tried again; as long as it does not fit, only the segments below an earlier snapshot are removed, which makes
+    /// room.
     fn count_that_producers_outlive(&mut self, count: usize) -> Result<usize, LogError> {
         let newest = self.snapshots.newest();
         let is_outlived = |base: Offset, newest: Option<Offset>| newest.is_some_and(|newest| base <= newest);
@@ -205,7 +208,7 @@ impl Log {
             let to = files::deleted(&path);
             match self.disk.rename(&path, &to) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                // A longer name may need room in the folder; without any, it goes now.
+                // The folder may need room for the longer name. If there is none, the file is removed now.
                 Err(e) if is_full(&e) => {
                     self.disk.remove_file(&path).map_err(io_error("removing a deleted segment"))?;
                     continue;
@@ -223,15 +226,15 @@ impl Log {
         })
     }
 
-    /// Makes anew the indexes that lookups found to be wrong; reads went on without them meanwhile. The active
-    /// segment's have to wait until it is sealed.
+    /// Rebuilds the indexes in which lookups have found damage; reads worked without them in the meantime. The index of
+    /// the active segment has to wait until the segment is sealed.
     fn repair_indexes(&mut self) -> Result<(), LogError> {
         for at in 0..self.segments.len() {
             let segment = &self.segments[at];
             if let Some(size) = segment.sealed_bytes().filter(|_| segment.index_damaged()) {
                 tracing::info!(segment = %segment.path.display(), "making the indexes anew");
                 let rebuilt = match recovery::reindex(&self.disk, &self.dir, segment, size, &self.config) {
-                    // Reads go on without them, and deleting makes room.
+                    // Reads work without the index, and removing segments makes room.
                     Err(LogError::Io { source, .. }) if is_full(&source) => return Ok(()),
                     rebuilt => rebuilt?,
                 };

@@ -1,4 +1,4 @@
-//! From one segment to the next. It must never decide when.
+//! Starting the next segment. It must never decide when.
 
 use ottla_protocol::Offset;
 use ottla_protocol::batch::BatchHeader;
@@ -11,8 +11,8 @@ use super::segment::Segment;
 use crate::disk::is_full;
 
 impl Log {
-    /// Starts a new segment, for a batch or for whatever comes. It begins at the log end even if the batch does not,
-    /// so that a hole between segments tells of a lost tail.
+    /// Starts a new segment for a batch. It begins at the log end even if the batch's offsets begin later, so that a hole
+    /// between two segments shows that the end of the first one was lost.
     pub(super) fn roll(&mut self, header: &BatchHeader, now_ms: i64) -> Result<(), AppendError> {
         let reachable = header.last_offset() - self.log_end <= i32::MAX.into();
         self.roll_at(if reachable { self.log_end } else { header.base_offset }, now_ms)
@@ -37,7 +37,8 @@ impl Log {
         let segment = match Segment::create(&self.disk, &self.dir, base) {
             Ok(segment) => segment,
             Err(e) => {
-                // Half a segment would be in the way of the next attempt only if it lasted, and of what is appended instead.
+                // The files that were created are removed, so that the segment is not there with some of its files only.
+                // The next attempt would replace them, but until then a later recovery would find them.
                 self.unflushed.folder_changed();
                 for kind in Kind::OF_SEGMENT {
                     let _ = self.disk.remove_file(&kind.path(&self.dir, base));
@@ -50,9 +51,9 @@ impl Log {
         let active = Active::new(segment, now_ms, jitter_ms(self.jitter_seed, base, &self.config));
         let old = std::mem::replace(&mut self.active, active);
         old.segment.seal(old.size, Some(old.largest));
-        // Nothing is synced here: the next flush takes along the names, the indexes and whatever the log file has got since
-        // the last one, be it only the end of a batch that a full disk had cut off. Until then a loss of power may
-        // bring back any of it, so recovery walks a segment that ends where the recovery point is.
+        // Nothing is synced here. The next flush covers the new names, the indexes, and everything in the log file since
+        // the last flush, even if that is only the cut after a refused batch. Until then a loss of power may undo any of
+        // it, so recovery reads a segment again that ends at the recovery point.
         self.unflushed.sealed(self.log_end, old.segment);
         self.segments.push(self.active.segment.clone());
         self.publish_segments();
@@ -60,14 +61,14 @@ impl Log {
         Ok(())
     }
 
-    /// Sets room aside for the next `bytes`, as far as the file system can and the segment goes.
+    /// Reserves disk space for the next `bytes` of the active segment. Fails if the file system does not support it.
     pub fn reserve(&self, bytes: u64) -> Result<(), LogError> {
         self.check_online()?;
         self.active.segment.log.reserve(self.active.size, bytes).map_err(io_error("reserving room"))
     }
 
-    /// Keeps what the producers are at `offset`, which nothing was appended above. Without room it is left out:
-    /// recovery then reads more of the log.
+    /// Writes a snapshot of the producer state at `offset`, at or above which nothing was appended yet. If the disk is
+    /// full, none is written, and recovery reads more of the log.
     pub(super) fn snapshot(&mut self, offset: Offset) -> Result<(), LogError> {
         if self.snapshots.newest().is_some_and(|newest| newest >= offset) {
             return Ok(());

@@ -1,5 +1,5 @@
-//! Batches one after the other in a log file, by their headers. Checks what a header can be checked for by itself; it
-//! must never know which offset comes next or what a checksum is worth.
+//! Iterates over the batches of a log file by their headers. Checks what can be checked in one header; it must never know
+//! which offset comes next, and it does not compute checksums.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use ottla_protocol::batch::{BatchHeader, HEADER_BYTES};
 
 use crate::DiskFile;
 
-/// Reads few, large pieces; the batches between two headers of interest cost nothing if they are larger.
+/// Reads few, large pieces. Of a batch that is larger than a piece, only the header is read.
 pub(crate) struct Scan<'a> {
     file: &'a dyn DiskFile,
     at: u64,
@@ -26,7 +26,7 @@ pub(crate) struct FoundBatch {
 #[derive(Debug)]
 pub(crate) enum Stopped {
     Io(io::Error),
-    /// No batch starts at `position`, or it does not end before the file does.
+    /// No batch starts at `position`, or the batch ends after the end of the file.
     Invalid {
         position: u64,
         what: String,
@@ -40,12 +40,12 @@ impl FoundBatch {
 }
 
 impl<'a> Scan<'a> {
-    /// From `at`, where a batch must start, up to `end`.
+    /// Scans from `at`, where a batch must start, up to `end`.
     pub fn new(file: &'a dyn DiskFile, at: u64, end: u64, piece_bytes: usize) -> Scan<'a> {
         Scan { file, at, end, piece_bytes, buffer: Vec::new(), buffer_at: 0 }
     }
 
-    /// The next batch; None exactly at the end.
+    /// The next batch. `None`: the end is reached exactly.
     pub fn next(&mut self) -> Result<Option<FoundBatch>, Stopped> {
         let position = self.at;
         if position >= self.end {
@@ -86,9 +86,9 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// For a few headers near an index entry.
+/// To read a few headers near an index entry.
 pub(super) const LOOKUP_BYTES: usize = 4 << 10;
-/// For walking along a segment.
+/// To read the headers of a large part of a segment.
 pub(crate) const WALK_BYTES: usize = 64 << 10;
-/// For reading a segment whole.
+/// To read a whole segment.
 pub(super) const RECOVERY_BYTES: usize = 1 << 20;

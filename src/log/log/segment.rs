@@ -1,6 +1,6 @@
-//! A segment: a log file, its indexes, and lookups in them. Append-only from its creation until it is retired; a
-//! truncated segment is another one over the same file. It must never know the log around it or who may see what:
-//! every lookup is told where to stop.
+//! A segment: a log file, its indexes, and lookups in them. It is only appended to, from its creation until it is
+//! retired; truncating makes another `Segment` over the same file. It must never know the log around it or who may read
+//! what: every lookup is told where to stop.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,14 +27,14 @@ pub(super) struct Segment {
     pub offset_index: Index<OffsetEntry>,
     pub time_index: Index<TimeEntry>,
     pub txn_index: TxnIndex,
-    /// Set when another segment became the active one.
+    /// Set when the segment is sealed, that is, when the next segment becomes the active one.
     sealed_bytes: OnceLock<u64>,
     largest: OnceLock<Timestamped>,
-    /// A lookup met an entry that is not true; the indexes are not believed any more.
+    /// A lookup found a wrong entry, so the indexes are not used any more.
     index_damaged: AtomicBool,
 }
 
-/// Lengths of the files beside a log file, as they were listed.
+/// Sizes of the files beside a log file, as the folder lists them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct IndexBytes {
     pub offset: u64,
@@ -43,7 +43,7 @@ pub(super) struct IndexBytes {
 }
 
 impl Segment {
-    /// A new one, in place of whatever files have its name.
+    /// Creates a segment. Files with its names are replaced.
     pub fn create(disk: &Arc<dyn Disk>, dir: &Path, base: Offset) -> Result<Segment, LogError> {
         let path = Kind::Log.path(dir, base);
         let txn = Kind::TxnIndex.path(dir, base);
@@ -54,7 +54,7 @@ impl Segment {
         Segment::with_new_indexes(disk, dir, base, log)
     }
 
-    /// Over a log file that is there, with empty indexes that the caller fills.
+    /// A segment over an existing log file, with empty indexes for the caller to fill.
     pub fn with_new_indexes(
         disk: &Arc<dyn Disk>,
         dir: &Path,
@@ -70,7 +70,7 @@ impl Segment {
         Ok(Segment::over(base, path, log, offset_index, time_index, txn_index))
     }
 
-    /// A cleaner's output, under names of its own.
+    /// Creates a cleaner's output, in `.cleaned` files.
     pub fn create_cleaned(disk: &Arc<dyn Disk>, dir: &Path, base: Offset) -> Result<Segment, LogError> {
         let creating = || io("creating a cleaned segment");
         let path = |kind: Kind| kind.staged(dir, base, Stage::Cleaned);
@@ -81,7 +81,7 @@ impl Segment {
         Ok(Segment::over(base, path(Kind::Log), log, offset, time, txn))
     }
 
-    /// A cleaner's output once its files have the names of live ones.
+    /// A cleaner's output once its files have their live names.
     pub fn settled(&self, disk: &Arc<dyn Disk>, dir: &Path) -> Segment {
         let path = |kind: Kind| kind.path(dir, self.base);
         let bytes = |entries: usize, entry: usize| (entries * entry) as u64;
@@ -95,7 +95,7 @@ impl Segment {
         settled
     }
 
-    /// Over the same log file and transactions, with indexes that are empty and not on disk yet.
+    /// The same log file and transaction index, with empty indexes that are not on disk yet.
     pub fn without_indexes(&self, disk: &Arc<dyn Disk>, dir: &Path) -> Segment {
         let offset = Index::existing(disk.clone(), Kind::OffsetIndex.path(dir, self.base), 0);
         let time = Index::existing(disk.clone(), Kind::TimeIndex.path(dir, self.base), 0);
@@ -103,7 +103,7 @@ impl Segment {
         Segment::over(self.base, self.path.clone(), self.log.clone(), offset, time, txn)
     }
 
-    /// The same with indexes as they are on disk now.
+    /// The same segment, with its indexes read again from disk.
     pub fn renewed(&self, disk: &Arc<dyn Disk>, dir: &Path) -> Segment {
         let bytes = |entries: usize, entry: usize| (entries * entry) as u64;
         let offset_bytes = bytes(self.offset_index.len(), OffsetEntry::BYTES);
@@ -128,7 +128,7 @@ impl Segment {
         Ok(Segment::over(base, path, log, offset, time, txn))
     }
 
-    /// Over the same file, with indexes cut to what is below `offset`: what a truncated segment becomes.
+    /// The same log file, with indexes that have only entries below `offset`: what a truncated segment becomes.
     pub fn cut(&self, offset: Offset) -> Result<Segment, LogError> {
         let cutting = || io("truncating an index");
         let relative = self.relative_below(offset);
@@ -152,7 +152,7 @@ impl Segment {
         Segment { base, path, log, offset_index, time_index, txn_index, sealed_bytes, largest, index_damaged }
     }
 
-    /// No more will be appended.
+    /// Notes that nothing more is appended.
     pub fn seal(&self, bytes: u64, largest: Option<Timestamped>) {
         let _ = self.sealed_bytes.set(bytes);
         if let Some(largest) = largest {
@@ -160,7 +160,7 @@ impl Segment {
         }
     }
 
-    /// None while it is the active segment.
+    /// The size of a sealed segment. `None`: it is the active segment.
     pub fn sealed_bytes(&self) -> Option<u64> {
         self.sealed_bytes.get().copied()
     }
@@ -169,18 +169,18 @@ impl Segment {
         self.index_damaged.load(Ordering::Relaxed)
     }
 
-    /// Whether `offset` fits into an index of this segment.
+    /// Whether the segment's indexes can hold `offset`.
     pub fn can_index(&self, offset: Offset) -> bool {
         offset >= self.base && offset - self.base <= i32::MAX.into()
     }
 
-    /// How `offset` is written in an index.
+    /// `offset` as the indexes store it.
     pub fn relative(&self, offset: Offset) -> u32 {
         debug_assert!(self.can_index(offset));
         (offset - self.base) as u32
     }
 
-    /// For comparing entries with any offset.
+    /// Any offset in the form of the indexes, for comparisons with entries.
     fn relative_below(&self, offset: Offset) -> u32 {
         u32::try_from(offset - self.base).unwrap_or(if offset < self.base { 0 } else { u32::MAX })
     }
@@ -189,10 +189,10 @@ impl Segment {
         Scan::new(self.log.as_ref(), from, to, piece_bytes)
     }
 
-    /// The first batch that ends at or above `offset`, among the first `limit` bytes.
+    /// The first batch whose last offset is at or above `offset`, within the first `limit` bytes.
     pub fn locate(&self, offset: Offset, limit: u64) -> Result<Option<FoundBatch>, LogError> {
         let relative = self.relative_below(offset);
-        // Where an entry points behind the bytes that count, nothing is there to find it out.
+        // Entries that point at or above the limit are not used, since there is nothing yet to check them with.
         let leads = |e: &OffsetEntry| e.relative <= relative && u64::from(e.position) < limit;
         let entry = match self.index_damaged() {
             true => None,
@@ -225,8 +225,8 @@ impl Segment {
         Ok(None)
     }
 
-    /// The last batch boundary at or below byte `limit`, seen from the batch `from`, which ends at or below it too,
-    /// and the offset that goes on there. Only the first `visible` bytes are looked at.
+    /// The last batch boundary at or below byte `limit`, and the offset that follows it. The search starts at the batch
+    /// `from`, which ends at or below `limit`, and reads only the first `visible` bytes.
     pub fn boundary(&self, from: &FoundBatch, limit: u64, visible: u64) -> Result<(u64, Offset), LogError> {
         let leads = |e: &OffsetEntry| u64::from(e.position) <= limit && u64::from(e.position) < visible;
         let entry = match self.index_damaged() {
@@ -264,7 +264,7 @@ impl Segment {
         Ok((visible, next))
     }
 
-    /// The next batch of a scan that was begun at `from`, where `entry` says which one it is.
+    /// The next batch of a scan that began at byte `from`. If `entry` is what led there, the first batch has to match it.
     fn next_of(
         &self,
         scan: &mut Scan<'_>,
@@ -285,7 +285,7 @@ impl Segment {
         }
     }
 
-    /// The largest timestamp in a sealed segment, from the last entry of its time index.
+    /// The largest timestamp of a sealed segment, from the last entry of its time index.
     pub fn largest(&self) -> Result<Timestamped, LogError> {
         if let Some(largest) = self.largest.get() {
             return Ok(*largest);
@@ -310,7 +310,7 @@ impl Segment {
         self.largest_of(0, bytes)
     }
 
-    /// The largest timestamp of the batches in a part of the file, by their headers.
+    /// The largest timestamp of the batches in a part of the file, from their headers.
     pub fn largest_of(&self, from: u64, to: u64) -> Result<Timestamped, LogError> {
         let mut largest = Timestamped { timestamp: batch::NO_TIMESTAMP, offset: self.base };
         let mut scan = self.scan(from, to, WALK_BYTES);
@@ -324,7 +324,7 @@ impl Segment {
         Timestamped { timestamp: entry.timestamp, offset: self.base + i64::from(entry.relative) }
     }
 
-    /// The batch that a time entry speaks of, if it says the truth.
+    /// The batch that a time index entry refers to, if the entry is right.
     pub fn batch_of(&self, entry: TimeEntry, limit: u64) -> Result<Option<FoundBatch>, LogError> {
         let Timestamped { timestamp, offset } = self.timestamped(entry);
         let found = self.locate(offset, limit)?;
@@ -332,7 +332,8 @@ impl Segment {
             .filter(|found| (found.header.last_offset(), found.header.max_timestamp) == (offset, timestamp)))
     }
 
-    /// The first record at or after `timestamp` and `from`, among the first `limit` bytes.
+    /// The first record whose timestamp is at or after `timestamp` and whose offset is at or after `from`, within the
+    /// first `limit` bytes.
     pub fn first_since(
         &self,
         timestamp: i64,
@@ -358,7 +359,7 @@ impl Segment {
         Ok(None)
     }
 
-    /// Where no record before it is as late as `timestamp`.
+    /// A byte position: no record before it has a timestamp of `timestamp` or later.
     fn start_of_search(&self, timestamp: i64, limit: u64) -> Result<u64, LogError> {
         if self.index_damaged() {
             return Ok(0);
@@ -369,14 +370,14 @@ impl Segment {
         if let Some(found) = self.batch_of(entry, limit)? {
             return Ok(found.position);
         }
-        // Readers that may not see that far yet have no quarrel with the index.
+        // A batch above a reader's limit does not make the entry wrong.
         if self.locate(self.timestamped(entry).offset, limit)?.is_some() {
             self.distrust("time index");
         }
         Ok(0)
     }
 
-    /// The first record with the timestamp of the batch that ends at `largest.offset`.
+    /// The first record that has the largest timestamp, in the batch that ends at `largest.offset`.
     pub fn record_of(&self, largest: Timestamped, limit: u64) -> Result<Option<TimestampedOffset>, LogError> {
         let Some(found) = self.locate(largest.offset, limit)? else { return Ok(None) };
         let mut scan = self.scan(found.position, limit, WALK_BYTES);
@@ -418,7 +419,7 @@ impl Segment {
         Ok(())
     }
 
-    /// Its files: the log, the indexes, and the transaction index if there is one.
+    /// The paths of its files: the log, the indexes, and the transaction index if it exists.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         let txn = Some(self.txn_index.path()).filter(|_| !self.txn_index.is_empty());
         [self.path.as_path(), self.offset_index.path(), self.time_index.path()].into_iter().chain(txn)
@@ -441,7 +442,7 @@ impl Segment {
 }
 
 impl Timestamped {
-    /// Takes a batch in, which is behind all others so far.
+    /// Includes a batch, which comes after all batches so far.
     pub fn include(&mut self, header: &BatchHeader) {
         if header.max_timestamp > self.timestamp {
             *self = Timestamped { timestamp: header.max_timestamp, offset: header.last_offset() };
@@ -449,5 +450,5 @@ impl Timestamped {
     }
 }
 
-/// No batch was let in that holds more (see `check::decompressed_bytes_max`).
+/// No accepted batch is larger when decompressed (see `check::decompressed_bytes_max`).
 pub(super) const DECOMPRESSED_MAX: DecompressLimit = DecompressLimit(1 << 30);

@@ -1,10 +1,10 @@
-//! Producer state on disk: `<offset>.snapshot`, what the producers were at that offset. It must never know what the
+//! Producer state on disk: `<offset>.snapshot`, the producers as they were at that offset. It must never know what the
 //! state means.
 //!
-//! The file is Kafka's, which has one entry for each producer, with its last batch alone: after a clean restart a producer
-//! with several requests in flight would be turned away when it repeats an earlier one (OUT_OF_ORDER_SEQUENCE_NUMBER).
-//! So the earlier batches that are remembered follow behind Kafka's entries, counted and in the same form. The checksum
-//! covers them; Kafka and its tools read what they know and pass over the rest.
+//! The file is Kafka's, with one entry for each producer, which has the producer's last batch only. With that alone, a
+//! producer with several requests in flight would be refused after a clean restart when it repeats an earlier batch
+//! (OUT_OF_ORDER_SEQUENCE_NUMBER). So the earlier batches follow after Kafka's entries, with a count and in the same
+//! form. The checksum covers them; Kafka and its tools ignore them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -52,21 +52,21 @@ impl Snapshots {
         Kind::Snapshot.path(&self.dir, offset)
     }
 
-    /// The file is written but not synced.
+    /// Writes a snapshot, without syncing it.
     pub fn write(&mut self, offset: Offset, producers: &[(i64, Producer)]) -> io::Result<Arc<dyn DiskFile>> {
         let file = self.disk.open(&self.path(offset), OpenHow::CreateEmpty)?;
         self.offsets.insert(offset);
         match file.write_at(&encode(producers), 0) {
             Ok(()) => Ok(file),
             Err(e) => {
-                // Half a snapshot is worth nothing; where removing it fails too, its checksum will tell.
+                // An incomplete snapshot is useless. If it cannot be removed, its checksum shows that it is incomplete.
                 let _ = self.remove(offset);
                 Err(e)
             }
         }
     }
 
-    /// The newest one among `offsets` that can be read. The others on the way are removed.
+    /// The newest snapshot at one of `offsets` that can be read. Unreadable ones that are newer are removed.
     pub fn load(&mut self, offsets: RangeInclusive<Offset>) -> io::Result<Option<Snapshot>> {
         if offsets.is_empty() {
             return Ok(None);
@@ -98,7 +98,7 @@ impl Snapshots {
         unwanted.into_iter().try_for_each(|offset| self.remove(offset))
     }
 
-    /// Lets go of one whose file somebody else takes care of.
+    /// Forgets a snapshot and returns its path; the caller takes care of the file.
     pub fn forget(&mut self, offset: Offset) -> Option<PathBuf> {
         self.offsets.remove(&offset).then(|| self.path(offset))
     }
@@ -148,7 +148,7 @@ fn put_entry(
     bytes.extend_from_slice(&txn_start.to_be_bytes());
 }
 
-/// None for anything but what [`encode`] writes.
+/// `None`: the bytes are not what [`encode`] writes.
 fn decode(bytes: &[u8]) -> Option<Vec<(i64, Producer)>> {
     let (head, rest) = bytes.split_at_checked(ENTRIES_FROM)?;
     let crc = crc_of_parts(rest, &[]);
@@ -172,7 +172,7 @@ fn decode(bytes: &[u8]) -> Option<Vec<(i64, Producer)>> {
     Some(producers.into_iter().map(whole).collect())
 }
 
-/// A count, so many entries, and what follows.
+/// A count, that many entries, and the rest of the bytes.
 fn entries_of(bytes: &[u8]) -> Option<(Entries, &[u8])> {
     let (count, rest) = bytes.split_first_chunk::<4>()?;
     let count = usize::try_from(i32::from_be_bytes(*count)).ok()?;
@@ -185,7 +185,7 @@ fn entry(bytes: &[u8; ENTRY_BYTES]) -> (i64, Producer) {
     let mut int = |len: usize| {
         let (field, after) = rest.split_at(len);
         rest = after;
-        // Sign-extended from however many bytes the field has.
+        // Sign-extended from the size of the field.
         field.iter().fold(if field[0] >= 0x80 { -1 } else { 0 }, |value: i64, &b| value << 8 | i64::from(b))
     };
     let (id, epoch) = (int(8), int(2) as i16);
@@ -200,7 +200,7 @@ fn entry(bytes: &[u8; ENTRY_BYTES]) -> (i64, Producer) {
 type Entries = Vec<(i64, Producer)>;
 
 const VERSION: i16 = 1;
-/// After the version and the checksum, which covers the rest.
+/// The entries follow the version and the checksum, which covers them.
 const ENTRIES_FROM: usize = 6;
 const ENTRY_BYTES: usize = 46;
 

@@ -1,5 +1,5 @@
-//! What leaves a log at its end: a follower that diverged cuts itself back (KIP-101), or starts anew. It must never
-//! decide where to cut.
+//! What is removed at the end of a log: a follower that has diverged truncates (KIP-101), or starts anew. It must never
+//! decide where to truncate.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use super::segment::Segment;
 use super::{Bounds, Log};
 
 impl Log {
-    /// Cuts the log so that it ends at `offset`, or where the batch starts that holds it. The high watermark and the
-    /// recovery point come down with it. Whether anything was cut.
+    /// Truncates the log to `offset`, or, if that is inside a batch, to the start of the batch. The high watermark and
+    /// the recovery point are lowered with it. Returns whether anything was removed.
     pub fn truncate_to(&mut self, offset: Offset, now_ms: i64) -> Result<bool, LogError> {
         self.check_online()?;
         self.told(now_ms);
@@ -31,7 +31,7 @@ impl Log {
         self.after_cutting(outcome).map(|()| true)
     }
 
-    /// Drops everything and starts again at `new_start`, high watermark included (KAFKA-9491).
+    /// Removes everything and starts again at `new_start`, also with the high watermark (KAFKA-9491).
     pub fn truncate_fully(&mut self, new_start: Offset, now_ms: i64) -> Result<(), LogError> {
         self.check_online()?;
         self.told(now_ms);
@@ -42,7 +42,7 @@ impl Log {
     fn after_cutting(&mut self, outcome: Result<(), LogError>) -> Result<(), LogError> {
         if outcome.is_err() {
             self.go_offline();
-            // Readers do not wait for a cut that will not be finished.
+            // The truncation will not be finished, and readers must not wait for it.
             self.generation += self.generation % 2;
             self.publish();
         }
@@ -59,7 +59,7 @@ impl Log {
         };
         let lowering = || io("lowering the recovery point");
         self.lowered.lower(self.disk.as_ref(), end).map_err(lowering())?;
-        // Readers must not go where bytes are about to go: first they learn where the log ends now.
+        // Readers must not read the bytes that are about to be removed, so the new log end is published first.
         self.generation += 1;
         self.lower_to(Position { offset: end, base: target.base, at: position });
         let dropped = self.segments.split_off(keep);
@@ -70,13 +70,13 @@ impl Log {
         self.remove(&dropped)?;
         let cut = target.cut(end)?;
         cut.log.truncate(position).map_err(io("truncating a segment"))?;
-        // What is appended next must not be followed by what was cut off, should the power fail.
+        // Synced, so that after a loss of power the removed bytes cannot be back behind what is appended next.
         cut.log.sync().map_err(io("truncating a segment"))?;
         let jitter = jitter_ms(self.jitter_seed, cut.base, &self.config);
         self.active = match Active::resume(cut, position, now_ms, jitter) {
             Ok((active, _)) => active,
             Err(LogError::Corrupt { .. }) => {
-                // The target was sealed with the length that it had before.
+                // The target may have been sealed, with the size that it had before.
                 let rebuilt = reindex(&self.disk, &self.dir, &target, position, &self.config)?;
                 let rebuilt = rebuilt.renewed(&self.disk, &self.dir);
                 Active::resume(rebuilt, position, now_ms, jitter)?.0
@@ -111,7 +111,7 @@ impl Log {
         self.ended_at(base, now_ms)
     }
 
-    /// Everything that may lie above `end` comes down.
+    /// Lowers the offsets and forgets the positions that are above `end`.
     fn lower_to(&mut self, end: Position) {
         if self.high_watermark.offset >= end.offset {
             self.high_watermark = Mark { offset: end.offset, position: end };
@@ -124,7 +124,7 @@ impl Log {
         self.unstable = self.unstable.filter(|unstable| unstable.offset < end.offset);
     }
 
-    /// The files are cut: the rest of the state follows, and readers see it.
+    /// Brings the rest of the state to the new end, after the files were truncated, and publishes it.
     fn ended_at(&mut self, end: Offset, now_ms: i64) -> Result<(), LogError> {
         self.log_end = end;
         self.unflushed.truncated(end);
@@ -139,7 +139,7 @@ impl Log {
 
     fn rebuild_producers(&mut self, end: Offset, now_ms: i64) -> Result<(), LogError> {
         let fresh = self.producers.afresh(end);
-        // Without producers before there are none after: most partitions never have any.
+        // If there were no producers before, there are none now; most partitions never have any.
         self.producers = match self.producers.is_empty() {
             true => fresh,
             false => {
@@ -151,7 +151,7 @@ impl Log {
         Ok(())
     }
 
-    /// Removes segments that readers cannot see any more, the newest first, and makes sure that they do not come back.
+    /// Removes segments that readers do not see any more, the newest first. The removal is durable when this returns.
     fn remove(&mut self, segments: &[Arc<Segment>]) -> Result<(), LogError> {
         for segment in segments.iter().rev() {
             for path in segment.paths() {

@@ -1,4 +1,4 @@
-//! The aborted transactions whose markers are in one segment (KIP-98). The file exists from the first one on. It must
+//! The aborted transactions whose markers are in one segment (KIP-98). The file exists only if there is one. It must
 //! never know which transactions are open.
 
 use std::io;
@@ -15,13 +15,14 @@ use crate::{Disk, DiskFile};
 pub(super) struct AbortedTxn {
     pub producer_id: i64,
     pub first_offset: Offset,
-    /// The marker's.
+    /// The marker's offset.
     pub last_offset: Offset,
-    /// When the marker was written: no later marker of this log aborts a transaction that began below it.
+    /// The last stable offset when the marker was written: later markers of this log abort no transaction that began
+    /// below it.
     pub last_stable: Offset,
 }
 
-/// One owner appends, readers search beside it.
+/// One owner appends; readers may search at the same time.
 #[derive(Debug)]
 pub(super) struct TxnIndex {
     disk: Arc<dyn Disk>,
@@ -31,13 +32,13 @@ pub(super) struct TxnIndex {
 }
 
 impl TxnIndex {
-    /// Of a file of `bytes`; 0 where there is none.
+    /// The index in a file of `bytes`; 0 if there is no file.
     pub fn existing(disk: Arc<dyn Disk>, path: PathBuf, bytes: u64) -> TxnIndex {
         let entries = AtomicUsize::new(usize::try_from(bytes / ENTRY_BYTES as u64).unwrap_or(0));
         TxnIndex { disk, path, file: OnceLock::new(), entries }
     }
 
-    /// Another one over the same file.
+    /// Another index over the same file.
     pub fn again(&self) -> TxnIndex {
         TxnIndex::existing(self.disk.clone(), self.path.clone(), self.bytes())
     }
@@ -54,12 +55,12 @@ impl TxnIndex {
         self.entries.load(Ordering::Acquire) == 0
     }
 
-    /// For the owner: on disk at once, aborts are rare.
+    /// For the owner. Each entry is written at once, without a buffer: aborts are rare.
     pub fn append(&self, txn: AbortedTxn) -> io::Result<()> {
         let entries = self.entries.load(Ordering::Relaxed);
         let (file, end) = (self.file()?, (entries * ENTRY_BYTES) as u64);
         if let Err(e) = file.write_at(&txn.to_bytes(), end) {
-            // The marker is not in the log either: a later opening must not find it here.
+            // The marker is not in the log either, so a later opening must not find its entry.
             file.truncate(end)?;
             file.sync()?;
             return Err(e);
@@ -68,10 +69,11 @@ impl TxnIndex {
         Ok(())
     }
 
-    /// Adds those that touch offsets from `from` up to, not including, `to`. Whether later segments need not be asked.
+    /// Adds the aborted transactions that have offsets from `from` on and below `to`. Returns true if later segments have
+    /// none of them.
     pub fn collect(&self, from: Offset, to: Offset, into: &mut Vec<AbortedTxn>) -> io::Result<bool> {
         let entries = self.entries.load(Ordering::Acquire);
-        // Markers come in the order of their offsets: what ends below `from` is skipped without reading it all.
+        // Entries are in the order of their markers: a binary search skips those that end below `from`.
         let (mut low, mut high) = (0, entries);
         while low < high {
             let middle = (low + high) / 2;
@@ -100,14 +102,15 @@ impl TxnIndex {
         }
         let bytes = (keep * ENTRY_BYTES) as u64;
         if keep < self.entries.load(Ordering::Relaxed) {
-            // At once: an index without entries is in no flush, and what was cut off must not come back with lost power.
+            // Truncated at once: a flush skips an index without entries, so a loss of power could bring the removed
+            // entries back.
             self.file()?.truncate(bytes)?;
             self.file()?.sync()?;
         }
         Ok(TxnIndex::existing(self.disk.clone(), self.path.clone(), bytes))
     }
 
-    /// Creates it if it is not there: ask only for one that has entries.
+    /// Creates the file if it does not exist, so call it only if there are entries.
     pub fn file(&self) -> io::Result<&Arc<dyn DiskFile>> {
         if let Some(file) = self.file.get() {
             return Ok(file);
@@ -142,7 +145,7 @@ impl AbortedTxn {
 }
 
 const VERSION: i16 = 0;
-/// The version and four offsets or ids.
+/// An entry has a version and four numbers: offsets and ids.
 pub(super) const ENTRY_BYTES: usize = 34;
 
 #[cfg(test)]
@@ -159,7 +162,7 @@ mod tests {
         let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new(1));
         let index = TxnIndex::existing(disk.clone(), PathBuf::from("/0.txnindex"), 0);
         assert!(!disk.exists(index.path()), "no file before the first abort");
-        // The example of Kafka's tests: transactions overlap, the last stable offset tells when to stop.
+        // The example of Kafka's tests: transactions overlap, and the last stable offset tells when to stop.
         let all = [txn(0, 0, 10, 11), txn(1, 5, 15, 13), txn(2, 18, 35, 25), txn(3, 32, 50, 40)];
         for txn in all {
             index.append(txn).unwrap();

@@ -1,5 +1,5 @@
-//! Transactions that are being verified with their coordinator before their first batch is appended (KIP-890): without
-//! it a late batch could open a transaction that nobody ends. It must never ask a coordinator itself.
+//! Transactions that are being verified with their coordinator before their first batch is appended (KIP-890). Without
+//! this a late batch could open a transaction that nobody ends. It must never ask a coordinator itself.
 
 use std::collections::HashMap;
 
@@ -8,13 +8,14 @@ use ottla_protocol::batch::BatchHeader;
 
 use super::error::Refused;
 
-/// Given when a verification starts, shown with the append: a transaction that ended meanwhile does not take it.
+/// Created when a verification starts, and passed to the append. If the transaction has ended in between, the log refuses
+/// the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Guard(u64);
 
 #[derive(Debug, Default)]
 pub(super) struct Verifications {
-    /// `transaction.partition.verification.enable`.
+    /// Value of `transaction.partition.verification.enable`.
     pub required: bool,
     pending: HashMap<i64, Pending>,
     given: u64,
@@ -25,7 +26,8 @@ struct Pending {
     guard: Guard,
     since_ms: i64,
     supports_epoch_bump: bool,
-    /// A batch above it would leave a hole that its producer could never fill (KAFKA-14920).
+    /// The lowest sequence that was seen. A batch above it would leave a hole that its producer could never fill
+    /// (KAFKA-14920).
     lowest_sequence: i32,
     epoch: i16,
 }
@@ -58,7 +60,7 @@ impl Verifications {
         pending.guard
     }
 
-    /// For a transactional batch whose producer has no transaction open here.
+    /// Checks a transactional batch whose producer has no open transaction here.
     pub fn check(&self, header: &BatchHeader, guard: Option<Guard>) -> Result<(), Refused> {
         let shown =
             guard.is_some() && guard == self.pending.get(&header.producer_id).map(|pending| pending.guard);
@@ -83,9 +85,10 @@ impl Verifications {
         Ok(())
     }
 
-    /// A transactional batch or a marker is in the log.
+    /// To be called when a transactional batch or a marker was appended.
     pub fn settled(&mut self, producer_id: i64, epoch: i16, control: bool) {
-        // With epoch bumps, a marker of the pending epoch ended the transaction before the one being verified.
+        // With epoch bumps, a marker of the pending epoch has ended the transaction before the one that is being
+        // verified.
         let next_began = |pending: &Pending| pending.supports_epoch_bump && control && epoch == pending.epoch;
         if self.pending.get(&producer_id).is_some_and(|pending| !next_began(pending)) {
             self.pending.remove(&producer_id);

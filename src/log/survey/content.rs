@@ -1,5 +1,5 @@
-//! Everything else in a log directory: its partitions, their segments and bytes, what is on its way in or out, and what
-//! the checkpoints say. For `ottla storage check`, which may take its time; a start never waits for it.
+//! Everything else in a log directory: its partitions, their segments and bytes, files of unfinished work, and what the
+//! checkpoints say. For `ottla storage check`, which may take long; a start never waits for it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,12 +16,12 @@ use crate::log::partition_metadata;
 /// One log directory.
 #[derive(Clone, Debug)]
 pub struct Content {
-    /// Its last shutdown was clean, so a start scans nothing.
+    /// The last shutdown was clean, so a start scans nothing.
     pub clean: bool,
     pub folders: Vec<Folder>,
-    /// No partition's.
+    /// Folders and files that belong to no partition.
     pub unknown: Vec<PathBuf>,
-    /// Those that make no sense: a start ignores them.
+    /// Checkpoint files that cannot be parsed; a start ignores them.
     pub checkpoints: Vec<String>,
 }
 
@@ -33,17 +33,17 @@ pub struct Folder {
     pub segments: usize,
     pub bytes: u64,
     pub kind: Kind,
-    /// Up to where it was flushed, by the checkpoint; 0 where that says nothing.
+    /// Offset up to which the partition was flushed, from the checkpoint; 0 if that has no entry.
     pub recovery_point: Offset,
 }
 
-/// What it is by its name and by the metadata.
+/// What the folder is, by its name and by the metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Live,
-    /// By its name a partition, but of no topic of this broker.
+    /// The name is that of a partition, but this broker has no such partition.
     Unassigned,
-    /// Of a topic that had the name of one that is there.
+    /// A folder of a deleted topic, while another topic has the name now.
     OldNamesake,
     Future,
     Stray,
@@ -78,7 +78,7 @@ impl Content {
         Ok(Content { clean: is_clean(disk, dir), folders, unknown: found.unknown, checkpoints })
     }
 
-    /// Folders, segments and bytes of what is served.
+    /// Number of folders, segments and bytes of the partitions that are served.
     pub fn totals(&self) -> (usize, usize, u64) {
         let live = self.folders.iter().filter(|folder| folder.kind == Kind::Live);
         live.fold((0, 0, 0), |(folders, segments, bytes), folder| {

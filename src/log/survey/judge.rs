@@ -1,5 +1,5 @@
-//! What stops a start, by what was found. Pure: the start and `ottla storage check` ask the same, and hear the same lines.
-//! Only what cannot be served is here; what can be put right by a start is its own business.
+//! What keeps a broker from starting, from what was found. Pure: the start and `ottla storage check` call the same code
+//! and get the same lines. Only what cannot be served is here; the start itself repairs what can be repaired.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use ottla_model::record::ResourceType;
 use super::{Directory, DirectoryState, Metadata, Survey};
 use crate::dirs::DirError;
 
-/// One reason not to start, in one line: the file, what is wrong, and what to do.
+/// One reason not to start, in one line: the file, what is wrong, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop(pub String);
 
@@ -22,14 +22,14 @@ impl fmt::Display for Stop {
     }
 }
 
-/// Empty if a start goes on.
+/// The reasons not to start. If there are none, a start goes on.
 pub fn stops(found: &Survey, config: &BrokerConfig) -> Vec<Stop> {
     let mut stops = Vec::new();
     directories(found, config, &mut stops);
     if let Some(metadata) = found.metadata.as_ref().filter(|metadata| !is_told(metadata, found, config)) {
         with_metadata(metadata, config, &mut stops);
     }
-    // A log without a record is one that a start had just begun, and says nothing of partitions.
+    // A metadata log without a record is one that a start had just created: it says nothing about partitions.
     if found.metadata.as_ref().is_none_or(|metadata| metadata.end == 0 && metadata.problem.is_none()) {
         without_metadata(found, config, &mut stops);
     }
@@ -45,7 +45,7 @@ fn directories(found: &Survey, config: &BrokerConfig, stops: &mut Vec<String>) {
             DirectoryState::Malformed(what) => stops.push(format!(
                 "{what}; write the file anew from another directory of this node, or take the directory out of log.dirs"
             )),
-            // The others go on without it (KIP-112).
+            // The broker goes on with its other log directories (KIP-112).
             DirectoryState::Unreadable(what) if *path == config.metadata_log_dir || is_last(found, config) => {
                 stops.push(format!("{what}; see to the disk, or move metadata.log.dir or log.dirs to another"));
             }
@@ -82,7 +82,7 @@ fn is_last(found: &Survey, config: &BrokerConfig) -> bool {
     !found.dirs.iter().any(|dir| config.log_dirs.contains(&dir.path) && !unreadable(dir))
 }
 
-// A start would make a new cluster, and set aside every partition as one that no topic has.
+// A start would create a new cluster, and set every partition aside as stray.
 fn without_metadata(found: &Survey, config: &BrokerConfig, stops: &mut Vec<String>) {
     let folder = crate::metadata::folder(&config.metadata_log_dir);
     let folder = folder.display();
@@ -102,7 +102,7 @@ fn without_metadata(found: &Survey, config: &BrokerConfig, stops: &mut Vec<Strin
     }
 }
 
-// That the metadata log cannot be looked for follows from a directory that cannot be read, which is told already.
+// Whether the reason is reported already: that the metadata log is missing follows from a directory that cannot be read.
 fn is_told(metadata: &Metadata, found: &Survey, config: &BrokerConfig) -> bool {
     let unreadable = |dir: &Directory| {
         dir.path == config.metadata_log_dir && matches!(dir.state, DirectoryState::Unreadable(_))
@@ -149,7 +149,7 @@ fn with_metadata(metadata: &Metadata, config: &BrokerConfig, stops: &mut Vec<Str
     }
 }
 
-/// Why a topic cannot be served as it is, if it cannot.
+/// Why a topic cannot be served as it is. `None`: it can.
 fn refused(topic: &Topic, image: &Image, config: &BrokerConfig) -> Option<String> {
     let name = &topic.name;
     let elsewhere = |(id, partition): (&i32, &std::sync::Arc<ottla_model::image::Partition>)| {
@@ -172,10 +172,10 @@ fn refused(topic: &Topic, image: &Image, config: &BrokerConfig) -> Option<String
         ));
     }
     let errors = configs.iter().filter_map(|(key, value)| check_topic_config(key, value).err());
-    // As in Kafka, what nobody knows (any more) is ignored.
+    // Unknown topic configs are ignored, as in Kafka.
     let wrong = errors.into_iter().find(|error| !matches!(error, ConfigError::UnknownTopicKey(_)))?;
     Some(format!("topic {name}: {wrong}; delete this setting with kafka-configs --delete-config"))
 }
 
-/// Where one reason holds for a thousand topics, the first tell it.
+/// If one reason holds for many topics, only the first ones are listed.
 const TOPICS_TOLD: usize = 20;

@@ -1,4 +1,5 @@
-//! The metadata log as somebody left it: its newest snapshot and what follows, read without opening or cutting anything.
+//! The metadata log of a stopped broker: its newest snapshot and the records after it, read without opening or truncating
+//! the log.
 
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
@@ -19,16 +20,16 @@ use crate::metadata::{DECOMPRESSED_MAX, Loaded, Membership, SnapshotId, control_
 pub struct Metadata {
     pub folder: PathBuf,
     pub snapshot: Option<SnapshotId>,
-    /// Behind the last batch that is whole.
+    /// The offset after the last whole batch.
     pub end: Offset,
     pub segments: usize,
-    /// Of the log and its snapshots.
+    /// Size of the log and its snapshots.
     pub bytes: u64,
     pub image: Image,
     pub membership: Membership,
-    /// What is not whole, and everything behind it: a start cuts it off.
+    /// The first batch that is not whole. A start cuts off the log there.
     pub cut: Option<Problem>,
-    /// Why the metadata cannot be taken over, if it cannot.
+    /// Why the metadata cannot be taken over. `None`: it can.
     pub problem: Option<Problem>,
 }
 
@@ -41,7 +42,7 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The disk's errors name the file themselves.
+        // The disk's errors already name the file.
         let file = self.file.display().to_string();
         match self.what.contains(&file) {
             true => f.write_str(&self.what),
@@ -51,7 +52,7 @@ impl fmt::Display for Problem {
 }
 
 impl Metadata {
-    /// None if there is neither a log nor a snapshot.
+    /// `None`: there is neither a log nor a snapshot.
     pub(super) fn read(disk: &dyn Disk, folder: &Path) -> Option<Metadata> {
         let mut metadata = Metadata {
             folder: folder.to_owned(),
@@ -101,7 +102,7 @@ impl Metadata {
         Ok(())
     }
 
-    /// Applies the log from where the snapshot ends.
+    /// Applies the records of the log from the end of the snapshot on.
     fn follow(&mut self, disk: &dyn Disk, segments: &[Offset]) -> Result<(), Problem> {
         let behind = self.end;
         let first = segments.partition_point(|base| *base <= behind).saturating_sub(1);
@@ -113,7 +114,7 @@ impl Metadata {
                     0 => Err(at(format!(
                         "the log begins at offset {base}, and no snapshot holds what came before"
                     ))),
-                    // As a start does with what is behind a hole.
+                    // A start drops what is after a hole, too.
                     end => {
                         self.cut =
                             Some(at(format!("it begins at offset {base}, behind a hole from {end} on")));
@@ -165,7 +166,7 @@ impl Metadata {
             let epoch = LeaderEpoch(header.partition_leader_epoch);
             for record in records(batch, DECOMPRESSED_MAX).map_err(|e| wrong(&e))? {
                 let record = record.map_err(|e| wrong(&e))?;
-                // A snapshot of Kafka's may end within a batch.
+                // A snapshot that Kafka wrote may end inside a batch.
                 if record.offset <= self.image.offset {
                     continue;
                 }

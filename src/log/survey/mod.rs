@@ -1,6 +1,6 @@
 //! What is in the directories of a broker that is not running, and whether a start can take it over. `ottla storage
-//! check` shows all of it, the start asks for what stops it: both by [`stops`], so that the one refuses what the other
-//! lists. It reads, and must never write anything.
+//! check` lists all of it, the start asks only for the reasons to stop. Both call [`stops`], so that a start refuses
+//! exactly what the check reports. It only reads, and must never write anything.
 
 mod content;
 mod judge;
@@ -24,7 +24,7 @@ use crate::dirs::{DirError, MetaProperties, folders_in};
 #[derive(Clone, Debug)]
 pub struct Survey {
     pub dirs: Vec<Directory>,
-    /// None where there is no metadata log.
+    /// `None`: there is no metadata log.
     pub metadata: Option<Metadata>,
 }
 
@@ -32,31 +32,31 @@ pub struct Survey {
 pub struct Directory {
     pub path: PathBuf,
     pub state: DirectoryState,
-    /// How many folders of partitions it has.
+    /// How many partition folders it has.
     pub partitions: usize,
 }
 
-/// Whose directory it is.
+/// Which cluster and node the directory belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DirectoryState {
-    /// It would be made.
+    /// The directory does not exist; a start would create it.
     Absent,
-    /// It is there, and would be formatted.
+    /// The directory exists and would be formatted.
     Unformatted,
-    /// Version 0 of `meta.properties` is of ZooKeeper's time.
+    /// Version 0 of `meta.properties` is from clusters with ZooKeeper.
     Formatted { meta: MetaProperties, version: u8 },
-    /// `meta.properties` says nothing that makes sense: file, line and what is wrong.
+    /// `meta.properties` cannot be parsed: file, line and what is wrong.
     Malformed(String),
-    /// The disk does not give it; operation, path and reason.
+    /// The disk cannot read it: operation, path and reason.
     Unreadable(String),
 }
 
-/// The log directories and the metadata log's, each once.
+/// The log directories and the metadata log's directory, without duplicates.
 pub fn paths(config: &BrokerConfig) -> BTreeSet<PathBuf> {
     config.log_dirs.iter().chain([&config.metadata_log_dir]).cloned().collect()
 }
 
-/// Reads what decides about a start: whose directories these are, and the metadata log.
+/// Reads what a start depends on: which cluster and node the directories belong to, and the metadata log.
 pub fn find(disk: &dyn Disk, config: &BrokerConfig) -> Survey {
     let dirs = paths(config).iter().map(|path| directory(disk, path)).collect();
     let metadata = Metadata::read(disk, &crate::metadata::folder(&config.metadata_log_dir));

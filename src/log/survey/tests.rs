@@ -1,4 +1,4 @@
-//! What stops a start, row by row, and that looking changes nothing.
+//! The reasons not to start, row by row; and that a survey changes nothing.
 
 use std::path::Path;
 
@@ -33,7 +33,7 @@ fn dir(path: &str, state: DirectoryState, partitions: usize) -> Directory {
     Directory { path: path.into(), state, partitions }
 }
 
-/// A directory with a metadata log of these records, and another without anything.
+/// A directory with a metadata log of these records, and an empty directory.
 fn served(records: &[MetadataRecord]) -> Survey {
     let mut image = Image::empty();
     for (offset, record) in (0..).zip(records) {
@@ -79,7 +79,7 @@ fn level(name: &str, feature_level: i16) -> MetadataRecord {
     FeatureLevelRecord { name: name.into(), feature_level }.into()
 }
 
-/// What each stop says, in part.
+/// A part of the text of each expected stop.
 #[track_caller]
 fn check(story: &str, found: &Survey, expected: &[&str]) {
     let stops = stops(found, &config());
@@ -207,7 +207,7 @@ fn a_thousand_topics_do_not_make_a_thousand_lines() {
     assert!(stops[20].0.ends_with("980 more topics cannot be taken over"), "{}", stops[20]);
 }
 
-/// A metadata log on a disk: a batch of each group of records.
+/// The bytes of a metadata log with one batch for each group of records.
 fn log_of(groups: &[Vec<bytes::Bytes>]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut offset = 0;
@@ -254,7 +254,7 @@ fn the_metadata_is_read_as_it_lies_there_and_nothing_is_written() {
     assert_eq!((metadata.end, metadata.image.topics().len(), metadata.problem), (1, 0, None));
     assert!(metadata.cut.is_some_and(|cut| cut.file.ends_with("00000000000000000000.log")));
 
-    // A record of type 99, and a level that no Kafka had yet.
+    // A record of type 99, and a metadata version that Kafka does not have yet.
     for (record, part) in [
         (bytes::Bytes::from_static(&[1, 99, 0, 0]), "offset 1: metadata record type 99 is unknown"),
         (level("metadata.version", 99).encode(), "metadata.version 99 is not one that we know"),
@@ -264,7 +264,7 @@ fn the_metadata_is_read_as_it_lies_there_and_nothing_is_written() {
         assert!(problem.what.contains(part), "{problem:?}");
     }
 
-    // A log that goes on behind a snapshot, which holds the topic; and one that would, had somebody not lost it.
+    // A log that continues a snapshot with the topic; and the same log without the snapshot.
     let mut snapshot = BatchBuilder::new(Compression::None).control();
     let header = SnapshotHeader { version: 0, last_contained_log_timestamp: 1_000 };
     snapshot.append_control(1_000, &ControlRecord::SnapshotHeader(header));

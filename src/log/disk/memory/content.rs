@@ -1,5 +1,5 @@
-//! The bytes of one file: what processes see, what is surely on the platter, and the changes between the two.
-//! Must never know names or folders.
+//! The bytes of one file: what processes read, what is durable, and the changes between the two. Must never know names or
+//! folders.
 
 use ottla_model::dice::Dice;
 use std::collections::BTreeMap;
@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 #[derive(Default)]
 pub(super) struct Content {
-    /// What reads see.
+    /// What reads return.
     cache: Vec<u8>,
     durable: Vec<u8>,
-    /// What makes `cache` of `durable`, oldest first (less what a failed sync has lost).
+    /// The changes that turn `durable` into `cache`, oldest first (without those that a failed sync has lost).
     pending: Vec<Change>,
-    /// The number that the first of `pending` has; marks count on.
+    /// The number of the first change in `pending`; a `SyncMark` is such a number.
     first_pending: u64,
     open: Arc<()>,
 }
@@ -34,7 +34,7 @@ impl Content {
         }
     }
 
-    /// As long as someone has this, the file is open.
+    /// The file counts as open for as long as somebody holds this.
     pub(super) fn hold(&self) -> Arc<()> {
         self.open.clone()
     }
@@ -124,18 +124,18 @@ impl Change {
     }
 }
 
-/// How the lottery leans this time: without extremes many sectors would never agree on anything.
+/// How much survives this time. Without the two extremes, a large file would almost never be kept or lost as a whole.
 #[derive(Clone, Copy)]
 enum Mood {
     AllLost,
     AllKept,
-    /// The length grew, no data arrived: zeros.
+    /// The new length survives and the data does not: the new part reads as zeros.
     LengthOnly,
-    /// Each sector is whole with this chance in eight, else at some earlier state.
+    /// Each sector has all of its changes with this chance in eight, and otherwise only some of the first ones.
     Mixed(usize),
 }
 
-/// `changes` were under way when power went: what is on the platter afterwards.
+/// Decides what is durable after a loss of power during `changes`.
 fn settle(durable: &mut Vec<u8>, changes: &[Change], dice: &mut Dice) {
     if changes.is_empty() {
         return;
@@ -155,7 +155,7 @@ fn settle(durable: &mut Vec<u8>, changes: &[Change], dice: &mut Dice) {
     let (kept, lost) = cuts.split_at(cuts_kept);
     let first_lost = lost.first().copied();
 
-    // Changes are counted from 1 here; a sector's cutoff is the last of its changes that it has seen.
+    // Changes are counted from 1 here. The cutoff of a sector is the last change that has reached it.
     let mut cutoffs = BTreeMap::new();
     for (sector, seen_by) in sectors(changes, first_lost) {
         let cut_here = |cut: &&usize| (sector + 1) * SECTOR > end_of(&changes[**cut]);
@@ -171,7 +171,7 @@ fn settle(durable: &mut Vec<u8>, changes: &[Change], dice: &mut Dice) {
         cutoffs.insert(sector, cutoff);
     }
 
-    // A length that the file has had between the last truncation that happened and the first that did not.
+    // The length is one that the file had between the last truncation that survived and the first one that did not.
     let from = kept.last().map_or(0, |cut| cut + 1);
     let to = first_lost.unwrap_or(changes.len());
     let lengths = &lengths[from..=to];
@@ -188,7 +188,7 @@ fn settle(durable: &mut Vec<u8>, changes: &[Change], dice: &mut Dice) {
         match change {
             Change::Write { at, bytes } => {
                 for (sector, start, end) in parts(*at, bytes.len() as u64) {
-                    // Written to a block that belongs to the file only if the truncation happened.
+                    // This block belongs to the file only if the truncation before the write survived.
                     let beyond = |cut: &usize| sector * SECTOR >= block_end(end_of(&changes[*cut]));
                     if seen(sector) && !lost_so_far.iter().any(beyond) {
                         let part = bytes[(start - at) as usize..(end - at) as usize].into();

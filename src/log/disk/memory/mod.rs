@@ -1,16 +1,16 @@
-//! The simulator's disk: in memory, deterministic from a seed, and able to die. Must never sleep, read a clock or
+//! The simulator's disk: in memory, deterministic from a seed, and able to lose power. Must never sleep, read a clock or
 //! depend on the order of a hash map.
 //!
 //! What a loss of power (`crash`) does:
-//! * Bytes: of each 512-byte sector, any prefix of the writes made to it since the last sync survives, each sector
-//!   for itself: writes are lost in any order, and torn. The length is one that the file had since then, so
-//!   a tail may read as zeros. A truncation that is lost takes along what was written behind it later, except
-//!   inside the block of 4 KiB that it cut, as on a file system that does not reuse blocks before it commits.
-//! * Names: each creation, rename and removal that no `sync_dir` of its folder has covered survives or not, each for
-//!   itself; only changes of the same name keep their order, and a rename is atomic. This allows more than ext4
-//!   does, whose journal keeps a global order: POSIX promises no more. A file whose bytes were synced but whose
-//!   name was not is gone.
-//! * A sync that failed leaves what it covered in that same lottery, and no later sync saves it (fsyncgate).
+//! * Bytes: of each 512-byte sector, some first part of the writes since the last sync survives, independently of other
+//!   sectors: writes are lost in any order, and torn. The length is one that the file had since the sync, so the end of
+//!   the file may read as zeros. If a truncation is lost, so are the later writes behind it, except inside the block of 4
+//!   KiB that it cut, as on a file system that does not reuse blocks before it commits.
+//! * Names: each creation, rename and removal that no `sync_dir` of its folder has covered survives or not, independently
+//!   of the others; only changes of the same name keep their order, and a rename is atomic. This allows more than ext4
+//!   does, whose journal keeps a global order: POSIX promises no more. A file whose bytes were synced but whose name was
+//!   not is lost.
+//! * Failed syncs: what a failed sync covered survives only by the same chances, and no later sync saves it (fsyncgate).
 //!
 //! `kill` ends the process and keeps everything that was written. Both invalidate all open files and free all locks.
 
@@ -34,7 +34,7 @@ pub struct MemoryDisk {
     state: Arc<Mutex<State>>,
 }
 
-/// What a fault can strike.
+/// The operations that a fault can be set for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Opening without creating.
@@ -57,7 +57,7 @@ pub enum Fault {
     Broken,
     /// ENOSPC.
     Full,
-    /// A mistake of ours comes to light here: the thread panics.
+    /// Calling the disk here would be a bug of ours, so the thread panics.
     Panic,
 }
 
@@ -93,12 +93,12 @@ impl MemoryDisk {
         state.end_process();
     }
 
-    /// The process dies; the machine and its page cache live on.
+    /// The process dies. The machine keeps running, and its page cache keeps everything that was written.
     pub fn kill(&self) {
         self.state.lock().end_process();
     }
 
-    /// What the kernel does by itself every half a minute: all that was done so far is durable.
+    /// What the kernel does by itself about every 30 seconds: everything written so far becomes durable.
     pub fn write_back(&self) {
         self.state.lock().tree.write_back();
     }
@@ -117,7 +117,7 @@ impl MemoryDisk {
         });
     }
 
-    /// Until `heal`.
+    /// Lets the operation fail each time until `heal`.
     pub fn fail_always(&self, operation: Operation, fault: Fault) {
         self.state.lock().faults.push(Planned { operation, after: 0, fault, lasting: true });
     }
@@ -126,17 +126,17 @@ impl MemoryDisk {
         self.state.lock().faults.clear();
     }
 
-    /// Room for this many bytes of file contents; `None` is endless.
+    /// Room for this many bytes of file contents. `None`: no limit.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.state.lock().capacity = bytes;
     }
 
-    /// From now on a read returns any part of what was asked for, at least one byte.
+    /// From now on a read may return fewer bytes than asked for, but at least one.
     pub fn set_short_reads(&self, on: bool) {
         self.state.lock().short_reads = on;
     }
 
-    /// After `n` more operations that change something all others fail, until `crash`.
+    /// After `n` more operations that change something, every operation fails until `crash`.
     pub fn cut_power_after(&self, n: u64) {
         let mut state = self.state.lock();
         state.power_cut_at = Some(state.changes + n);
@@ -233,7 +233,7 @@ struct State {
     dice: Dice,
     tree: Tree,
     locks: BTreeSet<NodeId>,
-    /// Counts processes: an open file of an earlier one is dead.
+    /// Counts the processes so far. An open file of an earlier process cannot be used.
     life: u64,
     faults: Vec<Planned>,
     short_reads: bool,
@@ -245,14 +245,14 @@ struct State {
 #[derive(Clone, Copy)]
 struct Planned {
     operation: Operation,
-    /// So many of them pass first.
+    /// How many operations succeed before the first one that fails.
     after: u64,
     fault: Fault,
     lasting: bool,
 }
 
 impl State {
-    /// Every operation passes here first, and may end here.
+    /// Every operation calls this first, and may fail or panic here.
     fn step(&mut self, operation: Operation) -> io::Result<()> {
         if self.power_cut_at.is_some_and(|at| self.changes >= at) {
             return Err(Errno::IO.into());
@@ -309,7 +309,7 @@ impl State {
     }
 
     fn free_bytes(&self) -> u64 {
-        // Without a bound still a number that arithmetic survives.
+        // Without a capacity, the number of free bytes is finite all the same, so that sums do not overflow.
         self.capacity.map_or(1 << 50, |capacity| capacity.saturating_sub(self.tree.used_bytes()))
     }
 
@@ -326,7 +326,7 @@ struct MemoryFile {
     life: u64,
     writable: bool,
     path: PathBuf,
-    /// Keeps the contents after the name is gone.
+    /// Keeps the contents after the name is removed.
     _open: Arc<()>,
 }
 
@@ -353,7 +353,7 @@ impl MemoryFile {
         let bytes: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
         let (bytes, outcome) = match self.step(Operation::Write) {
             Err(e) => {
-                // The kernel had begun.
+                // A write that fails has been done in part: the kernel had already begun.
                 let Ok(mut state) = self.alive() else { return Err(e) };
                 if !self.writable || state.power_cut_at.is_some_and(|at| state.changes >= at) {
                     return Err(e);
@@ -429,7 +429,7 @@ impl DiskFile for MemoryFile {
     }
 
     fn sync_begin(&self) -> SyncMark {
-        // A dead handle covers nothing; its `sync_end` says so.
+        // The mark of a file that an earlier process opened covers nothing, and its `sync_end` fails.
         SyncMark(self.alive().map_or(0, |mut state| state.tree.file(self.node).mark()))
     }
 

@@ -1,5 +1,4 @@
-//! Folders and names: what processes see, what is surely on the platter, and the changes between the two. Must
-//! never look into a file.
+//! Folders and names: what processes see, what is durable, and the changes between the two. Must never look into a file.
 
 use super::super::Entry;
 use super::content::Content;
@@ -16,7 +15,7 @@ pub(super) struct Tree {
     next: NodeId,
     /// Changes of names that no `sync_dir` has covered, oldest first.
     pending: Vec<Change>,
-    /// How many nodes were alive when that was looked at last.
+    /// How many nodes existed when unused nodes were last removed.
     alive: usize,
 }
 
@@ -25,7 +24,7 @@ enum Node {
     Dir { cache: Names, durable: Names },
 }
 
-/// One atomic change: each name of a folder that now means another node, or none.
+/// One atomic change: for each changed name of a folder, the node that it now names, or no node.
 #[derive(Clone)]
 struct Change(Vec<(NodeId, String, Option<NodeId>)>);
 
@@ -66,7 +65,7 @@ impl Tree {
         self.find(path).is_ok_and(|node| self.dir(node).is_ok())
     }
 
-    /// The node must be a file that is open or was just found.
+    /// The node must be a file that is open or that a path lookup has just found.
     pub(super) fn file(&mut self, node: NodeId) -> &mut Content {
         match self.nodes.get_mut(&node) {
             Some(Node::File(content)) => content,
@@ -158,7 +157,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Makes durable what happened in this folder, and what happened before to the other ends of its renames.
+    /// Makes the changes of this folder durable, together with each earlier change, in any folder, of the same names.
     pub(super) fn sync_dir(&mut self, path: &Path) -> io::Result<()> {
         let dir = self.find(path)?;
         self.dir(dir)?;
@@ -197,8 +196,8 @@ impl Tree {
     pub(super) fn crash(&mut self, dice: &mut Dice) {
         self.forget_the_dead();
         let pending = std::mem::take(&mut self.pending);
-        // Of changes that do not share a name any set may survive; now and then all, none, or the first so many, as
-        // a journal would have it.
+        // Changes that share no name survive independently. Sometimes all of them survive, sometimes none, and sometimes
+        // the first few, as with a journal.
         let mood = dice.below(8);
         let first = dice.below(pending.len() + 1);
         let mut lost = BTreeSet::new();
@@ -224,7 +223,7 @@ impl Tree {
         self.forget_the_dead();
     }
 
-    /// What the files take that a process can still reach.
+    /// The bytes of all files that a process can still reach.
     pub(super) fn used_bytes(&self) -> u64 {
         let named: BTreeSet<NodeId> =
             self.nodes.values().filter_map(seen).flat_map(|names| names.values().copied()).collect();
@@ -281,14 +280,15 @@ impl Tree {
         }
     }
 
-    /// Looking at all nodes for each change would take longer than everything else that the simulator does.
+    /// Runs only now and then: to look at all nodes after each change would take longer than everything else in the
+    /// simulator.
     fn forget_now_and_then(&mut self) {
         if self.nodes.len() > 2 * self.alive + 64 {
             self.forget_the_dead();
         }
     }
 
-    /// Drops nodes that neither a name, durable or not, nor an open file leads to.
+    /// Removes nodes that no current name, no durable name and no open file leads to.
     fn forget_the_dead(&mut self) {
         let mut alive = BTreeSet::from([ROOT]);
         for change in &self.pending {

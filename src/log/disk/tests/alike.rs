@@ -1,10 +1,10 @@
-//! One script, two disks, the same answers.
+//! Runs one script on both disks, which must give the same answers.
 
 use super::super::{Disk, MemoryDisk, OpenHow, RealDisk};
 use std::io::{ErrorKind, IoSlice};
 use std::path::Path;
 
-/// What each step answered.
+/// The answer of each step.
 fn play(disk: &dyn Disk, root: &Path) -> Vec<String> {
     let at = |name: &str| root.join(name);
     let mut said: Vec<String> = Vec::new();

@@ -1,4 +1,4 @@
-//! What is in memory and what only the device has.
+//! Which bytes are in memory and which only the device has.
 
 use std::fs::File;
 use std::io::{ErrorKind, IoSliceMut};
@@ -10,10 +10,10 @@ use rustix::io::{ReadWriteFlags, preadv2};
 use super::super::{Disk, OpenHow, RealDisk, worker};
 
 const BYTES: usize = 4 << 20;
-/// Far from everything that is read ahead.
+/// Far from all bytes that are read ahead.
 const FAR: u64 = 3 << 20;
 
-// Whether memory holds nothing of the file now: not every file system can do without, or tells.
+// Drops the file from the page cache. Returns whether that worked: not every file system can do it, or report it.
 fn forget(path: &Path) -> bool {
     let file = File::open(path).expect("it is there");
     file.sync_all().expect("it is synced");

@@ -1,5 +1,5 @@
-//! What a loss of power may leave: each story has the exact set of endings that the model allows, and over many
-//! seeds every one of them must come up.
+//! What a loss of power may leave. Each story lists exactly the outcomes that the model allows, and over many seeds each
+//! of them must occur.
 
 use super::super::{Disk, Fault, MemoryDisk, OpenHow, Operation};
 use super::{open, settled};
@@ -23,7 +23,7 @@ fn check(story: &str, disk: &MemoryDisk, look: impl Fn(&MemoryDisk) -> String, e
     assert_eq!(endings(disk, look), expected, "{story}");
 }
 
-/// `/d/f` with a letter for each sector; `0` for zeros, `~` for a mixture.
+/// The contents of `/d/f`, one letter for each sector: `0` for zeros, `~` for a mixture.
 fn file(disk: &MemoryDisk) -> String {
     match disk.read_to_vec(Path::new("/d/f")) {
         Ok(bytes) => bytes.chunks(SECTOR).map(letter).collect(),
@@ -106,7 +106,7 @@ fn a_truncation_is_old_or_new_and_old_bytes_do_not_follow_new_ones() {
     let (disk, f) = settled(&sectors("aaa"));
     f.truncate(SECTOR as u64).unwrap();
     f.write_at(&sectors("b"), SECTOR as u64).unwrap();
-    // Inside the block that was cut new bytes may stand before old ones; a log syncs after truncating.
+    // Inside the block that was cut, new bytes may survive without older ones; this is why a log syncs after truncating.
     let expected = ["a", "a0", "ab", "a00", "a0a", "aa0", "aaa", "ab0", "aba"];
     check("inside one block anything goes", &disk, file, &expected);
 }

@@ -1,4 +1,4 @@
-//! Faults on order: each strikes what it names, when it is told to, and no more.
+//! Planned faults: each fault hits the operation that it names, at the planned time, and no other.
 
 use super::super::{Disk, Fault, MemoryDisk, OpenHow, Operation};
 use super::{open, settled};

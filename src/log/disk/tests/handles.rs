@@ -1,4 +1,4 @@
-//! Files of the real disk that are closed and opened again behind their users' backs.
+//! Files of the real disk that are closed and opened again without their users noticing.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -12,7 +12,7 @@ struct Place {
 }
 
 impl Place {
-    /// Where at most so many files are open.
+    /// A disk that keeps at most `most` files open.
     fn new(most: usize) -> Place {
         Place { disk: RealDisk::with_open_files(most), dir: tempfile::tempdir().expect("a folder") }
     }
@@ -21,14 +21,14 @@ impl Place {
         self.dir.path().join(name)
     }
 
-    /// A file that holds its name.
+    /// A file whose contents are its name.
     fn file(&self, name: &str) -> Arc<dyn DiskFile> {
         let file = self.disk.open(&self.at(name), OpenHow::CreateNew).expect("a new file");
         file.write_at(name.as_bytes(), 0).expect("it is written");
         file
     }
 
-    /// Closes whatever can be closed.
+    /// Makes the disk close every file that it may close.
     fn forget_all(&self) {
         let passing: Vec<_> = (0..2 * OPEN).map(|n| self.file(&format!("passing-{n}"))).collect();
         drop(passing);
@@ -67,7 +67,7 @@ fn what_is_used_stays_open() {
     let (often, others) =
         (place.file("often"), (0..50).map(|n| place.file(&format!("f{n}"))).collect::<Vec<_>>());
     text(&often).expect("it is opened");
-    // Behind our back: once closed, it could not be opened again.
+    // Removed without the disk's knowledge: once closed, the file could not be opened again.
     std::fs::remove_file(place.at("often")).expect("it goes");
     for file in &others {
         assert_eq!(text(&often), Ok("often".into()));
@@ -118,7 +118,7 @@ fn another_file_of_its_name_is_not_taken_for_it() {
     let place = Place::new(OPEN);
     let file = place.file("f");
     place.forget_all();
-    // Behind our back.
+    // Renamed without the disk's knowledge.
     std::fs::rename(place.at("f"), place.at("elsewhere")).expect("it is renamed");
     assert_eq!(text(&file), Err(ErrorKind::NotFound));
     std::fs::write(place.at("f"), "somebody else's").expect("another one");
@@ -174,7 +174,7 @@ fn the_kernel_copies_a_file_to_a_socket() {
     let mut got = [0; 3];
     there.read_exact(&mut got).expect("it arrives");
     assert_eq!(&got, b"cde");
-    // Until the socket takes no more.
+    // Sends until the socket is full.
     let refused = (0..100_000).find_map(|_| file.send(here.as_fd(), 0, 6).err()).expect("nobody reads it");
     assert_eq!(refused.kind(), ErrorKind::WouldBlock);
 }

@@ -1,4 +1,4 @@
-//! Both disks behave alike, and the in-memory one dies as its model says.
+//! Both disks behave alike, and the in-memory one loses what its model says.
 
 mod alike;
 mod cached;
@@ -14,7 +14,7 @@ fn open(disk: &dyn Disk, path: &str, how: OpenHow) -> Arc<dyn DiskFile> {
     disk.open(Path::new(path), how).unwrap()
 }
 
-/// A folder and a file in it that are there for good.
+/// A disk with a folder and a file in it, both durable.
 fn settled(bytes: &[u8]) -> (MemoryDisk, Arc<dyn DiskFile>) {
     let disk = MemoryDisk::new(1);
     disk.create_dir_all(Path::new("/d")).unwrap();

@@ -1,4 +1,4 @@
-//! How much of a log there is to clean, from what its owner has published. It must never decide between logs.
+//! How much of a log there is to clean, from what the log's owner has published. It must never choose between logs.
 
 use std::sync::Arc;
 
@@ -15,19 +15,20 @@ use crate::log::segment::Segment;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dirt {
     pub first_dirty: Offset,
-    /// Where the first segment begins that is not cleaned now: the active one, or one that has an open transaction,
-    /// is not flushed or is too young (`min.compaction.lag.ms`).
+    /// Where the first segment starts that is not cleaned now: the active segment, or one that has an open transaction,
+    /// is not flushed, or is too young (`min.compaction.lag.ms`).
     pub end: Offset,
     pub clean_bytes: u64,
     pub dirty_bytes: u64,
     /// For how long a record has been waiting beyond `max.compaction.lag.ms`; 0 if none has.
     pub overdue_ms: i64,
-    /// What the checkpoint should be, if it is not that: it was below the log start, or the log was cut.
+    /// What the cleaner's checkpoint has to be corrected to, if it is below the log start or above an offset to which the
+    /// log was truncated. `None`: it is right.
     pub checkpoint: Option<Offset>,
 }
 
 impl Dirt {
-    /// The dirty part of what would be read.
+    /// The share of the bytes to be read that is dirty.
     pub fn ratio(&self) -> f64 {
         match self.clean_bytes + self.dirty_bytes {
             0 => 0.0,
@@ -35,7 +36,7 @@ impl Dirt {
         }
     }
 
-    /// Whether it is time to clean.
+    /// Whether the log is to be cleaned now.
     pub fn due(&self, config: &TopicConfig) -> bool {
         let overdue = self.overdue_ms > 0 && self.dirty_bytes > 0;
         config.cleanup_policy.compact && (overdue || self.ratio() > config.min_cleanable_dirty_ratio)
@@ -43,7 +44,7 @@ impl Dirt {
 }
 
 impl LogReader {
-    /// `checkpoint`: up to where the log was cleaned, if it ever was.
+    /// `checkpoint`: the offset up to which the log was cleaned before. `None`: it was never cleaned.
     pub fn dirt(
         &self,
         config: &TopicConfig,
@@ -80,7 +81,7 @@ impl LogReader {
     }
 }
 
-/// The base of the first segment with a record within `min.compaction.lag.ms`.
+/// The base offset of the first segment with a record that is younger than `min.compaction.lag.ms`.
 fn first_young(
     dirty: &[Arc<Segment>],
     config: &TopicConfig,
@@ -98,7 +99,7 @@ fn first_young(
     Ok(None)
 }
 
-/// By the first batch of each segment, as Kafka does it.
+/// Measured from the first batch of each segment, as in Kafka.
 fn overdue_ms(dirty: &[Arc<Segment>], config: &TopicConfig, now_ms: i64) -> Result<i64, LogError> {
     let until = now_ms.saturating_sub(config.max_compaction_lag_ms.max(0));
     if until <= 0 {

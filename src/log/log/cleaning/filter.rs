@@ -37,7 +37,7 @@ struct Chosen {
 }
 
 impl Filter<'_> {
-    /// `ends`: nothing may follow in its segment, so that its last offset must be remembered.
+    /// `ends`: no batch follows in the segment, so the batch must stay, perhaps empty, to keep the segment's last offset.
     pub fn judge(
         &mut self,
         header: &BatchHeader,
@@ -46,7 +46,8 @@ impl Filter<'_> {
         ends: bool,
     ) -> Result<Verdict, String> {
         let horizon_passed = header.delete_horizon().is_some_and(|horizon| horizon <= self.now_ms);
-        // A marker without a transaction waits for its horizon: a reader may be in the middle of where that was.
+        // A marker is kept until its horizon has passed even if its transaction is gone: a reader may still be in the
+        // middle of it.
         let discarded = discard.can_discard && (!header.is_control() || horizon_passed);
         let marker_of_nothing = discard.can_discard && header.is_control();
         let remembers = ends || self.is_last_of_producer(header);
@@ -73,7 +74,8 @@ impl Filter<'_> {
         }
     }
 
-    /// Its last data batch has its last sequence, its last marker its epoch (KAFKA-14055).
+    /// Whether the batch is the last data batch of its producer, which has the last sequence number, or its last marker,
+    /// which has the epoch (KAFKA-14055).
     fn is_last_of_producer(&self, header: &BatchHeader) -> bool {
         let last = self.producers.get(&header.producer_id).filter(|_| header.has_producer_id());
         last.is_some_and(|last| match last.data_offset {
@@ -125,16 +127,16 @@ impl Chosen {
     }
 }
 
-/// One that is empty already stays as it is.
+/// A batch that is empty already stays as it is.
 fn emptied(header: &BatchHeader) -> Verdict {
     if header.record_count == 0 { Verdict::Keep } else { Verdict::Rewrite(empty_batch(header)) }
 }
 
-/// Writing a batch anew would give damage a right checksum.
+/// A damaged batch is not written anew: it would get a checksum that is right.
 pub(super) fn check_crc(header: &BatchHeader, bytes: &[u8]) -> Result<(), String> {
     let (stored, computed) = (header.crc, crc_of(bytes));
     if stored == computed { Ok(()) } else { Err(BatchError::Crc { stored, computed }.to_string()) }
 }
 
-/// To be written anew a batch is held in memory. One that is more stays whole, which is never wrong.
+/// A batch has to fit in memory to be written anew. A larger one stays whole, which is always correct.
 const REWRITTEN_MAX: DecompressLimit = DecompressLimit(256 << 20);

@@ -1,4 +1,4 @@
-//! Which segments become one: as many as fit, so that cleaned segments do not get ever smaller. It must never look
+//! Which segments become one: as many as fit, or cleaned segments would become smaller and smaller. It must never look
 //! into a segment.
 
 use std::ops::Range;
@@ -11,14 +11,14 @@ use crate::log::segment::Segment;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Group {
-    /// Of the job's.
+    /// A range of the job's segments.
     pub segments: Range<usize>,
     pub base: Offset,
-    /// Where the next segment begins.
+    /// The base offset of the segment after the group.
     pub end: Offset,
 }
 
-/// Of a segment, or of several.
+/// The sizes of one segment's files, or their sums for several segments.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sizes {
     log: u64,
@@ -26,7 +26,7 @@ struct Sizes {
     time_index: u64,
 }
 
-/// Of the first `count` segments, in their order.
+/// Divides the first `count` segments into groups, in order.
 pub(super) fn groups(job: &Job, count: usize) -> Vec<Group> {
     let limit = |bytes: i32| u64::try_from(bytes).unwrap_or(0);
     let (log_max, index_max) = (limit(job.config.segment_bytes), limit(job.config.segment_index_bytes));
@@ -36,7 +36,7 @@ pub(super) fn groups(job: &Job, count: usize) -> Vec<Group> {
         let sizes = Sizes::of(segment);
         if let Some((group, so_far)) = groups.last_mut() {
             let sum = so_far.plus(&sizes);
-            // An empty one has no offset that must be told from the group's base.
+            // An empty segment has no offset that an index has to store relative to the group's base.
             let reaches = sizes.log == 0 || end - 1 - group.base <= i32::MAX.into();
             if sum.log <= log_max && sum.offset_index <= index_max && sum.time_index <= index_max && reaches {
                 (group.segments.end, group.end, *so_far) = (at + 1, end, sum);

@@ -1,4 +1,4 @@
-//! What a cleaning is given at its beginning and never changes: the log as it was then. It must never read a record.
+//! What a cleaning knows from its beginning on: the log as it was then. It must never read a record.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -14,16 +14,16 @@ use crate::Disk;
 use crate::log::error::{LogError, io};
 use crate::log::segment::Segment;
 
-/// What does not change while it goes on.
+/// What does not change during a cleaning.
 #[derive(Debug)]
 pub(super) struct Job {
     pub disk: Arc<dyn Disk>,
     pub dir: PathBuf,
     pub config: Arc<TopicConfig>,
-    /// All of the log as it was at the beginning, the active one included.
+    /// All segments of the log when the cleaning began, the active one included.
     pub segments: Vec<Arc<Segment>>,
     pub first_dirty: Offset,
-    /// Of the segments, those to be cleaned; the next one begins at `end`.
+    /// How many of the segments are cleaned, from the first one on; the next segment starts at `end`.
     pub count: usize,
     pub end: Offset,
     pub producers: HashMap<i64, LastRecord>,
@@ -32,21 +32,21 @@ pub(super) struct Job {
     pub lowest_cut: Offset,
 }
 
-/// What compaction must keep of a producer that is active.
+/// What compaction must keep of an active producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LastRecord {
-    /// None if its last batch was a marker.
+    /// Offset of the producer's last batch. `None`: that batch was a marker.
     pub data_offset: Option<Offset>,
     pub epoch: i16,
 }
 
 impl Job {
-    /// Where the segment at `at` begins, or would.
+    /// The base offset of the segment at `at`. After the last segment: where the next one would start.
     pub fn base_of(&self, at: usize) -> Offset {
         if at >= self.count { self.end } else { self.segments[at].base }
     }
 
-    /// Offsets are under no checksum.
+    /// Checks the offsets of the next batch, which no checksum covers.
     pub fn check_place(&self, at: usize, next: Offset, header: &BatchHeader) -> Result<(), String> {
         let (base, last) = (header.base_offset, header.last_offset());
         let from = next.max(self.segments[at].base);
@@ -56,7 +56,7 @@ impl Job {
         }
     }
 
-    /// Those aborted that touch offsets from `from` up to, not including, `to`.
+    /// The aborted transactions that have offsets from `from` on and below `to`.
     pub fn transactions(&self, from: Offset, to: Offset) -> Result<Transactions, LogError> {
         let mut aborted = Vec::new();
         for segment in &self.segments[floor(&self.segments, from)..] {
@@ -69,7 +69,7 @@ impl Job {
     }
 }
 
-/// The segment that holds `offset`, or would.
+/// The segment that contains `offset`, or that would contain it.
 pub(super) fn floor(segments: &[Arc<Segment>], offset: Offset) -> usize {
     segments.partition_point(|segment| segment.base <= offset).saturating_sub(1)
 }

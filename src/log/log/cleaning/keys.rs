@@ -1,4 +1,4 @@
-//! The keys of a batch, as hashes. It must never keep a record, nor a large key.
+//! The keys of a batch, as hashes. It must never keep a record or a large key.
 
 use ottla_protocol::Offset;
 use ottla_protocol::batch::{BatchError, BatchHeader, RecordMeta, Visit, walk};
@@ -7,11 +7,11 @@ use twox_hash::XxHash3_128;
 use super::offset_map::OffsetMap;
 use crate::log::segment::DECOMPRESSED_MAX;
 
-/// Shows records with the hashes of their keys.
+/// Calls a function with each record and the hash of its key.
 pub(super) struct KeyReader {
     seed: u64,
     key: Vec<u8>,
-    /// Of a key that is not kept whole.
+    /// The hash of a key that is too long to be kept whole.
     long: Option<XxHash3_128>,
 }
 
@@ -20,19 +20,19 @@ impl KeyReader {
         KeyReader { seed, key: Vec::new(), long: None }
     }
 
-    /// None for a record without a key.
+    /// The hash is `None` for a record without a key.
     pub fn each(
         &mut self,
         bytes: &[u8],
         look: impl FnMut(&RecordMeta, Option<u128>),
     ) -> Result<(), BatchError> {
-        // A batch that turned out to be wrong may have left half a key.
+        // An earlier batch that could not be read may have left part of a key.
         self.key.clear();
         self.long = None;
         walk(bytes, DECOMPRESSED_MAX, Looking { keys: self, look }).map(|_| ())
     }
 
-    /// Enters records from `start` on, until the map is full.
+    /// Puts the keys of the records from offset `start` on into the map, until the map is full.
     pub fn enter(
         &mut self,
         header: &BatchHeader,

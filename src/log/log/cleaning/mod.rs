@@ -1,27 +1,29 @@
-//! Compaction: of each key only the newest record stays (`cleanup.policy=compact`). Reads sealed segments beside the
-//! log's owner and its readers, writes what is left of them beside them, and has the owner swap. It must never change
-//! what anybody sees: that is [`Log::swap_cleaned`]'s.
+//! Compaction: of each key only the newest record stays (`cleanup.policy=compact`). A cleaning reads sealed segments
+//! while the log's owner and its readers go on, and writes the remaining records to new files. It must never change what
+//! readers see: [`Log::swap_cleaned`] does.
 //!
-//! How a broker drives it, with `log.cleaner.threads` threads of which each waits `log.cleaner.backoff.ms` when it
-//! found nothing to do:
+//! How a broker drives it, with `log.cleaner.threads` threads, each of which waits `log.cleaner.backoff.ms` when there
+//! was nothing to clean:
 //!
-//! 1. [`LogReader::dirt`] of each compacted log that nobody is cleaning, with its offset from the directory's
-//!    `cleaner-offset-checkpoint`; where [`Dirt::checkpoint`] differs from it, the file is corrected. Of those that are
-//!    [`Dirt::due`] the one with the highest [`Dirt::ratio`] is cleaned.
-//! 2. The log's owner is asked for [`Log::begin_cleaning`] with an [`OffsetMap`] of `log.cleaner.dedupe.buffer.size`
-//!    divided by the threads. It grows as keys come, and is dropped or kept for the next log.
-//! 3. [`Cleaning::step`] off the owner's lane, again and again. Each takes about as many bytes as it was allowed and
-//!    says how many it took: the thread rests for that many divided by `log.cleaner.io.max.bytes.per.second`. It stops
-//!    at any step by [`Cleaning::abandon`].
-//! 4. [`Step::Swap`] goes to the owner's [`Log::swap_cleaned`]. What comes back is removed after
-//!    `file.delete.delay.ms`, like what retention takes. Refused: the log has changed, the cleaning is abandoned.
-//! 5. [`Step::Done`] says the offset for the checkpoint. If it is lost the next cleaning does some work again.
+//! 1. A thread asks for the [`LogReader::dirt`] of each compacted log that no thread is cleaning, with the log's offset
+//!    from the directory's `cleaner-offset-checkpoint`. If [`Dirt::checkpoint`] is not `None`, it corrects the file. Of
+//!    the logs that are [`Dirt::due`] it takes the one with the highest [`Dirt::ratio`].
+//! 2. It calls [`Log::begin_cleaning`] on the log's owner, with an [`OffsetMap`] of `log.cleaner.dedupe.buffer.size`
+//!    divided by the number of threads. The map grows with the number of keys. It is dropped, or kept for the next log.
+//! 3. It calls [`Cleaning::step`] again and again, outside the owner's lane. Each step processes about as many bytes as
+//!    it was allowed and returns how many they were; the thread then rests for that many divided by
+//!    `log.cleaner.io.max.bytes.per.second`. Between two steps, [`Cleaning::abandon`] ends the cleaning.
+//! 4. It passes [`Step::Swap`] to the owner's [`Log::swap_cleaned`]. The old files that this returns are removed after
+//!    `file.delete.delay.ms`, as after retention. If the swap is refused, the log has changed, and the cleaning is
+//!    abandoned.
+//! 5. [`Step::Done`] has the offset for the checkpoint. If that is lost, the next cleaning does some work again.
 //!
-//! An error of a step is no failure of the log: the broker notes the partition as uncleanable until it restarts.
+//! An error of a step does not take the log offline: the broker marks the partition as uncleanable until it restarts.
 //!
-//! Stricter than Kafka: only what is flushed is cleaned, or a loss of power could take the newer record where cleaning
-//! has taken the older; and the last batch of each output stays, empty if need be, so that segments always join and a
-//! hole between two of them tells of a lost tail. A batch too large to be decompressed in memory stays whole.
+//! Stricter than Kafka in two ways. Only flushed records are cleaned: otherwise a loss of power could take the newer
+//! record of a key after cleaning has removed the older one. The last batch of each output stays, empty if need be, so
+//! that segments always join, and a hole between two segments shows that a tail was lost. A batch too large to be
+//! decompressed in memory stays whole.
 
 mod dirt;
 mod filter;
@@ -49,17 +51,17 @@ use keys::KeyReader;
 use output::Output;
 use transactions::Transactions;
 
-/// A cleaning that is going on. Belongs to one thread at a time.
+/// A cleaning in progress. It belongs to one thread at a time.
 #[derive(Debug)]
 pub struct Cleaning {
     job: Job,
     map: OffsetMap,
     transactions: Transactions,
     phase: Phase,
-    /// Where the current segment is read on.
+    /// The segment that is read next.
     segment: usize,
     position: u64,
-    /// No batch there begins below.
+    /// No batch at this position starts below this offset.
     next: Offset,
     done: Cleaned,
 }
@@ -71,15 +73,15 @@ enum Phase {
     Over,
 }
 
-/// What a step came to.
+/// The outcome of a step.
 #[derive(Debug)]
 #[must_use = "a swap is for the owner"]
 pub enum Step {
-    /// Go on, after resting for as many bytes as were read and written.
+    /// The cleaning goes on, after a rest for the bytes that were read and written.
     Working { bytes: u64 },
-    /// For [`Log::swap_cleaned`]; go on if it succeeds.
+    /// An output for [`Log::swap_cleaned`]. The cleaning goes on if the swap succeeds.
     Swap(Box<Swap>),
-    /// Everything below is clean now: for the checkpoint.
+    /// The cleaning is complete: everything below the offset is clean, which belongs into the checkpoint.
     Done(Cleaned),
 }
 
@@ -90,9 +92,9 @@ pub struct Cleaned {
     pub bytes_read: u64,
     pub bytes_written: u64,
     pub records_read: u64,
-    /// Keys whose newest offset was known.
+    /// Keys that were in the map.
     pub keys: usize,
-    /// The cut that the reader had last told of; see [`super::LogReader::forget_cut`].
+    /// The lowest truncation that the reader knew of; see [`super::LogReader::forget_cut`].
     pub lowest_cut: Offset,
 }
 
@@ -105,7 +107,7 @@ impl Cleaning {
         Ok(Cleaning { job, map, transactions, phase: Phase::Mapping, segment, position: 0, next: 0, done })
     }
 
-    /// Reads, and writes, about `budget_bytes`. Only a finished output may take longer: it is synced.
+    /// Reads and writes about `budget_bytes`. Only finishing an output may take longer, since its files are synced.
     pub fn step(&mut self, budget_bytes: u64) -> Result<Step, LogError> {
         if self.job.offline.load(Ordering::Acquire) {
             return Err(LogError::Offline { dir: self.job.dir.clone() });
@@ -120,7 +122,7 @@ impl Cleaning {
         outcome.map(|step| step.unwrap_or(Step::Working { bytes }))
     }
 
-    /// Removes what was written and not swapped in. Returns the map for another log.
+    /// Removes all output that was not swapped in. Returns the map, for another log.
     pub fn abandon(mut self) -> OffsetMap {
         if let Phase::Writing { output: Some(output), .. } = std::mem::replace(&mut self.phase, Phase::Over) {
             output.remove(self.job.disk.as_ref());
@@ -128,12 +130,12 @@ impl Cleaning {
         self.map
     }
 
-    /// After [`Step::Done`], for another log.
+    /// Returns the map, for another log; to be called after [`Step::Done`].
     pub fn into_map(self) -> OffsetMap {
         self.map
     }
 
-    /// Enters the newest offset of each key that is dirty, until the map is full.
+    /// Puts the newest offset of each dirty key into the map, until the map is full.
     fn map_some(&mut self, budget_bytes: u64) -> Result<Option<Step>, LogError> {
         let mut keys = KeyReader::new(self.map.seed());
         let mut spent = 0;
@@ -152,7 +154,7 @@ impl Cleaning {
             while spent < budget_bytes && !self.map.is_full() {
                 let corrupt = |stopped| segment.corrupt(segment.base, stopped);
                 let Some(found) = scan.next().map_err(corrupt)? else {
-                    // What is missing at its end was taken by an earlier cleaning.
+                    // If offsets are missing at the end of the segment, an earlier cleaning has removed them.
                     self.map.latest = self.job.base_of(self.segment + 1) - 1;
                     (self.segment, self.position) = (self.segment + 1, 0);
                     break;

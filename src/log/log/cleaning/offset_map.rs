@@ -1,28 +1,29 @@
-//! The newest offset of each key, in bounded memory: keys are kept as hashes of 128 bits. Grows up to its bound and
-//! never forgets. It must never know what a key means.
+//! The newest offset of each key, in bounded memory: keys are stored as hashes of 128 bits. The map grows up to its bound
+//! and never removes a key. It must never know what a key means.
 
 use ottla_protocol::Offset;
 
-/// Like Kafka's, 24 bytes for each key.
+/// As in Kafka, 24 bytes for each key.
 #[derive(Debug)]
 pub struct OffsetMap {
-    /// High and low half of the hash, and the offset plus one; 0 there is an empty slot.
+    /// High and low half of the hash, and the offset plus one. A zero in place of the offset marks an empty slot.
     slots: Vec<[u64; 3]>,
     slots_max: usize,
     keys: usize,
     keys_max: usize,
     seed: u64,
-    /// The last offset that is accounted for.
+    /// The last offset whose key is in the map, or does not have to be.
     pub(super) latest: Offset,
 }
 
 impl OffsetMap {
-    /// Takes at most `bytes` once it has grown, and fills at most `load` of its slots
-    /// (`log.cleaner.io.buffer.load.factor`). The seed makes that nobody can know which keys collide.
+    /// The map takes at most `bytes` and fills at most the share `load` of its slots
+    /// (`log.cleaner.io.buffer.load.factor`). The seed makes the hashes unpredictable, so that a client cannot choose
+    /// keys that collide.
     pub fn new(bytes: u64, load: f64, seed: u64) -> OffsetMap {
         let slots_max = usize::try_from(bytes).unwrap_or(usize::MAX) / SLOT_BYTES;
         let slots_max = slots_max.max(SLOTS_MIN);
-        // A share that is no number is allowed, as in Kafka; it becomes the smallest one.
+        // NaN is allowed, as in Kafka, and means the smallest share.
         let load = if load.is_nan() { 0.1 } else { load.clamp(0.1, 1.0) };
         let keys_max = ((slots_max as f64 * load) as usize).clamp(1, slots_max - 1);
         OffsetMap { slots: Vec::new(), slots_max, keys: 0, keys_max, seed, latest: -1 }
@@ -36,7 +37,7 @@ impl OffsetMap {
         self.keys
     }
 
-    /// No further key fits.
+    /// Whether no further key fits.
     pub(super) fn is_full(&self) -> bool {
         self.keys >= self.keys_max
     }
@@ -56,7 +57,7 @@ impl OffsetMap {
 
     /// The map must not be full.
     pub(super) fn put(&mut self, hash: u128, offset: Offset) {
-        // Half as many again while it grows, so that looking up stays short.
+        // While the map can grow, at most two thirds of its slots are used, so that lookups stay short.
         if self.slots.len() < self.slots_max && (self.keys + 1) * 3 > self.slots.len() * 2 {
             self.grow();
         }
@@ -76,7 +77,7 @@ impl OffsetMap {
         }
     }
 
-    /// Where the hash is, or the empty slot where it would be; there is always one.
+    /// The slot of this hash, or the empty slot where it belongs; there is always one.
     fn place(&self, hash: u128) -> usize {
         let (high, low) = ((hash >> 64) as u64, hash as u64);
         // Scales the hash to the number of slots.

@@ -1,5 +1,5 @@
-//! A new segment beside the old ones: `.cleaned` files, worth nothing until they are swapped in. It must never touch a
-//! file of another name.
+//! A new segment beside the old ones, in `.cleaned` files, which count for nothing until they are swapped in. It must
+//! never touch a file of another name.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,15 +20,16 @@ use crate::log::txn_index::AbortedTxn;
 pub(super) struct Output {
     active: Active,
     dir: PathBuf,
-    /// Batches that are not in the file yet: the last of `active.size` bytes.
+    /// Batches that are not in the file yet: the last ones of its `active.size` bytes.
     pending: Vec<u8>,
 }
 
 impl Output {
     pub fn create(job: &Job, group: &Group) -> Result<Output, LogError> {
-        // Next to unfinished files those of an earlier swap must not look unfinished too.
+        // Makes the renames of an earlier swap durable first. If a loss of power undid them now, their finished files
+        // would be beside these unfinished ones, and would be taken for unfinished too.
         job.disk.sync_dir(&job.dir).map_err(io("syncing a partition's folder"))?;
-        // What an abandoned cleaning could not remove.
+        // Files that an abandoned cleaning could not remove.
         for kind in Kind::OF_SEGMENT {
             remove_if_there(job.disk.as_ref(), &kind.staged(&job.dir, group.base, Stage::Cleaned))?;
         }
@@ -36,7 +37,7 @@ impl Output {
         Ok(Output { active: Active::new(segment, 0, 0), dir: job.dir.clone(), pending: Vec::new() })
     }
 
-    /// Returns how many bytes it took.
+    /// Returns how many bytes were written.
     pub fn append(&mut self, batch: &[u8], job: &Job) -> Result<u64, LogError> {
         let size = batch.len() as u64;
         if self.active.size + size > i32::MAX as u64 {
@@ -57,7 +58,7 @@ impl Output {
         self.active.segment.txn_index.append(txn).map_err(io("writing a transaction index"))
     }
 
-    /// Everything is on disk for good when this returns, under its `.cleaned` names.
+    /// Everything is durable when this returns, under its `.cleaned` names.
     pub fn finish(mut self, job: &Job) -> Result<Arc<Segment>, LogError> {
         self.write()?;
         self.active.push_time();
@@ -70,7 +71,7 @@ impl Output {
         Ok(segment)
     }
 
-    /// Whatever can be removed: the rest is when the log is opened again.
+    /// Removes what can be removed. The next opening of the log removes the rest.
     pub fn remove(self, disk: &dyn Disk) {
         let base = self.active.base();
         remove(disk, &self.dir, base);

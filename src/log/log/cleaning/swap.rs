@@ -1,5 +1,5 @@
-//! The owner's part in a cleaning: what it lends at the beginning, and putting the output in the place of what it was
-//! made from. It must never wait for a cleaning, and never take one that was made from another log than this one is now.
+//! The owner's part in a cleaning: it gives out the log's state at the beginning, and puts the output in the place of the
+//! old segments. It must never wait for a cleaning, and never accept one if the log has changed under it.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -25,16 +25,16 @@ use crate::log::{Log, Retired};
 pub struct Swap {
     config: Arc<TopicConfig>,
     old: Vec<Arc<Segment>>,
-    /// Newer records for what is missing in the output may be in these.
+    /// Segments that the output depends on: they may have the newer records of keys that are missing in the output.
     relies_on: Vec<Arc<Segment>>,
     made: Arc<Segment>,
     end: Offset,
 }
 
-/// Why a log has not taken an output.
+/// Why a log did not take an output.
 #[derive(Debug, thiserror::Error)]
 pub enum NotSwapped {
-    /// The log is as it was; the cleaning is to be abandoned.
+    /// The log is unchanged; the cleaning has to be abandoned.
     #[error("{0}")]
     Refused(&'static str),
     /// The log is offline.
@@ -45,7 +45,8 @@ pub enum NotSwapped {
 impl Swap {
     pub(super) fn new(job: &Job, group: Group, made: Arc<Segment>) -> Result<Swap, LogError> {
         let old = job.segments[group.segments.clone()].to_vec();
-        // Readers that still have the old list find the names gone, or somebody else's.
+        // Opened before the renames: a reader with the old list of segments could not open them by their names later, or
+        // would open the new files.
         let opening = || io("opening an index");
         for segment in &old {
             segment.offset_index.file().map_err(opening())?;
@@ -60,7 +61,7 @@ impl Swap {
 }
 
 impl Log {
-    /// Lends what a cleaning needs. None: there is nothing to clean any more.
+    /// Gives a cleaning what it needs. `None`: there is nothing to clean any more.
     pub fn begin_cleaning(
         &self,
         dirt: &Dirt,
@@ -91,8 +92,8 @@ impl Log {
         Cleaning::new(job, map).map(Some)
     }
 
-    /// Puts a cleaning's output in the place of the segments that it was made from. Crash-safe at every step: on disk
-    /// there is either all of the old or all of the new.
+    /// Puts a cleaning's output in the place of the segments that it was made from. A crash at any step leaves either all
+    /// of the old segments on disk, or all of the new one.
     pub fn swap_cleaned(&mut self, swap: Swap, now_ms: i64) -> Result<Vec<Retired>, NotSwapped> {
         self.check_online()?;
         self.told(now_ms);
@@ -131,7 +132,8 @@ impl Log {
         Ok(at)
     }
 
-    /// Kafka's order, with the folder synced wherever a loss of power must not mix two steps up.
+    /// The steps are in Kafka's order. Where a loss of power must not undo a step and keep a later one, the folder is
+    /// synced between them.
     fn put_in_place(&mut self, swap: &Swap, now_ms: i64) -> Result<Vec<Retired>, LogError> {
         let base = swap.made.base;
         let [log, indexes @ ..] = Kind::OF_SEGMENT;
@@ -144,7 +146,7 @@ impl Log {
             retired.push(self.rename_deleted(old, snapshot, now_ms)?);
         }
         self.sync_folder()?;
-        // While there is a log to be swapped in, the live names of its base are those of the old.
+        // As long as the `.swap` log is there, recovery knows that the live files at its base offset are old.
         self.rename_stage(&[log], base, Stage::Swap, Stage::Live)?;
         self.sync_folder()?;
         self.rename_stage(&indexes, base, Stage::Swap, Stage::Live)?;
@@ -166,7 +168,7 @@ impl Log {
         let made = Arc::new(swap.made.settled(&self.disk, &self.dir));
         self.segments.splice(at..at + swap.old.len(), [made]);
         self.unflushed.replaced(&swap.old);
-        // Places in what is gone: the same offsets are elsewhere now.
+        // The positions are in segments that are gone: the same offsets are elsewhere now.
         self.boundaries.retain(|boundary| boundary.offset >= swap.end);
         if self.high_watermark.position.base < swap.end {
             let offset = self.high_watermark.offset;

@@ -1,5 +1,5 @@
-//! Which batches belong to aborted transactions, and whether a transaction's marker still ends anything. Follows a
-//! log batch by batch from the log's start. It must never know what is kept: a batch that was there counts.
+//! Which batches belong to aborted transactions, and whether a transaction's marker still ends any batch. It reads a log
+//! batch by batch from the log's start. It must never know which records are kept: it counts every batch that was there.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
@@ -12,20 +12,20 @@ use crate::log::txn_index::AbortedTxn;
 
 #[derive(Debug)]
 pub(super) struct Transactions {
-    /// Not begun yet, by first offset.
+    /// Aborted transactions that have not begun yet, by first offset.
     ahead: VecDeque<AbortedTxn>,
-    /// By producer, and whether a batch of it was there.
+    /// Aborted transactions in progress, by producer, and whether a batch of the transaction was there.
     aborted: HashMap<i64, (AbortedTxn, bool)>,
-    /// Producers of whose transaction that will be committed a batch was there.
+    /// Producers of which a batch was there that belongs to a transaction which will be committed.
     committed: HashSet<i64>,
 }
 
-/// What a batch's transaction says about it.
+/// What a batch's transaction means for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Discard {
-    /// Its records are aborted, or the transaction that it ends is gone.
+    /// The batch's records are aborted, or it is a marker of a transaction without any batches left.
     pub can_discard: bool,
-    /// The transaction that this marker aborts, if batches of it were there: for the new transaction index.
+    /// The transaction that this marker aborts, if it has batches left: it goes into the new transaction index.
     pub aborted: Option<AbortedTxn>,
 }
 
@@ -66,7 +66,7 @@ impl Transactions {
 
     fn read_control(&mut self, header: &BatchHeader, bytes: &[u8]) -> Discard {
         let discard = |can_discard| Discard { can_discard, aborted: None };
-        // Only its producer's epoch was still wanted.
+        // An empty batch is kept only for its producer's epoch.
         if header.record_count == 0 {
             return discard(true);
         }

@@ -1,4 +1,4 @@
-//! What an append does and answers.
+//! What an append does and returns.
 
 use super::*;
 use crate::disk::{Fault, Operation};
@@ -66,7 +66,7 @@ fn append_time_is_the_time_of_the_check_or_of_the_append() {
     let stamped = world.checked(plain(1, &["b"]), Origin::Client);
     world.log.set_config(Arc::new(world.config.clone()));
     world.now_ms += 50;
-    // The first was checked when the topic still had create times.
+    // The first batch was checked when the topic still had create times.
     assert_eq!(world.append(&before).unwrap().log_append_time_ms, START_MS + 50);
     assert_eq!(world.append(&stamped).unwrap().log_append_time_ms, START_MS);
     for (header, bytes) in read_batches(&world.log.reader(), Isolation::LogEnd) {

@@ -1,4 +1,4 @@
-//! Compaction, by Kafka's rules: what stays, what goes and when, and what nobody may notice.
+//! Compaction, by Kafka's rules: what stays, what is removed and when, and what readers must not notice.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use ottla_protocol::batch::Record;
 use super::*;
 use TransactionResult::{Abort, Commit};
 
-/// Each batch is small against a segment, and any dirt is enough.
+/// Batches are small compared with a segment, and any dirty byte is enough for a cleaning.
 pub fn compacted() -> TopicConfig {
     TopicConfig {
         cleanup_policy: CleanupPolicy { delete: false, compact: true },
@@ -50,7 +50,7 @@ impl World {
         self.append(&batch).expect("a marker");
     }
 
-    /// So that everything before may be cleaned.
+    /// Seals the active segment, so that everything so far may be cleaned.
     pub fn seal(&mut self) {
         if self.log.active.size > 0 {
             self.log.roll_at(self.log.log_end_offset(), self.now_ms).expect("a new segment");
@@ -63,7 +63,7 @@ impl World {
         self.log.reader().dirt(&self.config, checkpoint, self.now_ms).expect("a healthy log")
     }
 
-    /// The whole work, in small steps.
+    /// A whole cleaning, in small steps.
     pub fn clean(&mut self, checkpoint: Option<Offset>) -> Cleaned {
         self.clean_with(checkpoint, map())
     }
@@ -93,7 +93,7 @@ impl World {
         all.collect()
     }
 
-    /// Offset, key and value, with `-` for a tombstone.
+    /// Offset, key and value of each record, with `-` for a tombstone.
     fn told(&self) -> Vec<String> {
         let text = |bytes: &Option<Bytes>| match bytes {
             Some(bytes) => String::from_utf8_lossy(bytes).into_owned(),
@@ -102,7 +102,7 @@ impl World {
         self.records().iter().map(|r| format!("{} {}={}", r.offset, text(&r.key), text(&r.value))).collect()
     }
 
-    /// What a reader of all of it ends up with.
+    /// The newest value of each key, as a reader of the whole log sees it.
     pub fn state(&self) -> BTreeMap<Bytes, Bytes> {
         let mut state = BTreeMap::new();
         for record in self.records() {
@@ -205,7 +205,7 @@ fn aborted_records_go_and_their_marker_goes_later() {
     world.send_txn(2, 0, &[("b", Some("committed"))]);
     world.end_txn(1, Abort);
     world.end_txn(2, Commit);
-    // Their producers live on: the state that they need is elsewhere.
+    // Newer batches of both producers: none of the batches above has to stay for the producers' state.
     world.send_txn(1, 1, &[("c", Some("1"))]);
     world.end_txn(1, Commit);
     world.send_txn(2, 1, &[("c", Some("2"))]);
@@ -282,7 +282,7 @@ fn a_producers_last_sequence_survives_its_records() {
     assert_eq!(send(&mut world, 2, "again"), Ok((2, true)));
     assert_eq!(send(&mut world, 4, "too far"), Err(ErrorCode::OutOfOrderSequenceNumber));
     assert_eq!(send(&mut world, 3, "next"), Ok((4, false)));
-    // Nobody asks for it any more.
+    // The producer has expired, so its last batch is not needed any more.
     world.now_ms += EXPIRATION_MS + 1;
     world.log.expire_producers(world.now_ms);
     world.put_keys(&[("k", Some("newest"))]);
@@ -329,7 +329,7 @@ fn segments_are_grouped_by_size() {
         checkpoint = Some(world.clean(checkpoint).up_to);
     }
     assert!(before > 8 && world.log.segment_count() <= 3, "{before} to {}", world.log.segment_count());
-    // One by one they are as large as they may be.
+    // Each segment is as large as it may be, so none is merged.
     let mut world = World::memory(TopicConfig { segment_bytes: 200, ..compacted() });
     for n in 0..20 {
         world.put_keys(&[(&n.to_string(), Some("v"))]);
@@ -540,7 +540,7 @@ fn compacted_and_deleted() {
     assert_eq!(world.told(), ["21 young=w"]);
 }
 
-/// Writing damage anew would give it a right checksum.
+/// If damage were written anew, its checksum would be right.
 #[test]
 fn damage_stops_a_cleaning_and_harms_nothing() {
     let mut world = World::memory(compacted());
@@ -548,7 +548,7 @@ fn damage_stops_a_cleaning_and_harms_nothing() {
         world.put_keys(&[(&(n % 3).to_string(), Some(&n.to_string()))]);
     }
     world.seal();
-    // A value, an offset (which no checksum covers), a length.
+    // The bytes that are damaged: in a value, in an offset (which no checksum covers), in a length.
     for at in [67, 70, 7, 81] {
         world.overwrite(&world.path(0, ".log"), |bytes| bytes[at] ^= 1);
         let mut cleaning = world.log.begin_cleaning(&world.dirt(None), map(), START_MS).unwrap().unwrap();

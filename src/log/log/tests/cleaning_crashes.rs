@@ -1,5 +1,5 @@
-//! Cleanings that a kill or a loss of power ends: at each change on disk, and in random lives, against a map.
-//! `LOG_SEEDS=100..5000` lives others than the usual ones.
+//! Cleanings that a kill or a loss of power ends: at each change on disk, and in random lives, compared with a map.
+//! `LOG_SEEDS=100..5000` runs these seeds instead of the usual ones.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ impl World {
         self.state().iter().map(|(key, value)| (text(key), text(value))).collect()
     }
 
-    /// Cleans until something fails. What was retired is removed, as if `file.delete.delay.ms` were over.
+    /// Cleans until something fails. Retired files are removed at once, as if `file.delete.delay.ms` had passed.
     pub fn try_clean(&mut self, checkpoint: Option<Offset>) -> Result<Option<Cleaned>, String> {
         let told = |e: &dyn std::fmt::Display| e.to_string();
         let dirt = self.log.reader().dirt(&self.config, checkpoint, self.now_ms).map_err(|e| told(&e))?;
@@ -34,12 +34,12 @@ impl World {
     }
 }
 
-/// A log with some of everything that a cleaning handles, in several groups of several segments.
+/// A log with each kind of batch that a cleaning treats differently, in several groups of several segments.
 pub fn busy() -> World {
     let mut world = World::memory(compacted());
     for n in 0..18 {
         if n % 2 == 0 {
-            // Half full, so that two make one.
+            // The segment is half full, so that two of them become one.
             world.seal();
         }
         let (key, value) = ((n * n % 23).to_string(), n.to_string());
@@ -59,7 +59,7 @@ pub fn busy() -> World {
     world
 }
 
-/// The same on a disk of its own, open.
+/// A copy of that log on a disk of its own, open.
 fn again(busy: &World) -> World {
     let mut world = World::memory(compacted());
     let memory = busy.memory.as_ref().expect("in memory").fork(7);
@@ -81,7 +81,7 @@ fn a_cleaning_may_end_at_any_change_on_disk() {
         let memory = world.memory.clone().expect("in memory");
         memory.cut_power_after(changes);
         finished = world.try_clean(None).is_ok();
-        // A kill loses nothing; what a loss of power does has many faces.
+        // A kill has one outcome, a loss of power has many.
         for face in 0..FACES {
             let fork = memory.fork(face + 101 * changes);
             let end = match face {
@@ -91,7 +91,7 @@ fn a_cleaning_may_end_at_any_change_on_disk() {
             end(&fork);
             (world.disk, world.memory) = (Arc::new(fork.clone()), Some(fork.clone()));
             if face % 2 == 1 {
-                // Once more, while the first loss is being put right.
+                // The power fails a second time, during the recovery from the first loss.
                 fork.cut_power_after((changes + face * 5) % 24);
                 let _ = Log::open(world.opening());
                 fork.crash();
@@ -103,7 +103,7 @@ fn a_cleaning_may_end_at_any_change_on_disk() {
     assert!(changes > 40, "{changes}: too few for several groups");
 }
 
-/// What was swapped in half is finished when the log is opened, which may be ended at any change too.
+/// A half-finished swap is finished when the log is opened, and a crash may end the opening at any change, too.
 #[test]
 fn finishing_a_cleaning_may_end_at_any_change_on_disk() {
     let busy = busy();
@@ -143,7 +143,7 @@ fn finishing_a_cleaning_may_end_at_any_change_on_disk() {
     assert!(tried > 12, "{tried}");
 }
 
-/// `stale`: the checkpointed recovery point is far behind.
+/// `stale`: the recovery point in the checkpoint is far below the real one.
 fn check_again(world: &mut World, what: &str, stale: bool, before: &(Model, Offset)) {
     let end = before.1;
     let mut opening = world.opening();
@@ -159,7 +159,7 @@ fn check_again(world: &mut World, what: &str, stale: bool, before: &(Model, Offs
         !files.iter().any(|name| name.ends_with(".swap") || name.ends_with(".cleaned")),
         "{what}: {files:?}"
     );
-    // No segment reaches into the next one: a merged one is gone with what it was merged into.
+    // No segment overlaps with the next one: the inputs of a merged segment are gone.
     for pair in world.log.segments.windows(2) {
         let mut scan = pair[0].scan(0, pair[0].sealed_bytes().expect("a sealed segment"), 1000);
         while let Some(found) = scan.next().expect("whole batches") {
@@ -174,7 +174,7 @@ fn check_again(world: &mut World, what: &str, stale: bool, before: &(Model, Offs
     }
 }
 
-/// What a read_committed consumer ends up with.
+/// The newest value of each key, as a read_committed consumer sees it.
 fn committed(world: &World) -> Model {
     let reader = world.log.reader();
     let mut ahead = reader.aborted_transactions(0, Offset::MAX).unwrap();
@@ -215,7 +215,7 @@ fn a_compacted_log_is_the_map_that_was_written() {
     assert!(ends >= 400 || !usual(), "only {ends} ends of a log");
 }
 
-/// Appends to a compacted log and keeps the map that it stands for, cleaning and dying in between.
+/// Appends to a compacted log and keeps the map that the log stands for, while the log is cleaned and crashes.
 struct Keeper {
     seed: u64,
     dice: u64,
@@ -248,13 +248,13 @@ impl Keeper {
         }
     }
 
-    /// How many ends it has come to.
+    /// Runs the lives and returns how many times the log crashed.
     fn run(mut self) -> u64 {
         let mut ends = 0;
         for _ in 0..4 {
             let memory = self.world.memory.clone().expect("in memory");
-            // Names that a failed sync was to bring down may be lost with the power at any later time (fsyncgate): after a
-            // cut that ends in a kill there is no loss of power.
+            // After a failed sync, a later loss of power may undo the renames that the sync covered (fsyncgate). So a
+            // life with a failing disk that ends in a kill has no loss of power afterwards.
             let killed = match self.seed % 3 {
                 0 => true,
                 1 => false,
@@ -366,7 +366,7 @@ impl Keeper {
             }
         }
         assert_eq!(self.world.model(), model, "seed {seed}: {recovery:?}");
-        // Nothing is there that was not written, or is out of its place.
+        // Every record that is there was written, and has the offset that it was written with.
         for record in self.world.records() {
             let at = self.written.partition_point(|(offset, ..)| *offset < record.offset);
             let (offset, key, value) = &self.written[at];
@@ -385,5 +385,5 @@ impl Keeper {
     }
 }
 
-/// Of each end of a cleaning.
+/// How many outcomes are tried for each crash of a cleaning.
 const FACES: u64 = 12;

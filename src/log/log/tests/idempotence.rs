@@ -1,8 +1,8 @@
-//! Every rule about producers and their sequences, a row each (KIP-98, KIP-360).
+//! Every rule about producers and their sequences, one row each (KIP-98, KIP-360).
 
 use super::*;
 
-/// A batch of producer 1, and what is to happen to it.
+/// A batch of producer 1, and the expected outcome.
 struct Step {
     what: &'static str,
     epoch: i16,
@@ -26,7 +26,7 @@ fn send(what: &'static str, (epoch, sequence, records): (i16, i32, usize), expec
     Step { what, epoch, sequence, records, expected }
 }
 
-/// Runs a story on a new log, and again with the log closed or killed and opened between any two steps.
+/// Runs a story on a new log, and again with the log closed, or killed, and opened again between any two steps.
 #[track_caller]
 fn check(story: &str, steps: &[Step]) {
     for reopening in 0..4 {

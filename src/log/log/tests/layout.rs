@@ -1,4 +1,4 @@
-//! What is on disk is what Kafka writes, file by file and byte by byte.
+//! The files on disk are what Kafka writes, file by file and byte by byte.
 
 use super::*;
 
@@ -62,7 +62,7 @@ fn index_entries_name_the_last_offset_of_the_batch_that_starts_there() {
     let entries = [(5u32, starts[2]), (7, starts[4]), (9, starts[6])];
     let expected = entries.iter().flat_map(|(offset, at)| [offset.to_be_bytes(), at.to_be_bytes()].concat());
     assert_eq!(world.bytes(0, ".index"), expected.collect::<Vec<_>>());
-    // The largest timestamp so far, if it is news, with the last offset of the first batch that has it.
+    // The largest timestamp so far, if it has changed, with the last offset of the first batch that has it.
     let entries = [(60i64, 5u32), (70, 8)];
     let expected =
         entries.iter().flat_map(|(t, offset)| [&t.to_be_bytes()[..], &offset.to_be_bytes()].concat());

@@ -1,4 +1,4 @@
-//! The log's stories, and what they are told with: a log on a disk, batches, and everything read back.
+//! The log's stories, and their tools: a log on a disk, batches, and reading everything back.
 
 mod appending;
 mod cleaning;
@@ -37,7 +37,7 @@ use crate::{CheckedBatch, Disk};
 /// A partition's folder on a disk, and the log in it while it is open.
 pub struct World {
     pub disk: Arc<dyn Disk>,
-    /// The same disk, if it is in memory.
+    /// The same disk. `None`: it is not in memory.
     pub memory: Option<MemoryDisk>,
     pub dir: PathBuf,
     pub config: TopicConfig,
@@ -57,7 +57,7 @@ impl World {
     pub fn memory(config: TopicConfig) -> World {
         let disk = MemoryDisk::new(7);
         disk.create_dir_all(Path::new("/data")).expect("a log directory");
-        // It was there long before.
+        // The folder is durable before the story begins.
         disk.write_back();
         World::on(Arc::new(disk.clone()), Some(disk), PathBuf::from("/data/t-0"), None, config)
     }
@@ -90,7 +90,7 @@ impl World {
         opening(&self.disk, &self.dir, &self.config, self.now_ms)
     }
 
-    /// Opens the log again as it is on disk now; what was not closed was killed.
+    /// Opens the log again from what is on disk now. A log that was not closed counts as killed.
     pub fn reopen(&mut self, change: impl FnOnce(&mut Opening)) {
         self.try_reopen(change).expect("the log opens again");
     }
@@ -112,7 +112,7 @@ impl World {
         self.reopen(|opening| opening.clean_shutdown = true);
     }
 
-    /// Appends plain records, one batch of them, and makes them visible.
+    /// Appends one batch of plain records and raises the high watermark over it.
     pub fn put(&mut self, values: &[&str]) -> Appended {
         let batch = self.checked(plain(self.now_ms, values), Origin::Client);
         self.append(&batch).expect("a plain batch is appended")
@@ -143,7 +143,7 @@ impl World {
         self.log.flush_end(up_to);
     }
 
-    /// Everything from the log start on, as offset and value; offsets rise and every checksum is right.
+    /// Offset and value of each record from the log start on. Checks that offsets rise and that every checksum is right.
     pub fn read_all(&self) -> Vec<(Offset, String)> {
         read_all(&self.log.reader(), Isolation::LogEnd)
     }
@@ -152,7 +152,7 @@ impl World {
         self.read_all().into_iter().map(|(_, value)| value).collect()
     }
 
-    /// Names in the folder.
+    /// The file names in the folder.
     pub fn files(&self) -> Vec<String> {
         let entries = self.disk.list(&self.dir).expect("the folder is there");
         entries.into_iter().map(|entry| entry.name).collect()
@@ -198,7 +198,7 @@ pub fn plain(timestamp: i64, values: &[&str]) -> BatchBuilder {
     builder
 }
 
-/// Of an idempotent producer.
+/// A batch of an idempotent producer.
 pub fn idempotent(id: i64, epoch: i16, sequence: i32, timestamp: i64, values: &[&str]) -> BatchBuilder {
     plain(timestamp, values).producer(ProducerId(id), ProducerEpoch(epoch), sequence)
 }

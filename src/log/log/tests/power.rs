@@ -1,11 +1,11 @@
-//! What a loss of power found on top of another trouble: each story here is one that random lives told first.
+//! A loss of power that comes on top of another fault. Random lives found each of these stories first.
 
 use super::*;
 use crate::disk::{Fault, Operation};
 
 const SEEDS: u64 = 60;
 
-/// Power is lost and comes back, in as many ways as there are seeds; what is found then is held to `look`.
+/// Loses the power, with as many outcomes as there are seeds, and calls `look` on each log that opens afterwards.
 #[track_caller]
 fn after_a_loss_of_power(world: &mut World, how: impl Fn(&mut Opening), look: impl Fn(u64, &World)) {
     let before = world.memory.clone().expect("in memory");
@@ -23,7 +23,7 @@ fn after_a_loss_of_power(world: &mut World, how: impl Fn(&mut Opening), look: im
     }
 }
 
-/// Half a batch is written and cut off again, for want of room.
+/// A batch is written in part and cut off again, because the disk is full.
 fn refuse_for_want_of_room(world: &mut World) {
     let memory = world.memory.clone().expect("in memory");
     let used = |world: &World| {
@@ -107,7 +107,7 @@ fn what_follows_a_refused_batch_is_kept_when_all_is_read_again() {
     world.put(&["a"]);
     world.put(&["b"]);
     refuse_for_want_of_room(&mut world);
-    // What was cut off is there again behind the batches.
+    // The cut is undone: the refused bytes are behind the batches again.
     let torn = world.bytes(0, ".log").len();
     world.put(&["c"]);
     world.flush();
@@ -153,7 +153,7 @@ fn retention_on_a_full_disk_leaves_no_hole() {
     let retired = world.log.delete_old_segments(START_MS).expect("deleting makes room");
     assert!(retired.len() > 3, "{retired:?}");
     world.memory.as_ref().expect("in memory").heal();
-    // No checkpoint of the log start was written either.
+    // The checkpoint of the log start was not written either.
     after_a_loss_of_power(
         &mut world,
         |opening| opening.log_start = 0,
@@ -204,13 +204,13 @@ fn what_cannot_be_read_is_not_taken_for_retired() {
     }
     world.flush();
     assert!(world.log.segment_count() > 1);
-    // The first segment is needed from its third record on, and says so in the epochs.
+    // The first segment is needed from its third record on, and the epochs say so.
     world.log.advance_log_start(2).expect("below the high watermark");
     world.log.assign_epoch(LeaderEpoch(5), 12).expect("the epochs are written");
     let everything = world.read_all();
     let first = world.path(0, ".log");
     world.overwrite(&first, |bytes| bytes[72 + 16] = 9);
-    // Whether it opens or not.
+    // The log may open or not.
     let _ = world.try_reopen(|_| ());
     assert!(world.disk.exists(&first), "it is somebody's to look at");
     world.overwrite(&first, |bytes| bytes[72 + 16] = 2);
@@ -230,7 +230,7 @@ fn a_folder_that_cannot_be_synced_while_segments_retire_does_not_hold_readers() 
     let reader = world.log.reader();
     assert!(world.log.delete_old_segments(START_MS).is_err() && world.log.is_offline());
     memory.heal();
-    // Nobody spins: any answer will do.
+    // The read must return; any answer is right.
     let _ = reader.read(0, 100, Isolation::LogEnd, true);
     assert!(reader.read(7, 100, Isolation::LogEnd, true).is_ok());
 }
@@ -241,7 +241,7 @@ fn a_segment_that_could_not_be_made_whole_does_not_come_back_in_the_way_of_anoth
     world.put(&["a"]);
     world.put(&["b"]);
     world.flush();
-    // The log file of a new segment is made, its index is not.
+    // The log file of a new segment is created, its index is not.
     world.memory.as_ref().expect("in memory").fail_nth(Operation::Create, 2, Fault::Full);
     let large = world.checked(plain(START_MS, &["too large for the rest of the segment"]), Origin::Client);
     assert!(matches!(world.try_append(&[large]), Err(AppendError::DiskFull { .. })));
@@ -263,7 +263,7 @@ fn a_log_that_starts_anew_has_nothing_to_flush_of_what_it_was() {
     for n in 0..6 {
         world.put(&[&n.to_string()]);
     }
-    // The checkpoint of the log start is ahead of what a loss of power left.
+    // The log start in the checkpoint is above what a loss of power has left.
     world.reopen(|opening| (opening.recovery_point, opening.log_start) = (0, 50));
     assert_eq!((world.log.log_start_offset(), world.log.log_end_offset()), (50, 50));
     world.flush();
@@ -297,7 +297,7 @@ fn segments_whose_writers_no_snapshot_knows_wait_until_one_fits() {
     let mut world = World::memory(TopicConfig { retention_bytes: 0, ..config() });
     let batch = world.checked(idempotent(7, 0, 0, START_MS, &["a"]), Origin::Client);
     world.append(&batch).expect("it is appended");
-    // Three files of the next segment, the snapshot, and the snapshot again.
+    // Creations that succeed: three files of the next segment, the snapshot, and the snapshot again.
     let memory = world.memory.clone().expect("in memory");
     memory.fail_nth(Operation::Create, 4, Fault::Full);
     memory.fail_nth(Operation::Create, 5, Fault::Full);

@@ -23,7 +23,7 @@ fn a_read_starts_with_the_batch_that_holds_the_offset() {
     let world = five();
     let reader = world.log.reader();
     let one = read_batches(&reader, Isolation::LogEnd)[0].1.len();
-    // From, max bytes, at least one; the batches that come, and where to go on.
+    // From, max bytes, at_least_one; the expected batches, and the next offset.
     let rows: &[(Offset, usize, bool, &[Offset], Offset)] = &[
         (0, 10_000, true, &[0, 2], 4),
         (1, 10_000, true, &[0, 2], 4),
@@ -85,7 +85,7 @@ fn a_bound_is_never_passed() {
     let reader = world.log.reader();
     let everything = read_batches(&reader, Isolation::LogEnd);
     for high_watermark in 0..=10 {
-        // Offsets inside a batch hide all of it, as in Kafka.
+        // A high watermark inside a batch hides the whole batch, as in Kafka.
         world.log.advance_high_watermark(high_watermark);
         assert_eq!(world.log.high_watermark(), high_watermark);
         let visible = everything.iter().filter(|(header, _)| header.next_offset() <= high_watermark);
@@ -198,7 +198,7 @@ fn an_index_that_points_behind_its_file_hides_nothing() {
     let mut world = five();
     let expected = world.read_all();
     world.log.close().unwrap();
-    // The second batch of the first segment, said to be where nothing is.
+    // The index entry of the first segment's second batch is made to point at a byte where no batch starts.
     world.overwrite(&world.path(0, ".index"), |bytes| {
         *bytes = [[0, 0, 0, 1, 0, 0, 0, 0], [0, 0, 0, 3, 0x7f, 0, 0, 0]].concat();
     });
@@ -214,7 +214,7 @@ fn an_index_that_points_behind_its_file_hides_nothing() {
 fn a_reader_never_goes_round_in_circles() {
     let mut world = five();
     world.log.close().unwrap();
-    // In what is believed after a clean shutdown, the second batch says that it comes before the first.
+    // In a segment that a clean shutdown makes trusted, the second batch gets an offset below the first.
     world.overwrite(&world.path(4, ".log"), |bytes| {
         let second = bytes.len() / 2;
         bytes[..8].copy_from_slice(&100i64.to_be_bytes());

@@ -1,4 +1,4 @@
-//! Opening what a crash or a hand has damaged.
+//! Opening a log after a crash, or with damaged files.
 
 use super::*;
 use crate::disk::OpenHow;
@@ -85,7 +85,7 @@ fn a_damaged_tail_is_cut_off() {
         assert_eq!(world.recovery.truncated_bytes, before - valid, "{what}");
         assert_eq!(world.recovery.truncated_to, (before > valid).then_some(left), "{what}");
         assert_eq!(world.bytes(8, ".log").len() as u64, valid, "{what}");
-        // Producers, indexes and epochs are those of what is left.
+        // Producers, indexes and epochs match the remaining batches.
         assert_eq!(world.log.active_producers()[0].last_sequence, left as i32 - 1, "{what}");
         let last = world.log.reader().max_timestamp(Isolation::LogEnd).unwrap().unwrap();
         assert_eq!((last.offset, last.timestamp), (left - 1, START_MS + left - 1), "{what}");
@@ -114,7 +114,7 @@ fn what_follows_damage_is_dropped() {
 fn a_segment_that_ends_too_early_hides_what_follows() {
     let mut world = twelve();
     let everything = world.read_all();
-    // Exactly at a batch: only the next segment's name tells that something is missing.
+    // The file ends exactly after a batch: only the base offset of the next segment shows that batches are missing.
     world.overwrite(&world.path(4, ".log"), |bytes| bytes.truncate(144));
     world.reopen(|_| ());
     assert_eq!((world.recovery.truncated_to, &world.recovery.dropped_segments[..]), (Some(6), &[8][..]));
@@ -123,7 +123,7 @@ fn a_segment_that_ends_too_early_hides_what_follows() {
 
 #[test]
 fn damage_in_what_was_flushed_is_an_error_that_names_it() {
-    // Past the first flushed batch of the segment that is read again.
+    // The damage is behind the first flushed batch of the segment that is read again.
     let mut world = twelve();
     world.log.close().unwrap();
     world.overwrite(&world.path(8, ".log"), |bytes| bytes[72 + 16] = 9);
@@ -133,7 +133,7 @@ fn damage_in_what_was_flushed_is_an_error_that_names_it() {
         }
         other => panic!("{other:?}"),
     }
-    // In a segment that nobody reads until somebody does.
+    // The damage is in a segment that an opening does not read.
     let mut world = twelve();
     world.log.close().unwrap();
     world.overwrite(&world.path(0, ".log"), |bytes| bytes[144 + 16] = 9);
@@ -176,7 +176,7 @@ fn indexes_are_made_anew_when_they_are_missing_or_wrong() {
                 world.log.advance_high_watermark(12);
                 check_lookups(&world, &what);
                 assert_eq!(world.read_all(), everything, "{what}");
-                // Wrong entries that a reader has met are put right.
+                // Retention repairs an index in which a read has found wrong entries.
                 assert!(world.log.delete_old_segments(START_MS).unwrap().is_empty(), "{what}");
                 check_lookups(&world, &what);
                 world.put(&["on"]);
@@ -257,7 +257,7 @@ fn a_log_below_its_start_begins_anew() {
 #[test]
 fn a_cleaners_work_is_finished_or_forgotten() {
     let cleaned = |world: &World, base: Offset, stage: &str| {
-        // One batch instead of the segment's four.
+        // One batch in place of the segment's four.
         let bytes = idempotent(3, 0, 3, START_MS, &["clean"]).build(base + 3, LeaderEpoch(0));
         for (suffix, bytes) in [(".log", &bytes[..]), (".index", &[]), (".timeindex", &[])] {
             let path = world.path(base, &format!("{suffix}{stage}"));
@@ -286,7 +286,7 @@ fn a_cleaners_work_is_finished_or_forgotten() {
             world.files().into_iter().filter(|name| name.ends_with(".swap") || name.ends_with(".cleaned"));
         assert_eq!(left.count(), 0, "{what}");
     }
-    // One output for two segments: both inputs go.
+    // One output for two segments: both inputs are removed.
     let mut world = twelve();
     world.log.close().unwrap();
     cleaned(&world, 0, ".swap");

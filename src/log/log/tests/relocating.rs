@@ -1,4 +1,4 @@
-//! A log moves to another directory: with all that it has, while it is written to, and whatever ends the move.
+//! A log moves to another directory: with everything in it, while clients write to it, and with a crash at any time.
 
 use super::cleaning_crashes::busy;
 use super::*;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 const FUTURE: &str = "t-0.1f-future";
 
-/// What a reader can tell of a log.
+/// Everything that a reader can see of a log.
 #[derive(Debug, PartialEq)]
 struct Seen {
     offsets: Offsets,
@@ -30,14 +30,14 @@ fn seen(log: &Log) -> Seen {
 }
 
 impl World {
-    /// So many batches of one record.
+    /// Appends this many batches of one record.
     fn fill(&mut self, batches: i32) {
         for n in 0..batches {
             self.put(&[&n.to_string()]);
         }
     }
 
-    /// Where the log is to live.
+    /// The folder to which the log moves.
     fn elsewhere(&self) -> PathBuf {
         let data = self.dir.parent().expect("a log directory");
         let other = data.with_file_name(format!("{}-other", data.file_name().expect("a name").display()));
@@ -79,7 +79,7 @@ fn a_log_moves_with_all_that_it_has() {
             let batch = world.checked(idempotent(7, 0, n, world.now_ms, &["once"]), Origin::Client);
             world.append(&batch).expect("it is appended");
         }
-        // In the middle of a batch, and of a segment.
+        // The log start is in the middle of a batch and of a segment.
         world.log.advance_log_start(world.log.log_end_offset() / 2).expect("it may start there");
         let _ = world.log.delete_old_segments(world.now_ms).expect("old segments go");
         let before = seen(&world.log);
@@ -143,7 +143,7 @@ fn a_copy_follows_what_its_log_loses() {
     world.fill(30);
     let mut copy = world.begin();
     world.copy(&mut copy);
-    // At its end, as a follower that diverged ...
+    // At its end, as a follower that has diverged does ...
     world.log.truncate_to(20, world.now_ms).expect("it is cut");
     world.epoch = LeaderEpoch(3);
     world.put(&["another"]);
@@ -212,7 +212,7 @@ fn a_move_that_fails_leaves_the_log_as_it_was() {
         let before = seen(&world.log);
         let mut copy = world.begin();
         world.copy(&mut copy);
-        // Something is left to be copied, or nothing would be written.
+        // There must be something left to copy, or nothing would be written.
         world.put(&["late"]);
         memory.fail_next(operation, fault);
         let outcome = world.log.relocate(Box::new(copy), world.now_ms);
@@ -228,7 +228,7 @@ fn a_move_that_fails_leaves_the_log_as_it_was() {
     }
 }
 
-/// Killed or out of power at every change on disk: what lives under the name, here or there, is whole.
+/// A kill or a loss of power at every change on disk: the log under the live name, in either directory, is whole.
 #[test]
 fn a_move_may_end_at_any_change_on_disk() {
     let (mut changes, mut moved) = (0, false);
@@ -276,7 +276,7 @@ fn a_move_may_end_at_any_change_on_disk() {
     assert!(changes > 10, "{changes}: too few for a move");
 }
 
-/// Of two logs of one name the one that was written to last is known by its epoch, then by its end, not by its files.
+/// Of two logs of one name, the one that was written to last is known by its epoch and then by its end, not by its files.
 #[test]
 fn a_log_is_told_apart_from_what_it_was_copied_from() {
     let mut world = World::memory(config());

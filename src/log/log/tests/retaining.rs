@@ -1,10 +1,10 @@
-//! What retention takes, and what it leaves.
+//! What retention removes, and what it leaves.
 
 use super::*;
 use crate::disk::{Fault, Operation};
 use ottla_model::config::CleanupPolicy;
 
-/// Ten batches in five segments of 144 bytes; their timestamps are an hour apart, the last is now.
+/// Ten batches in five segments of 144 bytes. Their timestamps are an hour apart, and the last one is the current time.
 fn ten(config: TopicConfig) -> World {
     let mut world = World::memory(TopicConfig { segment_bytes: 150, ..config });
     for n in 0..10 {
@@ -144,7 +144,7 @@ fn segments_that_come_back_with_the_power_are_no_hole() {
         let file = world.disk.open(&path, crate::disk::OpenHow::Create).unwrap();
         file.write_at(&bytes, 0).unwrap();
     }
-    // The checkpoints are from long before.
+    // The checkpoints are old.
     world.reopen(|opening| (opening.recovery_point, opening.log_start) = (0, 0));
     assert_eq!((world.log.log_start_offset(), world.read_all()), (4, expected));
 }

@@ -10,7 +10,7 @@ fn bases(world: &World) -> Vec<Offset> {
 #[test]
 fn a_full_segment_is_followed_by_another() {
     for mut world in World::both(TopicConfig { segment_bytes: 216, ..config() }) {
-        // 72 bytes each.
+        // Batches of 72 bytes.
         for n in 0..7 {
             world.put(&[&n.to_string()]);
         }
@@ -76,7 +76,7 @@ fn jitter_comes_from_the_seed() {
 
 #[test]
 fn a_full_index_rolls() {
-    // Room for 10 offset entries, and for 6 time entries of which one is kept for the end.
+    // Room for 10 offset entries, and for 6 time entries, of which the last is reserved.
     let config = TopicConfig { segment_bytes: 100_000, segment_index_bytes: 80, ..config() };
     let mut world = World::memory(config);
     for _ in 0..20 {

@@ -1,8 +1,9 @@
-//! Offsets by timestamp: per record, within bounds, first of all that qualify (KIP-79, KIP-734).
+//! Offsets by timestamp: for single records, below a reader's bound, and the first record that qualifies (KIP-79,
+//! KIP-734).
 
 use super::*;
 
-/// One batch per row, its records' timestamps.
+/// One batch for each row; the row has the timestamps of its records.
 fn with(rows: &[&[i64]], compression: Compression) -> World {
     let mut world = World::memory(TopicConfig { segment_bytes: 250, ..config() });
     for timestamps in rows {
@@ -56,7 +57,7 @@ fn what_is_not_visible_is_not_found() {
     }
     assert_eq!(found(reader.max_timestamp(Isolation::LogEnd).unwrap()), Some((3, 40)));
     assert_eq!(found(reader.max_timestamp(Isolation::HighWatermark).unwrap()), None);
-    // Nor is what was deleted, even inside a batch that is still there.
+    // Deleted records are not found either, even in a batch that is still there.
     let mut world = with(&[&[10, 20, 30], &[40]], Compression::None);
     world.log.advance_log_start(2).unwrap();
     let answer = world.log.reader().offset_for_timestamp(5, Isolation::LogEnd).unwrap();

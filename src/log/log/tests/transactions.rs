@@ -172,7 +172,7 @@ fn the_first_batch_of_a_transaction_needs_its_guard() {
     );
     let stale = world.log.start_verification(id, ProducerEpoch(-1), 0, false, START_MS);
     assert_eq!(code(stale), ErrorCode::InvalidProducerEpoch);
-    // With epoch bumps a producer without state must start from 0.
+    // With epoch bumps, a producer without state must start with sequence 0.
     let bumps = world.log.start_verification(ProducerId(5), epoch, 3, true, START_MS).unwrap();
     let batch = world.checked(txn(5, 0, 3, "v"), Origin::Client);
     let append = Append { batch: &batch, guard: bumps, transaction_version: 2 };
@@ -202,7 +202,7 @@ fn a_full_disk_leaves_a_transaction_open() {
     world.send(txn(1, 0, 0, "a"));
     let marker = world.checked(end_of_txn(1, 0, Abort, 0, START_MS), Origin::Coordinator);
     let memory = world.memory.clone().unwrap();
-    // The batch has room, its entry in the transaction index has none.
+    // The disk has room for the batch, but not for its transaction index entry.
     memory.fail_nth(Operation::Write, 2, Fault::Full);
     let failed = world.try_append(std::slice::from_ref(&marker));
     assert!(matches!(failed, Err(AppendError::DiskFull { .. })), "{failed:?}");

@@ -1,9 +1,9 @@
-//! Cutting the end off: log, indexes, producers, epochs and offsets come down together.
+//! Truncating the log's end: log, indexes, producers, epochs and offsets are lowered together.
 
 use super::*;
 use crate::disk::{Fault, Operation};
 
-/// Twenty records, two to a batch, four to a segment; each batch of an epoch of its own.
+/// Twenty records, two in a batch, four in a segment; each batch has an epoch of its own.
 fn twenty() -> World {
     let mut world = World::memory(TopicConfig { segment_bytes: 170, ..config() });
     for n in 0..10 {
@@ -25,7 +25,7 @@ fn the_log_ends_where_it_is_cut() {
         let everything = world.read_all();
         let cut = world.log.truncate_to(offset, START_MS).unwrap();
         assert_eq!(cut, offset < 20, "to {offset}");
-        // A batch goes whole.
+        // A batch is removed as a whole.
         let end = (offset / 2 * 2).min(20);
         for reopened in [false, true] {
             let what = format!("to {offset}, reopened {reopened}");
@@ -181,7 +181,7 @@ fn a_cut_through_a_segment_whose_index_is_damaged_ends_where_it_should() {
     world.log.close().unwrap();
     let target = world.log.segments[1].base;
     let bytes = world.bytes(target, ".log").len() as u32;
-    // Every entry points at the end of the file.
+    // Every entry is made to point at the end of the file.
     world.overwrite(&world.path(target, ".index"), |entries| {
         entries.chunks_exact_mut(8).for_each(|entry| entry[4..].copy_from_slice(&bytes.to_be_bytes()));
     });

@@ -1,4 +1,4 @@
-//! What must hold after each end of a log, and now and then while it lives.
+//! What must hold after each crash of a log, and at times while it runs.
 
 use super::super::*;
 use super::Seen;
@@ -19,11 +19,11 @@ impl Life {
         seen.zeros += u64::from(zeros);
         seen.torn += u64::from(!zeros && recovery.truncated_bytes > 0);
         seen.lost += u64::from(end < written);
-        // While a cut waits for its flush nothing else reaches the file.
+        // While a cut waits for its flush, nothing else is written to the file.
         let unsure = if self.refused.is_empty() { &self.unsure } else { &self.refused };
         let appended = self.written.iter().chain(unsure).cloned().collect::<Vec<_>>();
         let left = appended.iter().filter(|batch| batch.end() <= end).cloned().collect::<Vec<_>>();
-        // What was appended may be lost up to a log start that was checkpointed: the log begins anew there.
+        // Records below a checkpointed log start may be lost: the log then begins at that log start.
         assert!(
             left.last().map_or(0, Batch::end) == end || start == end,
             "{start} {end} {:?} {recovery:?} {:?}",
@@ -54,7 +54,7 @@ impl Life {
         self.world.log.advance_high_watermark(end);
     }
 
-    /// The folder itself may be lost while nothing in it was flushed.
+    /// Files of the folder. The folder itself may be lost as long as nothing in it was flushed.
     pub fn left_files(&self) -> Vec<String> {
         if self.world.disk.exists(&self.world.dir) { self.world.files() } else { Vec::new() }
     }
@@ -89,12 +89,12 @@ impl Life {
             assert_eq!(found.map(|f| (f.offset, f.timestamp)), expected, "{timestamp}");
         }
         let largest = reader.max_timestamp(Isolation::LogEnd).unwrap();
-        // What is below the log start counts while its segment is there, as in Kafka.
+        // Records below the log start count as long as their segment is there, as in Kafka.
         let at_least = records().map(|(_, t)| t).max();
         assert!(largest.map(|l| l.timestamp) >= at_least, "{largest:?} {at_least:?}");
     }
 
-    /// What a read_committed consumer is told. Of a transaction that began below the log start nothing is promised.
+    /// What a read_committed consumer gets. Nothing is promised about a transaction that began below the log start.
     pub fn check_transactions(&mut self) {
         let Offsets { log_start, high_watermark, last_stable, log_end } = self.world.log.offsets();
         let known_from = self.known_from.max(log_start);
@@ -103,7 +103,7 @@ impl Life {
         let (older, expected) =
             model.aborted.into_iter().partition::<Vec<_>, _>(|(_, first)| *first < known_from);
         let mut found = aborted.into_iter().map(|(id, first)| (id.0, first)).collect::<Vec<_>>();
-        // It may be told with the first offset that a recovery found of it.
+        // Its first offset may be the first one that a recovery found.
         found.retain(|(id, first)| {
             expected.contains(&(*id, *first)) || !older.iter().any(|(other, _)| other == id)
         });
@@ -114,12 +114,13 @@ impl Life {
         }
     }
 
-    /// Each producer sends its last batch once more, which is a duplicate, and one too far, which is refused.
+    /// Each producer sends its last batch again, which is a duplicate, and then a batch with a gap before it, which is
+    /// refused.
     pub fn retry_producers(&mut self) {
         let known_from = self.known_from.max(self.world.log.log_start_offset());
         for id in 1..4 {
             let last = self.written.iter().rev().find(|batch| batch.is_of(id));
-            // Of a producer whose batches were deleted nothing may be known, be they back or not.
+            // If a producer's batches were deleted, its state may be lost, even if a crash has brought the batches back.
             let Some(last) = last.filter(|batch| batch.base >= known_from).cloned() else { continue };
             let mut too_far = last.clone();
             too_far.producer = last.producer.map(|(id, sequence)| (id, sequence + 7));

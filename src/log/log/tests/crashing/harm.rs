@@ -1,15 +1,15 @@
-//! What is done to a log from outside: errors of the disk while it runs and while it opens, and side files that are
-//! gone or damaged before it opens.
+//! Faults from outside the log: disk errors while it runs and while it opens, and side files that are missing or damaged
+//! before it opens.
 
 use super::super::*;
 use super::life::{End, Life};
 use crate::disk::{Fault, OpenHow, Operation};
 
 impl Life {
-    /// One operation of the disk fails, sooner or later.
+    /// Makes one operation of the disk fail at some later time.
     pub fn plan_a_fault(&mut self) {
-        // What a failed sync has lost comes to light with a later loss of power (fsyncgate): where a life ends in a
-        // kill first, its successor cannot know.
+        // The loss from a failed sync shows only at a later loss of power (fsyncgate). If this life ends in a kill, the
+        // next one cannot know that a sync has failed, so in such a life no sync fails.
         let operations = match self.end {
             End::Either => &OPERATIONS[..OPERATIONS.len() - 2],
             _ => &OPERATIONS[..],
@@ -27,9 +27,9 @@ impl Life {
         self.armed = true;
     }
 
-    /// Some side files are gone, cut short, zeroed or overwritten: all of them follow from the log, except that nobody
-    /// can tell a missing index of aborted transactions from none. The epochs also say which segments had been retired, where
-    /// a loss of power brought some of these back: that much is needed.
+    /// Some side files are removed, cut short, zeroed or overwritten. They can all be rebuilt from the log, with two
+    /// exceptions: a missing index of aborted transactions looks like a log without any; and after a loss of power that
+    /// brought retired segments back, the epochs are needed to tell which ones were retired.
     pub fn harm_side_files(&mut self, killed: bool) {
         for name in self.left_files() {
             let Some((_, kind)) = name.rsplit_once('.') else {
@@ -47,7 +47,7 @@ impl Life {
                 3 if is_checked => self.overwrite(&path, |bytes, at| {
                     bytes[at..].iter_mut().for_each(|byte| *byte ^= 0x5a);
                 }),
-                // Half an entry shows. Wrong or missing ones do not, in a time index, as in Kafka.
+                // A part of an entry can be detected. Wrong or missing entries of a time index cannot, as in Kafka.
                 4 if kind == "timeindex" => self.overwrite(&path, |bytes, at| bytes.truncate(at | 1)),
                 _ => {}
             }
@@ -67,7 +67,7 @@ impl Life {
     }
 }
 
-/// The last two are left out where a kill may come before a loss of power.
+/// The last two are not used if a kill may come before a loss of power.
 const OPERATIONS: [Operation; 10] = [
     Operation::Open,
     Operation::Create,

@@ -1,4 +1,4 @@
-//! One life after another of the same log: what its owner does, what goes wrong, and how it ends.
+//! Consecutive lives of one log: what its owner does, what fails, and how each life ends.
 
 use super::super::*;
 use super::Seen;
@@ -16,31 +16,31 @@ pub struct Life {
     pub end: End,
     pub world: World,
     pub memory: MemoryDisk,
-    /// What the log holds as far as its owner knows, from offset 0 on.
+    /// What the log has, as far as its owner knows, from offset 0 on.
     pub written: Vec<Batch>,
-    /// What an append was to add when the end came.
+    /// The batches of an append that a crash has interrupted.
     pub unsure: Vec<Batch>,
-    /// What a full disk refused, and a cut has taken away again that no flush has covered: a loss of power may undo it. The log
-    /// appends nothing before that flush, so nothing that was acknowledged can be there instead.
+    /// Batches that a full disk refused, and that were cut off again by a cut that no flush has covered: a loss of power
+    /// may undo the cut. The log appends nothing before that flush, so no acknowledged batch can have their offsets.
     pub refused: Vec<Batch>,
-    /// Where a truncation was to cut when the end came.
+    /// Where an interrupted truncation was to cut.
     pub unsure_cut: Option<Offset>,
     pub flushed: Offset,
-    /// The checkpoint files, which a broker writes from time to time.
+    /// The offsets in the checkpoint files, which a broker writes from time to time.
     pub recovery_point: Offset,
     pub log_start: Offset,
-    /// The highest log start so far. What was below it may come back where no checkpoint says so, with its records, but
-    /// without their epochs and transactions.
+    /// The highest log start so far. Records below it may come back if no checkpoint has it, but without their epochs and
+    /// transactions.
     pub known_from: Offset,
     pub epoch: i32,
     counter: u64,
-    /// Producers that do nothing else.
+    /// Producers that only send transactions.
     transactional: [i64; 3],
-    /// Something will fail: an error is no surprise.
+    /// A fault is planned: an error is expected.
     pub armed: bool,
-    /// It is for want of room.
+    /// The fault is a full disk.
     pub full: bool,
-    /// The log is not to be used any more, whatever it says.
+    /// The log must not be used any more, whatever it says of itself.
     over: bool,
 }
 
@@ -89,8 +89,8 @@ impl Life {
                 End::PowerLoss => false,
                 End::Either => self.below(2) == 0,
             };
-            // Most ends come in the middle of something. Syncs that fail on the way are followed by a kill only where
-            // no loss of power comes later: it would bring to light what they have lost (fsyncgate).
+            // Most lives end in the middle of an operation. A life in which a sync fails ends in a kill only if no loss
+            // of power comes later, which would show what the failed sync has lost (fsyncgate).
             match self.below(8) {
                 0 | 1 => {}
                 2 | 3 => self.plan_a_fault(),
@@ -132,7 +132,7 @@ impl Life {
             if self.over || self.unsure_cut.is_some() {
                 return;
             }
-            // What failed has changed nothing, and the log goes on.
+            // The failed append has changed nothing, and the log goes on.
             let unsure = std::mem::take(&mut self.unsure);
             if self.refused.is_empty() && self.world.log.needs_flush_to_append() {
                 self.refused = unsure;
@@ -154,7 +154,7 @@ impl Life {
         }
     }
 
-    /// The end may come again while the log is being opened, or the disk fails.
+    /// A crash or a disk error may come again while the log is being opened.
     fn die_while_opening(&mut self, killed: bool, seen: &mut Seen) {
         match self.below(6) {
             0 | 1 if !(killed && self.end == End::Either) => {
@@ -163,7 +163,7 @@ impl Life {
             }
             2 => {
                 self.plan_a_fault();
-                // As with a truncation: a recovery that cuts has to note it.
+                // As before a truncation, a recovery that cuts has to write the lowered recovery point first.
                 if self.full {
                     self.memory.heal();
                 }
@@ -174,7 +174,7 @@ impl Life {
         self.die(killed, seen);
     }
 
-    /// An error says that the disk has failed in it.
+    /// One operation. An error says that the disk has failed during it.
     fn step(&mut self) -> Result<(), String> {
         self.forget_refused();
         let failed = |e: &dyn std::fmt::Display| e.to_string();
@@ -216,8 +216,8 @@ impl Life {
                 }
                 Ok(())
             }
-            // Without room for the note that the recovery point came down, a truncation is not safe against what follows:
-            // `Lowered` says so, and it is left out.
+            // If the disk is full, the lowered recovery point may not be written, and a crash after a truncation is then
+            // not safe (see `Lowered`). So no truncation is tried.
             19 if self.full => Ok(()),
             19 => self.truncate(),
             20 => {
@@ -226,7 +226,7 @@ impl Life {
                 self.world.log.assign_epoch(LeaderEpoch(self.epoch), end).map_err(|e| failed(&e))
             }
             21 => {
-                // DeleteRecords, at any offset.
+                // DeleteRecords may be given any offset.
                 let Offsets { log_start, high_watermark, .. } = self.world.log.offsets();
                 let to = (log_start + self.below(8) as i64).min(high_watermark);
                 let advanced = self.world.log.advance_log_start(to);
@@ -254,7 +254,7 @@ impl Life {
         }
     }
 
-    /// A flush has covered the cut.
+    /// Forgets the refused batches, after a flush has covered the cut.
     fn forget_refused(&mut self) {
         if !self.world.log.needs_flush_to_append() {
             self.refused.clear();
@@ -279,16 +279,16 @@ impl Life {
         self.batch(Kind::Plain, producer)
     }
 
-    /// A producer's transaction ends now and then, either way.
+    /// Appends to a transaction. At times it is ended instead, by a commit or an abort.
     fn append_to_transaction(&mut self) -> Result<(), String> {
         let one = self.below(3) as usize;
-        // What was below the start once may be back, with its records, and nothing is known of who wrote them.
+        // Records below an earlier log start may be back, without their producer state.
         let known_from = self.known_from.max(self.world.log.log_start_offset());
         let mut batches = self.written.iter().rev();
         let last = batches.find(|batch| batch.is_of(self.transactional[one]) && !batch.is_marker());
         let is_open = transactions(self.written.iter()).open.contains_key(&self.transactional[one]);
-        // Of one whose records retention took perhaps only a marker is known, which is no help with sequences (so it is
-        // in Kafka): its transaction ends, and another producer takes its place.
+        // If retention has removed a producer's records, perhaps only a marker of it is left, which says nothing about
+        // sequences (as in Kafka). So its transaction is ended, and another producer takes its place.
         let is_gone = last.is_some_and(|last| last.base < known_from);
         let kind = match self.below(4) {
             0 if is_open => Kind::Marker(TransactionResult::Commit),
@@ -321,7 +321,7 @@ impl Life {
     fn append(&mut self, batches: Vec<Batch>) -> Result<(), String> {
         let mut base = self.world.log.log_end_offset();
         self.unsure.clear();
-        // Drawn all at once, they may be of one producer: then they follow each other.
+        // Several of these batches may be of the same producer: then their sequences follow each other.
         for mut batch in batches {
             if let Some((id, sequence)) = &mut batch.producer {
                 let known = next_sequences(self.written.iter().chain(&self.unsure));
@@ -353,5 +353,5 @@ impl Life {
     }
 }
 
-/// Older than every record, so that looking for a time never ends at a marker.
+/// Older than every record, so that a search by timestamp never finds a marker.
 const MARKED_MS: i64 = START_MS - 1000;

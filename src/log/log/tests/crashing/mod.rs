@@ -1,8 +1,8 @@
-//! Random lives of a log, each ended by a kill or a loss of power at a random moment, against a model of what must be
-//! left: flushed is never lost, what is left is a prefix of what was appended, transactions stay as they were decided,
-//! and producers that try again append nothing twice. On the way the disk fails and fills up, reads come short, and side
-//! files are gone or damaged when the log is opened again. `LOG_SEEDS=100..5000` lives others than the usual ones; one
-//! that fails prints the command for it alone.
+//! Random lives of a log, each ended by a kill or a loss of power at a random moment, compared with a model of what must
+//! be left: flushed records are never lost, what is left is a prefix of what was appended, decided transactions stay as
+//! they were decided, and producers that retry append nothing twice. During a life the disk fails and fills up and reads
+//! come short; before an opening, side files are removed or damaged. `LOG_SEEDS=100..5000` runs these seeds instead of
+//! the usual ones. A seed that fails prints the command that runs it alone.
 
 mod checks;
 mod harm;
@@ -19,7 +19,7 @@ fn lives_that_end_in_a_kill() {
 #[test]
 fn lives_that_end_in_a_loss_of_power() {
     let seen = live("lives_that_end_in_a_loss_of_power", End::PowerLoss);
-    // What is promised is worth something only where the lottery of the disk has drawn all that it can.
+    // The test proves something only if the random choices of the disk have produced every kind of loss.
     if usual() {
         assert!(seen.zeros >= 20 && seen.torn >= 20 && seen.lost >= 50, "{seen:?}");
     }
@@ -39,26 +39,26 @@ fn live(test: &'static str, end: End) -> Seen {
     }
     println!("{seen:?}");
     if usual() {
-        // A thousand and more in the three tests together.
+        // The three tests together have more than a thousand crashes.
         assert!(seen.ends >= 400, "only {} ends of a log", seen.ends);
         assert!(seen.survived >= 20 && seen.offline >= 20 && seen.harmed >= 50, "{seen:?}");
     }
     seen
 }
 
-/// What the lives of a test have met with.
+/// What occurred in the lives of a test.
 #[derive(Debug, Default)]
 pub struct Seen {
     /// Kills and losses of power, each followed by a recovery that was checked.
     pub ends: u64,
-    /// Recoveries that found zeros, something torn, or less than was written.
+    /// Recoveries that found zeros, a torn batch, or less than was written.
     pub zeros: u64,
     pub torn: u64,
     pub lost: u64,
-    /// Errors of the disk that the log went on after, and that it went offline for.
+    /// Disk errors after which the log went on, and after which it went offline.
     pub survived: u64,
     pub offline: u64,
-    /// Openings that found side files gone or damaged.
+    /// Openings that found side files missing or damaged.
     pub harmed: u64,
 }
 
@@ -68,12 +68,12 @@ pub fn seeds() -> std::ops::Range<u64> {
     from.parse().expect("a number")..to.parse().expect("a number")
 }
 
-/// Whether nobody asked for other seeds.
+/// Whether the usual seeds are used.
 pub fn usual() -> bool {
     std::env::var("LOG_SEEDS").is_err()
 }
 
-/// Says how to have a failure again.
+/// Prints how to run the failing seed again.
 pub struct Reproduce {
     pub test: &'static str,
     pub seed: u64,
@@ -89,7 +89,8 @@ impl Drop for Reproduce {
 }
 
 const SEEDS: u64 = 200;
-/// In 25530 a cut segment kept its old length, in 1480501699 a clean stop on a full disk left no snapshot and an open transaction
-/// was forgotten. In the others the model was wrong: it took a producer for known of whom only a marker was left, or a batch below
-/// an earlier log start (8200016120), or forgot what a full disk had refused before a flush covered the cut (8100000007).
+/// In 25530 a truncated segment kept its old length. In 1480501699 a clean shutdown on a full disk left no snapshot, and
+/// an open transaction was forgotten. In the others the model was wrong: it expected the state of a producer of which
+/// only a marker or a batch below an earlier log start (8200016120) was left, or it forgot the batches that a full disk
+/// had refused before a flush covered the cut (8100000007).
 const FAILED_ONCE: [u64; 7] = [21437, 25530, 26076, 1480501699, 3522106204, 8100000007, 8200016120];

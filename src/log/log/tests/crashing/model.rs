@@ -1,4 +1,4 @@
-//! What a log must hold, as plainly as it can be said: batches in order, and what follows from them.
+//! What a log must hold, in the simplest form: batches in order, and what follows from them.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ pub struct Batch {
     pub base: Offset,
     pub epoch: i32,
     pub kind: Kind,
-    /// Id, and sequence of the first record; a marker has none.
+    /// Producer id, and sequence of the first record. `None`: a marker, or a batch without a producer.
     pub producer: Option<(i64, i32)>,
     pub timestamps: Vec<i64>,
     pub values: Vec<String>,
@@ -59,7 +59,7 @@ impl Batch {
     }
 }
 
-/// What each producer sends next.
+/// The next sequence of each producer.
 pub fn next_sequences<'a>(batches: impl Iterator<Item = &'a Batch>) -> BTreeMap<i64, i32> {
     let known = batches.filter(|b| !b.is_marker()).filter_map(|b| Some((b.producer?, b.values.len())));
     known.map(|((id, sequence), records)| (id, sequence + records as i32)).collect()
@@ -67,7 +67,7 @@ pub fn next_sequences<'a>(batches: impl Iterator<Item = &'a Batch>) -> BTreeMap<
 
 #[derive(Debug, Default)]
 pub struct Transactions {
-    /// Producer and first offset of those that are neither committed nor aborted.
+    /// Producer and first offset of each transaction that is neither committed nor aborted.
     pub open: BTreeMap<i64, Offset>,
     /// Producer and first offset, in the order of their markers.
     pub aborted: Vec<(i64, Offset)>,
