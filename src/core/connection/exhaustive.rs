@@ -1,4 +1,4 @@
-//! Every state that a connection with small limits can come to, whatever comes in whatever order.
+//! Visits every state that a connection with small limits can reach, with all inputs in every order.
 
 use std::collections::BTreeSet;
 
@@ -30,7 +30,8 @@ fn scripts() -> impl Iterator<Item = Vec<Request>> {
     })
 }
 
-// A few bytes of a head, the rest of a frame, or all that there is; one answer; one byte or all of them.
+// For bytes: the first few bytes of a request, the rest of the frame, or everything; one answer; reading one byte, or
+// all.
 fn events(world: &World, wants: Wants) -> Vec<Event> {
     let mut events = Vec::new();
     let left = world.network.len();
@@ -62,7 +63,7 @@ fn events(world: &World, wants: Wants) -> Vec<Event> {
     events
 }
 
-// All states from this one on. How many there are, or what is wrong in one of them.
+// Visits all states that can be reached from this one. Returns how many there are, or what is wrong in one of them.
 fn explore(world: World) -> Result<usize, String> {
     let mut seen = BTreeSet::new();
     let mut open = vec![world];

@@ -1,6 +1,6 @@
-//! What one client's connection does next: which request starts and when, whether bytes are wanted, when answers leave,
-//! and what the connection waits for. Pure: the bytes that are there, and how much waits to be sent, are arguments.
-//! It must never know what a request says beyond its size and whether it is a Produce, and it has no socket.
+//! What one client's connection does next: which request starts and when, whether to read more bytes, when answers are
+//! sent, and what the connection waits for. Pure: the received bytes, and how many bytes wait to be sent, are arguments.
+//! It must never know more of a request than its size and whether it is a Produce, and it has no socket.
 //!
 //! Two promises. A connection never sleeps beside work that it could do: each reason for not starting the next request is
 //! a [`Hindrance`], and [`Flow::wants`] names for each of them what takes it away. Nothing else is waited for.
@@ -33,16 +33,16 @@ pub enum Stage<A> {
 pub enum Overtakers {
     /// Other Produces: it waits in its lanes, and lanes keep order.
     Produces,
-    /// Any: it only waits for data.
+    /// Any later request: this one only waits for data.
     Any,
 }
 
-/// How much one connection may have under way.
+/// How much one connection may have in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Limits {
-    /// Requests that are not answered yet; at least one.
+    /// Requests without an answer; at least 1.
     pub in_flight: usize,
-    /// With this much waiting to be sent, nothing more starts; at least one byte.
+    /// If this many bytes wait to be sent, no further request starts; at least 1.
     pub outbox_bytes: usize,
     /// `socket.request.max.bytes`.
     pub frame_bytes: i32,
@@ -53,7 +53,7 @@ pub struct Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Memory {
     Unbounded,
-    /// A frame's bytes are read only once it has been granted room.
+    /// The rest of a frame is read only after memory for it was granted.
     Bounded,
 }
 
@@ -65,45 +65,46 @@ pub enum Next<T, A> {
         request: T,
         answer: A,
     },
-    /// Ask for memory for the frame at hand, which takes so many bytes; then say [`Input::Granted`] or
+    /// Ask for memory for the next frame, which has `frame_bytes` bytes. Then report [`Input::Granted`] or
     /// [`Input::Denied`].
     Ask {
         frame_bytes: usize,
     },
-    /// Take the frame at hand out of the inbox, four bytes of size and `frame_bytes`, and start it; then say
+    /// Take the next frame out of the inbox, four bytes of size and then `frame_bytes`, and start it. Then report
     /// [`Input::Started`] or [`Input::Refused`].
     Start {
         frame_bytes: usize,
         produce: bool,
     },
-    /// Send as much of the outbox as the socket takes; if that is not all of it, say [`Input::SocketFull`], or
-    /// [`Input::Cold`] where the disk has what comes next.
+    /// Send as much of the outbox as the socket takes. If something is left, report [`Input::SocketFull`], or
+    /// [`Input::Cold`] if the next bytes are only on disk.
     Send,
     /// Wait for one of these.
     Wait(Wants),
     End(End),
 }
 
-/// What may end a wait.
+/// The events that may end a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wants {
-    /// Bytes from the client, or that it sends no more: [`Input::Finished`].
+    /// Bytes arrive from the client, or the client sends no more: [`Input::Finished`].
     pub bytes: bool,
     /// That one of the requests in flight is queued or answered: [`Flow::advance`].
     pub answers: bool,
-    /// That the socket takes bytes again: [`Input::SocketReady`].
+    /// The socket takes bytes again: [`Input::SocketReady`].
     pub socket: bool,
-    /// That what is to be sent next has been read: [`Input::Warm`].
+    /// The next bytes to be sent have been read from disk: [`Input::Warm`].
     pub disk: bool,
-    /// That memory has been freed: [`Input::Freed`].
+    /// Memory has been freed: [`Input::Freed`].
     pub memory: bool,
-    /// Nothing is in flight, and the client is not kept waiting for the disk: so long a silence as `connections.max.idle.ms` ends the connection.
+    /// Nothing is in flight, and the client is not waiting for the disk: `connections.max.idle.ms` without a byte ends
+    /// the connection.
     pub idle: bool,
-    /// Neither a part of a frame nor an answer is kept meanwhile: the buffers may go.
+    /// Neither a part of a frame nor an answer is held during this wait, so the buffers may be freed.
     pub rests: bool,
 }
 
-/// What happened. `T` is whatever the caller needs to know of a request, `A` an answer.
+/// What happened. `T` is what the caller has to know of a request, `A` is an answer.
 #[derive(Debug)]
 pub enum Input<T, A> {
     /// The frame was started, and has come so far already.
@@ -111,45 +112,46 @@ pub enum Input<T, A> {
         request: T,
         stage: Stage<A>,
     },
-    /// The frame is no request that can be answered. What was asked before it is, and then the connection ends, as in
-    /// Kafka.
+    /// The frame is not a request that can be answered. Earlier requests are answered, and then the connection ends, as
+    /// in Kafka.
     Refused(String),
     Granted,
     Denied,
-    /// Memory may be there now: ask again.
+    /// Memory may be free now: ask again.
     Freed,
     SocketFull,
     SocketReady,
-    /// What is to be sent next is on disk only. Others have begun to read it.
+    /// The next bytes to be sent are only on disk. Another thread has begun to read them.
     Cold,
-    /// They have read it, or given up: it can be sent.
+    /// That thread has read them, or has given up: they can be sent.
     Warm,
-    /// The client sends nothing more. As in Kafka it gets the answers to what it has asked.
+    /// The client sends nothing more. It gets the answers to its earlier requests, as in Kafka.
     Finished,
-    /// The answer that was collected last was to close the connection: nothing behind it is answered.
+    /// The answer that was collected last says to close the connection: no later request is answered.
     Closed(String),
 }
 
 /// Why a connection ends.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum End {
-    /// The client has sent all that it wanted, and has all of its answers.
+    /// The client has sent all of its requests and got all of its answers.
     Finished,
-    /// The client said what cannot be answered; Kafka closes such a connection too.
+    /// The client sent something that cannot be answered. Kafka closes such a connection too.
     Refused(String),
 }
 
-/// The state of a connection: its requests in flight, and what it knows of its surroundings.
+/// The state of a connection: its requests in flight, and what it knows about the socket, the disk and the memory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Flow<T, A> {
     limits: Limits,
-    /// In the order of the requests, which is that of the answers.
+    /// In the order of the requests, in which the answers are sent.
     in_flight: VecDeque<InFlight<T, A>>,
     room: Room,
     sending: Sending,
     /// The client sends nothing more.
     finished: bool,
-    /// Nothing is started any more; it ends once what is in flight is answered and sent.
+    /// `Some`: no further request starts. The connection ends once the requests in flight are answered and the answers
+    /// are sent.
     over: Option<End>,
 }
 
@@ -165,7 +167,7 @@ impl<T, A> InFlight<T, A> {
     }
 }
 
-/// Memory for the frame at hand.
+/// Memory for the next frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Room {
     NotAsked,
@@ -173,12 +175,12 @@ enum Room {
     Denied,
 }
 
-/// Whether what waits to be sent can leave.
+/// Whether the bytes in the outbox can be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Sending {
     Possible,
     SocketFull,
-    /// The next of it is being read from disk.
+    /// The next bytes are being read from disk.
     Cold,
 }
 
@@ -189,20 +191,20 @@ struct Frame {
     produce: bool,
 }
 
-/// Why the next request does not start now. Each has one thing that takes it away.
+/// Why the next request does not start now. One event removes each hindrance.
 #[derive(Debug, PartialEq, Eq)]
 enum Hindrance {
-    /// Too much waits to be sent: the socket has to take some of it.
+    /// Too many bytes wait to be sent: the socket has to take some.
     Outbox,
-    /// The frame is not here, or not whole: bytes have to come.
+    /// The frame is incomplete: more bytes have to arrive.
     Incomplete,
-    /// As many as may be are in flight, or one of them must not be overtaken: an answer has to come.
+    /// The limit of requests in flight is reached, or this request may not overtake one of them: an answer has to come.
     InFlight,
-    /// The memory for it has not been asked for.
+    /// Memory for the frame was not asked for.
     NotAsked(Frame),
     /// There was no memory: some has to be freed.
     Denied,
-    /// No request starts any more: what is in flight has to be answered and sent.
+    /// No further request starts: those in flight have to be answered, and the answers sent.
     Over(End),
 }
 
@@ -212,12 +214,12 @@ impl<T, A> Flow<T, A> {
         Flow { limits, in_flight: VecDeque::new(), room, sending, finished: false, over: None }
     }
 
-    /// What to do now, given the bytes that came in and were not taken out yet, and how many wait to be sent. To be asked
-    /// again after each thing that was done, and after each wait.
+    /// What to do now. `inbox` holds the bytes that were received and not taken out, and `outbox_bytes` wait to be sent.
+    /// To be called again after each action and after each wait.
     pub fn next(&mut self, inbox: &[u8], outbox_bytes: usize) -> Next<T, A> {
-        // Before everything else. Each answer that leaves makes room for another request, and what is decided below must
-        // know of that room: a connection that found no room and then made some would wait for bytes that are here
-        // already, and nothing could wake it.
+        // Answers are collected before anything else is decided, because each collected answer makes room for another
+        // request. If the decision below came first, a connection could find no room, make room afterwards, and then wait
+        // for bytes that have already arrived. Nothing would wake it.
         if let Some((request, answer)) = self.take_front() {
             return Next::Collect { request, answer };
         }
@@ -226,12 +228,12 @@ impl<T, A> Flow<T, A> {
             Err(Hindrance::NotAsked(frame)) => return Next::Ask { frame_bytes: frame.bytes },
             Err(hindrance) => hindrance,
         };
-        // Only now, so that the answers to many small requests leave in one write.
+        // Sending comes after starting, so that the answers to many small requests leave in one write.
         if self.may_send(outbox_bytes) {
             return Next::Send;
         }
         if let Hindrance::Over(end) = &hindrance {
-            // Kept, because what is in the inbox is thrown away now.
+            // The reason is kept here, because the caller now throws away the inbox from which it follows.
             self.end(end.clone());
             if self.in_flight.is_empty() && outbox_bytes == 0 {
                 return Next::End(end.clone());
@@ -240,7 +242,7 @@ impl<T, A> Flow<T, A> {
         Next::Wait(self.wants(&hindrance, inbox, outbox_bytes))
     }
 
-    /// Takes in something that happened.
+    /// Notes something that happened.
     pub fn hear(&mut self, input: Input<T, A>) {
         match input {
             Input::Started { request, stage } => self.in_flight.push_back(InFlight { request, stage }),
@@ -271,7 +273,7 @@ impl<T, A> Flow<T, A> {
         any
     }
 
-    /// How much of the frame at hand is still to come; `None` while its size is not known.
+    /// How many bytes of the next frame are missing. `None`: its size is not known.
     pub fn missing_bytes(&self, inbox: &[u8]) -> Option<usize> {
         match self.frame(inbox) {
             Ok(Some(frame)) => Some((4 + frame.bytes).saturating_sub(inbox.len())),
@@ -279,12 +281,12 @@ impl<T, A> Flow<T, A> {
         }
     }
 
-    // The first reason is the one that counts.
+    // Only the first reason is kept.
     fn end(&mut self, end: End) {
         self.over.get_or_insert(end);
     }
 
-    // The oldest request with its answer, if it has one. What was moved out leaves no large queue behind.
+    // Removes the oldest request if it has an answer. A queue that had grown large is freed once it is empty.
     fn take_front(&mut self) -> Option<(T, A)> {
         let front = self.in_flight.pop_front_if(|front| front.is_answered())?;
         if self.in_flight.is_empty() && self.in_flight.capacity() > KEPT_IN_FLIGHT {
@@ -301,7 +303,7 @@ impl<T, A> Flow<T, A> {
         Next::Start { frame_bytes: frame.bytes, produce: frame.produce }
     }
 
-    // The whole frame that may start now, or the first thing that is in its way.
+    // The complete frame that may start now, or the first hindrance.
     fn hindrance(&self, inbox: &[u8], outbox_bytes: usize) -> Result<Frame, Hindrance> {
         if let Some(end) = &self.over {
             return Err(Hindrance::Over(end.clone()));
@@ -315,8 +317,9 @@ impl<T, A> Flow<T, A> {
         if self.may_be_in_memory() && !whole {
             return Err(self.incomplete());
         }
-        // Memory is asked for only by a request that could start: one that waits for others of this connection must not
-        // keep it from those of other connections, which they may be waiting for.
+        // Memory is asked for only if the request could start otherwise. A request that waits for earlier requests of its
+        // connection must not hold memory that other connections need: those earlier requests may be waiting for the
+        // other connections.
         if self.in_flight.len() >= self.limits.in_flight || !self.may_overtake(frame.produce) {
             return Err(Hindrance::InFlight);
         }
@@ -327,7 +330,7 @@ impl<T, A> Flow<T, A> {
         }
     }
 
-    // What is not here will not come any more if the client has finished.
+    // If the client sends no more, an incomplete frame is the end.
     fn incomplete(&self) -> Hindrance {
         if self.finished { Hindrance::Over(End::Finished) } else { Hindrance::Incomplete }
     }
@@ -348,9 +351,10 @@ impl<T, A> Flow<T, A> {
         outbox_bytes > 0 && self.sending == Sending::Possible
     }
 
-    // What takes the hindrance away, and what is welcome meanwhile. An answer is always: the oldest one leaves at once.
-    // Bytes of answers that the socket did not take leave when it takes them, and those that only the disk has when they have
-    // been read. A socket that is ready is not waited for meanwhile: that wait would end at once, again and again.
+    // The events that remove the hindrance, and those that are useful in the meantime. An answer is always useful, since
+    // the oldest one leaves at once. Bytes in the outbox leave when the socket takes them, or when they have been read
+    // from disk. During a read from disk the connection does not wait for the socket: a socket that is ready would end
+    // that wait at once, again and again.
     fn wants(&self, hindrance: &Hindrance, inbox: &[u8], outbox_bytes: usize) -> Wants {
         let answers = self.in_flight.iter().any(|waiting| !waiting.is_answered());
         let over = matches!(hindrance, Hindrance::Over(_));
@@ -366,7 +370,8 @@ impl<T, A> Flow<T, A> {
         }
     }
 
-    // The frame at the front, once its size and its key are here. A size that cannot be is told as soon as it is here.
+    // The frame at the front of the inbox, once its size and API key have arrived. An impossible size is an error at
+    // once.
     fn frame(&self, inbox: &[u8]) -> Result<Option<Frame>, String> {
         let Some((head, rest)) = inbox.split_first_chunk::<4>() else { return Ok(None) };
         let declared = i32::from_be_bytes(*head);
@@ -381,9 +386,9 @@ impl<T, A> Flow<T, A> {
     }
 }
 
-/// Eight bytes hold key, version and correlation id; nothing can be done with less.
+/// API key, version and correlation id take eight bytes; a shorter request cannot be answered.
 const FRAME_BYTES_MIN: i32 = 8;
 /// The API key of a Produce.
 const PRODUCE_KEY: [u8; 2] = [0, 0];
-/// A queue for more requests than this is given back when it is empty.
+/// A queue that has grown for more requests than this is freed once it is empty.
 const KEPT_IN_FLIGHT: usize = 8;

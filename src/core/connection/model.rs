@@ -1,24 +1,24 @@
-//! A connection among everything that can happen to it: a client that writes ahead and reads late, answers that come in
-//! any order, a socket that takes little, other connections that take the memory. Whatever the connection decides is
-//! held to what this model knows by itself: it starts nothing that may not start, it never waits beside a request that
-//! may, and while anything is left to do, something that it waits for can come.
+//! A connection with everything that can happen to it: a client that sends many requests before it reads, answers in any
+//! order, a socket that takes few bytes, other connections that take the memory. The model checks each decision by its
+//! own rules: nothing starts that may not start; the connection never waits while a request may start; and as long as
+//! anything is left to do, something that the connection waits for can happen.
 
 use ottla_model::dice::Dice;
 
 use super::mutants::Mutant;
 use super::*;
 
-/// What a client sends, and what becomes of it.
+/// What a client sends, and how it is answered.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Request {
-    /// Behind the four bytes of size; at least eight.
+    /// Size without the four bytes of the size field; at least eight.
     pub bytes: usize,
     pub produce: bool,
     /// It takes time until it is queued.
     pub queues: bool,
     /// `None`: it is answered when it is queued.
     pub waits: Option<Overtakers>,
-    /// None: a Produce with acks=0.
+    /// Zero: a Produce with acks=0.
     pub answer_bytes: usize,
     pub fate: Fate,
 }
@@ -26,31 +26,31 @@ pub(super) struct Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fate {
     Answered,
-    /// Its size is beyond the limit.
+    /// Its size is above the limit.
     TooLarge,
-    /// It cannot be read.
+    /// It cannot be parsed.
     Unreadable,
-    /// Its answer is to close the connection.
+    /// Its answer closes the connection.
     Closes,
 }
 
-/// What may happen while the connection waits.
+/// What may happen during a wait.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
-    /// So many bytes come in.
+    /// This many bytes arrive.
     Deliver(usize),
-    /// The client was heard to send no more.
+    /// The connection learns that the client sends no more.
     Finish,
     /// Everything that this one changes is queued.
     Queue(usize),
     /// These are answered.
     Answer(Vec<usize>),
-    /// The client reads so many bytes.
+    /// The client reads this many bytes.
     Read(usize),
-    /// What is sent next is on disk only from now on; what was, has been read.
+    /// The next bytes to be sent are only on disk from now on; or, if they were, they have been read.
     Chill,
     Warm,
-    /// Other connections take memory, or give all of theirs back.
+    /// Other connections take this much memory, or give all of theirs back.
     Take(usize),
     GiveBack,
 }
@@ -61,9 +61,9 @@ pub(super) struct World {
     pub flow: Flow<usize, usize>,
     pub limits: Limits,
     pub script: Vec<Request>,
-    /// Whether the client says that it has sent everything.
+    /// Whether the client will say that it has sent everything.
     pub finishes: bool,
-    /// Not read by the connection yet.
+    /// Bytes that the connection has not read yet.
     pub network: Vec<u8>,
     pub inbox: Vec<u8>,
     pub outbox: usize,
@@ -72,25 +72,25 @@ pub(super) struct World {
     pub queued: Vec<bool>,
     pub answered: Vec<bool>,
     pub collected: usize,
-    /// What the socket still takes.
+    /// How many bytes the socket still takes.
     pub socket_bytes: usize,
-    /// What the client has not read.
+    /// How many bytes the client has not read.
     pub unread: usize,
-    /// What is sent next is on disk only, so many times more, and is being read.
+    /// How many more times the next bytes are only on disk; and whether they are being read.
     pub cold: bool,
     pub chills: usize,
     pub warming: bool,
     pub warmed: bool,
     pub memory: usize,
     pub others: usize,
-    /// What the frame at hand was granted, and what each request in flight still holds.
+    /// Memory that was granted for the next frame, and memory that each request in flight still holds.
     pub granted: Option<usize>,
     pub held: Vec<usize>,
     pub over: bool,
-    /// The connection has heard that the client sends no more.
+    /// The connection knows that the client sends no more.
     pub finished: bool,
     pub ended: Option<End>,
-    /// What mutants remember.
+    /// State that only mutants use.
     pub stale: Option<Wants>,
 }
 
@@ -127,7 +127,7 @@ impl World {
         }
     }
 
-    /// Does what the connection says until it waits or ends, and checks all of it.
+    /// Does what the connection says until it waits or ends, and checks each step.
     pub fn run(&mut self) -> Result<Option<Wants>, String> {
         for _ in 0..1_000 {
             match self.mutated_next() {
@@ -149,7 +149,7 @@ impl World {
         if self.script[request].fate == Fate::Closes {
             self.flow.hear(Input::Closed("acks=0".into()));
             self.over = true;
-            // Nothing behind it is answered.
+            // Later requests are not answered.
             self.started = self.collected;
             self.queued.truncate(self.collected);
             self.answered.truncate(self.collected);
@@ -219,7 +219,7 @@ impl World {
         Ok(())
     }
 
-    // What must be true whenever the connection sleeps.
+    // What must be true whenever the connection waits.
     fn check_wait(&mut self, wants: Wants) -> Result<(), String> {
         self.see_bad_size();
         let oldest_answered = self.collected < self.started && self.answered[self.collected];
@@ -257,19 +257,19 @@ impl World {
         Ok(())
     }
 
-    // A size beyond the limit ends the connection once the requests before it have started.
+    // A size above the limit ends the connection once the requests before it have started.
     fn see_bad_size(&mut self) {
         let next = self.script.get(self.started);
         self.over |= next.is_some_and(|next| next.fate == Fate::TooLarge) && self.inbox.len() >= 4;
     }
 
-    /// Nothing is left to do for the connection.
+    /// Whether the connection has nothing left to do.
     pub fn is_done(&self) -> bool {
         self.ended.is_some()
             || (!self.finishes && !self.over && self.collected == self.script.len() && self.outbox == 0)
     }
 
-    // Whether, of what it waits for, anything can still come.
+    // Whether anything that the connection waits for can still happen.
     fn can_be_woken(&self, wants: Wants) -> bool {
         let unanswered = self.answered[self.collected..].iter().any(|answered| !answered);
         (wants.bytes && (!self.network.is_empty() || self.finishes))
@@ -303,7 +303,7 @@ impl World {
         self.held.iter().sum::<usize>() + self.granted.unwrap_or(0)
     }
 
-    // As in Kafka, the last one who is let in may pass the bound.
+    // As in Kafka, the last frame that is granted memory may exceed the bound.
     fn free(&self) -> usize {
         self.memory.saturating_sub(self.mine() + self.others)
     }
@@ -450,7 +450,7 @@ fn dice_small(all: usize) -> usize {
     3.min(all - 1)
 }
 
-/// One life of a connection. What went wrong, if anything did.
+/// One life of a connection. The error says what went wrong.
 pub(super) fn life(seed: u64, mutant: Mutant) -> Result<World, String> {
     let mut dice = Dice(seed);
     let limits = Limits {

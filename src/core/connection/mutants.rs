@@ -1,44 +1,44 @@
-//! Mistakes put into the connection's decisions on purpose, the lost wake-up that it once had first of all: the model
-//! must find each of them.
+//! Faults that are put into the connection's decisions on purpose, the first of them a lost wake-up that the code once
+//! had. The model must find each of them.
 
 use super::model::{World, life};
 use super::*;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Mutant {
-    /// It is right.
+    /// No fault.
     None,
-    /// What may start is looked for before the answers that are ready have left.
+    /// The connection looks for a request to start before it collects the answers that are ready.
     CollectAfterStart,
-    /// Bytes are wanted only while something is in flight.
+    /// It waits for bytes only while a request is in flight.
     ReadsOnlyWhileInFlight,
-    /// Bytes are wanted only while nothing is in flight.
+    /// It waits for bytes only while no request is in flight.
     ReadsOnlyWhileIdle,
-    /// Answers are not listened to while bytes are wanted.
+    /// It does not wait for answers while it waits for bytes.
     DeafToAnswers,
-    /// Answers leave only when a request waits for their place.
+    /// It collects answers only when the limit of requests in flight is reached.
     AnswersStay,
-    /// A full outbox is not sent.
+    /// It does not send from a full outbox.
     FullOutboxStays,
-    /// Nobody waits until the socket takes more.
+    /// It does not wait for the socket to take more.
     SocketNotAwaited,
-    /// Nobody waits for what is read from disk.
+    /// It does not wait for bytes that are being read from disk.
     DiskNotAwaited,
-    /// What was to be read has been read, and is not sent.
+    /// It does not send the bytes that have been read from disk.
     WarmForgotten,
-    /// The socket is waited for while the disk is, though it is ready.
+    /// It waits for the socket during a read from disk, although the socket is ready.
     SpinsWhileCold,
-    /// A client that is kept waiting for the disk counts as silent.
+    /// It counts a client as idle that is waiting for the disk.
     IdleWhileCold,
-    /// Nobody waits for memory.
+    /// It does not wait for memory.
     MemoryNotAwaited,
-    /// Memory has been freed, and is not asked for.
+    /// It does not ask again when memory was freed.
     FreedForgotten,
-    /// Memory is asked for before order and limits are looked at.
+    /// It asks for memory before it checks the order and the limits.
     HoardsMemory,
-    /// One more in flight than may be.
+    /// It allows one more request in flight than the limit.
     OneTooMany,
-    /// Anything overtakes anything.
+    /// It lets every request overtake every other one.
     NoOrder,
     /// Produces overtake what is not queued yet.
     OvertakesQueueing,
@@ -48,9 +48,9 @@ pub(super) enum Mutant {
     NoOutboxLimit,
     /// It ends before everything is answered and sent.
     EndsEarly,
-    /// A client that sends no more is told nothing more.
+    /// It sends no answers after the client has said that it sends no more.
     FinishedIsGone,
-    /// The buffers go while there is a part of a frame in them.
+    /// It frees the buffers while they hold a part of a frame.
     RestsTooSoon,
 }
 
@@ -82,7 +82,7 @@ const ALL: [Mutant; 22] = [
 type Step = Next<usize, usize>;
 
 impl World {
-    /// What the connection says, with the mistake in it.
+    /// What the connection says, with the fault in it.
     pub fn mutated_next(&mut self) -> Step {
         let outbox = self.outbox;
         match self.mutant {
@@ -125,7 +125,8 @@ impl World {
         Wants { bytes: false, answers, socket, disk: false, memory: false, idle: false, rests: false }
     }
 
-    // A turn as it once was: start what may start; else collect, send, and wait for what was found to be missing before.
+    // The order of an earlier version: first start what may start; otherwise collect, send, and then wait for what was
+    // missing before the collecting.
     fn collect_after_start(&mut self) -> Step {
         let wants = match self.stale.take() {
             Some(wants) => wants,
@@ -196,7 +197,7 @@ fn each_mistake_is_found() {
     }
 }
 
-/// The one that this model was written for, and by what it was written for.
+/// The fault for which this model was written, and the invariant that finds it.
 #[test]
 fn answers_that_leave_after_the_look_for_what_may_start_lose_a_wake_up() {
     let found: Vec<_> = (0..2_000).filter_map(|seed| life(seed, Mutant::CollectAfterStart).err()).collect();

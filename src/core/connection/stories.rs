@@ -6,10 +6,10 @@ type Story = Flow<&'static str, &'static str>;
 
 const LIMITS: Limits =
     Limits { in_flight: 2, outbox_bytes: 100, frame_bytes: 1_000, memory: Memory::Unbounded };
-/// Nothing is going on, and nothing is there.
+/// The connection is idle, with nothing in its buffers.
 const RESTS: Wants =
     Wants { bytes: true, answers: false, socket: false, disk: false, memory: false, idle: true, rests: true };
-/// An answer is on its way, and nothing else is to be done.
+/// An answer has to come, and there is nothing else to do.
 const BUSY: Wants = Wants { bytes: true, answers: true, idle: false, rests: false, ..RESTS };
 
 fn frame(key: i16) -> Vec<u8> {
@@ -60,8 +60,8 @@ fn a_request_is_read_started_answered_and_sent() {
     assert_eq!(flow.next(&[], 0), Next::Wait(RESTS));
 }
 
-/// A Fetch waits, and behind it as many as may be in flight are answered already. When the Fetch is answered, all of them
-/// leave, and what waited for their place starts.
+/// A Fetch waits, and later requests up to the limit are answered already. When the Fetch is answered, all answers are
+/// sent, and the request that had to wait for their place starts.
 #[test]
 fn the_place_of_answers_that_leave_is_taken_at_once() {
     let mut flow = Story::new(LIMITS);
@@ -128,7 +128,8 @@ fn nothing_starts_while_too_much_waits_to_be_sent() {
     assert_eq!(flow.next(&inbox, 99), START, "it took one byte");
 }
 
-/// What comes next has to be read from disk first. The socket takes bytes meanwhile, which is no reason to wake.
+/// The next bytes have to be read from disk first. The socket is ready in the meantime, which must not wake the
+/// connection.
 #[test]
 fn what_only_the_disk_has_is_sent_once_it_was_read() {
     let mut flow = Story::new(LIMITS);
@@ -169,7 +170,7 @@ fn memory_is_asked_for_when_it_is_the_last_thing_that_is_missing() {
     assert_eq!(flow.next(&inbox, 0), Next::Ask { frame_bytes: 8 }, "each asks for itself");
 }
 
-/// Kafka reads a request only when those before it are answered, so a bad one ends the connection no earlier.
+/// Kafka reads a request only after the earlier ones are answered, so a bad request does not end the connection earlier.
 #[test]
 fn what_was_asked_before_a_bad_request_is_answered() {
     let size = |bytes: i32| bytes.to_be_bytes().to_vec();
@@ -204,7 +205,7 @@ fn nothing_behind_a_produce_that_closes_the_connection_is_answered() {
     assert_eq!(flow.next(&frame(0), 0), Next::End(End::Refused("it failed".into())));
 }
 
-/// As in Kafka, which does not even look at the socket while it owes an answer.
+/// As in Kafka, which does not read from the socket while an answer is missing.
 #[test]
 fn a_client_that_sends_no_more_gets_its_answers() {
     let mut flow = Story::new(Limits { in_flight: 1, ..LIMITS });

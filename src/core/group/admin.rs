@@ -1,4 +1,4 @@
-//! ListGroups, DescribeGroups and DeleteGroups: what an operator sees of groups, and how one is done away with.
+//! ListGroups, DescribeGroups and DeleteGroups: what an operator sees of groups, and how a group is deleted.
 
 use ottla_model::group::{GroupId, GroupRecord, OffsetKey};
 use ottla_protocol::ErrorCode;
@@ -37,7 +37,7 @@ impl<T> Groups<T> {
         let mut records = Vec::new();
         let mut outcomes: Vec<(GroupId, ErrorCode)> = Vec::new();
         for id in &groups {
-            // Deleted already, if it is there twice.
+            // The request names the group twice, and it is deleted already.
             let again = outcomes.iter().any(|(other, error)| other == id && *error == ErrorCode::None);
             let error = match self.groups.get(id) {
                 Some(_) if again => ErrorCode::GroupIdNotFound,
@@ -62,7 +62,7 @@ impl<T> Groups<T> {
         );
     }
 
-    /// All that the log has of a group.
+    /// Tombstones for every record of a group in the log.
     fn tombstones(&self, id: &GroupId, group: &Group<T>, records: &mut Vec<GroupRecord>) {
         let mut forget = |key| records.push(GroupRecord::OffsetCommit { key, value: None });
         for (topic, partitions) in self.offsets.of(id).into_iter().flatten() {

@@ -1,5 +1,5 @@
-//! What is asked of a shard of the group coordinator, in the domain's words. Knows no API versions: where a version
-//! made a difference, the difference has a field here.
+//! The requests to a shard of the group coordinator, in the domain's terms. It must never know API versions: where
+//! versions differ, there is a field for the difference.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub enum Command {
     DeleteGroups {
         groups: Vec<GroupId>,
     },
-    /// The offsets that were committed in these topics go.
+    /// The topics were deleted, so the offsets committed in them are removed.
     TopicsDeleted {
         topics: Vec<(TopicName, TopicId)>,
     },
@@ -36,26 +36,26 @@ pub enum Command {
 #[derive(Clone, Debug)]
 pub struct Join {
     pub group: GroupId,
-    /// Empty for who has none yet.
+    /// Empty: the member has no id yet.
     pub member_id: MemberId,
     pub instance_id: Option<InstanceId>,
     pub client_id: Arc<str>,
-    /// As Java writes an address: `/127.0.0.1`.
+    /// In Java's spelling of an address: `/127.0.0.1`.
     pub client_host: Arc<str>,
     pub session_timeout_ms: i32,
-    /// Negative where the version has none: the session timeout counts.
+    /// Negative: the request version has no such field, and the session timeout counts.
     pub rebalance_timeout_ms: i32,
     pub protocol_type: Arc<str>,
     /// In order of preference.
     pub protocols: Vec<Protocol>,
-    /// From version 4 on a new dynamic member has to come back with the id it is given (KIP-394).
+    /// From version 4 on, a new dynamic member has to join again with the id that it is given (KIP-394).
     pub member_id_required: bool,
-    /// From version 9 on a leader can be told that nothing has to be assigned (KIP-814).
+    /// From version 9 on, a leader can be told that no assignment is needed (KIP-814).
     pub can_skip_assignment: bool,
     pub reason: Option<String>,
 }
 
-/// An assignor, with what the member tells it.
+/// An assignor, and the member's metadata for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protocol {
     pub name: Arc<str>,
@@ -68,10 +68,10 @@ pub struct Sync {
     pub generation: i32,
     pub member_id: MemberId,
     pub instance_id: Option<InstanceId>,
-    /// Absent before version 5 (KIP-559); that it must be there from then on is for the API to check.
+    /// `None` before version 5 (KIP-559). The API checks that later versions have it.
     pub protocol_type: Option<Arc<str>>,
     pub protocol: Option<Arc<str>>,
-    /// Only the leader's count.
+    /// Only the leader's assignments are used.
     pub assignments: Vec<(MemberId, Bytes)>,
 }
 
@@ -86,13 +86,13 @@ pub struct Heartbeat {
 #[derive(Clone, Debug)]
 pub struct Leave {
     pub group: GroupId,
-    /// One before version 3.
+    /// Exactly one before version 3.
     pub members: Vec<Leaver>,
 }
 
 #[derive(Clone, Debug)]
 pub struct Leaver {
-    /// Empty where a static member is removed by its instance id.
+    /// Empty: a static member is removed by its instance id.
     pub member_id: MemberId,
     pub instance_id: Option<InstanceId>,
     pub reason: Option<String>,
@@ -101,18 +101,18 @@ pub struct Leaver {
 #[derive(Clone, Debug)]
 pub struct CommitOffsets {
     pub group: GroupId,
-    /// Empty where the group is not managed.
+    /// Empty: the group is not managed.
     pub member_id: MemberId,
-    /// Negative where the group is not managed.
+    /// Negative: the group is not managed.
     pub generation: i32,
     pub instance_id: Option<InstanceId>,
-    /// The client's own, from versions 2 to 4, unless it sent -1.
+    /// The client's own retention, in versions 2 to 4. `None`: the request had none, or -1.
     pub retention_ms: Option<i64>,
-    /// The transaction that the offsets are part of (TxnOffsetCommit, KIP-98): they count once it is committed.
+    /// The transaction that the offsets belong to (TxnOffsetCommit, KIP-98): they count once it is committed.
     pub transaction: Option<Producer>,
-    /// Whether the client expects GROUP_ID_NOT_FOUND (OffsetCommit 9, TxnOffsetCommit 6), not ILLEGAL_GENERATION.
+    /// Whether the client expects GROUP_ID_NOT_FOUND (OffsetCommit 9, TxnOffsetCommit 6) instead of ILLEGAL_GENERATION.
     pub knows_group_id_not_found: bool,
-    /// Those of topics that exist; the API answers for the others.
+    /// Topics that exist. The API answers for the others.
     pub topics: Vec<CommitTopic>,
 }
 
@@ -134,16 +134,16 @@ pub struct CommitPartition {
 #[derive(Clone, Debug)]
 pub struct FetchOffsets {
     pub group: GroupId,
-    /// All topics of the group if absent.
+    /// `None`: all topics of the group.
     pub topics: Option<Vec<FetchTopic>>,
-    /// Offsets of an open transaction are an error, not passed over (KIP-447).
+    /// An offset with a commit in an open transaction is an error. Otherwise the committed value is returned (KIP-447).
     pub require_stable: bool,
 }
 
 #[derive(Clone, Debug)]
 pub struct FetchTopic {
     pub topic: TopicName,
-    /// What was committed under another id counts as nothing.
+    /// An offset that was committed under another topic id does not count.
     pub id: Option<TopicId>,
     pub partitions: Vec<i32>,
 }
@@ -154,7 +154,7 @@ pub struct DeleteOffsets {
     pub topics: Vec<(TopicName, Vec<i32>)>,
 }
 
-/// An empty filter lets everything pass. Case does not matter.
+/// An empty filter matches everything. Case does not matter.
 #[derive(Clone, Debug, Default)]
 pub struct ListGroups {
     pub states: Vec<String>,
@@ -162,7 +162,7 @@ pub struct ListGroups {
 }
 
 impl Command {
-    /// The one group that the command is about. `None`: it is about many.
+    /// The group that the command is about. `None`: it is about several groups.
     pub fn group(&self) -> Option<&GroupId> {
         match self {
             Command::Join(join) => Some(&join.group),
@@ -179,7 +179,7 @@ impl Command {
         }
     }
 
-    /// The reply that says `error` to all of the command: what a shard answers that cannot even look at it.
+    /// The reply with `error` for every part of the command, from a shard that does not process it.
     pub fn refused(&self, error: ErrorCode) -> Reply {
         match self {
             Command::Join(join) => Reply::Joined(Joined::refused(join.member_id.clone(), error)),

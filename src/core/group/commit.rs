@@ -1,4 +1,4 @@
-//! OffsetCommit, TxnOffsetCommit, OffsetFetch and OffsetDelete: who may, and what is written or told.
+//! OffsetCommit, TxnOffsetCommit, OffsetFetch and OffsetDelete: who may send them, and what is written or answered.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ impl<T> Groups<T> {
             return step.refuse(token, &Command::CommitOffsets(commit), error);
         }
         if commit.transaction.is_none() {
-            // A commit shows that the member is there.
+            // A commit shows that the member is alive.
             self.turn(step, &commit.group, |turn| {
                 if matches!(turn.group.state(), GroupState::Stable | GroupState::PreparingRebalance) {
                     turn.arm_session(&commit.member_id);
@@ -59,7 +59,7 @@ impl<T> Groups<T> {
         }
         match self.groups.get(&commit.group) {
             Some(group) => group.check_commit(commit),
-            // An operator, or a consumer that manages its partitions itself: the commit makes the group.
+            // An operator, or a consumer that assigns its partitions itself: the commit creates the group.
             None if commit.generation < 0 => Ok(()),
             None if commit.knows_group_id_not_found => Err(ErrorCode::GroupIdNotFound),
             None => Err(ErrorCode::IllegalGeneration),
@@ -167,7 +167,7 @@ fn records(
     records
 }
 
-/// Measured as Java measures a string; a record has no room for more than its own limit in bytes.
+/// The length is counted in UTF-16 units, as in Java. A record has no room for more than its own limit in bytes.
 fn is_longer(metadata: &str, limit: usize) -> bool {
     metadata.len() > STRING_BYTES_MAX || metadata.len() > limit && metadata.encode_utf16().count() > limit
 }
@@ -176,7 +176,7 @@ fn is_open(offsets: &Offsets, group: &GroupId, topic: &TopicName, partition: i32
     offsets.is_open(&OffsetKey { group: group.clone(), topic: topic.clone(), partition })
 }
 
-/// Whether an offset was committed in the topic that has this name now, as far as both ids are known.
+/// Whether the offset was committed in the topic that has this name now. If one of the ids is unknown, it counts.
 fn is_of_topic(stored: &Stored, id: Option<TopicId>) -> bool {
     match (stored.commit.topic_id, id) {
         (Some(committed), Some(asked)) => committed == asked,

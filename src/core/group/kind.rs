@@ -1,5 +1,5 @@
-//! A group of any kind, and what is asked of all kinds alike. Kinds stand beside each other in folders of their own;
-//! classic groups are the first, those of KIP-848 and later ones follow. One name belongs to one kind at a time.
+//! A group of any kind, and the operations that all kinds have. Each kind has a folder of its own; classic groups are the
+//! first, those of KIP-848 and later ones follow. A group name belongs to one kind at a time.
 
 use ottla_model::group::{GroupId, GroupRecord};
 use ottla_protocol::ErrorCode;
@@ -16,19 +16,19 @@ pub(super) enum Group<T> {
 }
 
 impl<T> Group<T> {
-    /// What an offset makes that is committed in a group that does not exist: a group without members.
+    /// The group that an offset commit creates if there is none: a group without members.
     pub fn of_offsets() -> Group<T> {
         Group::Classic(classic::Group::new(None))
     }
 
-    /// `None` if it is of another kind.
+    /// `None`: the group is of another kind.
     pub fn classic(&self) -> Option<&classic::Group<T>> {
         match self {
             Group::Classic(group) => Some(group),
         }
     }
 
-    /// `None` if it is of another kind.
+    /// `None`: the group is of another kind.
     pub fn classic_mut(&mut self) -> Option<&mut classic::Group<T>> {
         match self {
             Group::Classic(group) => Some(group),
@@ -52,14 +52,14 @@ impl<T> Group<T> {
         }
     }
 
-    /// Whether the offsets come from who may commit them.
+    /// Whether the sender of the request may commit these offsets.
     pub fn check_commit(&self, commit: &CommitOffsets) -> Result<(), ErrorCode> {
         match self {
             Group::Classic(group) => group.check_commit(commit),
         }
     }
 
-    /// Whether offsets can be deleted of it, where no member consumes their topic.
+    /// Whether offsets of the group can be deleted in topics that no member consumes.
     pub fn check_offsets_deletion(&self) -> Result<(), ErrorCode> {
         match self {
             Group::Classic(group) if group.is(GroupState::Empty) || group.is_of_consumers() => Ok(()),
@@ -81,14 +81,14 @@ impl<T> Group<T> {
         }
     }
 
-    /// Tombstones for all that the log has of the group itself. Its offsets have their own.
+    /// Tombstones for the group's own records in the log. Its offsets have tombstones of their own.
     pub fn tombstones(&self, id: &GroupId, records: &mut Vec<GroupRecord>) {
         match self {
             Group::Classic(_) => records.push(GroupRecord::GroupMetadata { group: id.clone(), value: None }),
         }
     }
 
-    /// Tells every member that waits. The group is of no use afterwards.
+    /// Answers every parked request. The group must not be used afterwards.
     pub fn resign(self, step: &mut Step<'_, T>, error: ErrorCode) {
         match self {
             Group::Classic(group) => group.resign(step, error),

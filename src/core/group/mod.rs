@@ -1,6 +1,6 @@
-//! One shard of the group coordinator, which is one partition of `__consumer_offsets`: every group whose name falls
-//! to it, and every offset that was committed there. A command goes in; records to write and replies come out.
-//! It must never know how records are written or when they are replicated, and it sees no API version.
+//! One shard of the group coordinator, which is one partition of `__consumer_offsets`: all groups whose names map to the
+//! partition, and all offsets committed in them. A command goes in; records to write and replies come out. It must never
+//! know how records are written or when they are replicated, and it sees no API version.
 
 mod admin;
 mod classic;
@@ -40,17 +40,17 @@ use sweep::Sweep;
 use timers::{Alarm, Timers};
 use write::Writing;
 
-/// What happens to a shard.
+/// An input of a shard.
 pub type Input<T> = coordinator::Input<T, Command>;
 
-/// What a shard wants done. At most one of a step's effects is an [`Effect::Write`].
+/// An effect of a shard's step. A step has at most one [`Effect::Write`].
 pub type Effect<T> = coordinator::Effect<T, Reply, GroupRecord>;
 
-/// The state of a shard. `T` is what a caller finds its client by; each one that comes in goes out in one reply.
+/// The state of a shard. `T` identifies the caller of a command; each `T` that comes in goes out in exactly one reply.
 ///
-/// Offsets, and that a group is gone, change by applying records alone. A classic group is more than its records:
-/// who waits, and how far a rebalance has come, is known here only, and `write::Then` says what a refused write
-/// undoes.
+/// Offsets, and the removal of a group, change only by applying records. A classic group has more state than its records:
+/// which requests are parked, and the phase of a rebalance, are only in memory, and `write::Then` says what a refused
+/// write undoes there.
 pub struct Groups<T> {
     settings: Arc<Settings>,
     chance: Chance,
@@ -58,14 +58,14 @@ pub struct Groups<T> {
     offsets: Offsets,
     timers: Timers,
     sweeps: VecDeque<Sweep<T>>,
-    /// Writes under way, in their order.
+    /// Writes in progress, in their order.
     writes: VecDeque<Writing<T>>,
     tickets: u64,
-    /// When the last step was taken.
+    /// The time of the last step.
     last_ms: i64,
 }
 
-/// What a step is taken with.
+/// What a step works with.
 struct Step<'a, T> {
     now_ms: i64,
     out: &'a mut Vec<Effect<T>>,
@@ -86,7 +86,7 @@ impl<T> Groups<T> {
         }
     }
 
-    /// Applies a record that the log has. `producer` is the batch's, if it is transactional.
+    /// Applies a record of the log. `producer` is that of the record's batch, if the batch is transactional.
     fn apply(&mut self, offset: Offset, producer: Option<ProducerId>, record: &GroupRecord) {
         match record {
             GroupRecord::OffsetCommit { key, value } => {
@@ -187,7 +187,7 @@ impl<T> Machine for Groups<T> {
         self.offsets.end_transaction(producer, result == TransactionResult::Commit);
     }
 
-    /// Members have their session timeout from now on to be heard of.
+    /// From now on each member has its session timeout to send a heartbeat.
     fn loaded(&mut self, now_ms: i64) {
         self.last_ms = now_ms;
         let mut notes = Vec::new();
@@ -209,7 +209,7 @@ impl<T> Machine for Groups<T> {
                 assert!(self.can_take(&command), "a write is under way that the command has to wait for");
                 self.ask(step, token, command);
             }
-            // Classic groups ask nothing of the metadata: their members assign partitions by themselves.
+            // Classic groups do not use the metadata: their members assign the partitions.
             Input::Image(_) => {}
             Input::Tick => {
                 assert!(self.writes.is_empty(), "a write is under way");
@@ -229,7 +229,7 @@ impl<T> Machine for Groups<T> {
         self.writes.iter().all(|writing| writing.allows(command))
     }
 
-    /// That a topic is gone is said once.
+    /// The deletion of a topic is reported only once, so it must not be lost during loading.
     fn outlasts_loading(command: &Command) -> bool {
         matches!(command, Command::TopicsDeleted { .. })
     }

@@ -1,5 +1,5 @@
-//! Committed offsets, and those of transactions that are still open. They change only by records and by the markers
-//! that end transactions, in the order of the log.
+//! Committed offsets, and those of open transactions. They change only by records and by transaction markers, in the
+//! order of the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use ottla_model::TopicName;
 use ottla_model::group::{GroupId, OffsetCommit, OffsetKey};
 use ottla_protocol::{Offset, ProducerId};
 
-/// A committed offset, and where in the log it was committed.
+/// A committed offset, and the offset of its record in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     at: Offset,
@@ -20,9 +20,9 @@ pub type Topics = BTreeMap<TopicName, BTreeMap<i32, Stored>>;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Offsets {
     committed: BTreeMap<GroupId, Topics>,
-    /// Count once their transaction is committed.
+    /// These count once their transaction is committed.
     pending: BTreeMap<ProducerId, BTreeMap<OffsetKey, Stored>>,
-    /// The producers that each offset is pending of.
+    /// For each offset, the producers with a pending commit of it.
     open: BTreeMap<OffsetKey, BTreeSet<ProducerId>>,
 }
 
@@ -36,7 +36,7 @@ impl Offsets {
         topics.is_some_and(|partitions| partitions.contains_key(&key.partition))
     }
 
-    /// Whether a transaction that is open has committed it.
+    /// Whether an open transaction has committed the offset.
     pub fn is_open(&self, key: &OffsetKey) -> bool {
         self.open.contains_key(key)
     }
@@ -47,7 +47,7 @@ impl Offsets {
         self.open.range(first..).map(|(key, _)| key).take_while(move |key| key.group == *group)
     }
 
-    /// Of those, the ones in a topic whose commit by some producer is as asked.
+    /// Of those, the ones in topics where the commit of some producer satisfies a condition.
     pub fn pending_of(
         &self,
         group: &GroupId,
@@ -66,7 +66,7 @@ impl Offsets {
         !self.open.is_empty() && self.open_in(group).next().is_some()
     }
 
-    /// Applies a record that lies at offset `at`; `producer` is its batch's, if that is transactional.
+    /// Applies the record at offset `at`. `producer` is that of its batch, if the batch is transactional.
     pub fn apply(
         &mut self,
         at: Offset,
@@ -90,7 +90,7 @@ impl Offsets {
         }
     }
 
-    /// Ends the transaction that the producer has open, if any.
+    /// Ends the producer's open transaction, if it has one.
     pub fn end_transaction(&mut self, producer: ProducerId, committed: bool) {
         for (key, stored) in self.pending.remove(&producer).unwrap_or_default() {
             if let Some(producers) = self.open.get_mut(&key) {
@@ -99,7 +99,7 @@ impl Offsets {
                     self.open.remove(&key);
                 }
             }
-            // A commit that came later in the log stands, also after compaction has taken others away.
+            // A commit that is later in the log wins, also after compaction has removed others.
             if committed && self.get(&key).is_none_or(|current| stored.at > current.at) {
                 self.put(&key, stored);
             }
@@ -111,7 +111,7 @@ impl Offsets {
     }
 
     fn put(&mut self, key: &OffsetKey, stored: Stored) {
-        // Keys are cloned only for what is new: a consumer commits the same partitions again and again.
+        // Keys are cloned only if they are new: a consumer commits the same partitions again and again.
         if !self.committed.contains_key(&key.group) {
             self.committed.insert(key.group.clone(), Topics::new());
         }

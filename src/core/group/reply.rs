@@ -1,4 +1,4 @@
-//! What a shard of the group coordinator answers. Each reply says all that any version of its response needs.
+//! The replies of a shard of the group coordinator. Each has everything that any version of its response needs.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ pub enum Reply {
     OffsetsCommitted(OffsetsCommitted),
     OffsetsFetched(OffsetsFetched),
     OffsetsDeleted(OffsetsDeleted),
-    /// In the order of their names.
+    /// Sorted by name.
     GroupsListed(Result<Vec<ListedGroup>, ErrorCode>),
-    /// In the order of the request. A group that does not exist is GROUP_ID_NOT_FOUND here: versions before 6 of
-    /// DescribeGroups say it as the state `Dead` without an error, from 6 on both are said (KIP-1043).
+    /// In the order of the request. A group that does not exist is GROUP_ID_NOT_FOUND here. Versions of DescribeGroups
+    /// before 6 have the state `Dead` and no error instead; from 6 on they have both (KIP-1043).
     GroupsDescribed(Vec<(GroupId, Result<DescribedGroup, ErrorCode>)>),
     GroupsDeleted(Vec<(GroupId, ErrorCode)>),
     TopicsDeleted(ErrorCode),
@@ -35,13 +35,13 @@ pub struct Joined {
     /// -1 with most errors.
     pub generation: i32,
     pub protocol_type: Option<Arc<str>>,
-    /// Versions before 7 say an absent one as the empty string.
+    /// `None`: versions before 7 send the empty string.
     pub protocol: Option<Arc<str>>,
-    /// Empty if there is none.
+    /// Empty: there is none.
     pub leader: MemberId,
     pub skip_assignment: bool,
     pub member_id: MemberId,
-    /// Only for the leader.
+    /// Empty for every member but the leader.
     pub members: Vec<JoinedMember>,
 }
 
@@ -63,7 +63,7 @@ pub struct Synced {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
     pub error: ErrorCode,
-    /// In the order of the request. Versions before 3 have one member and say its error as the response's.
+    /// In the order of the request. Versions before 3 have one member, whose error is that of the response.
     pub members: Vec<LeftMember>,
 }
 
@@ -89,7 +89,7 @@ pub struct CommittedTopic {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffsetsFetched {
     pub group: GroupId,
-    /// The whole group's. Before version 2 each partition says it.
+    /// The error of the whole group. Before version 2 it is repeated in each partition.
     pub error: ErrorCode,
     pub topics: Vec<FetchedTopic>,
 }
@@ -97,7 +97,7 @@ pub struct OffsetsFetched {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchedTopic {
     pub topic: TopicName,
-    /// As it was asked; absent where all topics were asked for.
+    /// The id in the request. `None`: the request was for all topics.
     pub id: Option<TopicId>,
     pub partitions: Vec<FetchedPartition>,
 }
@@ -106,7 +106,7 @@ pub struct FetchedTopic {
 pub struct FetchedPartition {
     pub partition: i32,
     pub error: ErrorCode,
-    /// -1 if nothing is committed.
+    /// -1: nothing is committed.
     pub offset: Offset,
     pub leader_epoch: LeaderEpoch,
     pub metadata: Arc<str>,
@@ -130,7 +130,7 @@ pub struct ListedGroup {
 pub struct DescribedGroup {
     pub state: GroupState,
     pub protocol_type: Arc<str>,
-    /// The chosen assignor, where the group is stable; else empty.
+    /// The chosen assignor. Empty unless the group is stable.
     pub protocol: Arc<str>,
     pub members: Vec<DescribedMember>,
 }
@@ -146,7 +146,7 @@ pub struct DescribedMember {
     pub assignment: Bytes,
 }
 
-/// The state of a classic group. `Dead` has no place here: a group that is gone does not exist.
+/// The state of a classic group. There is no `Dead`, since a deleted group does not exist here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupState {
     Empty,
@@ -155,14 +155,14 @@ pub enum GroupState {
     Stable,
 }
 
-/// The protocol that a group is kept by; the others come with KIP-848, KIP-932 and KIP-1071.
+/// The protocol of a group. Others come with KIP-848, KIP-932 and KIP-1071.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupKind {
     Classic,
 }
 
 impl GroupState {
-    /// As Kafka spells it.
+    /// Kafka's spelling.
     pub fn name(self) -> &'static str {
         match self {
             GroupState::Empty => "Empty",
@@ -180,7 +180,7 @@ impl fmt::Display for GroupState {
 }
 
 impl GroupKind {
-    /// As Kafka spells it.
+    /// Kafka's spelling.
     pub fn name(self) -> &'static str {
         match self {
             GroupKind::Classic => "classic",

@@ -1,4 +1,4 @@
-//! The configuration that a shard decides by. Holds plain values; where they come from is the broker's affair.
+//! The configuration that a shard uses. It must never know where the values come from.
 
 /// Defaults are Kafka's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub struct Settings {
     pub max_session_timeout_ms: i32,
     /// `group.max.size`
     pub max_size: usize,
-    /// How long a new member's first join may stay parked; fixed in Kafka.
+    /// How long a new member's first join may stay parked. Kafka has a fixed value.
     pub new_member_join_timeout_ms: i32,
     /// `offset.metadata.max.bytes`. Kafka counts UTF-16 units, not bytes.
     pub offset_metadata_max: usize,

@@ -1,5 +1,5 @@
-//! Work on all groups of a shard, done a piece at a time so that no request waits for it long: offsets that expire
-//! (KIP-211), and those of topics that were deleted.
+//! Work on all groups of a shard, in pieces, so that no request waits long for it: expired offsets (KIP-211), and offsets
+//! of deleted topics.
 
 use std::ops::Bound;
 
@@ -15,7 +15,7 @@ use super::{Groups, Step};
 
 pub(super) struct Sweep<T> {
     what: What,
-    /// Where to go on.
+    /// The group with which the next piece begins.
     from: Option<GroupId>,
     pub token: Option<T>,
 }
@@ -40,7 +40,7 @@ impl<T> Sweep<T> {
 }
 
 impl<T> Groups<T> {
-    /// Does the next piece of the first sweep, if there is one.
+    /// Does the next piece of the first sweep in the queue, if there is one.
     pub(super) fn sweep(&mut self, step: &mut Step<'_, T>) {
         let Some(sweep) = self.sweeps.front() else { return };
         let mut records = Vec::new();
@@ -74,7 +74,7 @@ impl<T> Groups<T> {
         }
     }
 
-    /// A piece is written, or cannot be: then the rest is left for another time.
+    /// The outcome of writing a piece. If it cannot be written, the rest is left for the next sweep.
     pub(super) fn swept(&mut self, step: &mut Step<'_, T>, outcome: Result<(), ErrorCode>) {
         let over = self.sweeps.front().is_some_and(|sweep| sweep.from.is_none());
         match outcome {
@@ -90,8 +90,8 @@ impl<T> Groups<T> {
         }
     }
 
-    /// Tombstones for what has expired, and for the group if nothing is left of it. `false` if there is more of this
-    /// group than fits.
+    /// Tombstones for expired offsets, and for the group if nothing else is left of it. `false`: the group has more of
+    /// them than fit into this piece.
     fn expire(&self, id: &GroupId, group: &Group<T>, now_ms: i64, records: &mut Vec<GroupRecord>) -> bool {
         let mut all = true;
         for (topic, partitions) in self.offsets.of(id).into_iter().flatten() {
@@ -154,6 +154,6 @@ impl<T> Groups<T> {
     }
 }
 
-/// Of one piece. A thousand tombstones with long names fit a batch of the default size.
+/// The limit of one piece. A thousand tombstones with long names fit into a batch of the default size.
 const RECORDS_MAX: usize = 1_000;
 const GROUPS_MAX: usize = 5_000;

@@ -1,20 +1,20 @@
-//! What a shard waits for, by the time it falls due. Setting, moving and dropping an alarm costs O(log n), so a
-//! heartbeat does too. Never looks at a clock.
+//! The alarms of a shard, ordered by the time at which they are due. Setting, moving and removing one costs O(log n), and
+//! so does a heartbeat. It must never read a clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ottla_model::group::{GroupId, MemberId};
 
-/// One thing that can fall due. There is at most one time for each.
+/// Something that is due at a time. Each alarm has at most one time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Alarm {
-    /// A member, or one that was given an id and has not come back with it, was not heard of.
+    /// The session of a member ends, or the time in which a pending member has to join with its id.
     Session { group: GroupId, member: MemberId },
     /// The time to join is over.
     Join { group: GroupId },
     /// The time to sync is over.
     Sync { group: GroupId },
-    /// Expired offsets are looked for.
+    /// It is time to look for expired offsets.
     Expiry,
 }
 
@@ -42,7 +42,7 @@ impl Timers {
         }
     }
 
-    /// The earliest alarm that is due, which is no longer set then.
+    /// Removes and returns the earliest alarm that is due.
     pub fn pop(&mut self, now_ms: i64) -> Option<Alarm> {
         if self.next()? > now_ms {
             return None;

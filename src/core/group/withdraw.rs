@@ -1,11 +1,11 @@
-//! A reply that did not become true in time, turned into the error that its client is told instead.
+//! Turns a reply whose records were not replicated in time into the error that the client gets instead.
 
 use bytes::Bytes;
 use ottla_protocol::ErrorCode;
 
 use super::Reply;
 
-/// The same reply saying `code` wherever it said that all was well.
+/// The same reply, with `code` in each place where it reported success.
 pub(super) fn withdrawn(reply: Reply, code: ErrorCode) -> Reply {
     match reply {
         Reply::Joined(mut joined) => {

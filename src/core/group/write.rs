@@ -1,4 +1,4 @@
-//! Writes under way: what they hold up, and what follows when one is done or turns out impossible.
+//! Writes in progress: which commands have to wait for them, and what follows from success and failure.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::command::Command;
 use super::reply::Reply;
 use super::{Effect, Groups, Note, Producer, Step, Ticket};
 
-/// What a group, or the shard, wants written.
+/// What a group, or the shard, has to write.
 pub(super) struct WantedWrite<T> {
     pub records: Vec<GroupRecord>,
     pub transaction: Option<Producer>,
@@ -19,26 +19,26 @@ pub(super) struct WantedWrite<T> {
     pub answer: Option<Answer<T>>,
 }
 
-/// Who is told of the outcome: `reply`, or that `command` is refused.
+/// The answer that depends on the write: `reply` after success; after a failure, `command` is refused.
 pub(super) struct Answer<T> {
     pub token: T,
     pub command: Command,
     pub reply: Reply,
 }
 
-/// What follows.
+/// What follows from the outcome.
 #[derive(Debug)]
 pub(super) enum Then {
-    /// The records are applied. Nothing else has changed yet.
+    /// The records are applied. Nothing else has changed before.
     Apply,
-    /// The group is empty already. If the log does not say so, it says so with the next generation.
+    /// The group is empty in memory already. If this write fails, the record of the next generation makes up for it.
     Nothing,
-    /// A new group goes on, or goes.
+    /// A new group exists from now on; after a failure it is removed again.
     Created,
     Assigned {
         assignments: BTreeMap<MemberId, Bytes>,
     },
-    /// A static member has a new id, or its old one again.
+    /// A static member has its new id; after a failure, its old one again.
     Replaced {
         old: MemberId,
         new: MemberId,
@@ -46,15 +46,14 @@ pub(super) enum Then {
         leader_before: Option<MemberId>,
         can_skip_assignment: bool,
     },
-    /// Part of a sweep is applied; the rest follows with the next tick.
+    /// A piece of a sweep is applied. The next tick goes on with the rest.
     Swept,
 }
 
-/// What a write that is under way is about. A command that would find something else after the write than before it has
-/// to wait.
+/// What a write in progress changes. A command whose answer depends on whether the write succeeds has to wait.
 #[derive(Debug)]
 pub(super) enum Claim {
-    /// Offsets of that group are committed. Nobody's membership depends on that.
+    /// Committed offsets of that group. Membership does not depend on them.
     Offsets(GroupId),
     /// The group itself.
     Group(GroupId),
@@ -71,22 +70,22 @@ impl Claim {
     }
 }
 
-/// A write that is not yet answered for.
+/// A write whose outcome is not known yet.
 pub(super) struct Writing<T> {
     ticket: Ticket,
     claim: Claim,
     transaction: Option<Producer>,
-    /// A copy of those that are to be applied.
+    /// A copy of the records that are applied after success.
     records: Vec<GroupRecord>,
     then: Then,
     pub answer: Option<Answer<T>>,
 }
 
 impl<T> Writing<T> {
-    /// Whether the answer to the command is right whatever becomes of this write.
+    /// Whether the answer to the command is right whatever the outcome of this write is.
     pub fn allows(&self, command: &Command) -> bool {
         let (Some(claimed), Some(group)) = (self.claim.group(), command.group()) else { return false };
-        // Nobody has been told yet that the offsets are committed, so whoever asks may find those of before.
+        // Nobody has been told yet that the offsets are committed, so a read may still return the earlier ones.
         let is_beside_a_commit = matches!(self.claim, Claim::Offsets(_))
             && matches!(
                 command,
@@ -175,8 +174,8 @@ impl<T> Groups<T> {
     }
 }
 
-/// What a client is told when the log refuses a write: an error that makes it look for the coordinator again, or try
-/// again later, rather than one about a topic that is none of its business.
+/// The error that a client gets when the log refuses a write. It makes the client look for the coordinator again, or
+/// retry later; an error about `__consumer_offsets` itself would mean nothing to it.
 fn told(error: ErrorCode) -> ErrorCode {
     match error {
         ErrorCode::UnknownTopicOrPartition | ErrorCode::NotEnoughReplicas | ErrorCode::RequestTimedOut => {

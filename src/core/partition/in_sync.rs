@@ -1,10 +1,11 @@
-//! The in-sync set, and the change of it that the controller has been asked for. Only the controller changes it; until it
-//! has answered, whoever is in the old set or in the new one counts (KIP-497). It must never decide who is in sync.
+//! The in-sync set, and a change of it that was proposed to the controller. Only the controller changes the set. Until it
+//! has answered, every replica in the old or the new set counts as in sync (KIP-497). It must never decide who is in
+//! sync.
 
 use ottla_model::NodeId;
 use ottla_protocol::{ErrorCode, LeaderEpoch};
 
-/// A change of the in-sync set that the controller is to make (AlterPartition, KIP-497).
+/// A change of the in-sync set that the controller is asked to make (AlterPartition, KIP-497).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proposal {
     pub leader_epoch: LeaderEpoch,
@@ -12,19 +13,19 @@ pub struct Proposal {
     pub isr: Vec<InSyncMember>,
 }
 
-/// A member of a proposed in-sync set, in the life in which it fetched (KIP-903).
+/// A member of a proposed in-sync set, with the broker epoch in which it fetched (KIP-903).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InSyncMember {
     pub replica: NodeId,
-    /// None where it is not known: of the leader itself, and of a member that has not fetched yet.
+    /// `None`: not known, for the leader itself and for a member that has not fetched yet.
     pub broker_epoch: Option<i64>,
 }
 
-/// What the controller said to a proposal.
+/// The controller's answer to a proposal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IsrAnswer {
     pub proposal: Proposal,
-    /// The partition as it is now: leader epoch, partition epoch, in-sync set.
+    /// The partition after the change: leader epoch, partition epoch, in-sync set.
     pub outcome: Result<(LeaderEpoch, i32, Vec<NodeId>), ErrorCode>,
 }
 
@@ -37,7 +38,7 @@ pub(super) struct InSync {
 #[derive(Debug, PartialEq, Eq)]
 struct Pending {
     proposal: Proposal,
-    /// Who is to join; none for a change that only lets go.
+    /// The replica that is to join. `None`: the change only removes replicas.
     joins: Option<NodeId>,
 }
 
@@ -54,12 +55,12 @@ impl InSync {
         self.pending.is_some()
     }
 
-    /// Whether records have to wait for `replica`: it is a member, or will perhaps be one.
+    /// Whether the high watermark has to wait for `replica`: it is in the set, or in the proposed set.
     pub fn counts(&self, replica: NodeId) -> bool {
         self.committed.contains(&replica) || self.joining() == Some(replica)
     }
 
-    /// How many [`counts`](InSync::counts) says yes to.
+    /// How many replicas count in this sense (see [`counts`](InSync::counts)).
     pub fn counted(&self) -> usize {
         self.committed.len() + usize::from(self.joining().is_some())
     }
@@ -72,12 +73,12 @@ impl InSync {
         self.pending = Some(Pending { proposal, joins });
     }
 
-    /// Whether this is what is being waited for, and not an answer to what is over.
+    /// Whether this is the pending proposal. Otherwise its answer comes too late and means nothing.
     pub fn awaits(&self, proposal: &Proposal) -> bool {
         self.pending.as_ref().is_some_and(|pending| pending.proposal == *proposal)
     }
 
-    /// The controller says that nothing of it was done: the set is what it was.
+    /// Drops the proposal: the controller has not changed the set.
     pub fn take_back(&mut self) {
         self.pending = None;
     }

@@ -1,5 +1,5 @@
-//! The leader of a partition: how far its records are safe, and who is in sync with it. It must never change the in-sync
-//! set by itself: it proposes.
+//! The leader of a partition: the high watermark, and which replicas are in sync. It must never change the in-sync set by
+//! itself: it proposes changes to the controller.
 
 use std::collections::BTreeMap;
 
@@ -10,16 +10,16 @@ use super::in_sync::{InSync, InSyncMember, IsrAnswer, Proposal};
 use super::replica::{Fetched, Replica, Standing};
 use super::{Acks, Leadership, fence};
 
-/// Where the leader's own log ends.
+/// The ends of the leader's own log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogEnds {
-    /// Behind its last record.
+    /// The offset after its last record.
     pub log_end: Offset,
-    /// Below here its records may be heard of; less than its end while a flush is due.
+    /// Only records below this offset may become visible. It is below the log end while a flush is due.
     pub safe_end: Offset,
 }
 
-/// The time, and the settings that count in it.
+/// The time, and the settings that go with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
     pub now_ms: i64,
@@ -34,7 +34,7 @@ pub struct Leader {
     me: NodeId,
     epoch: LeaderEpoch,
     partition_epoch: i32,
-    /// Where the log ended when this epoch began.
+    /// The log end when this epoch began.
     epoch_start: Offset,
     replicas: usize,
     others: BTreeMap<NodeId, Replica>,
@@ -43,7 +43,7 @@ pub struct Leader {
 }
 
 impl Leader {
-    /// Takes over a log that ends at `log_end`, of which everything below `high_watermark` is known to be safe.
+    /// Takes over a log that ends at `log_end`. Everything below `high_watermark` is known to be replicated.
     pub fn new(
         me: NodeId,
         leadership: Leadership,
@@ -82,8 +82,8 @@ impl Leader {
         !self.others.is_empty()
     }
 
-    /// A newer word of the controller; whether it was one. The partition's epoch orders them: what an answer to a proposal
-    /// said before comes again with the metadata. A change that was asked for is over with it, whatever became of it.
+    /// Applies what the controller says, and returns whether it was new. Partition epochs order it: what an answer to a
+    /// proposal has said comes a second time with the metadata. A pending proposal is dropped, whatever its outcome was.
     pub fn lead(&mut self, leadership: Leadership, log_end: Offset, now_ms: i64) -> bool {
         if leadership.partition_epoch < self.partition_epoch || leadership.epoch < self.epoch {
             return false;
@@ -106,12 +106,12 @@ impl Leader {
         true
     }
 
-    /// A request carries the epoch that its sender believes in (KIP-320).
+    /// Checks the leader epoch in a request (KIP-320).
     pub fn fence(&self, believed: LeaderEpoch) -> Result<(), ErrorCode> {
         fence(self.epoch, believed)
     }
 
-    /// Whether an acks=all append may begin.
+    /// Whether an append may begin: with acks=all there have to be `min.insync.replicas` replicas in sync.
     pub fn accepts(&self, acks: Acks, min_insync_replicas: i32) -> Result<(), ErrorCode> {
         match acks == Acks::All && self.in_sync.members().len() < self.needed(min_insync_replicas) {
             true => Err(ErrorCode::NotEnoughReplicas),
@@ -119,7 +119,7 @@ impl Leader {
         }
     }
 
-    /// Whether what has been replicated counts as safe: the set may have become too small since the append.
+    /// Whether a replicated append may be acknowledged: the set may have become too small since the append.
     pub fn acknowledges(&self, min_insync_replicas: i32) -> Result<(), ErrorCode> {
         match self.in_sync.counted() < self.needed(min_insync_replicas) {
             true => Err(ErrorCode::NotEnoughReplicasAfterAppend),
@@ -127,13 +127,14 @@ impl Leader {
         }
     }
 
-    // Never more than there are replicas.
+    // Never more than the partition has replicas.
     fn needed(&self, min_insync_replicas: i32) -> usize {
         (min_insync_replicas.max(1) as usize).min(self.replicas.max(1))
     }
 
-    /// A follower is so far. A stranger is told to try again, as the metadata may be late on either side:
-    /// UNKNOWN_LEADER_EPOCH, or NOT_LEADER_OR_FOLLOWER if it said no epoch. So is an earlier life of a broker (KIP-903).
+    /// Notes the progress of a follower. A broker that is not a replica is told to try again, as the metadata may be late
+    /// on either side: UNKNOWN_LEADER_EPOCH, or NOT_LEADER_OR_FOLLOWER if it sent no epoch. So is a broker with an epoch
+    /// from before its restart (KIP-903).
     pub fn fetched(&mut self, fetched: &Fetched) -> Result<Option<Proposal>, ErrorCode> {
         self.fence(fetched.believed)?;
         let Some(replica) = self.others.get_mut(&fetched.replica) else {
@@ -152,14 +153,15 @@ impl Leader {
         Ok(joins.then(|| self.propose(Some(fetched.replica), &[])))
     }
 
-    /// The image has news of another broker: fenced, or about to leave, it may not join, nor is it waited for.
+    /// Notes what the image says about another broker. One that is fenced or is shutting down may not join, and the high
+    /// watermark does not wait for it unless it is in the set.
     pub fn stands(&mut self, replica: NodeId, standing: Standing) {
         if let Some(replica) = self.others.get_mut(&replica) {
             replica.stands(standing);
         }
     }
 
-    /// Lets go of members that have not had everything for longer than `replica.lag.time.max.ms`.
+    /// Proposes to remove members that have not been caught up for longer than `replica.lag.time.max.ms`.
     pub fn let_go_of_the_late(&mut self, ends: LogEnds, timing: Timing) -> Option<Proposal> {
         if self.in_sync.is_pending() {
             return None;
@@ -183,8 +185,9 @@ impl Leader {
         proposal
     }
 
-    /// The controller has answered. What it has refused for good stays pending until the metadata says more: the answer
-    /// does not tell whether an earlier try was carried out. Some for what has to be asked once more.
+    /// Takes the controller's answer. A proposal that was refused for good stays pending until the metadata says more,
+    /// since the answer does not tell whether an earlier attempt was carried out. Returns the proposal if it has to be
+    /// sent again.
     pub fn answered(&mut self, answer: IsrAnswer) -> Option<Proposal> {
         use ErrorCode::{
             FencedLeaderEpoch, IneligibleReplica, InvalidRequest, InvalidUpdateVersion, NewLeaderElected,
@@ -201,7 +204,7 @@ impl Leader {
                 }
                 None
             }
-            // Both say that the partition's epoch was right and that nothing was done.
+            // Both errors mean that the partition epoch was right, and that nothing was changed.
             Err(OperationNotAttempted | IneligibleReplica) => {
                 self.in_sync.take_back();
                 None
@@ -218,8 +221,10 @@ impl Leader {
         }
     }
 
-    /// The high watermark as it is now. It never moves back, and waits while fewer are in sync than `min.insync.replicas`
-    /// (KIP-966). A replica that is about to join is waited for: the high watermark would run away from it otherwise.
+    /// Advances and returns the high watermark. It never moves back, and stays where it is while fewer replicas than
+    /// `min.insync.replicas` are in sync (KIP-966). It also waits for each replica that is eligible and caught up, though
+    /// not in the set yet: a replica has to reach the high watermark before it can join, and might never do so if the
+    /// high watermark went on.
     pub fn advance(&mut self, ends: LogEnds, timing: Timing) -> Offset {
         if self.in_sync.members().len() < self.needed(timing.min_insync_replicas) {
             return self.high_watermark;

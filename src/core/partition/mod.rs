@@ -1,5 +1,5 @@
-//! One replica of a partition, as leader or as follower: how far its records are safe, who is in sync with it, and what it
-//! asks of the controller. Never reads the log: its ends arrive as inputs.
+//! One replica of a partition, as leader or as follower: the high watermark, the in-sync replicas, and the proposals to
+//! the controller. It must never read the log: the ends of the log arrive as inputs.
 
 mod follower;
 mod in_sync;
@@ -19,16 +19,16 @@ pub use replica::{Fetched, Standing};
 /// How many replicas a producer waits for (`acks`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acks {
-    /// 0: it does not wait, and learns of an error by the connection being closed.
+    /// 0: the producer does not wait. It learns of an error because the connection is closed.
     None,
     /// 1: the leader has appended.
     Leader,
-    /// -1 ("all"): every member of the in-sync set has it.
+    /// -1 ("all"): every in-sync replica has the records.
     All,
 }
 
 impl Acks {
-    /// From the wire; anything but -1, 0 and 1 is INVALID_REQUIRED_ACKS.
+    /// Parses the value in a request; anything but -1, 0 and 1 is INVALID_REQUIRED_ACKS.
     pub fn parse(acks: i16) -> Result<Acks, ErrorCode> {
         match acks {
             0 => Ok(Acks::None),
@@ -43,13 +43,13 @@ impl Acks {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leadership {
     pub epoch: LeaderEpoch,
-    /// Grows with each change of the partition, be it only of its in-sync set (KIP-497).
+    /// Grows with each change of the partition, even if only its in-sync set changes (KIP-497).
     pub partition_epoch: i32,
     pub replicas: Vec<NodeId>,
     pub isr: Vec<NodeId>,
 }
 
-/// The rule of every request that carries a leader epoch (KIP-320): -1 believes nothing.
+/// The check for every request with a leader epoch (KIP-320). -1 is always accepted.
 pub fn fence(current: LeaderEpoch, believed: LeaderEpoch) -> Result<(), ErrorCode> {
     if !believed.is_some() || believed == current {
         Ok(())

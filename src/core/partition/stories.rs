@@ -1,11 +1,11 @@
-//! What a leader and its followers believe of each other, told with three replicas. Node 1 leads.
+//! What a leader and its followers know of each other, told with three replicas. Node 1 leads.
 
 use super::*;
 
 const LAG_MS: i64 = 30_000;
 const NONE: LeaderEpoch = LeaderEpoch(-1);
 
-/// A leader whose log ends somewhere, all of it safe, at some time.
+/// A leader with a log end, all of it safe, at some time.
 struct Stage {
     leader: Leader,
     log_end: i64,
@@ -45,7 +45,7 @@ impl Stage {
         }
     }
 
-    /// The in-sync set that it proposes, if any.
+    /// Returns the in-sync set that the leader proposes, if any.
     fn fetched(&mut self, replica: i32, log_end: i64) -> Option<Vec<i32>> {
         let fetched = self.fetch(replica, log_end);
         self.leader.fetched(&fetched).expect("a replica's fetch").as_ref().map(members)
@@ -55,7 +55,7 @@ impl Stage {
         self.leader.let_go_of_the_late(self.ends(), self.timing())
     }
 
-    /// The controller does what was proposed.
+    /// The controller makes the proposed change.
     fn agrees(&mut self, proposal: Proposal) {
         let isr = proposal.isr.iter().map(|member| member.replica).collect();
         let outcome = Ok((LeaderEpoch(3), proposal.partition_epoch + 1, isr));
@@ -192,13 +192,13 @@ fn a_member_that_is_late_is_let_go() {
 fn a_member_that_is_always_a_little_behind_is_not_late() {
     let mut stage = Stage::new(&[1, 2], &[1, 2]);
     for second in 1..100 {
-        // It asks for where the log ended at its fetch before this one.
+        // It asks for what was the log end at its previous fetch.
         let behind = stage.log_end;
         (stage.log_end, stage.now_ms) = (second * 10, second * 1_000);
         stage.fetched(2, behind);
         assert_eq!(stage.let_go(), None, "second {second}");
     }
-    // One that falls back further each time is.
+    // One that falls further behind each time is.
     for second in 100..200 {
         (stage.log_end, stage.now_ms) = (second * 10, second * 1_000);
         stage.fetched(2, 990 + (second - 100));
@@ -211,7 +211,7 @@ fn a_follower_that_is_about_to_join_is_waited_for() {
     let mut stage = Stage::new(&[1, 2], &[1]);
     stage.log_end = 10;
     stage.fetched(2, 10);
-    // It has joined nothing yet, since that is still being asked for; the log grows.
+    // It has not joined yet, since the proposal is pending; the log grows.
     stage.log_end = 20;
     assert_eq!(stage.high_watermark(), 10);
     let mut stage = Stage::new(&[1, 2], &[1]);
@@ -238,7 +238,7 @@ fn a_fenced_broker_is_not_waited_for() {
 #[test]
 fn the_controllers_answer_decides_what_becomes_of_a_proposal() {
     use ErrorCode::*;
-    // Whether it is asked again at once, and whether another proposal may follow.
+    // Whether the proposal is sent again at once, and whether another proposal may follow.
     let rows = [
         (OperationNotAttempted, false, true),
         (IneligibleReplica, false, true),
@@ -340,12 +340,13 @@ fn a_follower_believes_nobody_but_the_leader_of_its_epoch() {
 #[test]
 fn a_follower_cuts_where_the_logs_part() {
     let epoch = |epoch: i32, end: i64| (LeaderEpoch(epoch), end);
-    // The leader's epoch and its end there, what is known of it here, the log's end, where it is cut.
+    // The leader's epoch and its end; the largest known epoch here and its end; the log end here; where it is truncated.
     let rows = [
-        // Both know the epoch: the shorter one.
+        // Both have the epoch: the lower end counts.
         (epoch(2, 50), Some(epoch(2, 70)), 90, 50),
         (epoch(2, 50), Some(epoch(2, 40)), 90, 40),
-        // The leader's epoch is unknown here: everything behind the one before it goes, and the next fetch tells more.
+        // The leader's epoch is unknown here: the epochs above the one before it are removed, and the next fetch narrows
+        // it down.
         (epoch(3, 50), Some(epoch(1, 30)), 90, 30),
         (epoch(3, 20), Some(epoch(1, 30)), 90, 30),
         // No epoch here is that old.

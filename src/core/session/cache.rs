@@ -1,4 +1,4 @@
-//! The cache of fetch sessions: who gets a place, who loses it, and the steps of one request.
+//! The cache of fetch sessions: which fetcher gets a slot, which loses it, and the steps of one request.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::{
     next_epoch,
 };
 
-/// How many sessions there may be, and how long an unused one keeps its place against newcomers.
+/// How many sessions there may be, and for how long an unused session keeps its slot against new ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// `max.incremental.fetch.session.cache.slots`
@@ -38,8 +38,8 @@ impl Sessions {
         self.sessions.is_empty()
     }
 
-    /// Begins a request: `named` are the partitions it lists, `forgotten` those that it drops, `by_id` whether
-    /// it names topics by id. An incremental request's session has them merged in when this returns.
+    /// Begins a request. `named` are the partitions that it lists, `forgotten` those that it removes, `by_id` says
+    /// whether it names topics by id. For an incremental request, they are merged into its session when this returns.
     pub fn begin(
         &mut self,
         request: SessionRequest,
@@ -76,14 +76,14 @@ impl Sessions {
         Context::Incremental { id: request.id }
     }
 
-    /// The partitions of a session in the order in which they are to be served.
+    /// The partitions of a session in the order in which they are served.
     pub fn partitions(&self, id: i32) -> Vec<(FetchKey, Position)> {
         let Some(session) = self.sessions.get(&id) else { return Vec::new() };
         session.order.values().map(|key| (key.clone(), session.partitions[key].position)).collect()
     }
 
-    /// Ends a full request: a session over `served`, if there is a place. Returns its id, or 0 without one.
-    /// `id` is a random positive number; the caller draws another if this one is taken.
+    /// Ends a full request: creates a session for `served`, if there is a slot. Returns its id; 0: there is none. `id` is
+    /// a random positive number. If it is in use, the caller draws another one.
     pub fn create(
         &mut self,
         id: i32,
@@ -106,9 +106,8 @@ impl Sessions {
         id
     }
 
-    /// Ends an incremental request: for each of `answers`, in order, whether the response must mention it.
-    /// The session may have been closed or advanced meanwhile by another connection: then the whole request
-    /// fails with that error.
+    /// Ends an incremental request: for each of `answers`, in order, whether the response must include it. If another
+    /// connection has closed the session or advanced its epoch in the meantime, the whole request fails with that error.
     pub fn finish(
         &mut self,
         request: SessionRequest,
@@ -131,7 +130,8 @@ impl Sessions {
         Ok(mention)
     }
 
-    // A place is free, or is taken from the session unused for longest, or from a smaller one that is old enough.
+    // Finds a free slot, or takes the one of the session that was unused for longest, or of a smaller one that is old
+    // enough.
     fn make_room(&mut self, size: usize, now_ms: i64) -> bool {
         if self.sessions.len() < self.limits.slots {
             return true;

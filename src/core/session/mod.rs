@@ -1,6 +1,6 @@
-//! Incremental fetch sessions (KIP-227): which partitions a fetcher follows without naming them each time, and
-//! which of them a response must mention. One bounded cache for the whole broker, shared by all connections.
-//! It never reads a log and knows no versions: the caller resolves topics, reads, and asks what to send.
+//! Incremental fetch sessions (KIP-227): which partitions a fetcher follows without naming them each time, and which of
+//! them a response must include. One bounded cache for the whole broker, shared by all connections. It must never read a
+//! log or know versions: the caller resolves topics, reads, and asks what to send.
 
 mod cache;
 #[cfg(test)]
@@ -14,14 +14,14 @@ use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
 pub use cache::{Limits, Sessions};
 
-/// What a request says of its session: id 0 and epoch 0 ask for a new one, epoch -1 for none.
+/// The session fields of a request: id 0 and epoch 0 ask for a new session, epoch -1 for none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionRequest {
     pub id: i32,
     pub epoch: i32,
 }
 
-/// The epoch with which a fetcher says that it wants no session, or closes the one it names.
+/// The epoch with which a fetcher asks for no session, or closes the one that it names.
 pub const FINAL_EPOCH: i32 = -1;
 /// The epoch of a request that names all of its partitions and asks for a session.
 pub const INITIAL_EPOCH: i32 = 0;
@@ -39,38 +39,38 @@ pub enum FetchTopic {
     Name(Arc<str>),
 }
 
-/// Where the fetcher is in one partition, as of its last word on it.
+/// The position of the fetcher in one partition, as it last sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     pub fetch_offset: Offset,
     pub max_bytes: i32,
     pub current_leader_epoch: LeaderEpoch,
     pub last_fetched_epoch: LeaderEpoch,
-    /// The log start offset of a follower, -1 from a consumer.
+    /// The log start offset of a follower; -1 from a consumer.
     pub log_start_offset: Offset,
 }
 
 /// How a request is to be served.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Context {
-    /// Serve what the request named and remember nothing.
+    /// Serve what the request names, and keep nothing.
     Sessionless,
-    /// Serve everything; then offer it to [`Sessions::create`].
+    /// Serve what the request names, then pass it to [`Sessions::create`].
     Full,
-    /// Serve the partitions of this session, and answer with what changed.
+    /// Serve the partitions of this session, and answer with the changes.
     Incremental { id: i32 },
-    /// The request named a session that is not there, or not at that epoch.
+    /// The request names a session that does not exist, or has another epoch.
     Refused(ErrorCode),
 }
 
-/// What a response would say of a partition, as far as it decides whether it is said at all.
+/// The parts of a partition's answer that decide whether the response includes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartitionAnswer {
     pub error: ErrorCode,
     pub records: bool,
     pub high_watermark: Offset,
     pub log_start_offset: Offset,
-    /// A preferred replica or a diverging epoch: always worth saying.
+    /// The answer has a preferred replica or a diverging epoch, which is always included.
     pub redirect: bool,
 }
 
@@ -80,8 +80,8 @@ struct Followed {
     position: Position,
     high_watermark: Offset,
     log_start_offset: Offset,
-    /// Its place in the order of service; a partition that had records goes to the back, so that one busy
-    /// partition cannot starve the others of `max_bytes`.
+    /// Its place in the order of service. A partition that had records moves to the end, so that one busy partition
+    /// cannot use up `max_bytes` for all others.
     turn: u64,
 }
 
@@ -95,8 +95,8 @@ impl Followed {
         self.log_start_offset = told.log_start_offset;
     }
 
-    // An error is said once and again: the fetcher must hear of it until it goes away, so what was told before
-    // is forgotten and the next good answer counts as a change.
+    // An error is included in every response until it is gone. The remembered state is dropped, so that the next answer
+    // without an error counts as a change.
     fn worth_telling(&mut self, told: &PartitionAnswer) -> bool {
         if told.error != ErrorCode::None {
             self.high_watermark = -1;

@@ -1,4 +1,4 @@
-//! What happens to fetchers and their sessions, told as rows.
+//! What happens to fetchers and their sessions, as rows.
 
 use std::sync::Arc;
 

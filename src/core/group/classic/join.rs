@@ -1,4 +1,4 @@
-//! JoinGroup: who may come in, under which id, and whether that calls the others to join again.
+//! JoinGroup: who may join, under which member id, and whether the other members have to join again.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ impl<T> Groups<T> {
         self.turn(step, &group_id, |turn| {
             let answered = turn.join(token, &join, fresh_id);
             if is_new && turn.wish.is_none() {
-                // The log knows of a group before anybody else does.
+                // The group's record is written before anybody is told about the group.
                 turn.write(vec![empty_record(turn)], Then::Created);
             }
             if let Some((token, joined)) = answered {
@@ -39,7 +39,7 @@ impl<T> Groups<T> {
         });
     }
 
-    /// What can be said without looking at the members.
+    /// The checks that do not need the members.
     fn check_join(&self, join: &Join) -> Result<(), Joined> {
         let refused = |error| Err(Joined::refused(join.member_id.clone(), error));
         if join.group.is_empty() {
@@ -71,7 +71,7 @@ impl<T> Groups<T> {
     }
 }
 
-/// Whether a record has room for its names: the flexible form of a request allows longer ones.
+/// Whether the names fit into a record: the flexible versions of a request allow longer ones.
 fn is_writable(join: &Join) -> bool {
     const SUFFIX_BYTES: usize = 37;
     let mut names = [&join.group, &join.member_id, &join.client_host, &join.protocol_type]
@@ -95,7 +95,7 @@ fn empty_record<T>(turn: &Turn<'_, T>) -> GroupRecord {
 }
 
 impl<T> Turn<'_, T> {
-    /// Gives the token back with its answer, unless the member waits for the others.
+    /// Returns the token with its answer. `None`: the member waits for the others.
     fn join(&mut self, token: T, join: &Join, fresh_id: MemberId) -> Option<(T, Joined)> {
         let nobody = || Arc::from("");
         if !self.has_room_for(&join.member_id) {
@@ -127,8 +127,8 @@ impl<T> Turn<'_, T> {
         None
     }
 
-    /// Whether the group has room for that member. While members join, those who have come count: the last ones of
-    /// a group that was too large already are turned away.
+    /// Whether the group has room for that member. During a rebalance only the members that have joined count: in a group
+    /// that is too large already, the last ones to join are refused.
     fn has_room_for(&self, member_id: &str) -> bool {
         let member = self.group.member(member_id);
         match self.group.phase {
@@ -143,12 +143,12 @@ impl<T> Turn<'_, T> {
         }
     }
 
-    /// Somebody who says who they are.
+    /// A request with a member id.
     fn join_again(&mut self, token: T, join: &Join, terms: JoinTerms) -> Option<(T, Joined)> {
         let id = &join.member_id;
         if self.group.pending.contains(id) {
             if join.instance_id.is_some() {
-                // Kafka's own answer to a static member with the id of a dynamic one that is pending.
+                // This is Kafka's answer to a static member with the id of a pending dynamic member.
                 return Some((token, Joined::refused(id.clone(), ErrorCode::UnknownServerError)));
             }
             self.admit(token, join, id.clone());
@@ -159,9 +159,9 @@ impl<T> Turn<'_, T> {
         }
         let same = self.group.member(id).is_some_and(|member| member.terms.protocols == terms.protocols);
         match self.group.state() {
-            // The first answer was lost, maybe: the generation it told of is still the current one.
+            // The first answer may have been lost: the generation in it is still the current one.
             GroupState::CompletingRebalance if same => return Some((token, self.joined(id))),
-            // A follower with nothing new. The leader joins again to make an assignment anew.
+            // A follower whose subscription has not changed. A leader that joins again wants to make a new assignment.
             GroupState::Stable if same && !self.group.is_leader(id) => return Some((token, self.joined(id))),
             GroupState::Empty => {
                 return Some((token, Joined::refused(id.clone(), ErrorCode::UnknownMemberId)));
@@ -183,12 +183,13 @@ impl<T> Turn<'_, T> {
         }
         self.group.add(id.clone(), Member::joining(join));
         self.park_join(&id, token);
-        // It cannot send heartbeats before it has an answer, and if it goes away meanwhile nobody notices.
+        // The member cannot send heartbeats before it has an answer. Without this alarm nobody would notice that it is
+        // gone.
         self.arm_session_for(&id, self.settings.new_member_join_timeout_ms);
         self.rebalance(&format!("member {id} joins{}", because(join)));
     }
 
-    /// A static member that was restarted takes the place of its former self (KIP-345).
+    /// A restarted static member takes the place of its earlier member id (KIP-345).
     fn replace(&mut self, token: T, join: &Join, terms: JoinTerms, old: MemberId, new: MemberId) {
         let leader_before = self.group.leader.clone();
         self.cancel_session(&old);
@@ -207,13 +208,13 @@ impl<T> Turn<'_, T> {
                 self.write(vec![record], then);
             }
             GroupState::Stable => self.rebalance(&reason()),
-            // The leader may be assigning to the former id.
+            // The leader may be making an assignment for the earlier id.
             GroupState::CompletingRebalance => self.prepare(&reason()),
             GroupState::PreparingRebalance | GroupState::Empty => self.complete_join_if_ready(),
         }
     }
 
-    /// The static member's new id is in the log: it goes on where it was, without a rebalance.
+    /// The static member's new id is in the log: it continues with its assignment, without a rebalance.
     pub(in crate::group) fn replaced(
         &mut self,
         new: &MemberId,
@@ -225,14 +226,14 @@ impl<T> Turn<'_, T> {
         if can_skip {
             joined.skip_assignment = self.group.is_leader(new);
         } else {
-            // Told that its former self leads, it does not assign, which would change nothing (KIP-814).
+            // It is told that its earlier id leads, so it makes no assignment, which would change nothing (KIP-814).
             joined.members = Vec::new();
             joined.leader = leader_before.unwrap_or_default();
         }
         self.reply(token, Reply::Joined(joined));
     }
 
-    /// The static member's new id could not be logged: it has its old one again.
+    /// The static member's new id could not be logged: it has its old id again.
     pub(in crate::group) fn not_replaced(&mut self, undo: Then, error: ErrorCode) {
         let Then::Replaced { old, new, terms_before, leader_before, .. } = undo else { return };
         let token = self.group.unpark_join(&new);

@@ -1,4 +1,4 @@
-//! A member of a classic group: what it told when it joined, what it was assigned, and who of it waits.
+//! A member of a classic group: what it sent when it joined, its assignment, and which of its requests are parked.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub struct Member<T> {
     pub client_host: Arc<str>,
     pub terms: JoinTerms,
     pub assignment: Bytes,
-    /// Has not been answered yet since it came: a silent one goes even while it waits.
+    /// The member has had no answer yet. Its session can expire even while its join is parked.
     pub is_new: bool,
     pub awaiting_join: Option<T>,
     pub awaiting_sync: Option<T>,
@@ -32,7 +32,7 @@ pub struct JoinTerms {
 
 impl JoinTerms {
     pub fn of(join: &Join) -> JoinTerms {
-        // Copied: a member outlives the frame that it came in.
+        // Copied, because a member lives longer than the frame of its request.
         let copy = |protocol: &Protocol| Protocol {
             name: protocol.name.clone(),
             metadata: Bytes::copy_from_slice(&protocol.metadata),
@@ -45,7 +45,7 @@ impl JoinTerms {
         }
     }
 
-    /// The names of its protocols, each once.
+    /// The distinct names of its protocols.
     pub fn names(&self) -> BTreeSet<&Arc<str>> {
         self.protocols.iter().map(|protocol| &protocol.name).collect()
     }
@@ -65,7 +65,7 @@ impl<T> Member<T> {
         }
     }
 
-    /// One that the log has. Of its protocols only the chosen one is known.
+    /// A member from the log. Only the chosen one of its protocols is known.
     pub fn loaded(protocol: &Arc<str>, metadata: &MemberMetadata) -> Member<T> {
         let protocol = Protocol { name: protocol.clone(), metadata: metadata.subscription.clone() };
         Member {
@@ -84,7 +84,7 @@ impl<T> Member<T> {
         }
     }
 
-    /// The same member under another id: nobody of it waits.
+    /// The same member under another id, without parked requests.
     pub fn successor(&self) -> Member<T> {
         Member {
             instance_id: self.instance_id.clone(),
@@ -102,12 +102,12 @@ impl<T> Member<T> {
         self.instance_id.is_some()
     }
 
-    /// Whether it need not be heard of at the moment: its connection is busy with a request that we hold.
+    /// Whether the member does not have to send heartbeats at the moment, because one of its requests is parked here.
     pub fn is_excused(&self) -> bool {
         !self.is_new && (self.awaiting_join.is_some() || self.awaiting_sync.is_some())
     }
 
-    /// What it told under that protocol.
+    /// Its metadata for that protocol.
     pub fn metadata(&self, protocol: &str) -> Bytes {
         let mut protocols = self.terms.protocols.iter();
         protocols.find(|own| &*own.name == protocol).map(|own| own.metadata.clone()).unwrap_or_default()

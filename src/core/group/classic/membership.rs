@@ -1,4 +1,4 @@
-//! Heartbeat and LeaveGroup: members show that they are there, or say that they go.
+//! Heartbeat and LeaveGroup: members show that they are alive, or that they leave.
 
 use ottla_model::group::MemberId;
 use ottla_protocol::ErrorCode;
@@ -67,7 +67,7 @@ impl<T> Turn<'_, T> {
 
     fn leave_one(&mut self, leaver: &Leaver) -> ErrorCode {
         let id: MemberId = if leaver.member_id.is_empty() {
-            // An operator takes out a static member by its name.
+            // An operator removes a static member by its instance id.
             let by_name = leaver.instance_id.as_ref().and_then(|name| self.group.static_member(name));
             match by_name {
                 Some(id) => id.clone(),

@@ -1,5 +1,5 @@
-//! A classic group: its members, who leads them, and how far a rebalance has come. Changes here are in memory
-//! alone; when they are logged, and who is told, is decided in `rebalance`. It must never know other kinds of groups.
+//! A classic group: its members, its leader, and the phase of its rebalance. It changes only memory; `rebalance` decides
+//! when something is logged and who is answered. It must never know other kinds of groups.
 
 mod join;
 mod member;
@@ -26,23 +26,23 @@ pub(super) use member::{JoinTerms, Member};
 #[derive(Debug)]
 pub struct Group<T> {
     pub phase: Phase,
-    /// When it came into this phase. Not known of groups that were logged by old versions.
+    /// When the group entered this phase. `None`: an old version logged the group without it.
     pub since_ms: Option<i64>,
     pub generation: i32,
-    /// Absent while nobody has joined: a group that only commits offsets never has one.
+    /// `None`: nobody has ever joined. A group that only commits offsets stays that way.
     pub protocol_type: Option<Arc<str>>,
     pub protocol: Option<Arc<str>>,
     pub leader: Option<MemberId>,
     members: BTreeMap<MemberId, Member<T>>,
     statics: BTreeMap<InstanceId, MemberId>,
-    /// Were given an id and have not come back with it (KIP-394).
+    /// Members that were given an id and have not joined with it yet (KIP-394).
     pub pending: BTreeSet<MemberId>,
-    /// Have not synced in this generation.
+    /// Members that have not synced in this generation.
     pub unsynced: BTreeSet<MemberId>,
     /// How many members can use each protocol.
     supporters: BTreeMap<Arc<str>, usize>,
     awaiting_join: usize,
-    /// The topics that the members consume, where that can be known.
+    /// The topics that the members consume. `None`: that is not known.
     subscribed: Option<BTreeSet<TopicName>>,
 }
 
@@ -54,7 +54,7 @@ pub enum Phase {
     Stable,
 }
 
-/// The first rebalance of a group waits for more members, as long as more come (KIP-134).
+/// The first rebalance of a group waits for more members, as long as more join (KIP-134).
 #[derive(Debug)]
 pub struct InitialDelay {
     pub delay_ms: i32,
@@ -81,7 +81,7 @@ impl<T> Group<T> {
         }
     }
 
-    /// The generation that the log has.
+    /// The generation in the log.
     pub fn loaded(metadata: &GroupMetadata) -> Group<T> {
         let mut group = Group::new(metadata.current_state_timestamp_ms);
         group.generation = metadata.generation;
@@ -91,7 +91,7 @@ impl<T> Group<T> {
         for member in &metadata.members {
             let taken = member.instance_id.as_ref().is_some_and(|id| group.statics.contains_key(id));
             if taken || group.members.contains_key(&member.member_id) {
-                continue; // Nothing that is written has a member twice; what is read may be damaged.
+                continue; // A record that we write has each member once. A damaged one may not.
             }
             group.add(member.member_id.clone(), Member::loaded(&protocol, member));
         }
@@ -103,7 +103,7 @@ impl<T> Group<T> {
         group
     }
 
-    /// What the log is to have of this generation.
+    /// The record of this generation for the log.
     pub fn metadata(&self, assignment: impl Fn(&MemberId, &Member<T>) -> Bytes) -> GroupMetadata {
         let protocol = self.protocol.as_deref().unwrap_or_default();
         let member = |(id, member): (&MemberId, &Member<T>)| MemberMetadata {
@@ -152,7 +152,7 @@ impl<T> Group<T> {
         self.members.get(id)
     }
 
-    /// For its assignment and the like: who awaits a join, and the terms, change only in here.
+    /// For its assignment and similar fields. Parked joins and protocols change only in this module.
     pub fn member_mut(&mut self, id: &str) -> Option<&mut Member<T>> {
         self.members.get_mut(id)
     }
@@ -169,7 +169,7 @@ impl<T> Group<T> {
         self.leader.as_deref() == Some(id)
     }
 
-    /// Whether the request comes from who it says (KIP-345).
+    /// Whether the member exists, and is the one that has the instance id now (KIP-345).
     pub fn check_member(&self, id: &str, instance: Option<&InstanceId>) -> Result<(), ErrorCode> {
         if let Some(instance) = instance {
             match self.statics.get(instance) {
@@ -181,7 +181,7 @@ impl<T> Group<T> {
         self.members.contains_key(id).then_some(()).ok_or(ErrorCode::UnknownMemberId)
     }
 
-    /// Whether the offsets come from who may commit them.
+    /// Whether the sender of the request may commit these offsets.
     pub fn check_commit(&self, commit: &CommitOffsets) -> Result<(), ErrorCode> {
         if commit.generation < 0 && self.is(GroupState::Empty) {
             return Ok(());
@@ -195,24 +195,25 @@ impl<T> Group<T> {
         } else if !transactional {
             return Err(ErrorCode::UnknownMemberId);
         }
-        // A member that has heard of the generation but not of its assignment; transactions are not held to it.
+        // A member that knows the generation but has no assignment yet may not commit; this does not apply to
+        // transactions.
         if !transactional && self.is(GroupState::CompletingRebalance) {
             return Err(ErrorCode::RebalanceInProgress);
         }
         Ok(())
     }
 
-    /// Whether nobody has to be waited for any longer.
+    /// Whether no member has to be waited for.
     pub fn all_joined(&self) -> bool {
         self.members.len() == self.awaiting_join && self.pending.is_empty()
     }
 
-    /// The longest that any member wants to be waited for.
+    /// The longest rebalance timeout of all members.
     pub fn rebalance_timeout_ms(&self) -> i32 {
         self.members.values().map(|member| member.terms.rebalance_timeout_ms).max().unwrap_or(0)
     }
 
-    /// Whether someone with these protocols can join: there must be one that all can use.
+    /// Whether a member with these protocols can join: all members must have one protocol in common.
     pub fn supports(&self, protocol_type: &str, terms: &JoinTerms) -> bool {
         if let Phase::Empty = self.phase {
             return !protocol_type.is_empty() && !terms.protocols.is_empty();
@@ -225,7 +226,8 @@ impl<T> Group<T> {
         self.supporters.get(protocol).copied().unwrap_or(0)
     }
 
-    /// The protocol that most members prefer, of those that all can use. Every member has one vote.
+    /// The protocol with the most votes, of those that all members can use. Each member votes for the first of these in
+    /// its list.
     pub fn elect_protocol(&self) -> Option<Arc<str>> {
         let mut votes: BTreeMap<&Arc<str>, usize> = BTreeMap::new();
         for member in self.members.values() {
@@ -238,7 +240,7 @@ impl<T> Group<T> {
         votes.into_iter().find(|(_, count)| *count == most).map(|(name, _)| name.clone())
     }
 
-    /// What the leader is told of everybody.
+    /// The members as the leader gets them in its answer.
     pub fn roster(&self) -> Vec<JoinedMember> {
         let protocol = self.protocol.as_deref().unwrap_or_default();
         let listed = |(id, member): (&MemberId, &Member<T>)| JoinedMember {
@@ -249,7 +251,7 @@ impl<T> Group<T> {
         self.members.iter().map(listed).collect()
     }
 
-    /// Whether members consume the topic. Where we cannot know, a group of consumers may.
+    /// Whether members consume the topic. If that is not known, a group of consumers counts as consuming it.
     pub fn subscribes(&self, topic: &str) -> bool {
         match &self.subscribed {
             Some(topics) => topics.contains(topic),
@@ -260,10 +262,10 @@ impl<T> Group<T> {
     /// When the retention began of an offset that no member consumes. `None`: it does not expire now.
     pub fn retention_began_ms(&self, committed_ms: i64) -> Option<i64> {
         match (&self.protocol_type, self.state()) {
-            // Nobody is a member of such a group, and each commit counts for itself.
+            // Such a group has no members, and each commit has its own retention.
             (None, _) => Some(committed_ms),
             (Some(_), GroupState::Empty) => Some(self.since_ms.unwrap_or(committed_ms)),
-            // Topics that no member consumes any longer, of consumers whose metadata we can read.
+            // No member consumes the topic any longer, and the subscriptions of all members can be read.
             (Some(_), GroupState::Stable) if self.subscribed.is_some() => Some(committed_ms),
             _ => None,
         }
@@ -289,7 +291,7 @@ impl<T> Group<T> {
     }
 }
 
-/// What others see of it.
+/// What other code asks of a group.
 impl<T> Group<T> {
     pub fn described(&self) -> DescribedGroup {
         let is_stable = self.is(GroupState::Stable);
@@ -310,7 +312,7 @@ impl<T> Group<T> {
         }
     }
 
-    /// Tells every member that waits.
+    /// Answers every parked request.
     pub fn resign(self, step: &mut Step<'_, T>, error: ErrorCode) {
         for (id, member) in self.members {
             if let Some(token) = member.awaiting_join {
@@ -323,7 +325,7 @@ impl<T> Group<T> {
     }
 }
 
-/// Members come and go.
+/// Members join and leave.
 impl<T> Group<T> {
     pub fn add(&mut self, id: MemberId, member: Member<T>) {
         self.pending.remove(&id);
@@ -340,7 +342,7 @@ impl<T> Group<T> {
         assert!(before.is_none(), "the member is there already");
     }
 
-    /// Also forgets a pending member. Whoever of it still waits has to be told by the caller.
+    /// Removes a member, or a pending one. The caller answers the parked requests of the removed member.
     pub fn remove(&mut self, id: &str) -> Option<Member<T>> {
         self.pending.remove(id);
         self.unsynced.remove(id);
@@ -356,7 +358,7 @@ impl<T> Group<T> {
         Some(member)
     }
 
-    /// A static member goes on under another id. Gives back the old one, with whoever of it still waits.
+    /// Gives a static member another id. Returns the member under its old id, with its parked requests.
     pub fn rename(&mut self, old: &MemberId, new: &MemberId) -> Option<Member<T>> {
         let before = self.members.remove(old)?;
         self.awaiting_join -= usize::from(before.awaiting_join.is_some());
@@ -380,7 +382,7 @@ impl<T> Group<T> {
         self.count(&terms, Tally::In);
     }
 
-    /// Gives back who waited there before.
+    /// Parks the join. Returns the one that was parked before.
     pub fn park_join(&mut self, id: &str, token: T) -> Option<T> {
         let member = self.members.get_mut(id)?;
         let before = member.awaiting_join.replace(token);
@@ -394,7 +396,8 @@ impl<T> Group<T> {
         Some(token)
     }
 
-    /// Everybody has joined that will. A leader that did not come back gives way to one who did; `false` if none did.
+    /// All joins are in. If the leader did not join again, a member that did becomes leader. `false`: no member has
+    /// joined.
     pub fn elect_leader(&mut self) -> bool {
         let joined = |id: &MemberId| self.members.get(id).is_some_and(|m| m.awaiting_join.is_some());
         if !self.leader.as_ref().is_some_and(joined) {
@@ -405,7 +408,8 @@ impl<T> Group<T> {
     }
 
     pub fn next_generation(&mut self, now_ms: i64) {
-        // At one a second they last 68 years; then they begin again, as a negative one would mean "none".
+        // At one generation a second, the numbers last 68 years. Then they begin again at 0, since a negative one means
+        // "none".
         self.generation = self.generation.wrapping_add(1).max(0);
         self.protocol = self.elect_protocol();
         self.subscribed = self.subscriptions();

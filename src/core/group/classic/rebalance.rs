@@ -1,5 +1,5 @@
-//! The phases of a classic rebalance: members are called to join, the generation is made, the leader assigns.
-//! Knows nothing of requests: `join`, `sync` and `membership` call it when one changes something.
+//! The phases of a classic rebalance: members are asked to join, the generation begins, the leader assigns. It must never
+//! know requests: `join`, `sync` and `membership` call it when a request changes something.
 
 use bytes::Bytes;
 use ottla_model::group::{GroupRecord, MemberId};
@@ -11,7 +11,7 @@ use crate::group::reply::{GroupState, Reply, Synced};
 use crate::group::write::Then;
 
 impl<T> Turn<'_, T> {
-    /// Begins a rebalance, or sees whether the one under way has everybody by now.
+    /// Begins a rebalance, or completes the one in progress if all members have joined.
     pub fn rebalance(&mut self, reason: &str) {
         if self.group.is(GroupState::PreparingRebalance) {
             self.complete_join_if_ready();
@@ -20,7 +20,7 @@ impl<T> Turn<'_, T> {
         }
     }
 
-    /// Calls all members to join.
+    /// Asks all members to join.
     pub fn prepare(&mut self, reason: &str) {
         if self.group.is(GroupState::CompletingRebalance) {
             self.reset_assignments(ErrorCode::RebalanceInProgress);
@@ -45,21 +45,22 @@ impl<T> Turn<'_, T> {
         InitialDelay { delay_ms, remaining_ms, more_came: false }
     }
 
-    /// The first rebalance of a group takes its time, however many have joined.
+    /// Completes the joining if all members have joined. The first rebalance of a group waits for its delay all the same.
     pub fn complete_join_if_ready(&mut self) {
         if matches!(self.group.phase, Phase::Preparing { initial: None }) && self.group.all_joined() {
             self.complete_join();
         }
     }
 
-    /// Everybody who was there has gone or joined; not so if it is the first rebalance that is cut short.
+    /// Completes the joining if all members have joined, after one was removed. Unlike `complete_join_if_ready`, this
+    /// also ends the delay of a first rebalance.
     pub fn complete_join_if_all(&mut self) {
         if self.group.is(GroupState::PreparingRebalance) && self.group.all_joined() {
             self.complete_join();
         }
     }
 
-    /// The time to join is over, or to wait for more.
+    /// The rebalance timeout, or the delay of a first rebalance, is over.
     pub fn join_is_due(&mut self) {
         let Phase::Preparing { initial } = &mut self.group.phase else { return };
         if let Some(wait) = initial
@@ -76,7 +77,8 @@ impl<T> Turn<'_, T> {
         self.complete_join();
     }
 
-    /// Makes the next generation of who has joined. Static members that have not stay in it (KIP-345).
+    /// Begins the next generation with the members that have joined. Static members that have not joined stay in it
+    /// (KIP-345).
     fn complete_join(&mut self) {
         self.cancel_join();
         let late = |(id, member): (&MemberId, &super::member::Member<T>)| {
@@ -90,7 +92,8 @@ impl<T> Turn<'_, T> {
             self.note(|_| format!("{} members did not join in time", late.len()));
         }
         if !self.group.members().is_empty() && !self.group.elect_leader() {
-            // Only static members are left, and none came: until their sessions end there is nobody to lead.
+            // Only static members are left, and none has joined: until their sessions expire there is no member that
+            // could lead.
             if let Phase::Preparing { initial: Some(wait) } = &mut self.group.phase {
                 wait.remaining_ms = 0;
             }
@@ -127,7 +130,7 @@ impl<T> Turn<'_, T> {
         }
     }
 
-    /// Not everybody has synced in time: who has not goes, and the others join again.
+    /// The time to sync is over: members that have not synced are removed, and the others join again.
     pub fn sync_is_due(&mut self) {
         if !matches!(self.group.phase, Phase::Completing | Phase::Stable) || self.group.unsynced.is_empty() {
             return;
@@ -139,7 +142,7 @@ impl<T> Turn<'_, T> {
         self.prepare(&format!("{} members did not sync in time", silent.len()));
     }
 
-    /// A member, or one that is pending, was not heard of.
+    /// The session of a member, or of a pending member, has expired.
     pub fn session_is_due(&mut self, member_id: &MemberId) {
         if self.group.pending.contains(member_id) {
             self.remove(member_id);
@@ -148,7 +151,7 @@ impl<T> Turn<'_, T> {
         }
         let Some(member) = self.group.member(member_id) else { return };
         if member.is_excused() {
-            return; // It is armed again with the answer that it waits for.
+            return; // The alarm is set again when its parked request is answered.
         }
         self.note(|_| format!("member {member_id} was not heard of in time"));
         self.remove(member_id);
@@ -159,7 +162,7 @@ impl<T> Turn<'_, T> {
         }
     }
 
-    /// The leader's assignment is written: everybody gets theirs.
+    /// The leader's assignment is in the log: every member gets its part.
     pub fn assign(&mut self, assignments: impl Fn(&MemberId) -> Bytes) {
         let members: Vec<MemberId> = self.group.members().keys().cloned().collect();
         for member_id in &members {
@@ -175,7 +178,7 @@ impl<T> Turn<'_, T> {
         });
     }
 
-    /// Nobody has an assignment, and who waits for one is told why.
+    /// Clears all assignments and answers the parked syncs with the error.
     pub fn reset_assignments(&mut self, error: ErrorCode) {
         let members: Vec<MemberId> = self.group.members().keys().cloned().collect();
         for member_id in &members {
@@ -192,12 +195,12 @@ impl<T> Turn<'_, T> {
             let Some(token) = member.awaiting_sync.take() else { continue };
             let synced = reply(self, &member_id);
             self.reply(token, Reply::Synced(synced));
-            // Its session may have run out while it waited.
+            // The session may have expired while its sync was parked.
             self.arm_session(&member_id);
         }
     }
 
-    /// This generation as it is logged.
+    /// The record of this generation.
     pub fn record(&self, assignment: impl Fn(&MemberId, &super::member::Member<T>) -> Bytes) -> GroupRecord {
         GroupRecord::GroupMetadata { group: self.id.clone(), value: Some(self.group.metadata(assignment)) }
     }

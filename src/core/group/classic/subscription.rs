@@ -1,15 +1,15 @@
-//! The one thing that a coordinator reads in what members tell each other: the topics of a consumer's subscription.
-//! All the rest of that metadata is theirs.
+//! The only part of the members' metadata that the coordinator reads: the topics of a consumer's subscription. The rest
+//! is between the members.
 
 use bytes::Bytes;
 use ottla_model::TopicName;
 use ottla_protocol::primitives::{Form, Reader};
 
-/// The protocol type whose metadata this is.
+/// The protocol type whose metadata has this form.
 pub const PROTOCOL_TYPE: &str = "consumer";
 
-/// The topics of a `ConsumerProtocolSubscription`, of any version: each one begins as version 0 does. `None` if it
-/// is something else.
+/// The topics of a `ConsumerProtocolSubscription`. Each version begins as version 0 does. `None`: the metadata has
+/// another form.
 pub fn topics(metadata: &Bytes) -> Option<Vec<TopicName>> {
     let mut from = Reader::new(metadata);
     from.i16().ok()?;

@@ -1,4 +1,4 @@
-//! SyncGroup: the leader hands in the assignment, everybody takes theirs.
+//! SyncGroup: the leader sends the assignment, and every member gets its part.
 
 use std::collections::BTreeMap;
 
@@ -67,7 +67,7 @@ impl<T> Turn<'_, T> {
         }
         self.has_synced(id);
         if self.group.is_leader(id) {
-            // Copied: an assignment outlives the frame that it came in.
+            // Copied, because an assignment lives longer than the frame of its request.
             let own = |(id, bytes): &(MemberId, Bytes)| (id.clone(), Bytes::copy_from_slice(bytes));
             let assignments: BTreeMap<MemberId, Bytes> = sync.assignments.iter().map(own).collect();
             let record = self.record(|id, _| assignments.get(id).cloned().unwrap_or_default());
@@ -82,7 +82,7 @@ impl<T> Turn<'_, T> {
         }
     }
 
-    /// What the leader assigned is in the log, or cannot be.
+    /// The outcome of writing the leader's assignment to the log.
     pub(in crate::group) fn assigned(
         &mut self,
         assignments: BTreeMap<MemberId, Bytes>,

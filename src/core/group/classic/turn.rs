@@ -1,5 +1,5 @@
-//! One group at work: the group and all that it may touch while it handles an input. What is shared by the phases
-//! lives here: answers to parked requests, session alarms, members that go.
+//! One input for one group: the group and everything that the input may change. What all phases use lives here: answers
+//! to parked requests, session alarms, removing members.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub(in crate::group) struct Turn<'a, T> {
 }
 
 impl<T> Groups<T> {
-    /// Works on one classic group, and writes what it wants written. `None` if there is no such group.
+    /// Works on one classic group, and begins the write that results. `None`: there is no such group.
     pub(in crate::group) fn turn<R>(
         &mut self,
         step: &mut Step<'_, T>,
@@ -52,7 +52,7 @@ impl<T> Groups<T> {
 }
 
 impl<T> Turn<'_, T> {
-    /// Right after loading: members have their session timeout from now on to be heard of.
+    /// Called after loading: from now on each member has its session timeout to send a heartbeat.
     pub fn loaded(&mut self) {
         let members: Vec<MemberId> = self.group.members().keys().cloned().collect();
         for member_id in &members {
@@ -77,7 +77,7 @@ impl<T> Turn<'_, T> {
         self.wish = Some(WantedWrite { records, transaction: None, then, answer: None });
     }
 
-    /// Says `reply` at once, or when what this turn writes is written; `command` is refused if it cannot be.
+    /// Sends `reply` at once, or when the write of this turn is done. If the write fails, `command` is refused.
     pub fn reply_when_written(&mut self, token: T, command: Command, reply: Reply) {
         match &mut self.wish {
             Some(wish) => wish.answer_with(token, command, reply),
@@ -85,7 +85,7 @@ impl<T> Turn<'_, T> {
         }
     }
 
-    /// The current generation, for a member that need not wait for the next.
+    /// The answer with the current generation, for a member that does not have to wait for the next one.
     pub fn joined(&self, member_id: &MemberId) -> Joined {
         let group = &self.group;
         Joined {
@@ -100,7 +100,7 @@ impl<T> Turn<'_, T> {
         }
     }
 
-    /// What a member has to do in the current generation.
+    /// The assignment of a member in the current generation.
     pub fn synced(&self, member: &Member<T>) -> Synced {
         Synced {
             error: ErrorCode::None,
@@ -111,7 +111,7 @@ impl<T> Turn<'_, T> {
     }
 
     pub fn park_join(&mut self, member_id: &MemberId, token: T) {
-        // The client has given up on its earlier request, or it would not have sent another.
+        // The client has given up its earlier request, or it would not have sent another one.
         if let Some(before) = self.group.park_join(member_id, token) {
             let joined = Joined::refused(member_id.clone(), ErrorCode::RebalanceInProgress);
             self.reply(before, Reply::Joined(joined));
@@ -153,14 +153,15 @@ impl<T> Turn<'_, T> {
         self.timers.cancel(Alarm::Sync { group: self.id.clone() });
     }
 
-    /// Takes a member out, or one that is pending. If it waits, it is told that it is not known, and will join anew.
+    /// Removes a member, or a pending one. If it has a parked join, that is answered with UNKNOWN_MEMBER_ID, and it joins
+    /// anew.
     pub fn remove(&mut self, member_id: &MemberId) {
         self.cancel_session(member_id);
         let Some(member) = self.group.remove(member_id) else { return };
         self.dismiss(member, Arc::from(""), ErrorCode::UnknownMemberId);
     }
 
-    /// Answers what a member that is no more has waited for.
+    /// Answers the parked requests of a removed member.
     pub fn dismiss(&mut self, member: Member<T>, member_id: MemberId, error: ErrorCode) {
         if let Some(token) = member.awaiting_join {
             self.reply(token, Reply::Joined(Joined::refused(member_id, error)));
@@ -170,7 +171,7 @@ impl<T> Turn<'_, T> {
         }
     }
 
-    /// Puts everything back to nothing: the group is not to exist.
+    /// Resets the group, which will not exist: its record could not be written.
     pub fn disband(&mut self, error: ErrorCode) {
         self.cancel_join();
         self.cancel_sync();

@@ -1,4 +1,4 @@
-//! Stories of operators: lists, descriptions, deletions.
+//! Stories of operators: listing, describing and deleting groups.
 
 use super::*;
 

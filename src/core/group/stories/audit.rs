@@ -1,4 +1,4 @@
-//! What must hold of a shard after every step, however it came about.
+//! The invariants of a shard after every step.
 
 use super::super::classic::{self, Phase};
 use super::super::*;

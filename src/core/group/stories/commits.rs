@@ -1,4 +1,4 @@
-//! Stories of offsets: committed by members, by nobody's members, in transactions; fetched and deleted.
+//! Stories of offsets: committed by members, by clients that are not members, in transactions; fetched and deleted.
 
 use ottla_protocol::{ProducerEpoch, ProducerId};
 
@@ -54,7 +54,7 @@ fn a_commit_is_held_to_the_generation() {
             at(3, commit("a", 2, &[(0, 5)])).says(&["a: ILLEGAL_GENERATION"]),
             at(3, commit("stranger", 1, &[(0, 5)])).says(&["stranger: UNKNOWN_MEMBER_ID"]),
             at(3, commit("op", -1, &[(0, 5)])).says(&["op: UNKNOWN_MEMBER_ID"]),
-            // Its partitions may be taken away soon, so it may commit what it has done.
+            // Its partitions may be revoked soon, so it may still commit what it has processed.
             at(4, join("b")),
             at(5, commit("a", 1, &[(0, 5)])).says(&["log g t-0 5", "a ok"]),
         ],
@@ -105,7 +105,7 @@ fn what_comes_with_an_offset_comes_back() {
         for shard in [&stage.groups, &stage.replayed()] {
             let stored = &shard.offsets.of("g").unwrap()["t"][&0].commit;
             assert_eq!(stored.leader_epoch, LeaderEpoch(epoch), "an absent epoch is not epoch 0");
-            // A record has no null here: Kafka stores none as empty, too.
+            // The record has no null here: Kafka, too, stores null as the empty string.
             assert_eq!(&*stored.metadata, metadata.unwrap_or_default());
             assert_eq!(stored.commit_timestamp_ms, at_ms);
         }

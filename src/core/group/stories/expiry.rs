@@ -1,4 +1,4 @@
-//! Stories of offsets that nobody needs any longer: expired (KIP-211), or of topics that are gone.
+//! Stories of offsets that are removed: expired ones (KIP-211), and those of deleted topics.
 
 use ottla_protocol::{ProducerEpoch, ProducerId};
 

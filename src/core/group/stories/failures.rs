@@ -1,4 +1,4 @@
-//! Stories of writes that the log refuses: nothing is believed that is not written, and everybody is told.
+//! Stories of writes that the log refuses: nothing counts that is not written, and every request is answered.
 
 use super::*;
 

@@ -12,7 +12,7 @@ fn a_new_group_waits_for_more_members_as_long_as_they_come() {
             at(1_000, join("b")),
             at(3_000, join("c")),
             at(5_999, Deed::Wait),
-            // 3,000 ms after the first deadline, because somebody came before it; c came after.
+            // The deadline at 3,000 moves to 6,000 because b came before it, and then to 9,000 because of c.
             at(9_000, Deed::Wait).says(&["a leads 1 [a b c] range", "b follows a in 1", "c follows a in 1"]),
         ],
     );

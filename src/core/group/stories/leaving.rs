@@ -1,4 +1,4 @@
-//! Stories of leaving, one by one and many at once.
+//! Stories of members that leave, one by one and several at once.
 
 use super::*;
 

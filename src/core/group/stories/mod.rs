@@ -1,5 +1,5 @@
-//! What happens to groups, told as rows: at some time somebody asks something, and this is all that comes of it.
-//! Actors go by short names; the ids that they are given stay behind the scenes.
+//! What happens to groups, as rows: at some time an actor sends a request, and the row lists everything that results.
+//! Actors have short names; the stage translates them to the member ids that they are given.
 
 mod admin;
 mod audit;
@@ -23,8 +23,8 @@ use ottla_protocol::{ErrorCode, LeaderEpoch};
 use super::*;
 use stage::{Ask, Stage};
 
-/// One line of a story: what is done at some time (in ms), and all that is said and written until it is over,
-/// alarms that were due before included.
+/// One line of a story: what is done at some time (in ms), and everything that is replied and written by then, by alarms
+/// that were due before it, too.
 struct Row {
     at_ms: i64,
     deed: Deed,
@@ -37,7 +37,7 @@ enum Deed {
     Wait,
     /// The log refuses the next write.
     FailNext(ErrorCode),
-    /// The shard is lost and loaded again from what was written.
+    /// The shard is dropped and loaded again from its log.
     Reload,
     Resign(ErrorCode),
 }
@@ -59,7 +59,7 @@ impl Row {
     }
 }
 
-/// Without the wait for more members, so that stories are about something else.
+/// Settings without the initial rebalance delay, for stories about something else.
 fn prompt() -> Settings {
     Settings { initial_rebalance_delay_ms: 0, ..Settings::default() }
 }
@@ -73,7 +73,7 @@ fn check(story: &str, settings: Settings, rows: Vec<Row>) {
     stage.close(story);
 }
 
-/// A dynamic member of group `g` that uses the assignor `range`, of before there were required member ids.
+/// A dynamic member of group `g` with the assignor `range`, in a version without required member ids.
 fn join(who: &'static str) -> Ask {
     let join = Join {
         group: Arc::from("g"),
@@ -92,7 +92,7 @@ fn join(who: &'static str) -> Ask {
     Ask { who, command: Command::Join(join) }
 }
 
-/// The same, as clients since Kafka 2.2 do it: they ask for an id first.
+/// As `join`, in the version of clients since Kafka 2.2, which get an id first.
 fn join_v4(who: &'static str) -> Ask {
     join(who).join(|join| join.member_id_required = true)
 }
@@ -101,7 +101,7 @@ fn join_as(who: &'static str, instance: &'static str) -> Ask {
     join(who).join(|join| join.instance_id = Some(Arc::from(instance)))
 }
 
-/// Assignors with the subscription that is told each.
+/// Assignors, each with the topics in its subscription.
 fn protocols(names: &[(&str, &[&str])]) -> Vec<Protocol> {
     let protocol = |(name, topics): &(&str, &[&str])| Protocol {
         name: Arc::from(*name),
@@ -150,7 +150,7 @@ fn leave(who: &'static str) -> Ask {
     leave_all(who, &[(who, None)])
 }
 
-/// Members by id and instance id; one of them may be absent.
+/// Members by member id and instance id; one of the two may be absent.
 fn leave_all(who: &'static str, members: &[(&'static str, Option<&'static str>)]) -> Ask {
     let one = |(member, instance): &(&str, Option<&str>)| Leaver {
         member_id: Arc::from(*member),
@@ -216,7 +216,7 @@ fn delete_offsets(topic: &str, partitions: &[i32]) -> Ask {
 }
 
 impl<T> Groups<T> {
-    /// A classic group that has to be there.
+    /// The classic group of this name, which must exist.
     fn classic(&self, id: &str) -> &classic::Group<T> {
         self.groups[id].classic().expect("a classic group")
     }

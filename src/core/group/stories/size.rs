@@ -1,4 +1,4 @@
-//! Stories of groups that are full, and of many members: how much work each makes.
+//! Stories of full groups, and of groups with many members: how much work they make.
 
 use super::*;
 use ottla_model::group::MemberId;
@@ -29,13 +29,14 @@ fn a_full_group_takes_nobody_in() {
     );
 }
 
-/// What this thread has worked so far. Unlike time, a busy machine makes it no longer. `None` where it isn't told.
+/// The CPU time of this thread. Unlike elapsed time, it does not grow on a busy machine. `None`: the system does not
+/// report it.
 fn worked_ms() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     stat.split(' ').next()?.parse().ok().map(|nanos: f64| nanos / 1e6)
 }
 
-/// One step, with every write done at once; what was replied.
+/// One step, in which every write succeeds at once. Returns the replies.
 fn step(groups: &mut Groups<usize>, now_ms: i64, input: Input<usize>) -> Vec<Reply> {
     let mut out = Vec::new();
     groups.step(now_ms, input, &mut out);
@@ -54,7 +55,7 @@ fn ask(groups: &mut Groups<usize>, now_ms: i64, command: Command) -> Vec<Reply> 
     step(groups, now_ms, Input::Ask { token: 0, command })
 }
 
-/// A stable group of that many; the ids of its members.
+/// Makes a stable group of that size. Returns the member ids.
 fn gather(groups: &mut Groups<usize>, size: usize) -> Vec<MemberId> {
     for _ in 0..size {
         let newcomer = join("m").join(|join| join.member_id = Arc::from(""));
@@ -82,7 +83,7 @@ fn gather(groups: &mut Groups<usize>, size: usize) -> Vec<MemberId> {
     ids
 }
 
-/// What a heartbeat costs.
+/// The cost of heartbeats of all members.
 fn beat_all(groups: &mut Groups<usize>, ids: &[MemberId], rounds: i64) -> Option<f64> {
     let before = worked_ms();
     for round in 0..rounds {
@@ -104,7 +105,7 @@ fn a_thousand_members_and_a_hundred_thousand_groups_are_no_burden() {
     let before = worked_ms();
     let large = gather(&mut many, 1_000);
     if let (Some(before), Some(after)) = (before, worked_ms()) {
-        // Well under a tenth of that where the compiler has optimised.
+        // Far below a tenth of that in an optimised build.
         assert!(after - before < 2_000.0, "{} ms for a thousand to become stable", after - before);
     }
     for n in 0..100_000 {
@@ -113,7 +114,8 @@ fn a_thousand_members_and_a_hundred_thousand_groups_are_no_burden() {
     let alone = beat_all(&mut few, &small, 1_000);
     let in_crowd = beat_all(&mut many, &large, 10);
     if let (Some(alone), Some(in_crowd)) = (alone, in_crowd) {
-        // 100,000 times as much to look through; a logarithm is 17 of that, and memory is slower than its caches.
+        // The crowd has 100,000 times as many groups. A search takes about 17 steps for that, and memory is slower than
+        // caches.
         assert!(in_crowd < 50.0 * alone, "{in_crowd} ms in a crowd, {alone} ms alone");
         eprintln!("a heartbeat: {alone} ms alone, {in_crowd} ms in a crowd");
     }

@@ -1,4 +1,4 @@
-//! The stage that stories are played on: a shard, a log that it writes to, and actors whose ids it keeps.
+//! The stage on which stories are played: a shard, the log that it writes to, and actors with their member ids.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use ottla_model::group::{GroupRecord, MemberId};
 use super::super::*;
 use super::{Deed, audit};
 
-/// Something that somebody asks. Member ids are actors' names until the stage puts in the real ones.
+/// A request of an actor. Member ids are actors' names until the stage replaces them by the real ids.
 pub struct Ask {
     pub who: &'static str,
     pub command: Command,
@@ -45,7 +45,7 @@ impl Ask {
         self
     }
 
-    /// As a static member, in whatever is asked.
+    /// The same request from a static member.
     pub fn instance(mut self, name: &'static str) -> Ask {
         let name = Some(Arc::from(name));
         match &mut self.command {
@@ -58,7 +58,7 @@ impl Ask {
         self
     }
 
-    /// With a member id that nobody was given.
+    /// The same request with a member id that nobody was given.
     pub fn stranger(mut self) -> Ask {
         if let Command::Join(join) = &mut self.command {
             join.member_id = Arc::from("stranger");
@@ -85,18 +85,18 @@ impl Ask {
 pub struct Stage {
     pub groups: Groups<usize>,
     settings: Arc<Settings>,
-    /// Who asked, by token; gone once answered.
+    /// The actor of each request that has no answer yet, by token.
     waiting: BTreeMap<usize, &'static str>,
     asked: usize,
     ids: BTreeMap<&'static str, MemberId>,
     pub log: Vec<(Option<Producer>, GroupRecord)>,
-    /// Transactions that ended: before which record, whose, and how.
+    /// Ended transactions: before which record the marker is, the producer, and the result.
     markers: Vec<(usize, ProducerId, TransactionResult)>,
     fail_next: Option<ErrorCode>,
-    /// Writes wait for a command that depends on them, and go out together.
+    /// Writes wait until a command depends on them, and are then written together.
     pub gathers: bool,
     gathered: Vec<(Ticket, Vec<GroupRecord>, Option<Producer>)>,
-    /// Groups of which the log has not what was last meant for it.
+    /// Groups of which the log does not have the newest record, because a write was refused.
     pub unlogged: BTreeSet<GroupId>,
     seen: Vec<String>,
 }
@@ -132,7 +132,7 @@ impl Stage {
                 self.waiting.insert(self.asked, ask.who);
                 let command = self.resolve(ask.command);
                 self.step(at_ms, Input::Ask { token: self.asked, command });
-                // What is due at once, as after a delay of zero.
+                // Alarms that are due at once, for example after a delay of zero.
                 while self.groups.next_deadline_ms().is_some_and(|due_ms| due_ms <= at_ms) {
                     self.step(at_ms, Input::Tick);
                 }
@@ -149,7 +149,7 @@ impl Stage {
         std::mem::take(&mut self.seen)
     }
 
-    /// A shard that has read all that was written.
+    /// A shard that has read everything in the log.
     pub fn replayed(&self) -> Groups<usize> {
         let mut groups = Groups::new(self.settings.clone(), chance(self.asked as u64 + 1_000));
         let mut markers = self.markers.iter().peekable();
@@ -172,7 +172,7 @@ impl Stage {
         self.groups.end_transaction(producer, result);
     }
 
-    /// Nobody may be left without an answer.
+    /// Checks that every request has been answered.
     pub fn close(&mut self, story: &str) {
         self.step(self.groups.last_ms, Input::Resign(ErrorCode::NotCoordinator));
         assert!(self.waiting.is_empty(), "{story}: without an answer: {:?}", self.waiting);
@@ -188,7 +188,7 @@ impl Stage {
         if !self.gathers {
             self.settle(now_ms);
         }
-        // What a write is to settle is between two states until then.
+        // What a write in progress will change is checked only after its outcome.
         if self.gathered.is_empty() {
             audit::check(&self.groups);
         }
@@ -212,7 +212,7 @@ impl Stage {
         assert!(writes <= 1, "one write a step");
     }
 
-    /// Writes what was gathered, all of it or nothing, and what follows from that.
+    /// Writes what was gathered, all of it or nothing, and takes the resulting steps.
     pub fn settle(&mut self, now_ms: i64) {
         while !self.gathered.is_empty() {
             let batch = std::mem::take(&mut self.gathered);
@@ -279,7 +279,7 @@ impl Stage {
         self.seen.push(line);
     }
 
-    /// Real ids for actors' names. Who joins without having one has none.
+    /// Replaces actors' names by their real ids. A joining actor without an id has an empty one.
     fn resolve(&self, mut command: Command) -> Command {
         let known = |name: &MemberId| self.ids.get(&**name).cloned();
         let id = |name: &mut MemberId| *name = known(name).unwrap_or_else(|| name.clone());
@@ -302,7 +302,7 @@ impl Stage {
         let known = self.ids.iter().find(|(_, own)| &***own == id);
         match known {
             Some((name, _)) => name.to_string(),
-            // Not told its id yet.
+            // The actor does not know its id yet.
             None => id.split('-').next().unwrap_or_default().to_string(),
         }
     }

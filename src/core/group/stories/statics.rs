@@ -1,4 +1,4 @@
-//! Stories of static members (KIP-345): restarted, they come back as who they were.
+//! Stories of static members (KIP-345): after a restart they keep their place in the group.
 
 use super::*;
 
@@ -44,7 +44,7 @@ fn a_restarted_member_gets_its_assignment_without_a_rebalance() {
         two(vec![
             at(5, old(join_as("a2", "i"))).says(&["log g 2 [b i]", "a2 follows a in 2"]),
             at(6, sync("a2", 2, &[])).says(&["a2 gets \"x\""]),
-            // It leads all the same: when it joins again, the others do too.
+            // It is the leader all the same: when it joins again, the others have to join, too.
             at(7, join_as("a2", "i")),
             at(8, join_as("b", "j")).says(&["a2 leads 3 [a2 b] range", "b follows a2 in 3"]),
         ]),

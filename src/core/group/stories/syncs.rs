@@ -1,8 +1,8 @@
-//! Stories of assigning: the leader's sync, everybody else's, and those that never come.
+//! Stories of assignments: the sync of the leader, those of the others, and missing ones.
 
 use super::*;
 
-/// Two members in generation 2, which a leads; nobody has synced.
+/// Two members in generation 2, which a leads; neither has synced.
 fn two(more: Vec<Row>) -> Vec<Row> {
     let mut rows = vec![
         at(0, join("a")).says(&["log g 0 []", "a leads 1 [a] range"]),
@@ -95,7 +95,7 @@ fn who_does_not_sync_in_time_is_out() {
             .collect::<Vec<_>>()
     };
     let mut rows = two(vec![at(3, sync("a", 2, &[("a", "x")])).says(&["log g 2 [a b]", "a gets \"x\""])]);
-    // Both show that they are there; b never syncs.
+    // Both send heartbeats; b never syncs.
     for (a, b) in beats("a", 2, 54_000, &["a ok"]).into_iter().zip(beats("b", 2, 54_000, &["b ok"])) {
         rows.extend([a, b]);
     }

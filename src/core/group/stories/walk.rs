@@ -1,5 +1,5 @@
-//! Random walks: whatever is asked in whatever order, while writes fail and the shard is lost and loaded again.
-//! Stage and audit check each step; here it is that the log and the shard agree, and that generations grow.
+//! Random walks: any request in any order, while writes fail and the shard is dropped and loaded again. Stage and audit
+//! check each step; here it is checked that the log and the shard agree, and that generations grow.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ const ACTORS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const SEEDS: u64 = 60;
 const STEPS: usize = 300;
 
-/// Assignments to few and many, static members that come back and those that are fenced, every kind of refusal.
+/// Assignments to few and many members, static members that come back and fenced ones, every kind of refusal.
 const SIGHTS: [&str; 13] = [
     "[a b c d]",
     "[e f]",
@@ -33,9 +33,9 @@ struct Walk {
     stage: Stage,
     chance: Chance,
     now_ms: i64,
-    /// Of each group that has not been deleted since.
+    /// The generation of each group that was not deleted since.
     generations: BTreeMap<GroupId, i32>,
-    /// What a walk has to come by to be worth taking, and how often it did.
+    /// What has to happen in a walk for it to prove something, and how often it did.
     sights: BTreeMap<&'static str, usize>,
 }
 
@@ -52,7 +52,7 @@ impl Walk {
         self.stage.groups.groups.get(group).and_then(Group::classic)
     }
 
-    /// Where the actor is at home, mostly.
+    /// Mostly the group in which the actor is a member.
     fn group(&mut self, who: &str) -> &'static str {
         match self.below(20) {
             0 => "i",
@@ -95,7 +95,7 @@ impl Walk {
         })
     }
 
-    /// What a sound client would ask now, more often than not.
+    /// More often than not, what a correct client would send now.
     fn ask(&mut self) -> Ask {
         let who = self.pick(&ACTORS);
         let group = self.group(who);
@@ -162,7 +162,7 @@ impl Walk {
             _ => Deed::Ask(self.ask()),
         };
         if let Deed::Reload = deed {
-            // Generations that were never written are made again.
+            // Generations that were never written are given again.
             self.generations.clear();
             self.stage.unlogged.clear();
         }
@@ -179,7 +179,7 @@ impl Walk {
         for (id, group) in live {
             let Group::Classic(group) = group;
             let before = self.generations.insert(id.clone(), group.generation);
-            // A group that was deleted and made anew within one step begins at 0 again.
+            // A group that was deleted and created again in one step begins at 0.
             assert!(before.is_none_or(|before| before <= group.generation) || group.generation <= 1, "{id}");
         }
     }
@@ -197,7 +197,7 @@ impl Walk {
     }
 }
 
-/// What the log is to have of a group.
+/// The log's record of a group, as text.
 fn summary(group: &classic::Group<usize>) -> String {
     let members = group.members().iter().map(|(id, member)| {
         let (session, rebalance) = (member.terms.session_timeout_ms, member.terms.rebalance_timeout_ms);
@@ -206,7 +206,7 @@ fn summary(group: &classic::Group<usize>) -> String {
     });
     let members: Vec<String> = members.collect();
     let (generation, protocol, leader) = (group.generation, &group.protocol, &group.leader);
-    // A record has no type for a group that nobody has joined, and one that nobody is in keeps its own.
+    // The record of a group that nobody has joined has no type; the record of an empty group keeps its type.
     format!("{} {generation} {protocol:?} {leader:?} {members:?}", group.state())
 }
 
