@@ -1,7 +1,7 @@
-//! Numbers from a seed (SplitMix64): for tests, for simulated disks, and for what has to be spread evenly. The same seed
-//! gives the same numbers for ever, because seeds of failures are kept. Never for secrets.
+//! Random numbers from a seed (SplitMix64): for tests, for simulated disks, and for spreading things evenly. The same
+//! seed must give the same numbers for ever, because the seeds of failures are kept. Never for secrets.
 
-/// A sequence of numbers that look random.
+/// A sequence of pseudo-random numbers.
 #[derive(Clone, Debug)]
 pub struct Dice(pub u64);
 
@@ -11,18 +11,18 @@ impl Dice {
         mix(self.0)
     }
 
-    /// From 0, below `bound`; 0 if that is 0.
+    /// A number from 0 to `bound` - 1; 0 if `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         (self.roll() % bound.max(1) as u64) as usize
     }
 
-    /// One of a list that is not empty.
+    /// One element of a list that is not empty.
     pub fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())].clone()
     }
 }
 
-/// The number in place `at` of those that `seed` gives; [`Dice::roll`] begins with place 1.
+/// The number at position `at` of the sequence for `seed`. [`Dice::roll`] begins with position 1.
 pub fn number(seed: u64, at: u64) -> u64 {
     mix(seed.wrapping_add(at.wrapping_mul(STEP)))
 }

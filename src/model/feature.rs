@@ -1,5 +1,5 @@
-//! What a cluster may agree to speak: Kafka 4.4's `metadata.version` and its other features (KIP-584), with the
-//! levels of each. Which levels are in force is in the image; who may change them is decided elsewhere.
+//! The features of a cluster: Kafka 4.4's `metadata.version` and the others (KIP-584), with the levels of each. The
+//! levels in force are in the image; the controller decides who may change them.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub const ELIGIBLE_LEADER_REPLICAS_VERSION: &str = "eligible.leader.replicas.ver
 pub const SHARE_VERSION: &str = "share.version";
 pub const STREAMS_VERSION: &str = "streams.version";
 
-/// A level of `metadata.version`, of those that Kafka 4.4 knows.
+/// A level of `metadata.version` that Kafka 4.4 knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MetadataVersion(i16);
 
@@ -20,13 +20,13 @@ pub struct MetadataVersion(i16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MetadataVersionRow {
     pub version: MetadataVersion,
-    /// As tools write it, `4.3-IV0`.
+    /// The name in tools, `4.3-IV0`.
     pub name: &'static str,
-    /// Whether it writes metadata that the one before it cannot read.
+    /// Whether metadata at this level contains something that the previous level cannot read.
     pub changes_metadata: bool,
 }
 
-/// Every metadata version, rising by one.
+/// Every metadata version, each one higher by 1 than the one before.
 pub static METADATA_VERSIONS: &[MetadataVersionRow] = &[
     row(7, "3.3-IV3", true),
     row(8, "3.4-IV0", true),
@@ -59,33 +59,33 @@ pub static METADATA_VERSIONS: &[MetadataVersionRow] = &[
 ];
 
 impl MetadataVersion {
-    /// The first one that Kafka 4 still reads.
+    /// The lowest version that Kafka 4 still reads.
     pub const MINIMUM: MetadataVersion = MetadataVersion(7);
-    /// The first with migration from ZooKeeper (KIP-866), in `RegisterBrokerRecord` 2.
+    /// The first version with migration from ZooKeeper (KIP-866), in `RegisterBrokerRecord` 2.
     pub const ZK_MIGRATION: MetadataVersion = MetadataVersion(8);
-    /// The first with SCRAM credentials in the metadata log (KIP-900).
+    /// The first version with SCRAM credentials in the metadata log (KIP-900).
     pub const SCRAM: MetadataVersion = MetadataVersion(11);
-    /// From here a leader's epoch no longer rises when its in-sync set shrinks (KAFKA-15021).
+    /// From this version on, the leader epoch is not raised when the in-sync set shrinks (KAFKA-15021).
     pub const NO_EPOCH_BUMP_ON_SHRINK: MetadataVersion = MetadataVersion(12);
-    /// The first with transactions of metadata (KIP-868).
+    /// The first version with transactions of metadata records (KIP-868).
     pub const TRANSACTIONS: MetadataVersion = MetadataVersion(13);
-    /// The first with delegation tokens in the metadata log (KIP-900).
+    /// The first version with delegation tokens in the metadata log (KIP-900).
     pub const DELEGATION_TOKENS: MetadataVersion = MetadataVersion(14);
-    /// The first where controllers register (KIP-919).
+    /// The first version with registration of controllers (KIP-919).
     pub const CONTROLLER_REGISTRATION: MetadataVersion = MetadataVersion(15);
-    /// The first where replicas are assigned to directories (KIP-858).
+    /// The first version with log directories assigned to replicas (KIP-858).
     pub const DIRECTORIES: MetadataVersion = MetadataVersion(17);
-    /// The first with eligible leader replicas (KIP-966).
+    /// The first version with eligible leader replicas (KIP-966).
     pub const ELIGIBLE_LEADER_REPLICAS: MetadataVersion = MetadataVersion(23);
-    /// The first with cordoned directories (KIP-1066).
+    /// The first version with cordoned directories (KIP-1066).
     pub const CORDONED_DIRECTORIES: MetadataVersion = MetadataVersion(30);
-    /// The first with CIDR hosts in access rules (KIP-1276).
+    /// The first version with CIDR hosts in access rules (KIP-1276).
     pub const CIDR_ACLS: MetadataVersion = MetadataVersion(32);
-    /// The first where controllers can be unregistered (KIP-1312).
+    /// The first version with unregistration of controllers (KIP-1312).
     pub const CONTROLLER_UNREGISTRATION: MetadataVersion = MetadataVersion(33);
-    /// The last that will not change any more, and what a new cluster starts at.
+    /// The last version that is final; a new cluster starts with it.
     pub const LATEST_PRODUCTION: MetadataVersion = MetadataVersion(33);
-    /// The last that is known; those after `LATEST_PRODUCTION` need `unstable.feature.versions.enable`.
+    /// The last known version. Versions above `LATEST_PRODUCTION` need `unstable.feature.versions.enable`.
     pub const LATEST: MetadataVersion = MetadataVersion(34);
 
     pub fn from_level(level: i16) -> Option<MetadataVersion> {
@@ -93,9 +93,10 @@ impl MetadataVersion {
         (MetadataVersion::MINIMUM..=MetadataVersion::LATEST).contains(&version).then_some(version)
     }
 
-    /// Reads what a tool is given: `4.3-IV0`, or a release, `4.3` or `4.3.1`, for the last stable one of that release.
+    /// Parses the argument of a tool: `4.3-IV0`, or a release such as `4.3` or `4.3.1`, which means its last stable
+    /// version.
     pub fn from_text(text: &str, unstable: bool) -> Option<MetadataVersion> {
-        // As in Kafka, only what stands before a second dot counts.
+        // As in Kafka, only the part before the second dot counts.
         let end = text.match_indices('.').nth(1).map_or(text.len(), |(at, _)| at);
         let key = &text[..end];
         let named = |row: &&MetadataVersionRow| {
@@ -118,7 +119,7 @@ impl MetadataVersion {
         self <= MetadataVersion::LATEST_PRODUCTION
     }
 
-    /// Whether moving between the two, in either direction, could lose metadata.
+    /// Whether a change from one to the other, in either direction, could lose metadata.
     pub fn metadata_changed(a: MetadataVersion, b: MetadataVersion) -> bool {
         let (low, high) = (a.min(b), a.max(b));
         METADATA_VERSIONS.iter().any(|row| low < row.version && row.version <= high && row.changes_metadata)
@@ -131,11 +132,11 @@ impl fmt::Display for MetadataVersion {
     }
 }
 
-/// A feature other than `metadata.version`. Level 0 is "off" and always allowed.
+/// A feature other than `metadata.version`. Level 0 means "off" and is always allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Feature {
     pub name: &'static str,
-    /// From level 1 on.
+    /// The levels from 1 on.
     pub levels: &'static [Level],
     pub latest_production: i16,
 }
@@ -143,13 +144,13 @@ pub struct Feature {
 /// A level of a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Level {
-    /// A new cluster that starts at this metadata version or later has the level from the start.
+    /// A new cluster at this metadata version or a later one starts with the level.
     pub default_from: MetadataVersion,
-    /// The metadata version without which it cannot be set.
+    /// The lowest metadata version at which the level can be set.
     pub requires: MetadataVersion,
 }
 
-/// Every feature of Kafka 4.4 but `metadata.version`.
+/// Every feature of Kafka 4.4 except `metadata.version`.
 pub static FEATURES: &[Feature] = &[
     Feature { name: KRAFT_VERSION, levels: &[from(21)], latest_production: 1 },
     Feature { name: TRANSACTION_VERSION, levels: &[from(24), from(24)], latest_production: 2 },
@@ -166,12 +167,12 @@ pub static FEATURES: &[Feature] = &[
     Feature { name: STREAMS_VERSION, levels: &[from(29)], latest_production: 1 },
 ];
 
-/// The feature of that name, unless it is `metadata.version` or unknown.
+/// The feature of that name. `None`: it is `metadata.version`, or unknown.
 pub fn feature(name: &str) -> Option<&'static Feature> {
     FEATURES.iter().find(|feature| feature.name == name)
 }
 
-/// The levels that this node supports, for its registration and for ApiVersions: name, lowest, highest.
+/// The features that this node supports, for its registration and for ApiVersions: name, lowest level, highest level.
 pub fn supported(unstable: bool) -> impl Iterator<Item = (&'static str, i16, i16)> {
     let latest = if unstable { MetadataVersion::LATEST } else { MetadataVersion::LATEST_PRODUCTION };
     let metadata = (METADATA_VERSION, MetadataVersion::MINIMUM.level(), latest.level());
@@ -181,17 +182,17 @@ pub fn supported(unstable: bool) -> impl Iterator<Item = (&'static str, i16, i16
 }
 
 impl Feature {
-    /// The highest level that is known.
+    /// The highest known level.
     pub fn latest(&self) -> i16 {
         self.levels.len() as i16
     }
 
-    /// The level that a new cluster has at that metadata version, if nobody asks for another.
+    /// The level of a new cluster at that metadata version, unless another one is asked for.
     pub fn default_level(&self, version: MetadataVersion) -> i16 {
         self.levels.iter().take_while(|level| level.default_from <= version).count() as i16
     }
 
-    /// Whether the level exists and can be set at that metadata version. The error says why not.
+    /// Checks that the level exists and can be set at that metadata version. The error says why not.
     pub fn check_level(&self, level: i16, version: MetadataVersion, unstable: bool) -> Result<(), String> {
         let known = if unstable { self.latest() } else { self.latest_production };
         if !(0..=known).contains(&level) {

@@ -1,5 +1,5 @@
-//! Who is who: nodes, their epochs, and the 128-bit ids of topics, directories and incarnations.
-//! They know how they are written and nothing of how they are handed out: no clock, no randomness.
+//! Ids: of nodes, their epochs, and the 128-bit ids of topics, directories and incarnations. This file knows how they are
+//! spelled and must never know how they are assigned: no clock, no randomness.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ use uuid::Uuid;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub i32);
 
-/// The offset of a broker's registration record, which fences its earlier incarnations.
+/// The offset of a broker's registration record. It fences the broker's earlier incarnations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BrokerEpoch(pub i64);
 
 impl BrokerEpoch {
-    /// What the wire says where there is none.
+    /// The value on the wire if there is no epoch.
     pub const NONE: BrokerEpoch = BrokerEpoch(-1);
 }
 
@@ -30,19 +30,19 @@ impl fmt::Display for BrokerEpoch {
     }
 }
 
-/// What a topic is called for as long as it lives; a topic created again under the same name gets another.
+/// The id of a topic for its whole life. A topic that is created again under the same name gets another id.
 pub type TopicId = Uuid;
 
-/// A log directory's name in the cluster, kept in its `meta.properties` (KIP-858).
+/// The id of a log directory, kept in its `meta.properties` (KIP-858).
 pub type DirectoryId = Uuid;
 
 /// The id of `__cluster_metadata`.
 pub const METADATA_TOPIC_ID: TopicId = Uuid::from_u128(1);
 
-/// The replica is somewhere on its broker, which was there before directories had ids (KIP-858).
+/// The replica is in some directory of its broker, from before directories had ids (KIP-858).
 pub const DIRECTORY_MIGRATING: DirectoryId = Uuid::from_u128(0);
 
-/// The replica's broker has not yet said which directory it chose (KIP-858).
+/// The replica's broker has not reported yet which directory it chose (KIP-858).
 pub const DIRECTORY_UNASSIGNED: DirectoryId = Uuid::from_u128(1);
 
 /// The replica's directory is offline (KIP-858).
@@ -50,8 +50,8 @@ pub const DIRECTORY_LOST: DirectoryId = Uuid::from_u128(2);
 
 /// Whether a replica in directory `id` is online on a broker that reports `online` directories.
 ///
-/// A broker that reports none registered before directories had ids: it would have stopped if all its
-/// directories had failed, so its replicas count as online (KAFKA-16162).
+/// A broker that reports none registered before directories had ids. If all of its directories had failed, it would have
+/// stopped, so its replicas count as online (KAFKA-16162).
 pub fn is_directory_online(id: DirectoryId, online: &[DirectoryId]) -> bool {
     match id {
         DIRECTORY_MIGRATING | DIRECTORY_UNASSIGNED => true,
@@ -60,14 +60,14 @@ pub fn is_directory_online(id: DirectoryId, online: &[DirectoryId]) -> bool {
     }
 }
 
-/// Whether Kafka would hand out this id: its first hundred are reserved, and one whose text has a `-`
-/// could be taken for an option on a command line.
+/// Whether Kafka would assign this id: the first hundred are reserved, and an id whose text has a `-` could be taken for
+/// an option on a command line.
 pub fn is_assignable(id: Uuid) -> bool {
     id.as_u128() >= IDS_RESERVED && !uuid_to_base64(id).contains('-')
 }
 
-/// A fresh id for a topic, a directory or an incarnation, drawn until it is assignable.
-/// The bits come from `random`; `u128` values that never make an assignable id never return.
+/// A new id for a topic, a directory or an incarnation. `random` is called until its result is assignable, so it must not
+/// always return unassignable values.
 pub fn fresh_id(mut random: impl FnMut() -> u128) -> Uuid {
     loop {
         let id = uuid::Builder::from_random_bytes(random().to_be_bytes()).into_uuid();
@@ -77,10 +77,10 @@ pub fn fresh_id(mut random: impl FnMut() -> u128) -> Uuid {
     }
 }
 
-/// Kafka's text of an id: 22 characters of url-safe base64, without padding.
+/// Kafka's text form of an id: 22 characters of url-safe base64, without padding.
 pub fn uuid_to_base64(id: Uuid) -> String {
     let bits = id.as_u128();
-    // 128 bits are 21 characters of six bits and one of two, which its four low zeros fill up.
+    // 128 bits are 21 characters of six bits, and one of two bits and four zeros.
     let mut text = String::with_capacity(TEXT_CHARS);
     for character in 0..TEXT_CHARS as u32 - 1 {
         text.push(ALPHABET[(bits >> (122 - 6 * character)) as usize & 63] as char);
@@ -89,7 +89,7 @@ pub fn uuid_to_base64(id: Uuid) -> String {
     text
 }
 
-/// Reads [`uuid_to_base64`]'s text, with or without padding. `None` for any other.
+/// Parses the text of [`uuid_to_base64`], with or without padding. `None`: it is another text.
 pub fn uuid_from_base64(text: &str) -> Option<Uuid> {
     let text = text.strip_suffix("==").unwrap_or(text).as_bytes();
     if text.len() != TEXT_CHARS {

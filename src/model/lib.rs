@@ -1,4 +1,4 @@
-//! What a cluster is, as plain data: which brokers, topics and settings there are, and how each of them is named.
+//! What a cluster is, as plain data: its brokers, topics and settings, and how each of them is named.
 //!
 //! * [`ids`] and [`topics`]: names and numbers, each with a type of its own, and how they are spelled.
 //! * [`config`]: one table of Kafka's configuration keys. Reading a file, checking a value, typed settings for broker and

@@ -1,5 +1,5 @@
-//! Topic names, partitions, and the folders they live in: what is allowed, how it is spelled.
-//! Nothing here touches a disk or knows which topics exist.
+//! Topic names, partitions, and the names of their folders: what is allowed, how it is spelled. Nothing here touches a
+//! disk or knows which topics exist.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use uuid::Uuid;
 /// A topic's name, shared rather than copied.
 pub type TopicName = Arc<str>;
 
-/// Where consumer groups keep their state.
+/// The topic with the state of consumer groups.
 pub const GROUP_METADATA_TOPIC: &str = "__consumer_offsets";
-/// Where the transaction coordinator keeps its state.
+/// The topic with the state of transactions.
 pub const TRANSACTION_STATE_TOPIC: &str = "__transaction_state";
-/// Where share groups keep their state (KIP-932).
+/// The topic with the state of share groups (KIP-932).
 pub const SHARE_GROUP_STATE_TOPIC: &str = "__share_group_state";
-/// The cluster's metadata log. Not an ordinary topic: no client produces to it or sees it listed.
+/// The cluster's metadata log. It is not an ordinary topic: clients cannot write to it, and it is not listed.
 pub const CLUSTER_METADATA_TOPIC: &str = "__cluster_metadata";
 
-/// The longest topic name, in characters, so that its folder's name fits in a file system.
+/// The length of the longest topic name, in characters. With it, the folder's name still fits into a file system.
 pub const TOPIC_NAME_CHARS_MAX: usize = 249;
 
 /// Whether `name` may name a topic. The error says what is wrong with it, for `INVALID_TOPIC_EXCEPTION`.
@@ -38,12 +38,12 @@ pub fn check_topic_name(name: &str) -> Result<(), String> {
     Err(format!("Topic name is invalid: {why}"))
 }
 
-/// Whether two different names are one in a metric's name, where `.` becomes `_`.
+/// Whether two different names are the same in the name of a metric, where `.` becomes `_`.
 pub fn collides(a: &str, b: &str) -> bool {
     unify(a) == unify(b)
 }
 
-/// Whether the broker itself writes this topic; clients may not, and metadata marks it.
+/// Whether only the broker writes this topic. Clients may not, and metadata marks it as internal.
 pub fn is_internal(name: &str) -> bool {
     [GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC, SHARE_GROUP_STATE_TOPIC].contains(&name)
 }
@@ -52,7 +52,7 @@ fn unify(name: &str) -> String {
     name.replace('.', "_")
 }
 
-/// One log of a topic. Displayed as its folder's name, `topic-0`.
+/// One partition of a topic. It is displayed as the name of its folder, `topic-0`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicPartition {
     pub topic: TopicName,
@@ -64,7 +64,7 @@ impl TopicPartition {
         TopicPartition { topic: topic.into(), partition }
     }
 
-    /// Reads a folder's name. `None` if it is not one of a live partition's; see [`PartitionFolder::parse`].
+    /// Parses the name of a folder. `None`: it is not that of a live partition; see [`PartitionFolder::parse`].
     pub fn parse(folder: &str) -> Option<TopicPartition> {
         let (topic, partition) = folder.rsplit_once('-')?;
         let digits = !partition.is_empty() && partition.bytes().all(|b| b.is_ascii_digit());
@@ -81,16 +81,17 @@ impl fmt::Display for TopicPartition {
     }
 }
 
-/// What the name of a folder in a log directory says it is.
+/// What a folder in a log directory is, by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PartitionFolder {
     /// `topic-0`
     Live(TopicPartition),
-    /// `topic-0.<id>-delete`: on its way out. A long topic name was cut to fit, so the topic is only a hint.
+    /// `topic-0.<id>-delete`: about to be removed. A long topic name is cut to fit, so the topic is only a hint.
     Deleted(TopicPartition),
-    /// `topic-0.<id>-future`: a copy that takes over once it has caught up (KIP-113).
+    /// `topic-0.<id>-future`: a copy that takes the place of the partition once it has caught up (KIP-113).
     Future(TopicPartition),
-    /// `topic-0.<id>-stray`: not ours by the metadata (KIP-858). The topic may be cut, as above.
+    /// `topic-0.<id>-stray`: by the metadata not a partition of this broker (KIP-858). A long topic name is cut here,
+    /// too.
     Stray(TopicPartition),
 }
 
@@ -115,7 +116,7 @@ impl FolderSuffix {
 }
 
 impl PartitionFolder {
-    /// Reads a folder's name. `None` if it is no partition's.
+    /// Parses the name of a folder. `None`: it is not that of a partition.
     pub fn parse(name: &str) -> Option<PartitionFolder> {
         let marked = FolderSuffix::ALL.into_iter().find_map(|s| Some((s, name.strip_suffix(s.text())?)));
         let Some((suffix, rest)) = marked else {
@@ -133,8 +134,8 @@ impl PartitionFolder {
         })
     }
 
-    /// The name that marks `partition`'s folder, `topic-0.<unique>-delete`. The topic is cut where the
-    /// whole would be longer than a file's name may be, except for a future copy, which must be found again.
+    /// The name for `partition`'s folder with this suffix, `topic-0.<unique>-delete`. The topic is cut if the name would
+    /// be too long for a file, except for a future copy, which has to be found again.
     pub fn marked(partition: &TopicPartition, suffix: FolderSuffix, unique: Uuid) -> String {
         let tail = format!("-{}.{}{}", partition.partition, unique.as_simple(), suffix.text());
         let room = match suffix {

@@ -1,5 +1,5 @@
-//! A broker's configuration, typed: what the code asks for by field, and any key by name.
-//! It must never know how a configuration is read in: `load` brings the layers, this makes sense of them.
+//! A broker's configuration, typed: fields for what the code uses, and any key by its name. It must never know how a
+//! configuration is read: `load` collects the layers, this file interprets them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use super::value::{FromValue, Value};
 use super::{listeners, quorum, rules};
 use crate::NodeId;
 
-/// The parts a node can play.
+/// The roles of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     Broker,
@@ -31,7 +31,7 @@ macro_rules! broker_config {
             pub roles: BTreeSet<Role>,
             /// Where the node listens, controller listeners included.
             pub listeners: Vec<Listener>,
-            /// What brokers tell clients, without controller listeners. See [`Listener::resolved`].
+            /// The addresses that clients are told, without controller listeners. See [`Listener::resolved`].
             pub advertised_listeners: Vec<Listener>,
             pub controller_listener_names: Vec<String>,
             pub inter_broker_listener_name: String,
@@ -40,15 +40,15 @@ macro_rules! broker_config {
             pub controller_quorum_voters: Vec<Voter>,
             pub controller_quorum_bootstrap_servers: Vec<HostPort>,
             pub max_connections_per_ip_overrides: BTreeMap<String, i32>,
-            /// What a topic without settings of its own runs with.
+            /// The configuration of a topic without settings of its own.
             pub topic_defaults: TopicConfig,
             $(#[doc = concat!("`", $key, "`")] pub $field: $type,)*
             layers: Arc<Layers>,
         }
 
         impl BrokerConfig {
-            /// Types, cross-checks and refusals. The layers hold no wrong value of a single key any more,
-            /// or this is where it shows.
+            /// Gives values their types, checks them against each other and refuses what cannot be honoured. Each single
+            /// value in the layers was checked before.
             pub(super) fn from_layers(layers: Layers) -> Result<BrokerConfig, ConfigError> {
                 rules::check_required(&layers)?;
                 rules::check_refused(&layers)?;
@@ -162,7 +162,7 @@ broker_config! {
 }
 
 impl BrokerConfig {
-    /// Any broker key: its value in force and where it comes from; none for a key that Kafka does not have.
+    /// Any broker key: the value in force and its source. `None`: Kafka has no such key.
     pub fn get(&self, name: &str) -> Option<Effective> {
         let key = broker_key(name)?;
         Some(self.layers.effective(key).expect("values were checked when the configuration was made"))
@@ -189,8 +189,8 @@ impl BrokerConfig {
         }
     }
 
-    /// The same node with what the metadata says laid over what it was started with. Keys that only change
-    /// at a restart are left alone, as in Kafka. On an error keep the configuration there was.
+    /// The same configuration with the dynamic values from the metadata over the static ones. Keys that change only at a
+    /// restart keep their values, as in Kafka. After an error the caller keeps the present configuration.
     pub fn with_dynamic(&self, dynamic: Dynamic<'_>) -> Result<BrokerConfig, ConfigError> {
         BrokerConfig::from_layers(Layers {
             dynamic_broker: rules::dynamic_only(dynamic.per_broker),
@@ -218,7 +218,7 @@ impl BrokerConfig {
     }
 }
 
-/// What has to be known before the listeners can be read.
+/// What has to be known before the listeners can be parsed.
 pub(super) struct Names {
     pub roles: BTreeSet<Role>,
     pub controller_listeners: Vec<String>,
@@ -248,7 +248,7 @@ impl Names {
     }
 }
 
-/// A key's value, of the type of the field that it fills.
+/// A key's value, in the type of the field that it is for.
 pub(super) fn take<T: FromValue>(layers: &Layers, name: &'static str) -> Result<T, ConfigError> {
     let key = broker_key(name).unwrap_or_else(|| panic!("{name} is not a broker key"));
     let value = layers.value(key)?;

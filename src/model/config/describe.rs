@@ -1,5 +1,5 @@
-//! What DescribeConfigs says about a broker, a topic or a group: every key, its value, where that comes from and what
-//! else would apply. It must never show a secret.
+//! The answers of DescribeConfigs for a broker, a topic or a group: every key, its value, the source of the value, and
+//! the other values that it overrides. It must never show a secret.
 
 use std::collections::BTreeMap;
 
@@ -10,18 +10,18 @@ use super::rules::{governing_key, overridden_name};
 use super::table::{BROKER_KEYS, CLIENT_METRICS_KEYS, GROUP_KEYS, TOPIC_KEYS, broker_key};
 use super::topic::effective;
 
-/// One key of a resource. `synonyms` come strongest first and start with the value in force.
+/// One key of a resource. `synonyms` begin with the value in force; weaker sources follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribedConfig {
     pub name: String,
-    /// None for null, and for a secret.
+    /// `None`: the value is null, or it is a secret.
     pub value: Option<String>,
     /// Kafka's code of [`Source`].
     pub source: i8,
     pub read_only: bool,
     pub sensitive: bool,
     pub is_default: bool,
-    /// Kafka's code of the type; 0 for a name that Kafka does not know.
+    /// Kafka's code of the type; 0: Kafka has no such key.
     pub kind: i8,
     pub doc: &'static str,
     pub synonyms: Vec<DescribedSynonym>,
@@ -34,8 +34,8 @@ pub struct DescribedSynonym {
     pub source: i8,
 }
 
-/// Every broker key, and whatever else was set for this broker, by name. Internal and dynamic-only keys
-/// appear once they are set, names that Kafka does not know appear without their value.
+/// Every broker key by name, and everything else that was set for this broker. Internal and dynamic-only keys are listed
+/// only if they are set. Names that Kafka does not know are listed without their values.
 pub fn describe_broker(config: &BrokerConfig) -> Vec<DescribedConfig> {
     let layers = config.layers();
     let always =
@@ -45,7 +45,7 @@ pub fn describe_broker(config: &BrokerConfig) -> Vec<DescribedConfig> {
     names.into_iter().map(|name| broker_entry(config, name, |_| true)).collect()
 }
 
-/// What the metadata sets for all brokers alike: the answer for the broker resource without a name.
+/// The dynamic values for all brokers: the answer for the broker resource without a name.
 pub fn describe_cluster_default(config: &BrokerConfig) -> Vec<DescribedConfig> {
     let only = |source: i8| source == Source::DynamicDefaultBroker.code();
     let described = |(name, text): (&String, &String)| {
@@ -56,17 +56,17 @@ pub fn describe_cluster_default(config: &BrokerConfig) -> Vec<DescribedConfig> {
     config.layers().dynamic_default.iter().map(described).collect()
 }
 
-/// Every topic key by name, for a topic with these settings of its own.
+/// Every topic key by name, for a topic with these overrides.
 pub fn describe_topic(broker: &BrokerConfig, overrides: &BTreeMap<String, String>) -> Vec<DescribedConfig> {
     describe_resource(broker.layers(), TOPIC_KEYS, Source::TopicConfig, overrides)
 }
 
-/// Every group key by name, for a group with these settings of its own.
+/// Every group key by name, for a group with these overrides.
 pub fn describe_group(broker: &BrokerConfig, overrides: &BTreeMap<String, String>) -> Vec<DescribedConfig> {
     describe_resource(broker.layers(), GROUP_KEYS, Source::Group, overrides)
 }
 
-/// Every key of a subscription to clients' metrics.
+/// Every key of a client metrics subscription.
 pub fn describe_client_metrics(overrides: &BTreeMap<String, String>) -> Vec<DescribedConfig> {
     describe_resource(&Layers::default(), CLIENT_METRICS_KEYS, Source::ClientMetrics, overrides)
 }
@@ -81,7 +81,8 @@ fn describe_resource(
         keys.iter().filter(|key| !key.internal || overrides.contains_key(key.name)).collect();
     keys.sort_by_key(|key| key.name);
     let described = keys.into_iter().map(|key| {
-        // A setting that does not parse was never accepted; show it as it stands rather than fail.
+        // A value that cannot be parsed was never accepted. If there is one, it is shown as it is, and the request does
+        // not fail.
         let value = match effective(layers, overrides, key) {
             Ok((value, _)) => value.map(|value| value.to_text()),
             Err(_) => overrides.get(key.name).cloned(),
@@ -138,7 +139,7 @@ fn broker_entry(config: &BrokerConfig, name: &str, counts: impl Fn(i8) -> bool) 
     }
 }
 
-// A group's key shows its default as a synonym where there is no broker key behind it.
+// A group key without a broker key behind it lists its own default as a synonym.
 fn own_default(key: &ConfigKey) -> Option<DescribedSynonym> {
     let value = Some(key.default_value()?.to_text());
     Some(DescribedSynonym { name: key.name.to_owned(), value, source: Source::Default.code() })
@@ -148,8 +149,8 @@ fn strongest(synonyms: &[DescribedSynonym]) -> i8 {
     synonyms.first().map_or(Source::Default.code(), |synonym| synonym.source)
 }
 
-// Source by source and within one by name, as Kafka lists them; what stands before the key's own name
-// overrides others of its chain and is left out.
+// Sorted by source and then by name, as in Kafka. Entries before the key's own name override other keys of the chain, and
+// are left out.
 fn synonyms(layers: &Layers, name: &str, sensitive: bool) -> Vec<DescribedSynonym> {
     let chain = chain(name);
     let mut found = Vec::new();
@@ -169,10 +170,10 @@ fn synonyms(layers: &Layers, name: &str, sensitive: bool) -> Vec<DescribedSynony
     found.split_off(own)
 }
 
-/// The keys that can stand for one another, strongest first.
+/// The keys that can replace one another, strongest first.
 fn chain(name: &str) -> Vec<&str> {
     match CHAINS.iter().find(|chain| chain.contains(&name)) {
-        // The flusher's own interval is a default of the other one, not the other way round.
+        // `log.flush.scheduler.interval.ms` is a default for `log.flush.interval.ms`, but not the other way round.
         Some(chain) if name != "log.flush.scheduler.interval.ms" => chain.to_vec(),
         Some(_) => vec![name],
         None => std::iter::once(name).chain(overridden_name(name)).collect(),

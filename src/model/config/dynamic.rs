@@ -1,5 +1,5 @@
-//! What a change of configuration must satisfy while brokers run (KIP-226): the settings of one broker or all of them,
-//! of a group, of a subscription to clients' metrics. It must never know what is stored: it judges what would be.
+//! The checks of a configuration change while brokers run (KIP-226): for one broker or all of them, for a group, for a
+//! client metrics subscription. It must never know what is stored: it gets the values as they would be after the change.
 
 use std::collections::BTreeMap;
 
@@ -13,19 +13,19 @@ use super::table::{broker_key, client_metrics_key, group_key, topic_key};
 use super::value::Value;
 use crate::record::ResourceType;
 
-/// The row of a list, to which something can be appended; none for any other key.
+/// The row of a key that is a list, to which a change can append. `None`: the key is something else.
 pub fn list_key(kind: ResourceType, name: &str) -> Option<&'static ConfigKey> {
     let key = match kind {
         ResourceType::Topic => topic_key(name),
         ResourceType::Broker => broker_key(name),
-        // Kafka's controller does not know which of their keys are lists.
+        // Kafka's controller does not know which of these keys are lists.
         ResourceType::Group | ResourceType::ClientMetrics | ResourceType::BrokerLogger => None,
     };
     key.filter(|key| key.kind == Kind::List)
 }
 
-/// Checks everything that would be set for one broker or for all of them, as the broker concerned does before it asks
-/// the controller. `running` is what it runs with now, `others` what is set in the other one of the two scopes.
+/// Checks everything that would be set for one broker or for all of them, as a broker does before it asks the controller.
+/// `running` is the broker's present configuration, `others` are the values of the other one of the two scopes.
 pub fn check_broker_change(
     running: &BrokerConfig,
     scope: DynamicScope,
@@ -51,7 +51,7 @@ pub fn check_broker_change(
     THREADS.iter().try_for_each(|key| check_threads(key, running.whole(key), then.whole(key)))
 }
 
-// As in Kafka, a pool grows or shrinks by a factor of two at most in one step.
+// As in Kafka, one change may at most double or halve a pool.
 fn check_threads(key: &str, now: i64, then: i64) -> Result<(), ConfigError> {
     let rule = if then == now {
         return Ok(());
@@ -67,8 +67,8 @@ fn check_threads(key: &str, now: i64, then: i64) -> Result<(), ConfigError> {
     Err(ConfigError::conflict(key, then, rule))
 }
 
-/// Checks everything that a group would set for itself: each value, the bounds that the broker's configuration gives
-/// them, and that a session outlasts a heartbeat.
+/// Checks everything that would be set for a group: each value, the bounds that the broker's configuration sets, and that
+/// the session timeout is longer than the heartbeat interval.
 pub fn check_group(broker: &BrokerConfig, values: &BTreeMap<String, String>) -> Result<(), ConfigError> {
     let mut set = BTreeMap::new();
     for (name, text) in values {
@@ -76,7 +76,7 @@ pub fn check_group(broker: &BrokerConfig, values: &BTreeMap<String, String>) -> 
         set.insert(key.name, checked(key, text)?);
     }
     if let Some(tags) = values.get(TAGS).filter(|tags| java::has_duplicates(tags)) {
-        // Kafka's rule for this one list, where a topic's or a file's only loses what comes again.
+        // Kafka refuses duplicates in this list. In a topic's list and in a file it only removes them.
         return Err(ConfigError::conflict(TAGS, tags, "must not name a tag twice"));
     }
     let whole = |name: &str| set.get(name).and_then(Value::as_whole);
@@ -123,7 +123,7 @@ pub fn check_group(broker: &BrokerConfig, values: &BTreeMap<String, String>) -> 
     }
 }
 
-/// Checks everything that a subscription to clients' metrics would say.
+/// Checks everything that would be set for a client metrics subscription.
 pub fn check_client_metrics(values: &BTreeMap<String, String>) -> Result<(), ConfigError> {
     for name in values.keys() {
         client_metrics_key(name).ok_or_else(|| ConfigError::UnknownClientMetricsKey(name.clone()))?;
@@ -159,7 +159,7 @@ pub fn check_client_metrics(values: &BTreeMap<String, String>) -> Result<(), Con
 
 const TAGS: &str = "streams.rack.aware.assignment.tags";
 
-/// What Kafka lets change only behind a listener's prefix.
+/// Keys that Kafka allows to be changed only with a listener's prefix.
 const PER_LISTENER: [&str; 10] = [
     "ssl.keystore.type",
     "ssl.keystore.location",
@@ -182,7 +182,7 @@ const THREADS: [&str; 6] = [
     "num.replica.fetchers",
 ];
 
-/// A group's key, and the broker keys that say its least and its most.
+/// A group key, and the broker keys with its lower and its upper bound.
 const BOUNDS: &[(&str, Option<&str>, Option<&str>)] = &[
     (
         "consumer.heartbeat.interval.ms",

@@ -1,5 +1,5 @@
-//! How addresses are written in a configuration: listeners, voters, host and port.
-//! It must never know which of them go together: that is `listeners`' and `quorum`'s business.
+//! How a configuration spells addresses: listeners, voters, host and port. It must never know which of them belong
+//! together: `listeners` and `quorum` do.
 
 use std::fmt;
 
@@ -10,9 +10,10 @@ use crate::NodeId;
 pub struct Listener {
     /// In upper case, as Kafka compares names.
     pub name: String,
-    /// None where the entry names no host: bind to every interface, advertise this machine's own name.
+    /// `None`: the entry names no host. Then the listener is bound to every interface, and advertised under this
+    /// machine's name.
     pub host: Option<String>,
-    /// 0 where the system is to choose.
+    /// 0: the system chooses the port.
     pub port: u16,
     pub protocol: SecurityProtocol,
 }
@@ -39,7 +40,7 @@ pub struct Voter {
 }
 
 impl Listener {
-    /// What to tell clients, once it is known what this machine is called and which port was bound.
+    /// The address for clients, once the machine's name and the bound port are known.
     pub fn resolved(&self, host_name: &str, bound_port: u16) -> Listener {
         Listener {
             host: Some(self.host.clone().unwrap_or_else(|| host_name.to_owned())),
@@ -81,7 +82,7 @@ impl SecurityProtocol {
     }
 }
 
-/// `name://host:port`, where the host may be missing and an IPv6 address stands in brackets or bare.
+/// `name://host:port`. The host may be missing; an IPv6 address may be in brackets or not.
 pub(super) struct Written {
     pub name: String,
     pub host: Option<String>,

@@ -9,7 +9,7 @@ pub fn properties(variables: impl IntoIterator<Item = (String, String)>) -> BTre
     variables.into_iter().filter_map(property).collect()
 }
 
-/// None for a variable that is not a property: another program's, or one for the Java around Kafka.
+/// `None`: the variable is not a property, but belongs to another program, or to the Java start scripts of Kafka.
 pub fn property_name(variable: &str) -> Option<String> {
     let name = variable.strip_prefix("KAFKA_")?;
     if name.is_empty() || NOT_PROPERTIES.contains(&name) || name.starts_with("LOG4J_") {
@@ -29,7 +29,7 @@ const NOT_PROPERTIES: [&str; 8] = [
     "TOOLS_LOG4J_LOGLEVEL",
 ];
 
-/// The image's start script listens on every interface at the advertised ports when only those are given.
+/// If only advertised listeners are given, the image's start script listens on every interface at their ports.
 pub fn listeners_for(advertised: &str) -> String {
     let on_every_interface = |entry: &str| {
         let everywhere = || {

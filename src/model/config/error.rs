@@ -1,4 +1,4 @@
-//! Why a configuration is not taken: always one line that names the key, its value and what is allowed.
+//! Why a configuration is refused: always one line with the key, its value and what is allowed.
 //! It must never carry a secret.
 
 use std::path::PathBuf;
@@ -24,10 +24,10 @@ pub enum ConfigError {
     Missing { key: &'static str, allowed: String },
     #[error("Invalid value {value} for configuration {key}: must be from {min} to {max}")]
     OutOfRange { key: String, value: i64, min: i64, max: i64 },
-    /// Two keys that are fine alone contradict each other.
+    /// Two keys are valid alone and contradict each other.
     #[error("Invalid value {value} for configuration {key}: {rule}")]
     Conflict { key: String, value: String, rule: String },
-    /// Ignoring it would break what it promises, so the start stops.
+    /// The start stops, because to ignore the key would break what the key promises.
     #[error("Refused {key}={value}: {why}")]
     Refused { key: String, value: String, why: &'static str },
     #[error("Refused {key}={value}: several controllers are not supported yet, only one that is this node")]
@@ -58,12 +58,12 @@ impl ConfigError {
     }
 }
 
-/// The value as an error or a warning may show it.
+/// The value in the form in which an error or a warning may show it.
 pub(super) fn shown(key: &ConfigKey, value: &str) -> String {
     if key.sensitive { HIDDEN.to_owned() } else { one_line(value) }
 }
 
-// A value can be a whole PEM file or hold control characters; the line stays one line of sane length.
+// A value can be a whole PEM file or contain control characters. The result is one line of limited length.
 pub(super) fn one_line(value: &str) -> String {
     let mut line: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
     if value.chars().nth(200).is_some() {

@@ -1,20 +1,20 @@
-//! How Java reads the text of a value and writes it again: space, whole numbers, fractions, truth.
+//! How Java parses and prints values: space, whole numbers, fractions, booleans.
 //! It must never know about configuration keys.
 
 use std::collections::BTreeSet;
 
-/// Without what Java's `trim` takes away: every control character too, but no space beyond ASCII.
+/// Removes what Java's `trim` removes: control characters, too, but no space characters beyond ASCII.
 pub fn trim(text: &str) -> &str {
     text.trim_matches(|c| c <= ' ')
 }
 
-/// The items between commas; space around a comma, in the sense of Java's `\s`, belongs to no item.
+/// The items between commas, without the space around them (in the sense of Java's `\s`).
 pub fn items(text: &str) -> Vec<String> {
     let item = |item: &str| item.trim_matches(['\t', '\n', '\u{b}', '\u{c}', '\r', ' ']).to_owned();
     if text.is_empty() { Vec::new() } else { text.split(',').map(item).collect() }
 }
 
-/// Whether the text as a list has an item twice.
+/// Whether an item occurs twice in the text of a list.
 pub fn has_duplicates(text: &str) -> bool {
     let mut seen = BTreeSet::new();
     !items(trim(text)).into_iter().all(|item| seen.insert(item))
@@ -24,7 +24,7 @@ pub fn boolean(text: &str) -> Option<bool> {
     [true, false].into_iter().find(|value| equal_in_any_case(text, if *value { "true" } else { "false" }))
 }
 
-/// Like `Long.parseLong`: a sign may come first, the digits may be of any script.
+/// As `Long.parseLong`: a sign may come first, and the digits may be of any script.
 pub fn whole(text: &str) -> Option<i64> {
     let (digits, sign) = match text.strip_prefix('-') {
         Some(digits) => (digits, -1),
@@ -37,13 +37,13 @@ pub fn whole(text: &str) -> Option<i64> {
     digits.chars().try_fold(0, next)
 }
 
-// Java looks at one UTF-16 unit at a time, so digits beyond the first 65,536 characters are none.
+// Java looks at single UTF-16 units, so characters beyond the first 65,536 are not digits.
 fn digit(c: char) -> Option<i64> {
     let from_zero = |zero: &u16| u32::from(c).checked_sub(u32::from(*zero)).filter(|digit| *digit < 10);
     ZEROS.iter().find_map(from_zero).map(i64::from)
 }
 
-/// Like `Double.parseDouble`: also hexadecimal, `NaN`, `Infinity`, and with a type's letter at the end.
+/// As `Double.parseDouble`: also hexadecimal, `NaN`, `Infinity`, and a type letter at the end.
 pub fn double(text: &str) -> Option<f64> {
     let (number, negative) = match text.strip_prefix('-') {
         Some(number) => (number, true),
@@ -67,7 +67,7 @@ fn decimal(text: &str) -> Option<f64> {
     if plain { number.parse().ok() } else { None }
 }
 
-// Digits with a point somewhere or nowhere, and a power of two that must be there.
+// Hexadecimal digits, perhaps with a point, and an exponent of two, which is required.
 fn hexadecimal(text: &str) -> Option<f64> {
     let (digits, power) = text.split_once(['p', 'P'])?;
     let power = power_of_two(power.strip_suffix(TYPE_LETTERS).unwrap_or(power))?;
@@ -102,13 +102,13 @@ fn power_of_two(text: &str) -> Option<i64> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    // Nothing this far out is anything but zero or infinite.
+    // With an exponent this large or small, the result is zero or infinite anyway.
     Some(sign * digits.parse().unwrap_or(FAR_OUT).min(FAR_OUT))
 }
 
 const FAR_OUT: i64 = 1 << 40;
 
-// The double nearest to significand * 2^exponent; of two that are equally near the even one.
+// The double nearest to significand * 2^exponent; if two are equally near, the even one.
 fn rounded(significand: u128, exponent: i64) -> f64 {
     const DIGITS: i64 = 53;
     const SMALLEST: i64 = -1022;
@@ -127,14 +127,14 @@ fn rounded(significand: u128, exponent: i64) -> f64 {
     if dropped > 0 && (twice > 1 << dropped || (twice == 1 << dropped && kept & 1 == 1)) {
         kept += 1;
     }
-    // In two steps, since a power of two by itself can be too small to be a normal double. The first one is exact,
-    // and so is the second, since `kept` has the digits that the result can have.
+    // In two steps, since a power of two alone can be too small for a normal double. The first step is exact, and so is
+    // the second, since `kept` has only as many digits as the result can hold.
     let power = exponent + dropped;
     let (half, other) = (power / 2, power - power / 2);
     kept as f64 * 2_f64.powi(half as i32) * 2_f64.powi(other as i32)
 }
 
-/// Tools compare these strings with what Kafka's Java writes: "0.5", "1.0E-4", "1.7976931348623157E308".
+/// Tools compare these strings with those of Kafka's Java code: "0.5", "1.0E-4", "1.7976931348623157E308".
 pub fn double_text(x: f64) -> String {
     if x.is_infinite() {
         return if x > 0.0 { "Infinity" } else { "-Infinity" }.to_owned();
@@ -145,12 +145,12 @@ pub fn double_text(x: f64) -> String {
     let text = format!("{x:e}");
     match text.split_once('e') {
         Some((digits, power)) if digits.contains('.') => format!("{digits}E{power}"),
-        // With two digits of the value itself, which for the smallest numbers are not a digit and a zero: 4.9E-324.
+        // At least two digits. For the smallest numbers they are both digits of the value: 4.9E-324.
         _ => format!("{x:.1e}").replace('e', "E"),
     }
 }
 
-/// Like `equalsIgnoreCase`: character by character, so a long s is an s.
+/// As `equalsIgnoreCase`, character by character: a long s equals an s.
 pub fn equal_in_any_case(left: &str, right: &str) -> bool {
     let upper = |c: char| {
         let mut upper = c.to_uppercase();
@@ -159,7 +159,7 @@ pub fn equal_in_any_case(left: &str, right: &str) -> bool {
     left.chars().map(upper).eq(right.chars().map(upper))
 }
 
-/// The digits zero of the first 65,536 characters; the other nine follow each.
+/// The zeros of all digit scripts in the first 65,536 characters. The other nine digits follow each.
 const ZEROS: [u16; 37] = [
     0x0030, 0x0660, 0x06f0, 0x07c0, 0x0966, 0x09e6, 0x0a66, 0x0ae6, 0x0b66, 0x0be6, 0x0c66, 0x0ce6, 0x0d66,
     0x0de6, 0x0e50, 0x0ed0, 0x0f20, 0x1040, 0x1090, 0x17e0, 0x1810, 0x1946, 0x19d0, 0x1a80, 0x1a90, 0x1b50,

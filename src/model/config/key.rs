@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 use super::java;
 use super::value::Value;
 
-/// One row of the table: everything that validation, DescribeConfigs and the reference page say about a key.
+/// One row of the table: everything that validation, DescribeConfigs and the reference page need to know about a key.
 #[derive(Clone, Copy, Debug)]
 pub struct ConfigKey {
     pub name: &'static str,
     pub kind: Kind,
-    /// As it would be written in `server.properties`; none means null, or that the key must be set.
+    /// The text in `server.properties`. `None`: null, or the key must be set.
     pub default: Option<&'static str>,
     /// There is no default: a broker cannot start without it.
     pub required: bool,
@@ -24,7 +24,7 @@ pub struct ConfigKey {
     /// The value is a secret: never shown, logged or described.
     pub sensitive: bool,
     pub support: Support,
-    /// Keys of topics and groups only: the broker keys that supply the default, strongest first.
+    /// Only for keys of topics and groups: the broker keys that supply the default, strongest first.
     pub broker_synonyms: &'static [Synonym],
     pub doc: &'static str,
 }
@@ -43,7 +43,7 @@ pub enum Kind {
     Password,
 }
 
-/// What a value must satisfy beyond its type.
+/// What a value has to satisfy beyond its type.
 #[derive(Clone, Copy, Debug)]
 pub enum Valid {
     Any,
@@ -53,7 +53,7 @@ pub enum Valid {
     OneOf(&'static [&'static str]),
     OneOfAnyCase(&'static [&'static str]),
     NonEmpty,
-    /// A list without empty items; an empty `of` allows any item. An item that comes again is left out.
+    /// A list without empty items. With an empty `of`, any item is allowed. Duplicates are removed.
     Items {
         of: &'static [&'static str],
         empty: bool,
@@ -82,7 +82,7 @@ pub enum UpdateMode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     Broker,
-    /// A broker key that has no place in `server.properties`: it can only be set dynamically.
+    /// A broker key that does not count in `server.properties`: it can only be set dynamically.
     DynamicBroker,
     Topic,
     Group,
@@ -94,16 +94,16 @@ pub enum Scope {
 pub enum Support {
     /// The code acts on it.
     Honoured,
-    /// Valid, but without effect yet.
+    /// Valid, but without effect so far.
     Accepted,
-    /// Only listeners that speak this protocol need it. A node that has such a listener, or reaches others through
-    /// one, does not start (`Sockets`); any other node passes the key over with a note, as Kafka does silently.
+    /// Only listeners with this protocol need the key. A node that has such a listener, or reaches other nodes through
+    /// one, does not start (`Sockets`). Any other node ignores the key with a note; Kafka ignores it without one.
     NeededBy(&'static str),
-    /// Set to anything but its default it stops the start: ignoring it would break what it promises.
+    /// Any value but the default stops the start, because to ignore it would break what the key promises.
     Refused(&'static str),
 }
 
-/// A broker key that supplies a topic key's default, and the factor from its unit to the topic key's.
+/// A broker key that supplies the default of a topic key, and the factor between their units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Synonym {
     pub name: &'static str,
@@ -111,7 +111,7 @@ pub struct Synonym {
 }
 
 impl ConfigKey {
-    /// What the value must be, as the end of an error line and as a cell of the reference page.
+    /// What the value must be: the end of an error line, and a cell of the reference page.
     pub fn allowed(&self) -> String {
         let kind = self.kind.allowed();
         match self.valid {
@@ -131,7 +131,7 @@ impl ConfigKey {
         }
     }
 
-    /// Reads a value as Kafka does: surrounding space is not part of it. The error is [`Self::allowed`].
+    /// Parses a value as Kafka does, ignoring the space around it. The error is [`Self::allowed`].
     pub fn parse(&self, text: &str) -> Result<Value, String> {
         let mut value = Value::parse(self.kind, java::trim(text));
         if let (Valid::Items { .. }, Some(Value::List(items))) = (self.valid, &mut value) {
@@ -141,7 +141,7 @@ impl ConfigKey {
         value.filter(|value| self.valid.admits(value)).ok_or_else(|| self.allowed())
     }
 
-    /// The parsed default. The table's own defaults are valid; a test sees to it.
+    /// The parsed default. A test checks that the table's defaults are valid.
     pub fn default_value(&self) -> Option<Value> {
         let text = self.default?;
         Some(
@@ -202,7 +202,7 @@ impl Valid {
             (Valid::Any, _) => true,
             (Valid::AtLeast(min), value) => value.as_whole().is_some_and(|n| n >= min),
             (Valid::Between(min, max), value) => value.as_whole().is_some_and(|n| n >= min && n <= max),
-            // As in Kafka, NaN is in every range.
+            // NaN is in every range, as in Kafka.
             (Valid::Ratio(min, max), Value::Double(x)) => !(*x < min || *x > max),
             (Valid::OneOf(names), Value::String(s)) => names.contains(&s.as_str()),
             (Valid::OneOfAnyCase(names), Value::String(s)) => {
@@ -222,7 +222,7 @@ impl Valid {
 }
 
 impl UpdateMode {
-    /// Kafka's words.
+    /// Kafka's name.
     pub fn name(self) -> &'static str {
         match self {
             UpdateMode::ReadOnly => "read-only",

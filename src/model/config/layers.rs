@@ -1,5 +1,4 @@
-//! Values as they were written, by the source they come from, and which of them wins.
-//! It must never know what a value means.
+//! The texts of values by source, and which source wins. It must never know what a value means.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,7 +7,7 @@ use super::error::{ConfigError, shown};
 use super::key::ConfigKey;
 use super::value::Value;
 
-/// Where a value comes from, with Kafka's codes for DescribeConfigs.
+/// The source of a value, with Kafka's codes for DescribeConfigs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     Unknown = 0,
@@ -29,7 +28,7 @@ impl Source {
     }
 }
 
-/// What the metadata says about this broker's configuration.
+/// The dynamic values for this broker in the metadata.
 #[derive(Clone, Copy, Debug)]
 pub struct Dynamic<'a> {
     pub per_broker: &'a BTreeMap<String, String>,
@@ -41,7 +40,7 @@ impl Dynamic<'_> {
         Dynamic { per_broker: &BTreeMap::new(), cluster_default: &BTreeMap::new() };
 }
 
-/// A value in force and where it comes from; none is null.
+/// A value in force and its source. `None`: null.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Effective {
     pub value: Option<Value>,
@@ -73,7 +72,7 @@ impl Layers {
         self.each().into_iter().flat_map(|(_, values)| values.keys().map(String::as_str)).collect()
     }
 
-    /// The winning text as it was written.
+    /// The text of the strongest source.
     pub fn text(&self, name: &str) -> Option<(&str, Source)> {
         self.each().into_iter().find_map(|(source, values)| Some((values.get(name)?.as_str(), source)))
     }
@@ -90,12 +89,12 @@ impl Layers {
     }
 }
 
-/// The value of a key as somebody wrote it.
+/// The parsed value of a text that somebody has set.
 pub(super) fn checked(key: &ConfigKey, text: &str) -> Result<Value, ConfigError> {
     key.parse(text).map_err(|allowed| ConfigError::invalid(key.name, &shown(key, text), allowed))
 }
 
-// Secrets are among the values: a debug line names the keys only.
+// The values may be secrets, so debug output has only the keys.
 impl fmt::Debug for Layers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.names()).finish()

@@ -1,5 +1,5 @@
-//! Which listeners a node has, what each of them speaks and what clients are told, checked as Kafka does.
-//! It must never open one.
+//! Which listeners a node has, their protocols and their advertised addresses, checked as Kafka does. It must never open
+//! a listener.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -52,8 +52,8 @@ impl Sockets {
     }
 }
 
-// Fail closed: a listener that promises protection is never opened without it, and other nodes are never reached
-// through one. All keys that only such listeners need (`Support::NeededBy`) rely on this: nothing else looks at them.
+// Fail closed: a listener with a secure protocol is never opened without that protocol, and other nodes are never reached
+// through one. All keys that only such listeners need (`Support::NeededBy`) rely on this check: there is no other.
 fn refuse_secured(
     listeners: &[Listener],
     advertised: &[Listener],
@@ -78,7 +78,7 @@ fn refuse_secured(
     Ok(())
 }
 
-/// `max.connections.per.ip.overrides`: `host:count`, where an IPv6 host has colons of its own.
+/// `max.connections.per.ip.overrides`: `host:count`; an IPv6 host contains colons itself.
 pub(super) fn per_ip_overrides(layers: &Layers) -> Result<BTreeMap<String, i32>, ConfigError> {
     const KEY: &str = "max.connections.per.ip.overrides";
     let text: String = take(layers, KEY)?;
@@ -91,8 +91,8 @@ pub(super) fn per_ip_overrides(layers: &Layers) -> Result<BTreeMap<String, i32>,
     pairs(&text).ok_or_else(wrong)?.into_iter().map(pair).collect()
 }
 
-// The map as set; the default one also takes controller listeners of any name for PLAINTEXT, as long as
-// nothing else asks for more.
+// The map as it is set. If it is not set, controller listeners of any name are PLAINTEXT, too, as long as no listener has
+// the name of a secure protocol.
 fn protocols(layers: &Layers, names: &Names, listeners: &[String]) -> Result<Protocols, ConfigError> {
     const KEY: &str = "listener.security.protocol.map";
     let text: String = take(layers, KEY)?;
@@ -140,7 +140,7 @@ fn distinct_names(key: &str, written: &[String], listeners: &[Listener]) -> Resu
     }
 }
 
-// Two listeners may share a port only as the IPv4 and the IPv6 side of one machine.
+// Two listeners may share a port only if one has an IPv4 and the other an IPv6 address.
 fn distinct_ports(written: &[String], listeners: &[Listener]) -> Result<(), ConfigError> {
     let mut by_port: BTreeMap<u16, Vec<&Listener>> = BTreeMap::new();
     for listener in listeners.iter().filter(|listener| listener.port != 0) {
@@ -160,7 +160,8 @@ fn distinct_ports(written: &[String], listeners: &[Listener]) -> Result<(), Conf
     Ok(())
 }
 
-// Listeners that are advertised because nothing else is may still bind to 0.0.0.0 for controllers.
+// If `advertised.listeners` is not set, `listeners` is checked in its place, without controller listeners: they may bind
+// to 0.0.0.0.
 fn routable(key: &str, advertised: &[Listener], names: &Names) -> Result<(), ConfigError> {
     let own = key == "listeners";
     let checked = |l: &&Listener| !(own && names.controller_listeners.contains(&l.name));
@@ -253,7 +254,7 @@ fn brokers(
     Ok(())
 }
 
-/// `a:b, c:d:e` as pairs split at the last colon.
+/// `a:b, c:d:e` as pairs, each split at its last colon.
 fn pairs(text: &str) -> Option<Vec<(String, String)>> {
     let pair = |item: &str| {
         let (left, right) = item.rsplit_once(':')?;

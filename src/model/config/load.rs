@@ -1,5 +1,5 @@
-//! Reading a configuration in: the command line over the environment over `server.properties` over defaults.
-//! It must never touch a file, the environment or the command line itself: their contents are given.
+//! Reads a configuration: the command line wins over the environment, that over `server.properties`, that over defaults.
+//! It must never read a file, the environment or the command line itself: their contents are arguments.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,35 +13,35 @@ use super::rules::governing_key;
 use super::table::broker_key;
 use super::{environment, properties};
 
-/// Where a configuration comes from, strongest last. Defaults come before them all.
+/// The sources of a configuration, strongest last. Defaults are weaker than all of them.
 pub struct Sources<'a, E> {
-    /// `server.properties` and what is in it.
+    /// Path and contents of `server.properties`.
     pub file: Option<(PathBuf, Vec<u8>)>,
-    /// All environment variables; those that are not Kafka's are passed over.
+    /// All environment variables. Those that are not for Kafka are ignored.
     pub env: E,
-    /// `--override key=value`, in order; the last one of a key counts.
+    /// `--override key=value`, in order. The last one of a key counts.
     pub overrides: &'a [(String, String)],
 }
 
-/// Something to tell the operator that does not stop the start.
+/// A message for the operator that does not stop the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Warning {
-    /// Not a key of Kafka 4: passed over, perhaps misspelt.
+    /// A key that Kafka 4 does not have. It is ignored; perhaps it is misspelt.
     Unknown { key: String },
-    /// A key of older Kafkas, of other distributions or of Java: passed over.
+    /// A key of an older Kafka, of another distribution or of Java. It is ignored.
     Retired { key: String, hint: &'static str },
-    /// A key that this broker takes but does not act on yet, set to something else than its default.
+    /// A key that has no effect here so far, set to something other than its default.
     NoEffect { key: String, value: String },
-    /// A key that only listeners with this protocol would need, and none is configured.
+    /// A key that only listeners with this protocol need, and there is none.
     Unneeded { key: String, value: String, by: &'static str },
-    /// A key with a better name.
+    /// A key with a newer name.
     Deprecated { key: String, instead: &'static str },
 }
 
-/// The configuration of a node that starts, and what its operator should hear about it.
+/// Makes the configuration of a node, and the messages for its operator.
 ///
 /// Without a file and without `KAFKA_*` variables that name a key, the defaults are those of Kafka's shipped
-/// `server.properties` ([`SHIPPED`]); with either they are Kafka's own, as in the apache/kafka image.
+/// `server.properties` ([`SHIPPED`]). With either of them, they are Kafka's built-in ones, as in the apache/kafka image.
 pub fn load<E>(sources: Sources<'_, E>) -> Result<(BrokerConfig, Vec<Warning>), ConfigError>
 where
     E: IntoIterator<Item = (String, String)>,
@@ -63,8 +63,8 @@ where
     let warnings = warnings(&values);
     let mut values = with_synonyms(values);
     if sources.file.is_none() && !env_counts {
-        // Whoever chooses where clients come in did not choose what is advertised for elsewhere, nor to do without
-        // the controller that the shipped roles include.
+        // If only `listeners` is set, the shipped `advertised.listeners` does not fit it and is left out. The shipped
+        // roles include the controller, so a controller listener is added.
         let listens_elsewhere = values.contains_key("listeners");
         let names_its_controllers = values.contains_key("controller.listener.names");
         if let Some(listeners) = values.get_mut("listeners")
@@ -79,7 +79,7 @@ where
             }
         }
     }
-    // Once more: the shipped node.id is a broker.id too.
+    // Once more, because the shipped node.id has to count as broker.id, too.
     let layers = Layers { static_broker: with_synonyms(values), ..Layers::default() };
     let config = BrokerConfig::from_layers(layers).map_err(|error| match error {
         ConfigError::Missing { key, allowed } if env_replaced_shipped => ConfigError::Missing {
@@ -92,14 +92,14 @@ where
 }
 
 impl Default for BrokerConfig {
-    /// What a start without any file, variable or override gets.
+    /// The configuration without any file, variable or override.
     fn default() -> BrokerConfig {
         let nothing = Sources { file: None, env: [], overrides: &[] };
         load(nothing).expect("the shipped settings are valid").0
     }
 }
 
-// The image's start script does this for nodes that are not mere controllers.
+// The image's start script does this for nodes that are not only controllers.
 fn listen_where_advertised(values: &mut BTreeMap<String, String>) {
     let controller_only = values.get("process.roles").is_some_and(|roles| roles.trim() == "controller");
     let advertised = values.get("advertised.listeners").filter(|text| !text.is_empty() && !controller_only);
@@ -117,8 +117,8 @@ fn pairs(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, String>, ConfigEr
     Ok(pairs.into_iter().collect())
 }
 
-// `broker.id` and `node.id` are one thing; whichever is missing takes the other's value (KIP-1232). A wrong one is not
-// passed on, so that the error names the key that was set.
+// `broker.id` and `node.id` mean the same; if one is missing it gets the other's value (KIP-1232). A wrong value is not
+// copied, so that the error names the key that was set.
 fn with_synonyms(mut values: BTreeMap<String, String>) -> BTreeMap<String, String> {
     for (from, to) in [("node.id", "broker.id"), ("broker.id", "node.id")] {
         if let (Some(id), None) = (values.get(from).cloned(), values.get(to))
@@ -130,7 +130,7 @@ fn with_synonyms(mut values: BTreeMap<String, String>) -> BTreeMap<String, Strin
     values
 }
 
-// `${provider:path:key}` would be a secret's name where a secret is expected.
+// `${provider:path:key}` is refused: config providers are not supported, so the text itself would be used as the value.
 fn refuse_providers(values: &BTreeMap<String, String>) -> Result<(), ConfigError> {
     let is_variable = |value: &str| {
         let inside = value.split("${").skip(1).filter_map(|rest| rest.split_once('}'));
@@ -190,7 +190,7 @@ impl fmt::Display for Warning {
     }
 }
 
-/// Keys that people still set although nothing reads them; a star ends a prefix.
+/// Keys that people still set although nothing reads them. A star stands for the rest of a name.
 const RETIRED: &[(&str, &str)] = &[
     ("zookeeper.*", "there is no ZooKeeper in this cluster"),
     ("confluent.*", "it belongs to another distribution"),
@@ -221,7 +221,7 @@ const RETIRED: &[(&str, &str)] = &[
     ("advertised.port", "advertised.listeners replaced it"),
 ];
 
-/// What Kafka's shipped `server.properties` says, but for the place of the data.
+/// Kafka's shipped `server.properties`, except for the data directory.
 pub const SHIPPED: &str = "\
 process.roles=broker,controller
 node.id=1

@@ -1,5 +1,5 @@
-//! Configuration: one table of Kafka's keys, and everything that derives from it: reading, checking, typed
-//! settings for broker and topics, DescribeConfigs and the reference page.
+//! Configuration: one table of Kafka's keys, and everything that derives from it: parsing, checking, typed settings for
+//! broker and topics, DescribeConfigs and the reference page.
 //! It must never act on a setting, nor read a file, an environment or a clock.
 
 mod broker;

@@ -1,17 +1,17 @@
 //! The syntax of `server.properties`: Java's .properties files, as `java.util.Properties` reads a stream of bytes.
 //! It must never know what the keys mean.
 
-/// A line that cannot be read, counted from 1.
+/// A line that cannot be parsed, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed {
     pub line: usize,
     pub what: &'static str,
 }
 
-/// The pairs in the order of the file. A key that comes again is there twice; the later one counts.
+/// The pairs in the order of the file. A repeated key is listed each time; the last one counts.
 ///
-/// A byte is a character of ISO-8859-1: a file in another encoding is read all the same, and `\u` escapes stand for
-/// other characters. Half of a surrogate pair becomes `?`, as when Java writes such a text out.
+/// A byte is a character of ISO-8859-1. A file in another encoding is read all the same; `\u` escapes stand for other
+/// characters. Half of a surrogate pair becomes `?`, as when Java prints such a text.
 pub fn parse(bytes: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
     let mut lines = Lines { bytes, at: 0, line: 1 };
     let mut pairs = Vec::new();
@@ -23,17 +23,17 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
     Ok(pairs)
 }
 
-/// Walks over the logical lines: comments and empty lines are left out, continued lines are one.
+/// Iterates over the logical lines: comments and empty lines are skipped, continued lines are joined.
 struct Lines<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// Of the byte at `at`, from 1.
+    /// The number of the line with the byte at `at`, from 1.
     line: usize,
 }
 
 struct Logical {
     text: Vec<u8>,
-    /// Where it begins.
+    /// The line where it begins.
     line: usize,
 }
 
@@ -58,7 +58,7 @@ impl Lines<'_> {
             }
             let terminator = self.take_terminator();
             let ended = self.at == self.bytes.len();
-            // A lone backslash that nothing but a CR or LF follows is a pair: the empty key with the empty value.
+            // A lone backslash that only a CR or LF follows is a pair: the empty key with the empty value.
             if continues && !(ended && terminator < 2) {
                 continue;
             }
@@ -75,7 +75,7 @@ impl Lines<'_> {
         self.at += self.bytes[self.at..].iter().take_while(|byte| is_blank(**byte)).count();
     }
 
-    // What is left of the line, without what ends it.
+    // The rest of the line, without its terminator.
     fn take_line(&mut self) -> &[u8] {
         let rest = &self.bytes[self.at..];
         let line = &rest[..rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(rest.len())];
@@ -83,7 +83,7 @@ impl Lines<'_> {
         line
     }
 
-    // The number of bytes that end the line: 0 at the end of the file.
+    // Skips the line's terminator and returns its number of bytes: 0 at the end of the file.
     fn take_terminator(&mut self) -> usize {
         let bytes = match self.bytes[self.at..] {
             [b'\r', b'\n', ..] => 2,
@@ -100,12 +100,12 @@ fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\x0c')
 }
 
-// An odd number of backslashes at the end: the last one is not itself escaped.
+// With an odd number of backslashes at the end, the last one is not escaped itself.
 fn ends_with_escape(line: &[u8]) -> bool {
     line.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
-// The key ends at the first unescaped blank, `=` or `:`; blanks around one such sign belong to neither side.
+// The key ends at the first unescaped blank, `=` or `:`. Blanks around one such sign belong to neither key nor value.
 fn split(line: &[u8]) -> (&[u8], &[u8]) {
     let mut escaped = false;
     let end = line.iter().position(|byte| {
@@ -147,7 +147,7 @@ fn unescaped(text: &[u8]) -> Result<String, &'static str> {
             other => u16::from(*other),
         });
     }
-    // Two \u escapes may together make one character.
+    // Two \u escapes may form one character.
     Ok(char::decode_utf16(units).map(|decoded| decoded.unwrap_or('?')).collect())
 }
 

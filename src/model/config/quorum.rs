@@ -1,4 +1,4 @@
-//! Who the controllers are, as the configuration says. It must never know who leads them.
+//! Who the controllers are, by the configuration. It must never know which of them leads.
 
 use super::broker::{BrokerConfig, Role, take};
 use super::endpoint::{HostPort, Voter};
@@ -18,7 +18,7 @@ pub(super) fn bootstrap_servers(layers: &Layers) -> Result<Vec<HostPort>, Config
     Ok(entries.iter().filter_map(|entry| HostPort::parse(entry)).collect())
 }
 
-/// Kafka's rules. A combined node may leave out both keys: there is only one controller it could mean.
+/// Kafka's rules. A combined node may leave out both keys: then it is the only controller.
 pub(super) fn check(config: &BrokerConfig) -> Result<(), ConfigError> {
     let voters = &config.controller_quorum_voters;
     let alone = config.has_role(Role::Broker) && config.has_role(Role::Controller);
@@ -43,7 +43,7 @@ pub(super) fn check(config: &BrokerConfig) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// What is right in Kafka but not built here yet.
+/// Refuses what Kafka supports and this broker does not yet.
 pub(super) fn check_supported(config: &BrokerConfig) -> Result<(), ConfigError> {
     if config.controller_quorum_voters.len() > 1 {
         return Err(ConfigError::SeveralControllers {

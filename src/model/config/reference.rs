@@ -1,5 +1,5 @@
-//! The configuration reference page, made from the table so that it cannot disagree with the code.
-//! It must never say what the table does not.
+//! The configuration reference page, generated from the table, so that it cannot contradict the code. It must never say
+//! anything that is not in the table.
 
 use std::fmt::Write;
 

@@ -1,5 +1,5 @@
-//! What a whole configuration must satisfy: keys that must be there, keys that must not, and keys that must
-//! agree. It must never judge a single value by itself: that is its row's business.
+//! The checks of a whole configuration: keys that must be set, keys that must not, and keys that must agree. It must
+//! never check a single value: its row does.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +11,15 @@ use super::layers::{Layers, checked};
 use super::quorum;
 use super::table::{BROKER_KEYS, broker_key};
 
-/// For whom a dynamic configuration is set.
+/// Whether a dynamic configuration is for one broker or for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DynamicScope {
     OneBroker,
     AllBrokers,
 }
 
-/// Checks a change of one broker setting, as AlterConfigs does. Names that Kafka does not know pass, as they
-/// do there: they may belong to a plug-in.
+/// Checks a change of one broker setting, as AlterConfigs does. Names that Kafka does not know are accepted, as in Kafka:
+/// they may belong to a plug-in.
 pub fn check_dynamic_config(name: &str, value: &str, scope: DynamicScope) -> Result<(), ConfigError> {
     let Some(key) = governing_key(name) else { return Ok(()) };
     let fixed = |why| Err(ConfigError::NotDynamic { key: name.to_owned(), why });
@@ -30,14 +30,14 @@ pub fn check_dynamic_config(name: &str, value: &str, scope: DynamicScope) -> Res
         }
         _ => checked(key, value)?,
     };
-    // Kafka takes such a list from the file and shortens it, but not here.
+    // In a file, Kafka removes the duplicates of such a list; in a change, it refuses them.
     if matches!(key.valid, Valid::Items { .. }) && java::has_duplicates(value) {
         return Err(ConfigError::conflict(name, value, "must not name an item twice"));
     }
     refuse(name, key, value)
 }
 
-/// The row that a name falls under: its own, or behind `listener.name.x.` the row of what is overridden.
+/// The row for a name: its own, or for `listener.name.x.y` the row of `y`.
 pub(super) fn governing_key(name: &str) -> Option<&'static ConfigKey> {
     broker_key(name).or_else(|| broker_key(overridden_name(name)?))
 }
@@ -59,7 +59,7 @@ pub(super) fn dynamic_only(values: &BTreeMap<String, String>) -> BTreeMap<String
         .collect()
 }
 
-/// Every value that is set has the form its row asks for, and the keys without a default are set.
+/// Checks that every value has the form that its row asks for, and that keys without a default are set.
 pub(super) fn check_required(layers: &Layers) -> Result<(), ConfigError> {
     for (_, values) in layers.each() {
         for (name, text) in values {
@@ -74,7 +74,7 @@ pub(super) fn check_required(layers: &Layers) -> Result<(), ConfigError> {
     }
 }
 
-/// Fail closed: what would be silently ignored although it promises protection stops the start.
+/// Fail closed: a setting stops the start if it promises protection and would be silently ignored.
 pub(super) fn check_refused(layers: &Layers) -> Result<(), ConfigError> {
     for (_, values) in layers.each() {
         for (name, text) in values {
@@ -214,7 +214,7 @@ fn check_groups(config: &BrokerConfig) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Settings that a listener has once for each mechanism.
+/// Settings that a listener can have once for each SASL mechanism.
 const PER_MECHANISM: [&str; 5] = [
     "sasl.jaas.config",
     "sasl.login.callback.handler.class",
@@ -223,7 +223,7 @@ const PER_MECHANISM: [&str; 5] = [
     "connections.max.reauth.ms",
 ];
 
-/// The left must not exceed the right.
+/// The left value must not be above the right one.
 const AT_MOST: &[(&str, &str)] = &[
     ("replica.fetch.wait.max.ms", "replica.socket.timeout.ms"),
     ("replica.fetch.wait.max.ms", "replica.lag.time.max.ms"),
@@ -266,7 +266,7 @@ const AT_MOST: &[(&str, &str)] = &[
     ("group.streams.num.warmup.replicas", "group.streams.max.warmup.replicas"),
 ];
 
-/// The left must be below the right.
+/// The left value must be below the right one.
 const BELOW: &[(&str, &str)] = &[
     ("group.consumer.heartbeat.interval.ms", "group.consumer.session.timeout.ms"),
     ("group.share.heartbeat.interval.ms", "group.share.session.timeout.ms"),

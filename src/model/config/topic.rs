@@ -1,5 +1,5 @@
-//! What a topic runs with: its own settings over the broker's defaults for topics.
-//! It must never know which topic it is for, nor look past the values it is given.
+//! The configuration of a topic: its own settings over the broker's defaults for topics. It must never know which topic
+//! it is for, nor use anything but the values that it is given.
 
 use std::collections::BTreeMap;
 
@@ -19,10 +19,10 @@ pub struct CleanupPolicy {
     pub compact: bool,
 }
 
-/// What a topic's batches are stored with.
+/// How a topic's batches are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CompressionType {
-    /// Whatever the producer chose.
+    /// As the producer has compressed them.
     Producer,
     Uncompressed,
     Gzip,
@@ -32,7 +32,7 @@ pub enum CompressionType {
 }
 
 impl CompressionType {
-    /// None keeps the producer's choice.
+    /// `None`: the producer's codec is kept.
     pub fn codec(self) -> Option<Compression> {
         match self {
             CompressionType::Producer => None,
@@ -45,7 +45,7 @@ impl CompressionType {
     }
 }
 
-/// Replicas that a replication quota slows down.
+/// The replicas to which a replication quota applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ThrottledReplicas {
     All,
@@ -54,8 +54,8 @@ pub enum ThrottledReplicas {
 }
 
 impl TopicConfig {
-    /// What a topic with these overrides runs with on this broker. The error is what CreateTopics and
-    /// AlterConfigs answer with INVALID_CONFIG: an unknown name, a wrong value, or two that contradict.
+    /// The configuration on this broker of a topic with these overrides. CreateTopics and AlterConfigs answer the error
+    /// with INVALID_CONFIG: an unknown name, a wrong value, or two values that contradict each other.
     pub fn resolve(
         broker: &BrokerConfig,
         overrides: &BTreeMap<String, String>,
@@ -84,7 +84,7 @@ impl TopicConfig {
                 format!("must not exceed max.compaction.lag.ms, which is {}", self.max_compaction_lag_ms);
             return Err(ConfigError::conflict("min.compaction.lag.ms", self.min_compaction_lag_ms, rule));
         }
-        // The broker refuses to start with tiered storage, so no topic can have it.
+        // A broker with tiered storage does not start, so no topic can have it.
         if self.remote_storage_enable {
             let rule = "tiered storage is disabled in this broker (remote.log.storage.system.enable)";
             return Err(ConfigError::conflict("remote.storage.enable", true, rule));
@@ -92,7 +92,7 @@ impl TopicConfig {
         Ok(())
     }
 
-    /// How long a segment may stay open: a compacted topic must also close it in time for compaction.
+    /// How long a segment may stay open. For a compacted topic, `max.compaction.lag.ms` limits this, too.
     pub fn segment_ms_max(&self) -> i64 {
         if self.cleanup_policy.compact && self.max_compaction_lag_ms > 0 {
             self.segment_ms.min(self.max_compaction_lag_ms)
@@ -110,19 +110,19 @@ impl Default for TopicConfig {
     }
 }
 
-/// Whether there is such a setting.
+/// Whether a topic has such a key.
 pub fn is_topic_config(key: &str) -> bool {
     topic_key(key).is_some()
 }
 
-/// Checks one setting of a topic by itself, as CreateTopics and AlterConfigs do first.
+/// Checks one setting of a topic alone, which CreateTopics and AlterConfigs do first.
 pub fn check_topic_config(key: &str, value: &str) -> Result<(), ConfigError> {
     let key = topic_key(key).ok_or_else(|| ConfigError::UnknownTopicKey(key.to_owned()))?;
     checked(key, value).map(drop)
 }
 
-/// A topic key's value and the broker key it was taken from: the topic's own setting, else the first of its
-/// broker synonyms that is not null, in the topic key's unit, else its default.
+/// The value of a topic key, and the broker key that it comes from: the topic's own setting; otherwise the first of its
+/// broker synonyms that is not null, in the topic key's unit; otherwise its default.
 pub(super) fn effective(
     layers: &Layers,
     overrides: &BTreeMap<String, String>,
@@ -144,7 +144,7 @@ pub(super) fn effective(
 fn converted(value: Value, times: i64, key: &ConfigKey) -> Value {
     let Some(whole) = value.as_whole() else { return value };
     match key.kind {
-        // "Keep for ever" is -1 for a topic, any negative number for a broker.
+        // "Keep for ever" is -1 for a topic, and any negative number for a broker.
         Kind::Long if key.name == "retention.ms" && whole < 0 => Value::Long(-1),
         Kind::Long => Value::Long(whole.saturating_mul(times)),
         _ => value,
@@ -259,7 +259,7 @@ impl FromValue for ThrottledReplicas {
             let (partition, broker) = item.split_once(':')?;
             Some((partition.parse().ok()?, NodeId(broker.parse().ok()?)))
         };
-        // A number that is too large is well formed, as in Kafka, and names no replica.
+        // A number that is too large is well formed, as in Kafka, but there is no such replica.
         Some(ThrottledReplicas::Only(items.iter().filter_map(pair).collect()))
     }
 }

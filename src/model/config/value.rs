@@ -1,5 +1,4 @@
-//! A parsed configuration value, read and written as Kafka reads and writes it.
-//! It must never know which key it belongs to.
+//! A parsed configuration value, parsed and printed as Kafka does. It must never know which key it belongs to.
 
 use std::fmt;
 
@@ -20,7 +19,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// `text` without surrounding space; none if it is not of this kind.
+    /// Parses `text` without the space around it. `None`: it is not a value of this kind.
     pub fn parse(kind: Kind, text: &str) -> Option<Value> {
         Some(match kind {
             Kind::Boolean => Value::Boolean(java::boolean(text)?),
@@ -44,7 +43,7 @@ impl Value {
         }
     }
 
-    /// As DescribeConfigs shows it. A secret has no such form: callers that describe send null instead.
+    /// The text in DescribeConfigs. Never called for a secret: there the answer is null.
     pub fn to_text(&self) -> String {
         match self {
             Value::Boolean(b) => b.to_string(),
@@ -65,10 +64,10 @@ impl fmt::Debug for Value {
     }
 }
 
-/// What stands where a secret would.
+/// Shown in place of a secret.
 pub const HIDDEN: &str = "[hidden]";
 
-/// How a typed field takes its value out of the table. A mismatch is a mistake in our table, not in the input.
+/// How a typed field takes its value from the table. A mismatch is a bug in the table, not an error of the input.
 pub(super) trait FromValue: Sized {
     fn from_value(value: Option<Value>) -> Option<Self>;
 }

@@ -1,4 +1,4 @@
-//! The records against bytes laid out by hand from Kafka's schemas, and against bytes that are no records.
+//! The records compared with bytes written by hand from Kafka's schemas, and bytes that are not records.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ fn group() -> GroupMetadata {
     }
 }
 
-/// Bytes in the order of the schema: parts are text (as it is) or hexadecimal after a `#`.
+/// Bytes in the order of the schema. A part is text, or hexadecimal after a `#`.
 fn laid_out(parts: &[&str]) -> Bytes {
     let mut bytes = Vec::new();
     for part in parts {
@@ -66,7 +66,7 @@ fn laid_out(parts: &[&str]) -> Bytes {
 const OFFSET_KEY: &[&str] = &["#0001", "#0002", "g1", "#0003", "top", "#00000003"];
 const GROUP_KEY: &[&str] = &["#0002", "#0002", "g1"];
 
-/// The value reads as `expected`, and no part of it reads at all.
+/// The value is parsed as `expected`, and none of its prefixes can be parsed.
 fn reads(key: &[&str], value: &[&str], expected: GroupRecord) {
     let (key, value) = (laid_out(key), laid_out(value));
     assert_eq!(GroupRecord::from_key_value(&key, Some(&value)), Ok(Some(expected)), "{value:?}");
@@ -134,7 +134,7 @@ fn an_offset_of_any_version_is_read() {
             OffsetCommit { leader_epoch: LeaderEpoch(9), ..bare.clone() },
         ),
         (
-            // A tagged field from later, and a topic id that says that there is none.
+            // An unknown tagged field, and a nil topic id, which means that there is none.
             &[
                 "#0004 0000000000000102 ffffffff 05",
                 "note",
@@ -145,7 +145,7 @@ fn an_offset_of_any_version_is_read() {
     ];
     for (value, expected) in rows {
         reads(OFFSET_KEY, value, of_offset(expected.clone()));
-        // Keys of before Kafka 0.9 have another type, and mean the same.
+        // Keys from before Kafka 0.9 have another type and mean the same.
         let legacy: Vec<&str> = ["#0000"].iter().chain(&OFFSET_KEY[1..]).copied().collect();
         reads(&legacy, value, of_offset(expected.clone()));
     }
@@ -250,7 +250,7 @@ fn a_tombstone_has_a_key_alone() {
 
 #[test]
 fn a_record_of_another_type_is_passed_over() {
-    // Types of KIP-848, KIP-932 and KIP-1071, and one from later: their values are not looked at.
+    // Types of KIP-848, KIP-932 and KIP-1071, and an unknown one: their values are not parsed.
     for key in ["#0003 0001 67", "#0008", "#0010", "#0015 ffff", "#7fff"] {
         for value in [None, Some(laid_out(&["#ffff"]))] {
             assert_eq!(GroupRecord::from_key_value(&laid_out(&[key]), value.as_ref()), Ok(None), "{key}");
@@ -275,7 +275,7 @@ fn bytes_that_are_no_record_are_said_to_be_none() {
         let outcome = GroupRecord::from_key_value(&laid_out(key), Some(&laid_out(&[value])));
         assert_eq!(outcome.unwrap_err().to_string(), expected);
     }
-    // A count of members that are not there takes no memory.
+    // A large count of members without the members allocates no memory.
     let many = laid_out(&["#0003 0000 00000000 ffff ffff 0000000000000000 7fffffff"]);
     assert!(GroupRecord::from_key_value(&laid_out(GROUP_KEY), Some(&many)).is_err());
 }

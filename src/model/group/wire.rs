@@ -48,7 +48,7 @@ pub fn read(key: &Bytes, value: Option<&Bytes>) -> Result<Option<GroupRecord>, U
 }
 
 fn offset_commit(value: &OffsetCommit) -> Bytes {
-    // Version 1 is the last one that can say when an offset expires; it has no place for the rest.
+    // Version 1 is the last one with an expiry time. It has no room for the later fields.
     let version = if value.expire_timestamp_ms.is_some() { 1 } else { VALUE_LATEST };
     let form = Form::of(version, FLEXIBLE_FROM);
     bytes(version, |to| {
@@ -155,7 +155,7 @@ fn read_member(version: i16, form: Form, from: &mut Reader<'_>) -> Result<Member
         client_host: read_text(from, form)?,
         rebalance_timeout_ms: if version >= 1 { Some(from.i32()?).filter(|ms| *ms != -1) } else { None },
         session_timeout_ms: from.i32()?,
-        // Copied: a member outlives the chunk of log that it was read from.
+        // Copied, because a member lives longer than the chunk of log that it was read from.
         subscription: from.bytes(form)?,
         assignment: from.bytes(form)?,
     };
@@ -175,7 +175,7 @@ fn unless_minus_one(value: i64) -> Option<i64> {
     (value != -1).then_some(value)
 }
 
-/// A key or a value: the number it begins with, then its fields.
+/// A key or a value: its leading number, then its fields.
 fn bytes(number: i16, fields: impl FnOnce(&mut Writer<'_>)) -> Bytes {
     let mut buf = BytesMut::new();
     let mut to = Writer::new(&mut buf);
@@ -190,8 +190,8 @@ const GROUP_METADATA: i16 = 2;
 
 const VALUE_LATEST: i16 = 4;
 const FLEXIBLE_FROM: i16 = 4;
-/// Kafka reads version 4 of a GroupMetadataValue and writes version 3, which older brokers read too (KIP-915).
+/// Kafka reads version 4 of a GroupMetadataValue and writes version 3, which older brokers can read, too (KIP-915).
 const GROUP_METADATA_WRITTEN: i16 = 3;
 const TAG_TOPIC_ID: u32 = 0;
-/// Of a member in the flexible form: all strings empty, two numbers, and the count of its tagged fields.
+/// The smallest member in the flexible form: empty strings, two numbers, and the count of tagged fields.
 const MEMBER_BYTES_MIN: usize = 15;

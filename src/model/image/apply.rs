@@ -1,4 +1,4 @@
-//! The one way an image changes: a record is applied, whole, or refused and nothing has happened.
+//! The only way in which an image changes: a record is applied completely, or refused without any change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::feature::{KRAFT_VERSION, METADATA_VERSION, MetadataVersion};
 use crate::record::*;
 
 impl Image {
-    /// The image after `record`, which is at `offset` and was written in term `epoch`.
+    /// The image after `record`, which has the offset `offset` and was written in term `epoch`.
     pub fn apply(
         &self,
         offset: Offset,
@@ -22,7 +22,8 @@ impl Image {
         Ok(next)
     }
 
-    /// As [`Image::apply`], on this image itself: the way to apply a batch to a clone. On an error it stays as it was.
+    /// As [`Image::apply`], but changes this image. To apply a batch, call it on a clone. After an error the image is
+    /// unchanged.
     pub fn apply_in_place(
         &mut self,
         offset: Offset,
@@ -39,7 +40,7 @@ impl Image {
     }
 
     fn step(&mut self, offset: Offset, record: &MetadataRecord) -> Result<(), Impossible> {
-        // The records of a snapshot all carry its one offset.
+        // All records of a snapshot have the same offset.
         if offset < self.offset {
             return Err(Impossible::OutOfOrder { last: self.offset });
         }
@@ -62,7 +63,7 @@ impl Image {
         Ok(())
     }
 
-    /// Closes it, and returns what there was before it.
+    /// Closes the open transaction, and returns the state from before it.
     fn open_transaction(&mut self) -> Result<Box<State>, Impossible> {
         self.before_transaction.take().ok_or(Impossible::NoTransaction)
     }
@@ -119,7 +120,7 @@ impl State {
                 self.tokens.remove(&record.token_id);
                 Ok(())
             }
-            // The first says nothing, the second something of a migration that no Kafka 4 can be in.
+            // NoOp has no content. ZkMigrationState is about a migration that no Kafka 4 can be in.
             MetadataRecord::NoOp(_) | MetadataRecord::ZkMigrationState(_) => Ok(()),
             MetadataRecord::BeginTransaction(_)
             | MetadataRecord::EndTransaction(_)
@@ -135,7 +136,7 @@ impl State {
             METADATA_VERSION if MetadataVersion::from_level(level).is_none() => {
                 return Err(Impossible::MetadataVersion(level));
             }
-            // It is the quorum's, in its own records; a log of Kafka's may have it here by mistake (KAFKA-18979).
+            // `kraft.version` is in the quorum's own records. A log of Kafka's may have it here by mistake (KAFKA-18979).
             KRAFT_VERSION => {}
             name if level == 0 => drop(self.features.remove(name)),
             name => drop(self.features.insert(name.to_string(), level)),

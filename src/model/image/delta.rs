@@ -1,5 +1,5 @@
-//! What differs between two images, so that every owner looks only at what concerns it.
-//! Cheap where they share structure: subtrees that are one and the same are not visited.
+//! The differences between two images, so that every owner looks only at what concerns it. Cheap if the two share
+//! structure: shared subtrees are not visited.
 
 use std::sync::Arc;
 
@@ -9,18 +9,18 @@ use imbl::ordmap::DiffItem;
 use super::{Broker, ConfigResource, Controller, Image, Partition, Topic};
 use crate::ids::NodeId;
 
-/// From one image to another. Each list is in the order of its keys.
+/// The changes from one image to another. Each list is sorted by key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Delta {
     pub topics_created: Vec<Arc<Topic>>,
     pub topics_changed: Vec<TopicChange>,
-    /// A topic that was deleted and created again under its name is here and in `topics_created`.
+    /// A topic that was deleted and created again under its name is in here and in `topics_created`.
     pub topics_deleted: Vec<Arc<Topic>>,
     pub brokers: Vec<NodeChange<Broker>>,
     pub controllers: Vec<NodeChange<Controller>>,
-    /// Whose configuration is another, or gone.
+    /// Resources whose configuration has changed or was removed.
     pub configs: Vec<ConfigResource>,
-    /// Features whose level is another, or gone.
+    /// Features whose level has changed or was removed.
     pub features: Vec<String>,
     pub quotas_changed: bool,
     pub acls_changed: bool,
@@ -29,16 +29,16 @@ pub struct Delta {
     pub producer_ids_changed: bool,
 }
 
-/// A topic that is the same one, by id.
+/// A topic that is in both images, by its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicChange {
     pub old: Arc<Topic>,
     pub new: Arc<Topic>,
-    /// Only those that changed.
+    /// Only the partitions that have changed.
     pub partitions: Vec<PartitionDelta>,
 }
 
-/// `old` is absent for a new partition. A topic that stays never loses one.
+/// A new or changed partition; `old` is `None` for a new one. A topic never loses partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionDelta {
     pub partition: i32,
@@ -46,7 +46,7 @@ pub struct PartitionDelta {
     pub new: Arc<Partition>,
 }
 
-/// A node that came (`old` absent), went (`new` absent) or changed.
+/// A node that was added (`old` is `None`), removed (`new` is `None`) or changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeChange<T> {
     pub id: NodeId,
@@ -61,7 +61,7 @@ impl Delta {
 }
 
 impl Image {
-    /// What changed from `old` to `new`, which follows it in the same log; neither may be in a transaction.
+    /// The changes from `old` to `new`, which is a later image of the same log. Neither may have an open transaction.
     pub fn diff(old: &Image, new: &Image) -> Delta {
         let (old, new) = (&old.state, &new.state);
         let mut delta = Delta {

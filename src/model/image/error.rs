@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::ids::{BrokerEpoch, NodeId, TopicId};
 
-/// A record that cannot follow what came before it. The image stays as it was.
+/// A record that does not fit what came before it. The image is unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot apply {record} at offset {offset} of the metadata log: {why}")]
 pub struct ApplyError {

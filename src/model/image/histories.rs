@@ -1,5 +1,5 @@
-//! Made-up histories of a cluster: whatever happened, a snapshot is the whole of the image, and a diff says exactly
-//! what is not the same.
+//! Random histories of a cluster. After any of them, a snapshot contains the whole image, and a diff lists exactly the
+//! differences.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::dice::Dice;
 use crate::ids::BrokerEpoch;
 use crate::record::*;
 
-/// A record that may well follow: made up, but about things that exist, mostly.
+/// A random record that could come next, mostly about things that exist.
 fn next_record(image: &Image, dice: &mut Dice) -> MetadataRecord {
     let row = dice.pick(RECORD_TYPES);
     let version = dice.below(row.latest as usize + 1) as i16;
@@ -53,7 +53,7 @@ fn next_record(image: &Image, dice: &mut Dice) -> MetadataRecord {
     record
 }
 
-/// Applies made-up records and returns every image on the way, and how many of each type were taken.
+/// Applies random records. Returns every image on the way, and the types of the applied records.
 fn history(seed: u64, length: usize) -> (Vec<Image>, BTreeSet<&'static str>) {
     let mut dice = Dice(seed);
     let mut images = vec![Image::empty()];

@@ -1,5 +1,5 @@
-//! The cluster's metadata at one offset of its log: immutable, shared, made by applying records and by nothing
-//! else. It decides nothing and knows no clock; who publishes it and who reads the log are elsewhere.
+//! The cluster's metadata at one offset of its log: immutable, shared, changed only by applying records. It decides
+//! nothing and reads no clock; publishing images and reading the log are done elsewhere.
 
 mod apply;
 mod delta;
@@ -31,42 +31,42 @@ use crate::record::{
 };
 use crate::topics::TopicName;
 
-/// One state of the cluster. A clone shares all of it.
+/// One state of the cluster. Clones share all of their data.
 ///
-/// While a transaction of the metadata log is open ([`Image::in_transaction`]) the image shows what is not yet
-/// agreed: whoever publishes images holds such a one back and keeps showing the last one before it.
+/// While a transaction of the metadata log is open ([`Image::in_transaction`]), the image contains changes that are not
+/// final. Such an image must not be published: until the transaction ends, the last image before it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// Of the last record that was applied, -1 at first.
+    /// The offset of the last applied record; -1: there is none.
     pub offset: Offset,
-    /// The term in which that record was written.
+    /// The term of the leader that wrote that record.
     pub epoch: LeaderEpoch,
     state: State,
-    /// What an abort goes back to.
+    /// The state to which an abort returns.
     before_transaction: Option<Box<State>>,
 }
 
 /// Everything that records can change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct State {
-    /// By name, so that listing is in order; the id leads to the name.
+    /// By name, so that listing is sorted. `topic_names` leads from id to name.
     topics: OrdMap<TopicName, Arc<Topic>>,
     topic_names: OrdMap<TopicId, TopicName>,
     brokers: OrdMap<NodeId, Arc<Broker>>,
     controllers: OrdMap<NodeId, Arc<Controller>>,
     configs: OrdMap<ConfigResource, Arc<BTreeMap<String, String>>>,
     features: OrdMap<String, i16>,
-    /// Kafka's -1 if none was ever given out.
+    /// -1 as in Kafka if no producer id was ever assigned.
     next_producer_id: i64,
     quotas: OrdMap<QuotaTarget, Arc<BTreeMap<String, QuotaValue>>>,
     acls: OrdMap<Uuid, Arc<AccessControlEntryRecord>>,
-    /// By user, then mechanism.
+    /// By user, then by mechanism.
     scram: OrdMap<(String, i8), Arc<UserScramCredentialRecord>>,
     tokens: OrdMap<String, Arc<DelegationTokenRecord>>,
 }
 
 impl Image {
-    /// Before the first record.
+    /// The image before the first record.
     pub fn empty() -> Image {
         let state = State {
             topics: OrdMap::new(),
@@ -84,7 +84,7 @@ impl Image {
         Image { offset: -1, epoch: LeaderEpoch::NONE, state, before_transaction: None }
     }
 
-    /// Whether a transaction is open, and this image not one to show.
+    /// Whether a transaction is open. Such an image must not be published.
     pub fn in_transaction(&self) -> bool {
         self.before_transaction.is_some()
     }
@@ -97,7 +97,7 @@ impl Image {
         self.topic(self.state.topic_names.get(&id)?)
     }
 
-    /// In the order of their names.
+    /// Sorted by name.
     pub fn topics(&self) -> impl DoubleEndedIterator<Item = &Arc<Topic>> + ExactSizeIterator {
         self.state.topics.values()
     }
@@ -110,7 +110,7 @@ impl Image {
         self.state.brokers.get(&id)
     }
 
-    /// In the order of their ids.
+    /// Sorted by id.
     pub fn brokers(&self) -> impl DoubleEndedIterator<Item = &Arc<Broker>> + ExactSizeIterator {
         self.state.brokers.values()
     }
@@ -119,38 +119,38 @@ impl Image {
         self.state.controllers.get(&id)
     }
 
-    /// In the order of their ids.
+    /// Sorted by id.
     pub fn controllers(&self) -> impl DoubleEndedIterator<Item = &Arc<Controller>> + ExactSizeIterator {
         self.state.controllers.values()
     }
 
-    /// What is set for a resource; `None` if nothing is. The name is empty for the default of all brokers.
+    /// The settings of a resource. `None`: there are none. An empty name means the default of all brokers.
     pub fn configs(&self, kind: ResourceType, name: &str) -> Option<&BTreeMap<String, String>> {
         let resource = ConfigResource { kind, name: name.to_string() };
         self.state.configs.get(&resource).map(|configs| configs.as_ref())
     }
 
-    /// Every resource for which something is set.
+    /// Every resource that has settings.
     pub fn config_resources(&self) -> impl Iterator<Item = (&ConfigResource, &BTreeMap<String, String>)> {
         self.state.configs.iter().map(|(resource, configs)| (resource, configs.as_ref()))
     }
 
-    /// The first producer id that nobody has been given yet.
+    /// The lowest producer id that was not assigned yet.
     pub fn next_producer_id(&self) -> i64 {
         self.state.next_producer_id.max(0)
     }
 
-    /// The finalized level of a feature, 0 if there is none.
+    /// The finalized level of a feature; 0: it has none.
     pub fn feature(&self, name: &str) -> i16 {
         self.state.features.get(name).copied().unwrap_or(0)
     }
 
-    /// The finalized features, `metadata.version` among them, without `kraft.version`, which is the quorum's.
+    /// The finalized features with `metadata.version`, but without `kraft.version`, which the quorum keeps.
     pub fn features(&self) -> impl Iterator<Item = (&str, i16)> {
         self.state.features.iter().map(|(name, level)| (name.as_str(), *level))
     }
 
-    /// The level of `metadata.version`; `None` before the first record says so.
+    /// The level of `metadata.version`. `None`: no record has set it yet.
     pub fn metadata_version(&self) -> Option<MetadataVersion> {
         MetadataVersion::from_level(self.feature(METADATA_VERSION))
     }
@@ -167,7 +167,7 @@ impl Image {
         self.state.scram.get(&(user.to_string(), mechanism))
     }
 
-    /// In the order of users, then mechanisms.
+    /// Sorted by user, then by mechanism.
     pub fn scram_credentials(&self) -> impl Iterator<Item = &Arc<UserScramCredentialRecord>> {
         self.state.scram.values()
     }

@@ -85,7 +85,7 @@ impl State {
         self.controllers.remove(&id).map(drop).ok_or(Impossible::UnknownController(id))
     }
 
-    /// The broker to write to, if it is still in that epoch.
+    /// The broker, for changes, if it still has that epoch.
     fn broker_mut(&mut self, id: NodeId, given: BrokerEpoch) -> Result<&mut Broker, Impossible> {
         let broker = self.brokers.get_mut(&id).ok_or(Impossible::UnknownBroker(id))?;
         if broker.epoch != given {

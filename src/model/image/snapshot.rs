@@ -1,5 +1,5 @@
-//! An image as records, and back: what a snapshot of the metadata log holds. Writing all records of an image to an
-//! empty one makes an equal image.
+//! An image as records, and back: the contents of a snapshot of the metadata log. Applying all records of an image to an
+//! empty image gives an equal image.
 
 use ottla_protocol::{LeaderEpoch, Offset};
 
@@ -9,9 +9,9 @@ use crate::ids::{BrokerEpoch, DIRECTORY_MIGRATING, NodeId, TopicId};
 use crate::record::*;
 
 impl Image {
-    /// The whole image as records, `metadata.version` first, as what follows may be read by it.
+    /// The whole image as records, `metadata.version` first, since it may decide how the others are read.
     ///
-    /// Panics while a transaction is open: what it will have changed is not part of any snapshot.
+    /// Panics while a transaction is open: a snapshot must not contain its changes.
     pub fn records(&self) -> Vec<MetadataRecord> {
         assert!(!self.in_transaction(), "a snapshot in a transaction at offset {}", self.offset);
         let mut records = self.state.feature_records();
@@ -37,7 +37,7 @@ impl Image {
         records
     }
 
-    /// The image that a snapshot holds, which ends at `offset`, written in term `epoch`.
+    /// The image in a snapshot that ends at `offset`, written in term `epoch`.
     pub fn from_records<'a>(
         offset: Offset,
         epoch: LeaderEpoch,
@@ -120,7 +120,8 @@ impl Controller {
 }
 
 impl Partition {
-    /// Leaves out what stands for itself, so that a cluster at a low `metadata.version` can write it.
+    /// Omits directories that are all "migrating", and empty lists, so that a cluster at a low `metadata.version` can
+    /// write the record.
     fn to_record(&self, topic_id: TopicId, partition_id: i32) -> PartitionRecord {
         let migrating = self.directories.iter().all(|directory| *directory == DIRECTORY_MIGRATING);
         let unless_empty = |nodes: &Vec<NodeId>| (!nodes.is_empty()).then(|| nodes.clone());

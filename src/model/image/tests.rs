@@ -1,4 +1,4 @@
-//! Stories of the image: what each record does to it, what it refuses, and that a snapshot is the whole of it.
+//! Stories of the image: the effect of each record, what is refused, and that a snapshot contains the whole image.
 
 use ottla_protocol::LeaderEpoch;
 use uuid::Uuid;
@@ -11,7 +11,7 @@ const A: Uuid = Uuid::from_u128(0xa);
 const B: Uuid = Uuid::from_u128(0xb);
 const TERM: LeaderEpoch = LeaderEpoch(1);
 
-/// Applies the records one after another, and says which were refused.
+/// Applies the records in order. Also returns which were refused, and why.
 fn after(image: &Image, records: &[MetadataRecord]) -> (Image, Vec<Impossible>) {
     let mut image = image.clone();
     let mut refused = Vec::new();
@@ -84,7 +84,7 @@ fn level(name: &str, feature_level: i16) -> MetadataRecord {
     FeatureLevelRecord { name: name.into(), feature_level }.into()
 }
 
-/// A partition's fields after a change, as far as a row cares.
+/// What a row expects of a partition after a change.
 type Expect = fn(&Partition) -> bool;
 
 #[test]

@@ -12,7 +12,7 @@ use crate::topics::{TopicName, check_topic_name};
 
 impl State {
     pub(super) fn create_topic(&mut self, record: &TopicRecord) -> Result<(), Impossible> {
-        // A name becomes a folder's: not even a damaged log may lead out of the log directory.
+        // The name becomes the name of a folder: not even a damaged log may lead out of the log directory.
         check_topic_name(&record.name).map_err(Impossible::TopicName)?;
         if let Some(topic) = self.topics.get(record.name.as_str()) {
             return Err(Impossible::TopicExists { name: record.name.clone(), id: topic.id });
@@ -83,7 +83,7 @@ impl State {
         self.topics.get(name).ok_or(Impossible::UnknownTopicId(id))
     }
 
-    /// The topic to write to: a copy, the first time after the image was shared.
+    /// The topic, for changes. It is copied at the first change after the image was shared.
     fn topic_mut(&mut self, id: TopicId) -> Result<&mut Topic, Impossible> {
         let name = self.topic_names.get(&id).ok_or(Impossible::UnknownTopicId(id))?;
         self.topics.get_mut(name).map(Arc::make_mut).ok_or(Impossible::UnknownTopicId(id))
@@ -108,8 +108,8 @@ impl Partition {
         })
     }
 
-    /// The partition after a change. Naming a leader raises the leader epoch, even if it is the same one;
-    /// any change at all raises the partition epoch.
+    /// The partition after a change. A change that names a leader raises the leader epoch, even if it is the same leader;
+    /// every change raises the partition epoch.
     fn merge(&self, change: &PartitionChangeRecord) -> Result<Partition, Impossible> {
         let replicas = change.replicas.as_ref().unwrap_or(&self.replicas).clone();
         let directories = change.directories.as_ref().unwrap_or(&self.directories);
@@ -145,7 +145,7 @@ impl Partition {
     }
 }
 
-/// One directory for each replica. None at all, or nothing but "migrating", stands for "migrating" for each.
+/// One directory for each replica. An empty list, or one with only "migrating", means "migrating" for each.
 fn directories_of(given: &[DirectoryId], replicas: usize) -> Result<Vec<DirectoryId>, Impossible> {
     if given.iter().all(|directory| *directory == DIRECTORY_MIGRATING) {
         return Ok(vec![DIRECTORY_MIGRATING; replicas]);

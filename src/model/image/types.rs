@@ -1,4 +1,4 @@
-//! What an image holds: topics, partitions, nodes. Plain data, immutable once published.
+//! The parts of an image: topics, partitions, nodes. Plain data, immutable once published.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,24 +22,24 @@ pub struct Topic {
 pub struct Partition {
     /// In order of preference.
     pub replicas: Vec<NodeId>,
-    /// Of each replica, in the same order (KIP-858).
+    /// The directory of each replica, in the same order (KIP-858).
     pub directories: Vec<DirectoryId>,
     pub isr: Vec<NodeId>,
     pub removing: Vec<NodeId>,
     pub adding: Vec<NodeId>,
-    /// Eligible leader replicas: not in sync, yet with everything below the high watermark (KIP-966).
+    /// Eligible leader replicas: not in sync, but with all records below the high watermark (KIP-966).
     pub elr: Vec<NodeId>,
     pub last_known_elr: Vec<NodeId>,
     pub leader: Option<NodeId>,
     /// `LEADER_RECOVERED` or `LEADER_RECOVERING`.
     pub leader_recovery_state: i8,
     pub leader_epoch: LeaderEpoch,
-    /// Goes up with every change of any of these.
+    /// Grows with every change of the partition.
     pub partition_epoch: i32,
 }
 
 impl Partition {
-    /// The directory of `replica`, if it is one.
+    /// The directory of `replica`. `None`: it is not a replica.
     pub fn directory(&self, replica: NodeId) -> Option<DirectoryId> {
         let at = self.replicas.iter().position(|r| *r == replica)?;
         self.directories.get(at).copied()
@@ -54,7 +54,7 @@ impl Partition {
         !self.removing.is_empty() || !self.adding.is_empty()
     }
 
-    /// Whether its leader was elected uncleanly and has not recovered (KIP-704).
+    /// Whether the leader was elected uncleanly and has not recovered yet (KIP-704).
     pub fn is_recovering(&self) -> bool {
         self.leader_recovery_state != LEADER_RECOVERED
     }
@@ -69,22 +69,22 @@ pub struct Broker {
     pub rack: Option<String>,
     pub fenced: bool,
     pub in_controlled_shutdown: bool,
-    /// The directories that are online, sorted. Empty if the broker registered before they had ids.
+    /// The ids of the online directories, sorted. Empty: the broker registered before directories had ids.
     pub log_dirs: Vec<DirectoryId>,
-    /// The directories that take no new replicas (KIP-1066). `None` until the broker has said so.
+    /// The directories that take no new replicas (KIP-1066). `None`: the broker has not reported them yet.
     pub cordoned_log_dirs: Option<Vec<DirectoryId>>,
     pub features: Vec<FeatureRange>,
-    /// Left by a migration from ZooKeeper (KIP-866).
+    /// A remnant of a migration from ZooKeeper (KIP-866).
     pub is_migrating_zk_broker: bool,
 }
 
 impl Broker {
-    /// Where it listens under that listener's name.
+    /// Where it listens under that listener name.
     pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
         self.endpoints.iter().find(|endpoint| endpoint.name == listener)
     }
 
-    /// Whether it may lead partitions and be in their in-sync sets.
+    /// Whether it may lead partitions and be in in-sync sets.
     pub fn is_active(&self) -> bool {
         !self.fenced && !self.in_controlled_shutdown
     }
@@ -93,7 +93,7 @@ impl Broker {
         is_directory_online(directory, &self.log_dirs)
     }
 
-    /// Whether it has a directory left for new replicas.
+    /// Whether one of its directories takes new replicas.
     pub fn takes_new_replicas(&self) -> bool {
         let Some(cordoned) = &self.cordoned_log_dirs else { return true };
         self.log_dirs.is_empty() || self.log_dirs.iter().any(|directory| !cordoned.contains(directory))
@@ -110,12 +110,12 @@ pub struct Controller {
     pub zk_migration_ready: bool,
 }
 
-/// What a configuration belongs to, by name; empty for the default of all brokers.
+/// The resource that a configuration belongs to. An empty name means the default of all brokers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConfigResource {
     pub kind: ResourceType,
     pub name: String,
 }
 
-/// Whom a quota is for: `user`, `client-id` or `ip` to a name, or to that type's default.
+/// The target of a quota: a map from `user`, `client-id` or `ip` to a name, or to `None` for that type's default.
 pub type QuotaTarget = BTreeMap<String, Option<String>>;

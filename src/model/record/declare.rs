@@ -1,8 +1,8 @@
-//! The macros behind `table.rs`: one row of a table makes a struct, its default, its encoder and its decoder.
-//! They know that all records are flexible (KIP-482) and nothing about any one record.
+//! The macros behind `table.rs`: one row of a table becomes a struct with its default, its encoder and its decoder. They
+//! know that all records are flexible (KIP-482), and nothing about a single record.
 
-/// Declares the struct of a record, or of an element in one of its arrays. `field: Type = default, 3+, tag 0;`
-/// is a field that exists from version 3 and travels among the tagged fields, under tag 0. Tags ascend.
+/// Declares the struct of a record, or of an element of one of its arrays. `field: Type = default, 3+, tag 0;` is a field
+/// that exists from version 3 on and is a tagged field with tag 0. Tags ascend.
 macro_rules! wire_struct {
     (
         $(#[$meta:meta])*
@@ -58,7 +58,7 @@ macro_rules! wire_struct {
                                 return from.finish();
                             }
                         )?)*
-                        // From a newer writer. What it means is lost, as it is in Kafka's image.
+                        // Written by a newer version. Its meaning is lost, as in Kafka's image.
                         _ => Ok(()),
                     }
                 })?;
@@ -142,7 +142,7 @@ macro_rules! records {
                 }
             }
 
-            /// A record of that type, with whatever the dice say. `None` if no record has that key.
+            /// A record of that type with random values. `None`: no record has that key.
             #[cfg(test)]
             pub(crate) fn sample(
                 key: i16,
@@ -156,7 +156,7 @@ macro_rules! records {
                 }
             }
 
-            /// `None` if no record has that key.
+            /// `None`: no record has that key.
             pub(super) fn read_body(
                 key: u32,
                 version: i16,

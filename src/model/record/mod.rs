@@ -1,5 +1,5 @@
-//! The records of the metadata log, `__cluster_metadata`: Kafka's 27, every field of every version, and their
-//! frame. What they do to the cluster is `image`'s; where they are stored is nobody's business here.
+//! The records of the metadata log, `__cluster_metadata`: Kafka's 27, every field of every version, and their frame.
+//! `image` applies them; this file must never know where they are stored.
 
 #[macro_use]
 mod declare;
@@ -24,13 +24,13 @@ pub use wire::Unwritable;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordType {
     pub key: i16,
-    /// As Kafka's tools print it, `TopicRecord`.
+    /// The name in Kafka's tools, `TopicRecord`.
     pub name: &'static str,
     /// The highest version; the lowest is 0.
     pub latest: i16,
 }
 
-/// Who leads a partition from now on.
+/// The leader of a partition after a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaderChange {
     Unchanged,
@@ -38,7 +38,7 @@ pub enum LeaderChange {
     To(NodeId),
 }
 
-/// What becomes of a broker's fence.
+/// How a broker's fence changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FencingChange {
     Unfence = -1,
@@ -46,7 +46,7 @@ pub enum FencingChange {
     Fence = 1,
 }
 
-/// Bytes that never show in a log line.
+/// Bytes that are never shown in a log line.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(pub Bytes);
 
@@ -56,7 +56,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A quota's value. The same if its bits are: a NaN from the log equals itself and an image its copy.
+/// A quota's value. Two values are equal if their bits are, so that a NaN in the log equals itself and an image its copy.
 #[derive(Clone, Copy, Debug)]
 pub struct QuotaValue(pub f64);
 
@@ -68,7 +68,7 @@ impl PartialEq for QuotaValue {
 
 impl Eq for QuotaValue {}
 
-/// What a configuration belongs to.
+/// The kind of resource that a configuration belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ResourceType {
     Topic,
@@ -103,7 +103,7 @@ pub const LEADER_RECOVERING: i8 = 1;
 /// In a change: the recovery state stays.
 pub const LEADER_RECOVERY_UNCHANGED: i8 = -1;
 
-/// Why bytes are no metadata record that we know.
+/// Why bytes could not be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     #[error("the frame of a metadata record: {0}")]
@@ -121,13 +121,13 @@ pub enum RecordError {
 impl MetadataRecord {
     /// The record at its highest version, framed.
     ///
-    /// Panics on a string longer than `STRING_BYTES_MAX`: whoever builds a record out of a client's words asks
-    /// [`MetadataRecord::encode_at`] or bounds them first.
+    /// Panics on a string longer than `STRING_BYTES_MAX`: if a record contains strings of a client, call
+    /// [`MetadataRecord::encode_at`], or limit them first.
     pub fn encode(&self) -> Bytes {
         self.framed(self.record_type().latest)
     }
 
-    /// The record at `version`, framed. Refused where a field that is set would be lost or a string is too long.
+    /// The record at `version`, framed. Refused if a set field has no place in that version, or a string is too long.
     pub fn encode_at(&self, version: i16) -> Result<Bytes, Unwritable> {
         let RecordType { name: record, latest, .. } = self.record_type();
         if !(0..=latest).contains(&version) {
@@ -142,9 +142,9 @@ impl MetadataRecord {
         self.encode_at(self.version_for(metadata_version))
     }
 
-    /// The record for a snapshot, framed: as a cluster at `metadata_version` writes it, or where that version has no
-    /// place for what the log said, at the lowest one that has. A log may hold more than its level can say, after a
-    /// downgrade or by another writer; to forget it would be worse.
+    /// The record for a snapshot, framed: at the version of a cluster at `metadata_version`, or, if that version has no
+    /// place for a set field, at the lowest one that has. After a downgrade, or because of another writer, a log may
+    /// contain fields that its level has no place for; a snapshot that dropped them would lose data.
     pub fn encode_whole(&self, metadata_version: MetadataVersion) -> Result<Bytes, Unwritable> {
         let written = self.version_for(metadata_version);
         let later =
@@ -152,7 +152,7 @@ impl MetadataRecord {
         self.encode_at(written).or_else(|why| later().ok_or(why))
     }
 
-    /// The version that a cluster at `metadata_version` writes, so that all its nodes can read it.
+    /// The record version that a cluster at `metadata_version` writes, so that all of its nodes can read it.
     pub fn version_for(&self, metadata_version: MetadataVersion) -> i16 {
         let first_at =
             |versions: &[MetadataVersion]| versions.iter().filter(|v| **v <= metadata_version).count() as i16;
@@ -166,7 +166,7 @@ impl MetadataRecord {
             MetadataRecord::Partition(_) | MetadataRecord::PartitionChange(_) => {
                 first_at(&[MetadataVersion::DIRECTORIES, MetadataVersion::ELIGIBLE_LEADER_REPLICAS])
             }
-            // The lowest that can say what it says.
+            // The lowest version with a place for all set fields.
             MetadataRecord::BrokerRegistrationChange(_) => {
                 let latest = self.record_type().latest;
                 (0..latest).find(|version| self.check_body(*version).is_ok()).unwrap_or(latest)
@@ -175,12 +175,12 @@ impl MetadataRecord {
         }
     }
 
-    /// Reads a framed record. All of `bytes` must be used.
+    /// Parses a framed record. All of `bytes` must be used.
     pub fn decode(bytes: &[u8]) -> Result<MetadataRecord, RecordError> {
         MetadataRecord::decode_versioned(bytes).map(|(record, _)| record)
     }
 
-    /// Reads a framed record and the version it was written at.
+    /// Parses a framed record; also returns its version.
     pub fn decode_versioned(bytes: &[u8]) -> Result<(MetadataRecord, i16), RecordError> {
         let mut from = Reader::new(bytes);
         let mut head = || from.uvarint().map_err(RecordError::Frame);

@@ -1,5 +1,5 @@
-//! Records made up from a seed, for tests: every field of every record, at any version, with the values that
-//! codecs trip over.
+//! Random records from a seed, for tests: every field of every record, at any version, with values that are difficult for
+//! codecs.
 
 use bytes::Bytes;
 use ottla_protocol::LeaderEpoch;

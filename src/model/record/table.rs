@@ -1,5 +1,5 @@
-//! The 27 records, field by field, in the order of their keys. `= default, 3+, tag 0` reads: from version 3, as
-//! tagged field 0. What a record means is `image`'s.
+//! The 27 records, field by field, sorted by key. `= default, 3+, tag 0` means: from version 3 on, as tagged field 0.
+//! `image` knows what a record means.
 
 use ottla_protocol::LeaderEpoch;
 use ottla_protocol::primitives::{Problem, ReadError, Reader, Tags, Writer};
@@ -34,17 +34,17 @@ wire_struct! {
 }
 
 wire_struct! {
-    /// One part of whom a quota is for.
+    /// One part of a quota's target.
     QuotaEntity {
         /// `user`, `client-id` or `ip`.
         entity_type: String = String::new(), 0+;
-        /// `None` is the default of that type.
+        /// `None`: the default of that type.
         entity_name: Option<String> = None, 0+;
     }
 }
 
 records! {
-    /// A broker, or a new incarnation of one, joins. Version 1 is KIP-841, 2 KIP-866, 3 KIP-858, 4 KIP-1066.
+    /// A broker, or a new incarnation of one, registers. Version 1 is KIP-841, 2 KIP-866, 3 KIP-858, 4 KIP-1066.
     RegisterBroker(RegisterBrokerRecord) = 0, versions 0..=4 {
         broker_id: NodeId = NodeId(0), 0+;
         is_migrating_zk_broker: bool = false, 2+;
@@ -55,13 +55,13 @@ records! {
         rack: Option<String> = None, 0+;
         fenced: bool = true, 0+;
         in_controlled_shutdown: bool = false, 1+;
-        /// The directories that are online.
+        /// The ids of the online directories.
         log_dirs: Vec<DirectoryId> = Vec::new(), 3+, tag 0;
-        /// The directories that take no new replicas. `None` until the broker has said so.
+        /// The directories that take no new replicas. `None`: the broker has not reported them yet.
         cordoned_log_dirs: Option<Vec<DirectoryId>> = None, 4+, tag 1;
     }
 
-    /// A broker leaves for good.
+    /// A broker is removed from the cluster.
     UnregisterBroker(UnregisterBrokerRecord) = 1, versions 0..=0 {
         broker_id: NodeId = NodeId(0), 0+;
         broker_epoch: BrokerEpoch = BrokerEpoch(0), 0+;
@@ -73,7 +73,7 @@ records! {
         topic_id: TopicId = Uuid::nil(), 0+;
     }
 
-    /// A partition, whole. Version 1 is KIP-858, 2 KIP-966.
+    /// A partition with all of its fields. Version 1 is KIP-858, 2 KIP-966.
     Partition(PartitionRecord) = 3, versions 0..=2 {
         partition_id: i32 = -1, 0+;
         topic_id: TopicId = Uuid::nil(), 0+;
@@ -86,23 +86,23 @@ records! {
         leader_recovery_state: i8 = LEADER_RECOVERED, 0+, tag 0;
         leader_epoch: LeaderEpoch = LeaderEpoch::NONE, 0+;
         partition_epoch: i32 = -1, 0+;
-        /// Of each replica, in the same order.
+        /// The directory of each replica, in the same order.
         directories: Vec<DirectoryId> = Vec::new(), 1+;
         eligible_leader_replicas: Option<Vec<NodeId>> = None, 2+, tag 1;
         last_known_elr: Option<Vec<NodeId>> = None, 2+, tag 2;
     }
 
-    /// One key of a resource's configuration is set, or removed.
+    /// One key of a resource's configuration is set or removed.
     Config(ConfigRecord) = 4, versions 0..=0 {
         resource_type: ResourceType = ResourceType::Topic, 0+;
-        /// Empty for the default of all brokers.
+        /// Empty: the default of all brokers.
         resource_name: String = String::new(), 0+;
         name: String = String::new(), 0+;
-        /// `None` removes it.
+        /// `None`: the key is removed.
         value: Option<String> = None, 0+;
     }
 
-    /// What changes about a partition; `None` is what stays. Version 1 is KIP-858, 2 KIP-966.
+    /// Changes of a partition; a field of `None` does not change. Version 1 is KIP-858, 2 KIP-966.
     PartitionChange(PartitionChangeRecord) = 5, versions 0..=2 {
         partition_id: i32 = -1, 0+;
         topic_id: TopicId = Uuid::nil(), 0+;
@@ -117,13 +117,13 @@ records! {
         directories: Option<Vec<DirectoryId>> = None, 1+, tag 8;
     }
 
-    /// A broker is fenced, before KIP-841; `BrokerRegistrationChange` since.
+    /// A broker is fenced. Only before KIP-841; after it, `BrokerRegistrationChange` is written.
     FenceBroker(FenceBrokerRecord) = 7, versions 0..=0 {
         id: NodeId = NodeId(0), 0+;
         epoch: BrokerEpoch = BrokerEpoch(0), 0+;
     }
 
-    /// A broker is unfenced, before KIP-841; `BrokerRegistrationChange` since.
+    /// A broker is unfenced. Only before KIP-841; after it, `BrokerRegistrationChange` is written.
     UnfenceBroker(UnfenceBrokerRecord) = 8, versions 0..=0 {
         id: NodeId = NodeId(0), 0+;
         epoch: BrokerEpoch = BrokerEpoch(0), 0+;
@@ -134,12 +134,12 @@ records! {
         topic_id: TopicId = Uuid::nil(), 0+;
     }
 
-    /// A delegation token is made, or renewed (KIP-900).
+    /// A delegation token is created or renewed (KIP-900).
     DelegationToken(DelegationTokenRecord) = 10, versions 0..=0 {
         owner: String = String::new(), 0+;
         requester: String = String::new(), 0+;
         renewers: Vec<String> = Vec::new(), 0+;
-        /// Milliseconds since 1970, as the two below.
+        /// In milliseconds since 1970, as are the next two.
         issue_timestamp: i64 = 0, 0+;
         max_timestamp: i64 = 0, 0+;
         expiration_timestamp: i64 = 0, 0+;
@@ -157,13 +157,13 @@ records! {
         iterations: i32 = 0, 0+;
     }
 
-    /// The cluster moves to a level of a feature (KIP-584); 0 removes it.
+    /// The cluster's level of a feature changes (KIP-584); level 0 removes the feature.
     FeatureLevel(FeatureLevelRecord) = 12, versions 0..=0 {
         name: String = String::new(), 0+;
         feature_level: i16 = 0, 0+;
     }
 
-    /// One key of a quota is set, or removed (KIP-546).
+    /// One key of a quota is set or removed (KIP-546).
     ClientQuota(ClientQuotaRecord) = 14, versions 0..=0 {
         entity: Vec<QuotaEntity> = Vec::new(), 0+;
         key: String = String::new(), 0+;
@@ -173,23 +173,23 @@ records! {
 
     /// A block of producer ids is given to a broker (KIP-730).
     ProducerIds(ProducerIdsRecord) = 15, versions 0..=0 {
-        /// Nobody, in a snapshot.
+        /// In a snapshot: `None`.
         broker_id: Option<NodeId> = Some(NodeId(0)), 0+;
         broker_epoch: BrokerEpoch = BrokerEpoch::NONE, 0+;
         /// The first id of the block after this one.
         next_producer_id: i64 = 0, 0+;
     }
 
-    /// What changes about a broker. Version 1 is KIP-841, 2 KIP-858, 3 KIP-1066.
+    /// Changes of a broker. Version 1 is KIP-841, 2 KIP-858, 3 KIP-1066.
     BrokerRegistrationChange(BrokerRegistrationChangeRecord) = 17, versions 0..=3 {
         broker_id: NodeId = NodeId(0), 0+;
         broker_epoch: BrokerEpoch = BrokerEpoch(0), 0+;
         fenced: FencingChange = FencingChange::Unchanged, 0+, tag 0;
-        /// `true`: it now shuts down. It stays so until it registers anew, so `false` is no change.
+        /// `true`: it is in controlled shutdown. It stays so until it registers again, so `false` means no change.
         in_controlled_shutdown: bool = false, 1+, tag 1;
-        /// Empty is no change.
+        /// Empty: no change.
         log_dirs: Vec<DirectoryId> = Vec::new(), 2+, tag 2;
-        /// `None` is no change.
+        /// `None`: no change.
         cordoned_log_dirs: Option<Vec<DirectoryId>> = None, 3+, tag 3;
     }
 
@@ -210,10 +210,10 @@ records! {
         id: Uuid = Uuid::nil(), 0+;
     }
 
-    /// Nothing: the quorum's leader shows that it still commits (KIP-835).
+    /// No content: the quorum's leader shows that it still commits (KIP-835).
     NoOp(NoOpRecord) = 20, versions 0..=0 {}
 
-    /// How far a migration from ZooKeeper is (KIP-866). Kept to read the logs of clusters that once had one.
+    /// The state of a migration from ZooKeeper (KIP-866). Needed to read the logs of clusters that had one.
     ZkMigrationState(ZkMigrationStateRecord) = 21, versions 0..=0 {
         zk_migration_state: i8 = 0, 0+;
     }
@@ -224,15 +224,15 @@ records! {
         mechanism: i8 = 0, 0+;
     }
 
-    /// What follows applies as one, at the end record (KIP-868).
+    /// The records up to the end record are applied together (KIP-868).
     BeginTransaction(BeginTransactionRecord) = 23, versions 0..=0 {
         name: Option<String> = None, 0+, tag 0;
     }
 
-    /// All since the begin record applies (KIP-868).
+    /// The records since the begin record are applied (KIP-868).
     EndTransaction(EndTransactionRecord) = 24, versions 0..=0 {}
 
-    /// Nothing since the begin record applies (KIP-868).
+    /// The records since the begin record are dropped (KIP-868).
     AbortTransaction(AbortTransactionRecord) = 25, versions 0..=0 {
         reason: Option<String> = None, 0+, tag 0;
     }
@@ -251,13 +251,13 @@ records! {
         features: Vec<FeatureRange> = Vec::new(), 0+;
     }
 
-    /// Eligible leader replicas are forgotten, of one topic or of all (KIP-966).
+    /// The eligible leader replicas of one topic, or of all topics, are cleared (KIP-966).
     ClearElr(ClearElrRecord) = 28, versions 0..=0 {
-        /// Empty for all topics.
+        /// Empty: all topics.
         topic_name: String = String::new(), 0+;
     }
 
-    /// A controller leaves for good (KIP-1312).
+    /// A controller is removed from the cluster (KIP-1312).
     UnregisterController(UnregisterControllerRecord) = 29, versions 0..=0 {
         controller_id: NodeId = NodeId(0), 0+;
     }

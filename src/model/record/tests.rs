@@ -1,4 +1,4 @@
-//! Stories of the records' bytes: Kafka's, round, and hostile.
+//! Stories of the records' bytes: as Kafka writes them, round trips, and hostile ones.
 
 use ottla_protocol::primitives::{Problem, STRING_BYTES_MAX};
 use uuid::Uuid;
@@ -223,7 +223,7 @@ fn every_record_goes_round_at_every_version() {
                 Ok((record.clone(), version)),
                 "seed {seed}"
             );
-            // What an older version can say, a newer one can.
+            // A newer version has a place for everything that an older one has.
             assert_eq!(MetadataRecord::decode(&record.encode()), Ok(record), "seed {seed}");
         }
     });
@@ -234,7 +234,7 @@ fn no_prefix_of_a_record_is_one_and_no_byte_more_is_taken() {
     every_version(|row, version| {
         for seed in 0..20 {
             let bytes = sample(row, version, seed).encode_at(version).expect(row.name);
-            // Each cut of a short one, a hundred of a long one.
+            // Every prefix of a short record, a hundred prefixes of a long one.
             for end in (0..bytes.len()).step_by(1 + bytes.len() / 100) {
                 let decoded = MetadataRecord::decode(&bytes[..end]);
                 assert!(decoded.is_err(), "{} v{version} seed {seed} cut at {end}: {decoded:?}", row.name);
@@ -297,24 +297,24 @@ fn what_we_do_not_know_is_named() {
         ("01020000", malformed("TopicRecord", 0, 3, Problem::Null)),
         // A feature's name is not text.
         ("010c0002ff000000", malformed("FeatureLevelRecord", 0, 3, Problem::NotUtf8)),
-        // Four thousand million replicas in four bytes.
+        // A count of four thousand million replicas, in four bytes.
         (
             &format!("01030000000000{topic}ffffffff0f00000000"),
             malformed("PartitionRecord", 0, 23, Problem::Count { count: 0xffff_fffe, remaining: 4 }),
         ),
-        // As many tagged fields.
+        // The same number of tagged fields.
         ("011400ffffffff0f", malformed("NoOpRecord", 0, 8, Problem::Short { needed: 1, remaining: 0 })),
         // A leader of -3.
         (
             &format!("01050000000000{topic}010104fffffffd"),
             malformed("PartitionChangeRecord", 0, 26, Problem::Value(-3)),
         ),
-        // Directories, tag 8, before there were any.
+        // Directories, tag 8, in a version before they existed.
         (
             &format!("01050000000000{topic}01080101"),
             malformed("PartitionChangeRecord", 0, 26, Problem::Value(8)),
         ),
-        // A tagged field that is shorter than its size says.
+        // A tagged field that is shorter than its declared size.
         (
             &format!("01050000000000{topic}01050200ff"),
             malformed("PartitionChangeRecord", 0, 27, Problem::Trailing(1)),

@@ -1,5 +1,5 @@
-//! How each type of a metadata record's field is laid out: always in Kafka's flexible form (KIP-482), bounded on
-//! the way in by the protocol's reader. Knows types, not records.
+//! The encoding of each field type of metadata records: always in Kafka's flexible form (KIP-482), with the bounds of the
+//! protocol's reader. It must never know a record.
 
 use bytes::Bytes;
 use ottla_protocol::LeaderEpoch;
@@ -13,20 +13,20 @@ pub const FORM: Form = Form::Flexible;
 
 /// A type that a field can have. `version` is the record's.
 pub trait Field: Sized {
-    /// The fewest bytes that one takes. Bounds an array's count before anything is allocated.
+    /// The fewest bytes that a value takes. It limits an array's count before memory is allocated.
     const BYTES_MIN: usize;
 
     fn write(&self, version: i16, to: &mut Writer);
 
     fn read(version: i16, from: &mut Reader) -> Result<Self, ReadError>;
 
-    /// Whether it can be written, and read again by Kafka.
+    /// Checks that the value can be written, and read again by Kafka.
     fn check(&self, _version: i16) -> Result<(), Unwritable> {
         Ok(())
     }
 }
 
-/// Why a record cannot be written as asked.
+/// Why a record cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unwritable {
     #[error("{record} has no version {version}")]
@@ -131,7 +131,7 @@ impl<T: Field> Field for Option<Vec<T>> {
     }
 }
 
-/// Types that are their content under another name.
+/// Types that wrap another type and are encoded as that type.
 macro_rules! newtypes {
     ($($name:ident: $inner:ty;)*) => {$(
         impl Field for $name {
@@ -154,7 +154,7 @@ newtypes! {
     Secret: Bytes;
 }
 
-/// Types of which some numbers are no value.
+/// Types for which some numbers are invalid.
 macro_rules! coded {
     ($($type:ty: $number:ty, $code:expr, $from:expr;)*) => {$(
         impl Field for $type {

@@ -1,4 +1,4 @@
-//! Subscriptions to the metrics of clients (KIP-714): what one can set.
+//! Client metrics subscriptions (KIP-714): their keys.
 //! It must never hold anything but rows.
 
 use super::super::key::Support::Accepted;

@@ -1,4 +1,4 @@
-//! Groups: what one group can set for itself, and the broker keys that supply its defaults (KIP-1043).
+//! Groups: the keys that can be set for one group, and the broker keys that supply their defaults (KIP-1043).
 //! It must never hold anything but rows.
 
 use super::super::key::Support::Accepted;

@@ -1,4 +1,4 @@
-//! Groups of consumers, shares and streams, and the logs that remember them.
+//! Consumer, share and streams groups, and the logs that store their state.
 //! It must never hold anything but rows.
 
 use super::super::key::Support::{Accepted, Honoured};

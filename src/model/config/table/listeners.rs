@@ -1,4 +1,4 @@
-//! Sockets: where the node listens, what it advertises and how much it takes from connections.
+//! Sockets: where the node listens, what it advertises, and the limits on connections.
 //! It must never hold anything but rows.
 
 use super::super::key::Support::{Accepted, Honoured, Refused};

@@ -1,5 +1,5 @@
-//! The one table of configuration keys: every broker key and every topic key of Apache Kafka 4.4, by area.
-//! It must never hold anything but facts: reading and checking values is its readers' business.
+//! The table of configuration keys: every broker key and every topic key of Apache Kafka 4.4, by area. It must never hold
+//! anything but facts: parsing and checking values is done elsewhere.
 
 mod client_metrics;
 mod group;
@@ -28,10 +28,10 @@ pub static BROKER_KEYS: &[ConfigKey] = &ALL_BROKER_KEYS;
 /// Every topic key, by name.
 pub static TOPIC_KEYS: &[ConfigKey] = topic::KEYS;
 
-/// What a group can set for itself.
+/// The keys that can be set for a group.
 pub static GROUP_KEYS: &[ConfigKey] = group::KEYS;
 
-/// What a subscription to clients' metrics says.
+/// The keys of a client metrics subscription.
 pub static CLIENT_METRICS_KEYS: &[ConfigKey] = client_metrics::KEYS;
 
 pub fn broker_key(name: &str) -> Option<&'static ConfigKey> {

@@ -1,5 +1,5 @@
-//! How a row of the table is written: the macros that read one, and short names for what rows say of allowed values, of who
-//! needs a key, and of older names. It must never name a key.
+//! How a row of the table is written: the macros that parse one, and short names for allowed values, for the protocols
+//! that need a key, and for older names of keys. It must never name a key.
 
 use super::super::endpoint::{HostPort, Voter};
 use super::super::java;
@@ -29,8 +29,8 @@ macro_rules! broker_keys {
     };
 }
 
-/// Rows of the keys of a kind of resource, after its name: `name: kind = default, allowed, [broker synonyms], support, doc;`.
-/// All of them are of medium importance and can change at any time.
+/// Rows of the keys of one kind of resource, after its name: `name: kind = default, allowed, [broker synonyms], support,
+/// doc;`. All of them have medium importance and can change at any time.
 macro_rules! resource_keys {
     ($scope:ident; $($($internal:ident)? $name:literal: $kind:ident = $default:tt, $valid:expr, $synonyms:expr,
        $support:expr, $doc:literal;)*) => {

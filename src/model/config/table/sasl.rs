@@ -1,4 +1,4 @@
-//! SASL: no listener speaks it yet, and no other listener needs a key of these.
+//! SASL. No listener supports it yet, and other listeners do not need these keys.
 //! It must never hold anything but rows.
 
 use super::super::key::{ConfigKey, Importance, Kind, Valid};

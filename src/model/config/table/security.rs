@@ -1,4 +1,4 @@
-//! TLS, principals and delegation tokens: no listener speaks TLS yet, nor SASL, which tokens log in by.
+//! TLS, principals and delegation tokens. No listener supports TLS yet, or SASL, which delegation tokens need.
 //! It must never hold anything but rows.
 
 use super::super::key::{ConfigKey, Importance, Kind};

@@ -1,4 +1,4 @@
-//! Tiered storage: keeping old segments elsewhere.
+//! Tiered storage: old segments in remote storage.
 //! It must never hold anything but rows.
 
 use super::super::key::Support::{Accepted, Refused};

@@ -1,4 +1,4 @@
-//! Topics: what a topic can override, and the broker keys that supply its defaults.
+//! Topics: the keys that a topic can override, and the broker keys that supply their defaults.
 //! It must never hold anything but rows.
 
 use super::super::key::Support::{Accepted, Honoured};

@@ -1,4 +1,4 @@
-//! Idempotent producers, transactions and their log.
+//! Idempotent producers, transactions, and the transaction log.
 //! It must never hold anything but rows.
 
 use super::super::key::Support::{Accepted, Honoured};

@@ -1,4 +1,4 @@
-//! What a node runs with when nobody says anything, and when a file says only what it must.
+//! The configuration without any setting, and with a file that has only the required ones.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What DescribeConfigs answers, as Kafka answers it.
+//! The answers of DescribeConfigs, as Kafka gives them.
 
 use std::collections::BTreeSet;
 
@@ -112,7 +112,7 @@ fn where_a_brokers_value_comes_from() {
             ],
         },
     );
-    // What stands before the key's own entry overrides it and is not its synonym.
+    // Entries before the key's own entry override it, and are not its synonyms.
     check(
         "log.retention.minutes",
         Row {
@@ -240,6 +240,6 @@ fn where_a_topics_value_comes_from() {
         &["log.flush.interval.messages=9223372036854775807 from 5"],
     );
     check("remote.storage.enable", "false", 5, 1, &[]);
-    // Kafka looks for log.retention.ms itself; the hours that gave the value do not name it.
+    // Kafka looks only for log.retention.ms; the hours, from which the value comes, are not listed.
     check("retention.ms", "7200000", 5, 5, &[]);
 }

@@ -1,4 +1,4 @@
-//! What a change of configuration must satisfy while brokers run, and what it makes of the configuration in force.
+//! The checks of configuration changes while brokers run, and their effect on the configuration in force.
 
 use super::{map, with_lines};
 use crate::config::DynamicScope::{AllBrokers, OneBroker};
@@ -97,7 +97,7 @@ fn values_come_from_the_strongest_that_sets_them() {
     let told = told.iter().find(|config| config.name == "retention.ms").expect("it is told");
     let synonyms: Vec<_> =
         told.synonyms.iter().map(|s| (s.value.as_deref().unwrap_or_default(), s.source)).collect();
-    // The shipped file sets the hours, and only they have a default.
+    // The shipped file sets the hours, and they alone have a default.
     assert_eq!(synonyms, [("4", 1), ("3", 2), ("2", 3), ("1", 4), ("168", 4), ("168", 5)]);
 
     let told = describe_group(&running, &map(&[("consumer.session.timeout.ms", "50000")]));

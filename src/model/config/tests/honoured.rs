@@ -1,4 +1,4 @@
-//! What the table calls honoured, some code reads: a key that nobody acts on would be passed over in silence.
+//! Some code reads every key that the table calls honoured: otherwise the key would be silently ignored.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -42,7 +42,7 @@ fn read(folder: &Path, words: &mut BTreeSet<String>, literals: &mut BTreeSet<Str
     }
 }
 
-/// Where keys are declared, listed or tried out, which is not where they are acted on.
+/// Folders where keys are declared, listed or tested, which does not count as reading them.
 const PASSED_OVER: [&str; 3] = ["model/config/table", "tests", "target"];
 const DECLARES: [&str; 4] =
     ["model/config/broker.rs", "model/config/topic.rs", "model/config/load.rs", "model/config/describe.rs"];

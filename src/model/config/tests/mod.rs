@@ -23,7 +23,7 @@ fn with_file(text: &str) -> Loaded {
     load(Sources { file: Some(("server.properties".into(), text.into())), env: [], overrides: &[] })
 }
 
-/// A start with the shipped settings and these lines over them.
+/// A start with the shipped settings, which these lines override.
 fn with_lines(lines: &str) -> Loaded {
     let pairs = super::parse_properties(lines.as_bytes()).expect("a test's lines are well formed");
     load(Sources { file: None, env: [], overrides: &pairs })
@@ -39,7 +39,7 @@ fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
 }
 
-/// The least that Kafka asks of a combined node's file.
+/// The fewest lines that Kafka needs in a combined node's file.
 const COMBINED: &str = "\
 process.roles=broker,controller
 node.id=3

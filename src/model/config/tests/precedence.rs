@@ -1,4 +1,5 @@
-//! Who wins: the command line over the environment over the file over the defaults, and the metadata over all.
+//! Which source wins: the command line over the environment over the file over defaults, and the metadata over all of
+//! them.
 
 use super::{COMBINED, map, with_env, with_file, with_lines};
 use crate::config::{BrokerConfig, ConfigError, Dynamic, Source, Sources, Warning, load};
@@ -183,7 +184,7 @@ fn the_operator_hears_of_what_is_passed_over() {
         &["Configuration listener.name.plaintext.max.connections=5 has no effect yet"],
     );
     check("my.plugin=1", &["Unknown configuration my.plugin is ignored"]);
-    // Dynamic-only rates have no place in a file; Kafka passes over them there.
+    // Dynamic-only rates do not count in a file; Kafka ignores them there.
     check(
         "leader.replication.throttled.rate=5",
         &["Unknown configuration leader.replication.throttled.rate is ignored"],

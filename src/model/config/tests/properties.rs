@@ -1,4 +1,4 @@
-//! Odd files, read as `java.util.Properties` reads them: `properties.txt` has what a JVM made of them.
+//! Unusual files, parsed as `java.util.Properties` does: `properties.txt` has the results of a JVM.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ fn a_broken_escape_names_its_line() {
     check("\\\n\n# c\n\\u", 4);
 }
 
-// The digest of the outcomes of all files of so many symbols.
+// A digest of the results for all files with this many symbols.
 fn every(length: usize, alphabet: &str) -> u64 {
     let symbols: Vec<Vec<u8>> = alphabet.split(',').map(decoded).collect();
     let mut digest = 0xcbf2_9ce4_8422_2325_u64;

@@ -1,9 +1,9 @@
-//! Fail closed: what cannot be honoured and must not be ignored stops the start.
+//! Fail closed: a setting that cannot be honoured and must not be ignored stops the start.
 
 use super::{COMBINED, with_file, with_lines};
 use crate::config::{BROKER_KEYS, ConfigError, ConfigKey, DynamicScope, Kind, Support, check_dynamic_config};
 
-// A value that is not the default.
+// A value other than the default.
 fn other(key: &ConfigKey) -> &'static str {
     match (key.kind, key.name) {
         (Kind::Boolean, _) => "true",
@@ -37,7 +37,7 @@ fn every_refused_row_stops_the_start_and_its_default_does_not() {
     assert!(refused >= 8, "{refused} refused rows");
 }
 
-// Kafka says nothing and serves.
+// Kafka gives no warning and starts.
 #[test]
 fn what_only_secured_listeners_need_is_noted_where_there_is_none() {
     let mut needed = 0;
@@ -87,12 +87,12 @@ fn a_way_to_other_nodes_that_promises_protection_is_not_taken() {
         let error = with_file(&format!("node.id=1\n{lines}")).expect_err(lines);
         assert_eq!(error.to_string(), expected, "{lines}");
     };
-    // No listener of its own speaks TLS, but the controller's does.
+    // Its own listeners have no TLS, but the controller's listener does.
     let broker = "process.roles=broker\ncontroller.listener.names=BOSS\nlisteners=PLAINTEXT://:9092\n\
                   controller.quorum.bootstrap.servers=boss:9093\n\
                   listener.security.protocol.map=BOSS:SSL,PLAINTEXT:PLAINTEXT\nssl.keystore.location=/k";
     check(broker, "Refused controller.listener.names=BOSS: it speaks SSL, and TLS is not built in yet");
-    // The same names lead to other brokers and are refused, or contradict the listeners.
+    // These names are also used to reach other brokers, so they are refused; or they contradict the listeners.
     let combined = "process.roles=broker,controller\ncontroller.listener.names=CONTROLLER\n\
                     listeners=PLAINTEXT://:9092,CONTROLLER://:9093\n";
     check(
@@ -118,7 +118,7 @@ fn a_listener_that_promises_protection_is_not_opened() {
     check("SASL_SSL://:9094", "", "it speaks SASL_SSL, and neither TLS nor SASL is built in yet");
     let map = "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,OUTSIDE:SSL";
     check("OUTSIDE://:9094", map, "it speaks SSL, and TLS is not built in yet");
-    // A name in the map that no listener uses promises nothing.
+    // A name in the map that no listener uses does no harm.
     with_lines(map).expect("the map alone is fine");
     let controllers =
         COMBINED.to_owned() + "listener.security.protocol.map=CONTROLLER:SSL,PLAINTEXT:PLAINTEXT\n";

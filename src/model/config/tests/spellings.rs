@@ -1,9 +1,9 @@
-//! Odd spellings of values, read as Kafka's `ConfigDef` reads them and shown as Kafka shows them. What a broker makes of
-//! them is in the protocol tests, which Apache Kafka passes too.
+//! Unusual spellings of values, parsed and printed as Kafka's `ConfigDef` does. Their effect on a broker is in the
+//! protocol tests, which Apache Kafka passes, too.
 
 use crate::config::{Kind, Value, broker_key, topic_key};
 
-/// Each text and what it is shown as; none where it is no such value.
+/// Each text and how it is printed. `None`: it is not a value of this kind.
 fn check(kind: Kind, rows: &[(&str, Option<&str>)]) {
     for (text, shown) in rows {
         let value = Value::parse(kind, text).map(|value| value.to_text());

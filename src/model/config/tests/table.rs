@@ -1,4 +1,4 @@
-//! The table agrees with itself, and with what Kafka 4.4 has.
+//! The table is consistent, and has the keys of Kafka 4.4.
 
 use std::collections::BTreeSet;
 
@@ -62,7 +62,8 @@ fn every_synonym_is_a_broker_key_that_fits() {
             let widened = key.kind == Kind::Long && broker.kind == Kind::Int;
             assert!(widened || key.kind == broker.kind, "{} -> {}", key.name, synonym.name);
         }
-        // What a topic can change at any time, all brokers can be told to default to at any time.
+        // A topic key can change at any time, so its default in the broker keys must be changeable for all brokers at any
+        // time.
         if let Some(first) = key.broker_synonyms.first() {
             let broker = broker_key(first.name).expect("checked above");
             assert_eq!(broker.update_mode, UpdateMode::ClusterWide, "{}", first.name);

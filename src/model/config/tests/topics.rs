@@ -1,4 +1,4 @@
-//! What a topic runs with, and which settings it is refused.
+//! The configuration of a topic, and the settings that are refused for it.
 
 use ottla_protocol::batch::{Compression, TimestampType};
 

@@ -2,7 +2,7 @@
 
 use super::{COMBINED, with_file, with_lines};
 
-/// The shipped settings with these lines over them fail with exactly this.
+/// The shipped settings with these lines over them fail with exactly this message.
 fn check(lines: &str, expected: &str) {
     let error = with_lines(lines).expect_err(lines);
     assert_eq!(error.to_string(), expected, "{lines}");
@@ -256,7 +256,7 @@ fn listeners_that_do() {
     check("advertised.listeners=PLAINTEXT://a:9092,CONTROLLER://a:9092");
     let (config, _) = check("listeners=PLAINTEXT://[fe80::1%eth0]:9092,CONTROLLER://:9093");
     assert_eq!(config.listeners[0].to_string(), "PLAINTEXT://[fe80::1%eth0]:9092");
-    // Without a map of its own a node's controller listeners may have any name.
+    // A node without a map of its own may give its controller listeners any name.
     let (config, _) = with_file(&COMBINED.replace("CONTROLLER", "BOSS")).expect("any name for controllers");
     assert_eq!(config.controller_listener_names, ["BOSS"]);
 }
@@ -373,7 +373,7 @@ fn a_file_that_lacks_what_must_be_there() {
     let expected = "Missing configuration controller.quorum.bootstrap.servers: must be a comma-separated list of \
                     host:port, unless controller.quorum.voters is set";
     assert_eq!(with_file(broker).expect_err("no controllers").to_string(), expected);
-    // A combined node is its own controller, whether or not the file says so.
+    // A combined node is its own controller, whether the file says so or not.
     let alone: String =
         COMBINED.lines().filter(|l| !l.contains("voters")).map(|l| format!("{l}\n")).collect();
     assert!(with_file(&alone).is_ok());
