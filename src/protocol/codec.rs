@@ -1,5 +1,5 @@
-//! Decoding and encoding of the messages that `kafka-protocol` generates. That crate reserves memory for whatever
-//! count a peer declares, so no message reaches it before [`crate::shape`] has found everything it declares to be
+//! Decoding and encoding of the messages that `kafka-protocol` generates. That crate reserves memory for any count that a
+//! peer declares, so each message passes through [`crate::shape`] first, which checks that everything it declares is
 //! there. Nothing here knows what a message means.
 
 use std::fmt;
@@ -11,11 +11,11 @@ use crate::api::{self, ApiRow};
 use crate::primitives::{Form, ReadError, Reader};
 use crate::shape::{self, Layout};
 
-/// Bytes that are no message of the version they claim, or a message that has no spelling in a version.
-/// Kafka closes the connection on the former.
+/// Bytes that are not a message of their version, or a message that cannot be encoded in a version. Kafka closes the
+/// connection after such bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Malformed {
-    /// The message and the field, from the outside in.
+    /// The message and the field, outermost first.
     place: String,
     problem: String,
 }
@@ -25,7 +25,7 @@ impl Malformed {
         Malformed { place: place.to_string(), problem: problem.to_string() }
     }
 
-    /// The same, seen from further out.
+    /// The same error with an outer place added.
     pub(crate) fn within(self, outer: impl fmt::Display) -> Malformed {
         let place = if self.place.is_empty() { outer.to_string() } else { format!("{outer}.{}", self.place) };
         Malformed { place, ..self }
@@ -44,8 +44,8 @@ impl From<ReadError> for Malformed {
     }
 }
 
-/// Decodes the body of a request. Every count and length in it was found to fit in the bytes that are there.
-/// Bytes behind it are passed over, as Kafka does: librdkafka sends some with Metadata.
+/// Decodes the body of a request, after checking that every count and length in it fits into the bytes. Bytes after it
+/// are ignored, as in Kafka: librdkafka sends some with Metadata.
 pub fn decode<R: Decodable>(api_key: i16, version: i16, body: Bytes) -> Result<R, Malformed> {
     let row = served(api_key, version)?;
     let layout = row.layout.map(|shapes| shapes.request);
@@ -54,7 +54,7 @@ pub fn decode<R: Decodable>(api_key: i16, version: i16, body: Bytes) -> Result<R
         .map_err(|malformed| malformed.within(format_args!("{}Request v{version}", row.name)))
 }
 
-/// Decodes the body of a response, with the same bounds as [`decode`]; no byte may be left over.
+/// Decodes the body of a response with the same checks as [`decode`]. There may be no bytes after it.
 pub fn decode_response<R: Decodable>(api_key: i16, version: i16, body: Bytes) -> Result<R, Malformed> {
     let row = served(api_key, version)?;
     let layout = row.layout.map(|shapes| shapes.response);
@@ -63,7 +63,7 @@ pub fn decode_response<R: Decodable>(api_key: i16, version: i16, body: Bytes) ->
         .map_err(|malformed| malformed.within(format_args!("{}Response v{version}", row.name)))
 }
 
-/// Encodes a message. Fails when a field is set that the version has no room for.
+/// Encodes a message. Fails if a field is set that the version does not have.
 pub fn encode<R: Encodable>(message: &R, version: i16, buf: &mut BytesMut) -> Result<(), Malformed> {
     message
         .encode(buf, version)
@@ -97,12 +97,12 @@ fn short_name<R>() -> &'static str {
     std::any::type_name::<R>().rsplit("::").next().unwrap_or_default()
 }
 
-/// The string at the cursor of `reader`, which reads over `owner`, without copying it.
+/// The string at the cursor of `reader`, which reads from `owner`; it shares memory with `owner`.
 pub(crate) fn text(owner: &Bytes, reader: &mut Reader<'_>, form: Form) -> Result<StrBytes, ReadError> {
     reader.string(form).map(|text| share(owner, text))
 }
 
-/// Like [`text`], where null is allowed.
+/// As [`text`]; null is allowed.
 pub(crate) fn nullable_text(
     owner: &Bytes,
     reader: &mut Reader<'_>,

@@ -1,5 +1,5 @@
-//! DeleteGroups 3, which the messages crate does not know yet: each result also has room for a message, which Kafka
-//! fills for streams groups alone. Both directions for every version, on the crate's types.
+//! DeleteGroups 3, which the `kafka-protocol` crate does not know yet: each result has a message, which Kafka fills only
+//! for streams groups. Both directions for every version, on the crate's types.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::DeleteGroupsResponse;
@@ -12,7 +12,7 @@ use crate::primitives::{Form, Reader, Writer};
 /// The newest version of the crate's types.
 const TYPED: i16 = 2;
 
-/// Writes a response's body; in version 3 without messages.
+/// Writes a response's body; in version 3 the messages are null.
 pub fn write_response(
     response: &DeleteGroupsResponse,
     version: i16,
@@ -29,9 +29,9 @@ pub fn write_response(
         let mut element = BytesMut::new();
         let told = result.encode(&mut element, TYPED);
         told.map_err(|error| Malformed::new("DeleteGroupsResponse v3.results", error))?;
-        // The count of its tagged fields comes last, and there are none.
+        // The count of tagged fields comes last; it is zero.
         element.truncate(element.len() - 1);
-        // Null, in the compact form.
+        // Null in the compact form.
         element.put_u8(0);
         element.put_u8(0);
         writer.raw(&element);
@@ -40,7 +40,7 @@ pub fn write_response(
     Ok(())
 }
 
-/// Reads a response's body, and each result's message.
+/// Parses a response's body; also returns each result's message.
 pub fn read_response(
     version: i16,
     body: Bytes,

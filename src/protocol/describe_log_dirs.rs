@@ -1,4 +1,4 @@
-//! DescribeLogDirs 5, which the messages crate does not know yet: each directory also says whether it is cordoned
+//! DescribeLogDirs 5, which the `kafka-protocol` crate does not know yet: each directory also says whether it is cordoned
 //! (KIP-1066). Both directions for every version, on the crate's types.
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -14,7 +14,7 @@ const TYPED: i16 = 4;
 /// throttle_time_ms and error_code
 const HEAD_BYTES: usize = 6;
 
-/// Writes a response's body. `cordoned` has one word for each result.
+/// Writes a response's body. `cordoned` has one value for each result.
 pub fn write_response(
     response: &DescribeLogDirsResponse,
     cordoned: &[bool],
@@ -33,7 +33,7 @@ pub fn write_response(
         let mut element = BytesMut::new();
         let told = result.encode(&mut element, TYPED);
         told.map_err(|error| Malformed::new("DescribeLogDirsResponse v5.results", error))?;
-        // The count of its tagged fields comes last, and there are none.
+        // The count of tagged fields comes last; it is zero.
         element.truncate(element.len() - 1);
         element.put_u8(u8::from(cordoned.get(at).copied().unwrap_or(false)));
         element.put_u8(0);
@@ -43,7 +43,7 @@ pub fn write_response(
     Ok(())
 }
 
-/// Reads a response's body, and for each result whether it is cordoned.
+/// Parses a response's body; also returns whether each directory is cordoned.
 pub fn read_response(version: i16, body: Bytes) -> Result<(DescribeLogDirsResponse, Vec<bool>), Malformed> {
     let typed = |body| codec::decode_response(ApiKey::DescribeLogDirs.code(), version.min(TYPED), body);
     if version <= TYPED {
@@ -70,7 +70,7 @@ pub fn read_response(version: i16, body: Bytes) -> Result<(DescribeLogDirsRespon
     Ok((typed(older.freeze())?, cordoned))
 }
 
-// One result of version 4, without its tagged fields.
+// Skips one result of version 4, up to its tagged fields.
 fn skip_result(reader: &mut Reader<'_>) -> Result<(), Malformed> {
     let form = Form::Flexible;
     reader.i16()?;

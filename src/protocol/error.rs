@@ -1,5 +1,5 @@
-//! Every error code of the protocol, declared in one table. It knows what a code is called and whether a client
-//! may try again, never when a broker answers with it.
+//! Every error code of the protocol, in one table. It has the name of each code and whether a client may retry; it must
+//! never decide when a broker answers with a code.
 //!
 //! Codes, names and retriability are Apache Kafka 4.4's; the messages are our own words.
 
@@ -7,7 +7,7 @@ use std::fmt;
 
 macro_rules! error_codes {
     ($($code:literal $variant:ident $name:literal $kind:ident $message:literal,)+) => {
-        /// An error code as responses carry it.
+        /// An error code of the protocol.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(i16)]
         pub enum ErrorCode {
@@ -23,8 +23,8 @@ macro_rules! error_codes {
                 self as i16
             }
 
-            /// The code with this number. One that we don't know reads as `UnknownServerError`, which is
-            /// how Kafka's clients treat the codes of newer brokers.
+            /// The code with this number. An unknown number becomes `UnknownServerError`, as Kafka's clients treat the
+            /// codes of newer brokers.
             pub const fn from_code(code: i16) -> ErrorCode {
                 match code {
                     $($code => ErrorCode::$variant,)+
@@ -39,14 +39,14 @@ macro_rules! error_codes {
                 }
             }
 
-            /// What it means, in words for a person.
+            /// What the code means, for people.
             pub const fn message(self) -> &'static str {
                 match self {
                     $(ErrorCode::$variant => $message,)+
                 }
             }
 
-            /// Whether Kafka's clients repeat the request after this error.
+            /// Whether Kafka's clients send the request again after this error.
             pub const fn is_retriable(self) -> bool {
                 match self {
                     $(ErrorCode::$variant => error_codes!(@retriable $kind),)+

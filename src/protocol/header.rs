@@ -1,5 +1,5 @@
-//! Request and response headers. Which version of a header stands in front of a message is in the API table.
-//! Reading one never fails on an API or version that we don't serve: somebody has to log or answer it.
+//! Request and response headers. The API table says which header version a message has. Parsing a header never fails on
+//! an API or version that is not served, since the request has to be logged or answered.
 
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::protocol::StrBytes;
@@ -8,18 +8,18 @@ use crate::api::{ApiRow, api};
 use crate::codec::{Malformed, nullable_text};
 use crate::primitives::{Form, ReadError, Reader, Writer};
 
-/// What stands in front of every request.
+/// The header of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestHeader {
     pub api_key: i16,
     pub api_version: i16,
     pub correlation_id: i32,
-    /// Kafka takes null for empty.
+    /// As in Kafka, null means the same as empty.
     pub client_id: Option<StrBytes>,
 }
 
-/// Reads the header and leaves the body in `frame`. Where the API or its version is not served, as much as can
-/// be told is returned and what is left in `frame` has no meaning.
+/// Parses the header and leaves the body in `frame`. If the API or its version is not served, the result has what could
+/// be read, and the rest of `frame` has no meaning.
 pub fn read_request_header(frame: &mut Bytes) -> Result<RequestHeader, Malformed> {
     let mut reader = Reader::over(frame);
     let header = read(frame, &mut reader).map_err(|error| Malformed::from(error).within("request header"))?;
@@ -32,8 +32,8 @@ fn read(frame: &Bytes, reader: &mut Reader<'_>) -> Result<RequestHeader, ReadErr
     let (api_key, api_version) = (reader.i16()?, reader.i16()?);
     let correlation_id = reader.i32()?;
     let row = api(api_key).filter(|row| row.serves(api_version));
-    // The client id keeps its two-byte length in every version, so that a broker can read the header of an
-    // ApiVersions request from the future.
+    // The client id has a two-byte length in every version, so that a broker can read the header of an ApiVersions
+    // request of a later version.
     let client_id = match row {
         Some(_) => nullable_text(frame, reader, Form::Classic)?,
         None => nullable_text(frame, reader, Form::Classic).unwrap_or_default(),
@@ -44,7 +44,7 @@ fn read(frame: &Bytes, reader: &mut Reader<'_>) -> Result<RequestHeader, ReadErr
     Ok(RequestHeader { api_key, api_version, correlation_id, client_id })
 }
 
-/// Writes the header in front of a request's body.
+/// Writes the header before a request's body.
 pub fn write_request_header(buf: &mut BytesMut, header: &RequestHeader) {
     let mut writer = Writer::new(buf);
     writer.i16(header.api_key);
@@ -56,7 +56,7 @@ pub fn write_request_header(buf: &mut BytesMut, header: &RequestHeader) {
     }
 }
 
-/// Writes the header in front of a response's body.
+/// Writes the header before a response's body.
 pub fn write_response_header(buf: &mut BytesMut, api: &ApiRow, version: i16, correlation_id: i32) {
     let mut writer = Writer::new(buf);
     writer.i32(correlation_id);
@@ -65,7 +65,7 @@ pub fn write_response_header(buf: &mut BytesMut, api: &ApiRow, version: i16, cor
     }
 }
 
-/// Reads the header of a response to a request of this version, leaves the body in `frame` and returns the
+/// Parses the header of the response to a request of this version, leaves the body in `frame`, and returns the
 /// correlation id.
 pub fn read_response_header(frame: &mut Bytes, api: &ApiRow, version: i16) -> Result<i32, Malformed> {
     let mut reader = Reader::over(frame);
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
     use crate::api::ApiKey;
 
-    /// A frame whose header reads as expected, with `body` left behind it.
+    /// A frame whose header is parsed as expected, and leaves `body`.
     fn check(what: &str, frame: &'static [u8], expected: (i16, i16, Option<&'static str>), body: &[u8]) {
         let mut rest = Bytes::from_static(frame);
         let header = read_request_header(&mut rest).expect(what);

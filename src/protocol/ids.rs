@@ -1,10 +1,10 @@
-//! The small numbers that travel in batches and requests, each with a type of its own.
-//! They know their wire value and nothing of how they are handed out.
+//! The small numbers in batches and requests, each with a type of its own. They know their value on the wire and nothing
+//! of how they are assigned.
 
 use std::fmt;
 
-/// A position in a partition's log. An alias, not a type of its own: offsets are added to and subtracted
-/// on every line of the log, and Kafka's files give -1 a meaning of its own in each place.
+/// A position in a partition's log. An alias and not a type of its own: every line of the log adds and subtracts offsets,
+/// and -1 means something different in each of Kafka's files.
 pub type Offset = i64;
 
 macro_rules! id {
@@ -14,10 +14,10 @@ macro_rules! id {
         pub struct $name(pub $inner);
 
         impl $name {
-            /// What the wire says where there is none.
+            /// The value on the wire if there is none.
             pub const NONE: $name = $name(-1);
 
-            /// Whether this is a real value rather than "none".
+            /// Whether this is a real value and not `NONE`.
             pub fn is_some(self) -> bool {
                 self.0 >= 0
             }
@@ -32,7 +32,7 @@ macro_rules! id {
 }
 
 id! {
-    /// The term of a partition's leader, or of the metadata quorum's.
+    /// The term of a partition's leader, or of the metadata quorum's leader.
     LeaderEpoch(i32)
 }
 id! {

@@ -1,5 +1,5 @@
-//! Where the leader went: what Produce and Fetch add to an error so that a client need not ask for metadata
-//! (KIP-951). Knows its place on the wire, not who leads.
+//! The current leader, which Produce and Fetch add to an error so that a client does not have to ask for metadata
+//! (KIP-951). This is only its form on the wire; it must never decide who leads.
 
 use bytes::Bytes;
 use kafka_protocol::protocol::StrBytes;
@@ -11,12 +11,12 @@ use crate::primitives::{Form, ReadError, Reader, Tags, Writer};
 /// A partition's leader and its epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CurrentLeader {
-    /// -1 where nobody leads.
+    /// -1: there is no leader.
     pub leader_id: i32,
     pub leader_epoch: LeaderEpoch,
 }
 
-/// Where to reach a node that is named as a leader.
+/// The address of a node that is named as a leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeEndpoint {
     pub node_id: i32,
@@ -26,7 +26,7 @@ pub struct NodeEndpoint {
 }
 
 impl CurrentLeader {
-    /// No leader is the same as no hint, and such a field is never on the wire.
+    /// A hint without a leader means the same as no hint, so it is never written.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Option<CurrentLeader>, ReadError> {
         let leader = CurrentLeader { leader_id: reader.i32()?, leader_epoch: LeaderEpoch(reader.i32()?) };
         reader.skip_tagged_fields(Form::Flexible)?;
@@ -80,6 +80,6 @@ impl NodeEndpoint {
         });
     }
 
-    /// Two numbers, two lengths and the count of tagged fields.
+    /// The smallest node: two numbers, two lengths and the count of tagged fields.
     const BYTES_MIN: usize = 4 + 1 + 4 + 1 + 1;
 }

@@ -10,8 +10,8 @@
 //! for tests and for the broker's own records. [`compression`] has Kafka's four codecs, each with a limit on what it may
 //! produce.
 //!
-//! Start with [`api`] for what is served, and with [`primitives`] for how anything is read: every length is checked against
-//! the bytes that are there. No state, no clock and no I/O may come in here.
+//! Start with [`api`] for what is served, and with [`primitives`] for how anything is parsed: every length is checked
+//! against the bytes that are there. State, clocks and I/O must never be in here.
 
 pub mod api;
 pub mod api_versions;

@@ -1,4 +1,4 @@
-//! ListOffsets 11, which the messages crate does not know yet: it allows one more special timestamp (KIP-1023)
+//! ListOffsets 11, which the `kafka-protocol` crate does not know yet: it allows one more special timestamp (KIP-1023),
 //! and its bytes are those of version 10. Both directions for every version, on the crate's types.
 
 use bytes::{Bytes, BytesMut};
@@ -7,7 +7,7 @@ use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use crate::api::ApiKey;
 use crate::codec::{self, Malformed};
 
-/// The special timestamps, by the version from which on a broker may be asked for them.
+/// The special timestamps, each with the version from which on it is allowed.
 pub mod timestamp {
     /// The end of the log: the high watermark or the last stable offset for consumers.
     pub const LATEST: i64 = -1;

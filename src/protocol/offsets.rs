@@ -1,5 +1,6 @@
-//! OffsetCommit 2-10 and OffsetFetch 1-10 as the broker reads and answers them, on the messages crate's types. Version
-//! 10 of both, which that crate does not write, names topics by id (KIP-848). Must never know what an offset means.
+//! OffsetCommit 2-10 and OffsetFetch 1-10, parsed and answered by the broker, on the `kafka-protocol` crate's types.
+//! Version 10 of both, which that crate cannot write, names topics by id (KIP-848). It must never know what an offset
+//! means.
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::offset_commit_request::{
@@ -22,15 +23,15 @@ use uuid::Uuid;
 use crate::codec::Malformed;
 use crate::primitives::{Form, ReadError, Reader, Writer};
 
-/// From here on topics go by id.
+/// From this version on, topics are named by id.
 pub const TOPIC_IDS_SINCE: i16 = 10;
 
 const COMMIT_FLEXIBLE_SINCE: i16 = 8;
 const FETCH_FLEXIBLE_SINCE: i16 = 6;
-/// From here on several groups are asked for at once (KIP-709).
+/// From this version on, a request can be for several groups (KIP-709).
 const GROUPS_SINCE: i16 = 8;
 
-/// Reads an OffsetCommit.
+/// Parses an OffsetCommit request.
 pub fn read_commit(version: i16, body: &Bytes) -> Result<OffsetCommitRequest, Malformed> {
     let form = Form::of(version, COMMIT_FLEXIBLE_SINCE);
     let mut reader = Reader::over(body);
@@ -66,7 +67,7 @@ fn commit(version: i16, form: Form, reader: &mut Reader<'_>) -> Result<OffsetCom
     Ok(request)
 }
 
-/// Writes the answer to an OffsetCommit.
+/// Writes the response to an OffsetCommit.
 pub fn write_committed(response: &OffsetCommitResponse, version: i16, buf: &mut BytesMut) {
     let form = Form::of(version, COMMIT_FLEXIBLE_SINCE);
     let mut writer = Writer::new(buf);
@@ -85,7 +86,7 @@ pub fn write_committed(response: &OffsetCommitResponse, version: i16, buf: &mut 
     writer.no_tagged_fields(form);
 }
 
-/// Reads an OffsetFetch.
+/// Parses an OffsetFetch request.
 pub fn read_fetch(version: i16, body: &Bytes) -> Result<OffsetFetchRequest, Malformed> {
     let form = Form::of(version, FETCH_FLEXIBLE_SINCE);
     let mut reader = Reader::over(body);
@@ -137,7 +138,7 @@ fn fetched_group(
     Ok(group)
 }
 
-// Null asks for all.
+// Null means all topics.
 fn topics<T>(
     count: Option<usize>,
     mut one: impl FnMut() -> Result<T, ReadError>,
@@ -151,7 +152,7 @@ fn indexes(form: Form, reader: &mut Reader<'_>) -> Result<Vec<i32>, ReadError> {
     Ok(partitions)
 }
 
-/// Writes the answer to an OffsetFetch.
+/// Writes the response to an OffsetFetch.
 pub fn write_fetched(response: &OffsetFetchResponse, version: i16, buf: &mut BytesMut) {
     let form = Form::of(version, FETCH_FLEXIBLE_SINCE);
     let mut writer = Writer::new(buf);
@@ -241,7 +242,7 @@ fn named(api: &str, version: i16, error: ReadError) -> Malformed {
     Malformed::from(error).within(format_args!("{api}Request v{version}"))
 }
 
-/// A name's length and an array's.
+/// The smallest topic: the lengths of a name and of an array.
 const TOPIC_BYTES_MIN: usize = 2;
 const COMMIT_BYTES_MIN: usize = 13;
 const GROUP_BYTES_MIN: usize = 2;
@@ -370,7 +371,7 @@ mod tests {
 
     const ID: Uuid = Uuid::from_u128(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10);
 
-    // From the schemas: version 9 with an id where the name was.
+    // Written from the schemas: version 9 with an id in place of the name.
     #[test]
     fn version_10_names_topics_by_id() {
         let id = ID.as_bytes();

@@ -1,5 +1,5 @@
-//! How a request or response names a topic: by name, or from some version on by id (KIP-516). Knows nothing of
-//! which topics there are.
+//! How a request or response names a topic: by name, or from some version on by id (KIP-516). It must never know which
+//! topics exist.
 
 use bytes::Bytes;
 use kafka_protocol::protocol::StrBytes;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::codec::text;
 use crate::primitives::{Form, ReadError, Reader, Writer};
 
-/// A topic as a peer named it.
+/// A topic as a peer names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TopicRef {
     Name(StrBytes),
@@ -16,7 +16,7 @@ pub enum TopicRef {
 }
 
 impl TopicRef {
-    /// The name, if that is how the topic was named.
+    /// The name. `None`: the topic is named by id.
     pub fn name(&self) -> Option<&StrBytes> {
         match self {
             TopicRef::Name(name) => Some(name),
@@ -24,7 +24,7 @@ impl TopicRef {
         }
     }
 
-    /// The id, if that is how the topic was named.
+    /// The id. `None`: the topic is named by name.
     pub fn id(&self) -> Option<Uuid> {
         match self {
             TopicRef::Name(_) => None,
@@ -33,7 +33,7 @@ impl TopicRef {
     }
 }
 
-/// How a version of a message spells its topics.
+/// How a version of a message names topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Naming {
     Names(Form),
@@ -52,7 +52,7 @@ impl Naming {
         }
     }
 
-    /// Panics when the topic is named in the other way: only a bug of ours mixes them.
+    /// Panics if the topic is named in the other way, which is a bug of ours.
     pub(crate) fn write(self, topic: &TopicRef, writer: &mut Writer<'_>) {
         match (self, topic) {
             (Naming::Names(form), TopicRef::Name(name)) => writer.string(form, name),
@@ -61,7 +61,7 @@ impl Naming {
         }
     }
 
-    /// The least that a topic takes.
+    /// The fewest bytes that a topic takes.
     pub(crate) fn bytes_min(self) -> usize {
         match self {
             Naming::Names(Form::Classic) => 2,

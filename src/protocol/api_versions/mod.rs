@@ -1,8 +1,9 @@
-//! ApiVersions, versions 0 to 5, both directions, by hand: it is the one exchange that must work between any
-//! client and any broker. Knows the bytes; what is advertised comes from the API table.
+//! ApiVersions, versions 0 to 5, both directions, written by hand: this is the one exchange that must work between any
+//! client and any broker. It must never decide what is advertised: that comes from the API table.
 //!
-//! KIP-35 (v0), KIP-511 (v3: client software, flexible body behind a header that never is), KIP-584 (v3:
-//! features), KAFKA-17011 (v4: features from level 0), KIP-1242 (v5: whom the client means to reach).
+//! KIP-35 (v0), KIP-511 (v3: client software; a flexible body after a header that is never flexible), KIP-584 (v3:
+//! features), KAFKA-17011 (v4: features from level 0), KIP-1242 (v5: the cluster and node that the client wants to
+//! reach).
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::protocol::StrBytes;
@@ -12,30 +13,29 @@ use crate::api::{ApiKey, ApiRow, Listener, advertised};
 use crate::codec::{Malformed, nullable_text, text};
 use crate::primitives::{Form, ReadError, Reader, Tags, Writer};
 
-/// What a client says of itself.
+/// A request: what a client says about itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiVersionsRequest {
-    /// From version 3 on, otherwise empty.
+    /// From version 3 on; otherwise empty.
     pub client_software_name: StrBytes,
-    /// From version 3 on, otherwise empty.
+    /// From version 3 on; otherwise empty.
     pub client_software_version: StrBytes,
-    /// The cluster that it means to reach, from version 5 on.
+    /// The cluster that the client wants to reach. From version 5 on.
     pub cluster_id: Option<StrBytes>,
-    /// The node that it means to reach, from version 5 on, otherwise -1.
+    /// The node that the client wants to reach. From version 5 on; otherwise -1.
     pub node_id: i32,
 }
 
-/// What the broker says of itself.
+/// A response: what the broker says about itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiVersionsResponse {
     pub error: ErrorCode,
     pub apis: Vec<ApiVersion>,
     /// From version 1 on.
     pub throttle_time_ms: i32,
-    /// From version 3 on. In version 3 itself those that start at level 0 are not told, as some readers
-    /// fail on them.
+    /// From version 3 on. Version 3 leaves out features that start at level 0, since some readers fail on them.
     pub supported_features: Vec<SupportedFeature>,
-    /// From version 3 on, otherwise -1.
+    /// From version 3 on; otherwise -1.
     pub finalized_features_epoch: i64,
     /// From version 3 on.
     pub finalized_features: Vec<FinalizedFeature>,
@@ -82,7 +82,7 @@ impl Default for ApiVersionsRequest {
 }
 
 impl ApiVersionsRequest {
-    /// Reads a body.
+    /// Parses a body.
     pub fn read(version: i16, body: Bytes) -> Result<ApiVersionsRequest, Malformed> {
         let place = format_args!("ApiVersionsRequest v{version}");
         if !ApiKey::ApiVersions.row().serves(version) {
@@ -91,7 +91,7 @@ impl ApiVersionsRequest {
         read_request(version, &body).map_err(|error| Malformed::from(error).within(place))
     }
 
-    /// Writes the body; what the version has no room for is left out.
+    /// Writes the body, without the fields that the version does not have.
     pub fn write(&self, version: i16, buf: &mut BytesMut) {
         let form = form_of(version);
         let mut writer = Writer::new(buf);
@@ -132,7 +132,7 @@ impl ApiVersionsResponse {
         }
     }
 
-    /// An answer that tells an error and nothing else.
+    /// A response with an error and nothing else.
     pub fn failed(error: ErrorCode) -> ApiVersionsResponse {
         ApiVersionsResponse {
             error,
@@ -145,8 +145,8 @@ impl ApiVersionsResponse {
         }
     }
 
-    /// The answer to a version that we don't know: our range of this one API, to be written as version 0, so
-    /// that the client asks again with a version that both know (KIP-511).
+    /// The response to an unknown version of ApiVersions: our range of this one API, to be written as version 0, so that
+    /// the client asks again with a version that both know (KIP-511).
     pub fn unsupported_version() -> ApiVersionsResponse {
         ApiVersionsResponse {
             apis: vec![ApiVersion::from(ApiKey::ApiVersions.row())],
@@ -154,7 +154,7 @@ impl ApiVersionsResponse {
         }
     }
 
-    /// Writes the body; what the version has no room for is left out.
+    /// Writes the body, without the fields that the version does not have.
     pub fn write(&self, version: i16, buf: &mut BytesMut) {
         let form = form_of(version);
         let mut writer = Writer::new(buf);
@@ -171,8 +171,8 @@ impl ApiVersionsResponse {
         writer.tagged_fields(form, &self.tags(version));
     }
 
-    /// Reads a body. One that is no message of `version` is tried as version 0, which is what a broker answers
-    /// that does not know the version.
+    /// Parses a body. If it is not a message of `version`, it is parsed as version 0: a broker that does not know the
+    /// version answers with that.
     pub fn read(version: i16, body: Bytes) -> Result<ApiVersionsResponse, Malformed> {
         read_response(version, &body)
             .or_else(
@@ -181,7 +181,7 @@ impl ApiVersionsResponse {
             .map_err(|error| Malformed::from(error).within(format_args!("ApiVersionsResponse v{version}")))
     }
 
-    // Readers of librdkafka 2.0 count wrongly when a field is there with its default, so none is.
+    // librdkafka 2.0 miscounts if a tagged field is present with its default value, so such fields are left out.
     fn tags(&self, version: i16) -> Tags {
         let form = Form::Flexible;
         let mut tags = Tags::new();
@@ -262,7 +262,7 @@ fn read_response(version: i16, body: &Bytes) -> Result<ApiVersionsResponse, Read
     Ok(response)
 }
 
-/// Features of either kind: a name and two levels.
+/// Features, supported or finalized: a name and two levels each.
 fn read_features(body: &Bytes, reader: &mut Reader<'_>) -> Result<Vec<(StrBytes, i16, i16)>, ReadError> {
     let form = Form::Flexible;
     reader.array_of(form, 1 + 2 + 2, |reader| {

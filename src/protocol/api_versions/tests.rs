@@ -1,4 +1,5 @@
-//! ApiVersions against `kafka-protocol` where it has the version, golden bytes, and what broke clients of others.
+//! ApiVersions compared with `kafka-protocol` where that has the version, golden bytes, and answers that broke clients
+//! elsewhere.
 
 use kafka_protocol::messages::api_versions_response as resp;
 use kafka_protocol::messages::{ApiVersionsRequest as TheirRequest, ApiVersionsResponse as TheirResponse};

@@ -1,4 +1,4 @@
-//! Building batches: of the coordinators and the metadata log, of clients and tests, and of compaction.
+//! Building batches: for coordinators and the metadata log, for clients and tests, and for compaction.
 
 use bytes::{Bytes, BytesMut};
 
@@ -18,7 +18,7 @@ use super::{
 pub struct BatchBuilder {
     compression: Compression,
     level: Option<i32>,
-    /// Everything but lengths, counts and checksum, which [`BatchBuilder::build`] fills in.
+    /// The header, except for lengths, counts and checksum, which [`BatchBuilder::build`] fills in.
     header: BatchHeader,
     has_base_timestamp: bool,
     records: BytesMut,
@@ -44,9 +44,9 @@ impl BatchBuilder {
         BatchBuilder { compression, level: None, header, has_base_timestamp: false, records: BytesMut::new() }
     }
 
-    /// A batch that stands for `header`'s with some of its records taken out, as compaction leaves it: same codec,
-    /// flags, producer, sequences, offset range and, if it is an append time, timestamp. Without any record the
-    /// largest timestamp is kept too. Add what remains with [`BatchBuilder::append_at`].
+    /// A builder for what compaction leaves of a batch: with the codec, flags, producer, sequences, offset range and, if
+    /// it is an append time, timestamp of `header`. If no record stays, the largest timestamp is kept, too. Add the
+    /// remaining records with [`BatchBuilder::append_at`].
     pub fn retaining(header: &BatchHeader) -> BatchBuilder {
         let mut builder = BatchBuilder::new(header.compression());
         builder.header = BatchHeader { record_count: 0, base_timestamp: NO_TIMESTAMP, ..*header };
@@ -79,14 +79,15 @@ impl BatchBuilder {
         self
     }
 
-    /// All records have this timestamp, in ms, whatever they are appended with.
+    /// Gives all records this timestamp, in ms, whatever they are appended with.
     pub fn log_append_time(mut self, timestamp: i64) -> BatchBuilder {
         self.header.set_timestamp_type(TimestampType::LogAppendTime);
         self.header.max_timestamp = timestamp;
         self
     }
 
-    /// When compaction may remove this batch's tombstones and markers, in ms (KIP-534). Before the first record.
+    /// Sets when compaction may remove this batch's tombstones and markers, in ms (KIP-534). To be called before the
+    /// first record.
     pub fn delete_horizon(mut self, timestamp: i64) -> BatchBuilder {
         assert!(self.is_empty(), "records were written against another base timestamp");
         self.header.attributes |= DELETE_HORIZON;
@@ -109,7 +110,7 @@ impl BatchBuilder {
         self
     }
 
-    /// Adds a record at an offset of its own, relative to the base offset. Deltas must ascend.
+    /// Adds a record at an offset relative to the base offset. Deltas must ascend.
     pub fn append_at(&mut self, offset_delta: i32, record: &Record) -> &mut BatchBuilder {
         self.header.last_offset_delta = self.header.last_offset_delta.max(offset_delta);
         let headers = record.headers.iter().map(|(key, value)| (key.as_ref(), value.as_deref()));
@@ -130,12 +131,12 @@ impl BatchBuilder {
         self.header.record_count as usize
     }
 
-    /// The batch if it were built now without compression.
+    /// The size of the batch if it were built now without compression.
     pub fn size_in_bytes(&self) -> usize {
         HEADER_BYTES + self.records.len()
     }
 
-    /// Writes the batch. May be called again, also after more records.
+    /// Builds the batch. May be called again, also after more records were added.
     pub fn build(&self, base_offset: Offset, leader_epoch: LeaderEpoch) -> Bytes {
         let header = BatchHeader { base_offset, partition_leader_epoch: leader_epoch.0, ..self.header };
         match self.compression {
@@ -202,7 +203,7 @@ pub fn recompress(
     })
 }
 
-/// What compaction leaves of a batch that must not be forgotten: its header. No horizon, no codec (KIP-98).
+/// What compaction leaves of a batch that has to stay: its header, without a horizon or a codec (KIP-98).
 pub fn empty_batch(header: &BatchHeader) -> Bytes {
     let mut empty = BatchHeader { record_count: 0, base_timestamp: NO_TIMESTAMP, ..*header };
     empty.attributes &= !DELETE_HORIZON;

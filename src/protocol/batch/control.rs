@@ -1,12 +1,12 @@
-//! Records that the cluster writes for itself: ends of transactions (KIP-98) and the quorum's own (KIP-595, KIP-630,
-//! KIP-853). Their bytes are Kafka's.
+//! Control records, which the cluster writes for itself: ends of transactions (KIP-98), and the records of the quorum
+//! (KIP-595, KIP-630, KIP-853). Their bytes are Kafka's.
 
 use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
 
 use crate::primitives::{Form, Problem, ReadError, Reader, Writer};
 
-/// What a control record says.
+/// The contents of a control record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ControlRecord {
     EndTxn(EndTxnMarker),
@@ -15,7 +15,7 @@ pub enum ControlRecord {
     SnapshotFooter(SnapshotFooter),
     KRaftVersion(KRaftVersion),
     KRaftVoters(KRaftVoters),
-    /// Of a type from the future; to be ignored, as clients do.
+    /// A type of a later version. It is to be ignored, as clients do.
     Unknown {
         type_id: i16,
         value: Bytes,
@@ -35,10 +35,10 @@ pub struct EndTxnMarker {
     pub coordinator_epoch: i32,
 }
 
-/// First record of a leader's epoch in the metadata log.
+/// The first record of a leader epoch in the metadata log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeaderChangeMessage {
-    /// 0 as Kafka writes it; 1 has the voters' directory ids.
+    /// 0, as Kafka writes it; version 1 has the voters' directory ids.
     pub version: i16,
     pub leader_id: i32,
     pub voters: Vec<Voter>,
@@ -52,7 +52,7 @@ pub struct Voter {
     pub directory_id: Uuid,
 }
 
-/// First record of a snapshot.
+/// The first record of a snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotHeader {
     pub version: i16,
@@ -60,20 +60,20 @@ pub struct SnapshotHeader {
     pub last_contained_log_timestamp: i64,
 }
 
-/// Last record of a snapshot.
+/// The last record of a snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotFooter {
     pub version: i16,
 }
 
-/// The quorum's feature level: 0 has a fixed set of voters, 1 a set that changes.
+/// The quorum's feature level. With level 0 the set of voters is fixed, with level 1 it can change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KRaftVersion {
     pub version: i16,
     pub kraft_version: i16,
 }
 
-/// The set of voters from here on.
+/// The voters from this record on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KRaftVoters {
     pub version: i16,
@@ -91,7 +91,7 @@ pub struct VoterNode {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VoterEndpoint {
-    /// Of the listener.
+    /// The name of the listener.
     pub name: String,
     pub host: String,
     pub port: u16,
@@ -102,7 +102,7 @@ impl ControlRecord {
         ControlRecord::EndTxn(EndTxnMarker { result, coordinator_epoch })
     }
 
-    /// As Kafka numbers control records.
+    /// Kafka's number of the control record type.
     pub fn type_id(&self) -> i16 {
         match self {
             ControlRecord::EndTxn(EndTxnMarker { result: TransactionResult::Abort, .. }) => 0,
@@ -146,8 +146,8 @@ impl ControlRecord {
         })
     }
 
-    /// Reads key and value of a record in a control batch. Versions above ours are read as ours, as Kafka does;
-    /// what they have added at the end is left out.
+    /// Parses key and value of a record in a control batch. Later versions are parsed as the last known one, as in Kafka;
+    /// fields that they have added at the end are ignored.
     pub fn decode(key: &[u8], value: &[u8]) -> Result<ControlRecord, ReadError> {
         let mut r = Reader::new(value);
         let r = &mut r;
@@ -261,7 +261,7 @@ impl VoterNode {
         w.i32(self.id);
         w.uuid(self.directory_id);
         w.array_of(FORM, self.endpoints.iter(), |w, endpoint| endpoint.write(w));
-        // The range of versions is a structure within the voter, so two of them end here.
+        // Each voter's version range is a structure inside the voter, so two structures end here.
         w.i16(self.kraft_version_min);
         w.i16(self.kraft_version_max);
         w.no_tagged_fields(FORM);

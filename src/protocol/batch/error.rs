@@ -1,4 +1,4 @@
-//! What can be wrong with a batch. Which error code a client gets for it is the caller's decision.
+//! What can be wrong with a batch. The caller decides which error code a client gets.
 
 use crate::compression::CompressionError;
 
@@ -27,7 +27,7 @@ pub enum BatchError {
 }
 
 impl BatchError {
-    /// Whether more bytes might make it a good batch. Fetch responses may end in such a one.
+    /// Whether the batch may only be cut off: a Fetch response may end with such a batch.
     pub fn is_incomplete(&self) -> bool {
         matches!(self, BatchError::ShortHeader { .. } | BatchError::Truncated { .. })
     }

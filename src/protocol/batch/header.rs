@@ -5,12 +5,12 @@ use crate::ids::Offset;
 use super::crc::crc_of_parts;
 use super::{BatchError, CRC_FROM, Compression, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC, NO_SEQUENCE};
 
-/// A batch header as it is on the wire. From [`BatchHeader::parse`] it is a magic 2 header with a known codec and a
-/// possible length; the other fields are whatever the bytes say.
+/// A batch header as on the wire. [`BatchHeader::parse`] accepts only magic 2, a known codec and a possible length; the
+/// other fields can have any value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchHeader {
     pub base_offset: Offset,
-    /// Bytes after this field, the rest of the header included.
+    /// The number of bytes after this field, with the rest of the header.
     pub batch_length: i32,
     pub partition_leader_epoch: i32,
     pub magic: i8,
@@ -25,7 +25,7 @@ pub struct BatchHeader {
     pub record_count: i32,
 }
 
-/// What the timestamps of a batch mean (KIP-32).
+/// Which time the timestamps of a batch are (KIP-32).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TimestampType {
     #[default]
@@ -34,10 +34,10 @@ pub enum TimestampType {
 }
 
 impl BatchHeader {
-    /// Reads the header at the start of `bytes`. Whether the rest of the batch is there is not looked at.
+    /// Parses the header at the start of `bytes`. The rest of the batch may be missing.
     pub fn parse(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
         let Some(h) = bytes.first_chunk::<HEADER_BYTES>() else {
-            // A peer with another format is told so even if its batch is shorter than our header.
+            // A batch of another format is reported as such, even if it is shorter than a header of magic 2.
             return Err(match bytes.get(16) {
                 Some(&magic) if magic as i8 != MAGIC => BatchError::Magic(magic as i8),
                 _ => BatchError::ShortHeader { have: bytes.len(), need: HEADER_BYTES },
@@ -92,17 +92,17 @@ impl BatchHeader {
         bytes
     }
 
-    /// The whole batch.
+    /// The size of the whole batch.
     pub fn size_in_bytes(&self) -> usize {
         LENGTH_PREFIX_BYTES + usize::try_from(self.batch_length).unwrap_or(0)
     }
 
-    /// The records, compressed as they are.
+    /// The size of the records, which may be compressed.
     pub fn body_bytes(&self) -> usize {
         self.size_in_bytes().saturating_sub(HEADER_BYTES)
     }
 
-    // Offsets of hostile headers wrap, as in Kafka; whether a range makes sense is for the log to check.
+    // Offsets of a hostile header wrap around, as in Kafka. The log checks whether a range makes sense.
     pub fn last_offset(&self) -> Offset {
         self.base_offset.wrapping_add(self.last_offset_delta.into())
     }
@@ -134,7 +134,7 @@ impl BatchHeader {
         self.producer_id > -1
     }
 
-    /// The sequence number of the last record, or -1 without sequences. Numbers wrap from `i32::MAX` to 0.
+    /// The sequence number of the last record; -1 without sequences. Numbers wrap around from `i32::MAX` to 0.
     pub fn last_sequence(&self) -> i32 {
         match self.base_sequence {
             NO_SEQUENCE => NO_SEQUENCE,
@@ -142,12 +142,12 @@ impl BatchHeader {
         }
     }
 
-    /// When tombstones and markers in this batch may be removed, in ms, once compaction has set it (KIP-534).
+    /// When tombstones and markers in this batch may be removed, in ms. `None`: compaction has not set it (KIP-534).
     pub fn delete_horizon(&self) -> Option<i64> {
         (self.attributes & DELETE_HORIZON != 0).then_some(self.base_timestamp)
     }
 
-    /// Changes what the timestamps mean. The checksum covers it: follow with [`BatchHeader::crc_with`].
+    /// Changes the timestamp type. The checksum covers it, so call [`BatchHeader::crc_with`] afterwards.
     pub fn set_timestamp_type(&mut self, timestamp_type: TimestampType) {
         match timestamp_type {
             TimestampType::CreateTime => self.attributes &= !LOG_APPEND_TIME,
@@ -159,7 +159,7 @@ impl BatchHeader {
         self.attributes = self.attributes & !CODEC | i16::from(codec.id());
     }
 
-    /// The checksum over this header and `body`, for the `crc` field.
+    /// The checksum of this header with `body`, for the `crc` field.
     pub fn crc_with(&self, body: &[u8]) -> u32 {
         crc_of_parts(&self.to_bytes()[CRC_FROM..], body)
     }

@@ -1,5 +1,5 @@
-//! Record batches of magic 2: the header, its checksum, the records inside and how to build them. A view of bytes:
-//! it must never know which offsets a log hands out or what a partition accepts.
+//! Record batches of magic 2: the header, its checksum, the records in it, and how to build them. A view of bytes: it
+//! must never know which offsets a log assigns or what a partition accepts.
 
 mod builder;
 pub mod control;
@@ -25,11 +25,11 @@ pub use walk::{RecordMeta, Visit, walk};
 pub const HEADER_BYTES: usize = 61;
 /// Bytes that `batch_length` does not count: the base offset and the length itself.
 pub const LENGTH_PREFIX_BYTES: usize = 12;
-/// The only batch format that is served (KIP-98); the two older ones are refused.
+/// The only batch format that is accepted (KIP-98); the two older ones are refused.
 pub const MAGIC: i8 = 2;
-/// Where the bytes under the checksum start; nothing before them needs the checksum to be computed again.
+/// Where the checksummed bytes start. Bytes before it can change without a new checksum.
 pub const CRC_FROM: usize = 21;
-/// "No timestamp" of a record or an empty batch.
+/// The timestamp of a record without one, and of an empty batch.
 pub const NO_TIMESTAMP: i64 = -1;
-/// "No sequence" of a batch without a producer id, and of control batches.
+/// The sequence of a batch without a producer id, and of control batches.
 pub const NO_SEQUENCE: i32 = -1;

@@ -1,4 +1,4 @@
-//! The records inside a batch as an iterator over owned slices, and how one record is read.
+//! The records of a batch as an iterator over owned slices, and the parsing of one record.
 
 use bytes::Bytes;
 
@@ -12,18 +12,18 @@ use super::{BatchError, BatchHeader, Compression, HEADER_BYTES, NO_SEQUENCE, Rec
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     pub offset: Offset,
-    /// Milliseconds; the append time in a batch of that timestamp type.
+    /// In milliseconds. The append time, if that is the batch's timestamp type.
     pub timestamp: i64,
     /// -1 in a batch without sequences.
     pub sequence: i32,
     pub key: Option<Bytes>,
     pub value: Option<Bytes>,
-    /// In the order they were sent, duplicates included. Keys are text by convention and not checked to be UTF-8.
+    /// In the order in which they were sent, with duplicates. Keys should be UTF-8, which is not checked.
     pub headers: Vec<(Bytes, Option<Bytes>)>,
 }
 
-/// The records of the batch at the start of `batch`; what follows the batch is ignored. The checksum is not verified
-/// here. Decompresses at once, decodes record by record.
+/// The records of the batch at the start of `batch`; bytes after the batch are ignored. The checksum is not verified. The
+/// batch is decompressed at once, and decoded record by record.
 pub fn records(batch: &Bytes, limit: DecompressLimit) -> Result<Records, BatchError> {
     let (header, body) = open(batch)?;
     let body = match header.compression() {
@@ -35,7 +35,7 @@ pub fn records(batch: &Bytes, limit: DecompressLimit) -> Result<Records, BatchEr
     Ok(Records { header, body, progress })
 }
 
-/// See [`records`]. After an error there is nothing more.
+/// See [`records`]. After an error the iterator ends.
 #[derive(Clone, Debug)]
 pub struct Records {
     header: BatchHeader,
@@ -79,7 +79,7 @@ pub(super) fn open(batch: &[u8]) -> Result<(BatchHeader, &[u8]), BatchError> {
     Ok((header, body))
 }
 
-/// A batch that compaction has emptied may still name its codec.
+/// Whether the body is empty: a batch that compaction has emptied may still name its codec.
 pub(super) fn compressed_nothing(
     codec: Compression,
     header: &BatchHeader,
@@ -90,7 +90,7 @@ pub(super) fn compressed_nothing(
     }
 }
 
-/// How far a batch has been read.
+/// The position in a batch that is being read.
 #[derive(Clone, Debug)]
 pub(super) struct Progress {
     at: usize,
@@ -109,7 +109,7 @@ impl Progress {
         }
     }
 
-    /// For who cannot say yet how many bytes there are.
+    /// For a caller that does not know the number of bytes yet.
     pub fn unbounded(left: usize) -> Progress {
         Progress { at: 0, index: 0, left, previous_delta: None }
     }
@@ -124,7 +124,7 @@ impl Progress {
         if self.left == 0 {
             return Ok(None);
         }
-        // Left at zero by every early return below: nothing can follow a record that is wrong.
+        // Every early return below leaves `left` at zero: nothing is read after a wrong record.
         let left = std::mem::take(&mut self.left) - 1;
         let index = self.index;
         let wrong = |problem| BatchError::Record { index, problem };
@@ -139,8 +139,8 @@ impl Progress {
         Ok(Some(raw))
     }
 
-    /// Deltas ascend from at least 0 to at most the last one of the header; compaction leaves gaps. Where the count
-    /// equals the range, as in every batch from a client, this makes them 0, 1, 2 and so on.
+    /// Offset deltas ascend, and are between 0 and the last one in the header; compaction leaves gaps. If the count
+    /// equals the range, as in every batch from a client, they are 0, 1, 2 and so on.
     #[inline]
     pub fn check_delta(&mut self, delta: i32, last: i32) -> Result<(), RecordProblem> {
         let previous = self.previous_delta.replace(delta);
@@ -151,7 +151,7 @@ impl Progress {
     }
 }
 
-/// A record as it lies in the batch.
+/// A record as it is in the batch.
 pub(super) struct RawRecord<'a> {
     pub offset_delta: i32,
     pub timestamp_delta: i64,
@@ -219,7 +219,7 @@ fn read_headers<'a>(
     Ok(())
 }
 
-/// Any negative length is null, as in Kafka.
+/// Any negative length means null, as in Kafka.
 #[inline]
 fn nullable<'a>(body: &mut Reader<'a>) -> Result<Option<&'a [u8]>, RecordProblem> {
     let size = body.varint().map_err(structure)?;

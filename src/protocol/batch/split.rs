@@ -1,11 +1,11 @@
-//! Batches one after another, as they lie in a produce request, a fetch response and a segment.
+//! Batches one after another, as in a Produce request, a Fetch response and a segment.
 
 use bytes::Bytes;
 
 use super::{BatchError, BatchHeader};
 
-/// Splits `bytes` into whole batches. The iterator ends after an error; of those, [`BatchError::is_incomplete`]
-/// tells a batch that a fetch limit has cut from one that is damaged. Checksums are not verified.
+/// Splits `bytes` into whole batches. The iterator ends after an error. [`BatchError::is_incomplete`] distinguishes a
+/// batch that a fetch limit has cut off from one that is damaged. Checksums are not verified.
 pub fn batches(bytes: &Bytes) -> Batches {
     Batches { rest: bytes.clone() }
 }

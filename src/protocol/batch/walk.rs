@@ -1,5 +1,5 @@
-//! Walking the records of a batch without keeping them: whole if they are small, else piece by piece as they come
-//! out of the codec, whatever a record's size.
+//! Iterates over the records of a batch without keeping them: over the whole body if it is small, otherwise piece by
+//! piece as the codec yields them, whatever a record's size is.
 
 use crate::compression::{CompressionError, DecompressLimit, decompress, decompress_in_pieces};
 use crate::primitives::Reader;
@@ -9,25 +9,25 @@ use super::records::{
 };
 use super::{BatchError, BatchHeader, Compression, RecordProblem};
 
-/// What [`walk`] tells of a record.
+/// What [`walk`] shows of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordMeta {
-    /// Position among the batch's records, from 0; what Kafka calls batch index in a record error.
+    /// The position in the batch, from 0. In a record error it is Kafka's batch index.
     pub index: usize,
     pub offset_delta: i32,
     pub timestamp_delta: i64,
-    /// Like [`super::Record::timestamp`].
+    /// As [`super::Record::timestamp`].
     pub timestamp: i64,
     pub key_is_null: bool,
     pub value_is_null: bool,
-    /// The whole record, its own length included.
+    /// The size of the whole record, with its length field.
     pub size_in_bytes: usize,
 }
 
-/// Who looks at the records of a [`walk`]. A closure sees no keys.
+/// What sees the records of a [`walk`]. A closure does not get the keys.
 pub trait Visit {
-    /// The next bytes of the key of the record that [`Visit::record`] is called for next. A key that is not null
-    /// comes in any number of parts. The record may still turn out to be wrong.
+    /// The next bytes of the key of the record for which [`Visit::record`] is called next. A key that is not null arrives
+    /// in any number of parts. The record may still turn out to be wrong.
     fn key(&mut self, _part: &[u8]) {}
 
     fn record(&mut self, record: RecordMeta);
@@ -40,8 +40,8 @@ impl<F: FnMut(RecordMeta)> Visit for F {
     }
 }
 
-/// Validates every record of the batch at the start of `batch`, headers included, without allocating per record, and
-/// shows each to `visit`. Returns how many bytes the records take uncompressed.
+/// Validates every record of the batch at the start of `batch`, with its headers, without allocating memory per record,
+/// and shows each to `visit`. Returns the uncompressed size of all records.
 pub fn walk(batch: &[u8], limit: DecompressLimit, mut visit: impl Visit) -> Result<usize, BatchError> {
     let (header, body) = open(batch)?;
     match header.compression() {
@@ -77,24 +77,24 @@ fn walk_whole(header: &BatchHeader, body: &[u8], visit: &mut impl Visit) -> Resu
     Ok(body.len())
 }
 
-/// A walk that is fed. Records that lie whole in a piece are read there; of the others it keeps one varint and what
-/// it has found so far.
+/// A walk over pieces. A record that is whole in a piece is read there. For the others, this keeps one varint and the
+/// fields found so far.
 pub(super) struct Pieces<'h> {
     header: &'h BatchHeader,
     progress: Progress,
     field: Field,
     varint: [u8; VARINT_BYTES_MAX],
     varint_bytes: usize,
-    /// Of the current record, without its length.
+    /// Size of the current record, without its length field.
     record_bytes: i32,
     record_left: usize,
-    /// Of the current field.
+    /// Bytes left of the current field.
     skip: usize,
     headers_left: usize,
     meta: RecordMeta,
 }
 
-/// What the next byte belongs to.
+/// The field that the next byte belongs to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Field {
     Size,
@@ -139,7 +139,7 @@ impl<'h> Pieces<'h> {
         }
     }
 
-    /// The problems are those of a walk over the whole; numbers of bytes that remain are those of the piece.
+    /// The errors are those of a walk over the whole body, except that remaining bytes are counted in the piece.
     pub fn feed(&mut self, mut piece: &[u8], visit: &mut impl Visit) -> Result<(), BatchError> {
         while !piece.is_empty() {
             if self.progress.left == 0 {
@@ -165,7 +165,7 @@ impl<'h> Pieces<'h> {
         Ok(())
     }
 
-    /// No more pieces come, of which there were `total` bytes.
+    /// To be called after the last piece. `total` is the size of all pieces.
     pub fn finish(self, total: usize) -> Result<usize, BatchError> {
         let count = self.header.record_count;
         match usize::try_from(count) {
@@ -181,7 +181,7 @@ impl<'h> Pieces<'h> {
         }
     }
 
-    /// Takes bytes of one field, and moves on if it ends there.
+    /// Takes bytes of one field. At the end of the field, goes on to the next one.
     fn step(&mut self, piece: &mut &[u8], visit: &mut impl Visit) -> Result<(), BatchError> {
         use Field::*;
         match self.field {
@@ -278,7 +278,7 @@ impl<'h> Pieces<'h> {
         Ok(())
     }
 
-    /// A byte of the current record, whose length is the one field outside of it.
+    /// Takes one byte. It counts as a byte of the current record, unless it is in the record's length field.
     fn take_byte(&mut self, piece: &mut &[u8]) -> Result<u8, BatchError> {
         if self.field != Field::Size {
             self.record_left =
@@ -329,7 +329,7 @@ impl<'h> Pieces<'h> {
     }
 }
 
-/// Whether the record at the start of `piece` ends in it.
+/// Whether the record at the start of `piece` ends in this piece.
 #[inline]
 fn lies_whole_in(piece: &[u8]) -> bool {
     let mut reader = Reader::new(piece);
@@ -337,6 +337,6 @@ fn lies_whole_in(piece: &[u8]) -> bool {
     size.is_some_and(|size| size <= reader.remaining())
 }
 
-/// Up to here, decompressing in one go is faster and costs little memory; honest batches are below.
+/// Up to this size, decompressing at once is faster and needs little memory. Ordinary batches are smaller.
 const WHOLE_BYTES_MAX: DecompressLimit = DecompressLimit(1 << 20);
 const VARINT_BYTES_MAX: usize = 10;

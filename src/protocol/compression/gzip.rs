@@ -32,7 +32,7 @@ pub fn decompress(bytes: &[u8], limit: usize) -> Result<Vec<u8>, CompressionErro
         if out.len() >= limit {
             return Err(CompressionError::TooLarge { limit });
         }
-        // There is at least the byte just read, so at least one more is granted here.
+        // At least the byte that was just read is left, so the grant is at least one byte.
         let grant = out.len().max(GRANT_BYTES_MIN).min(limit - out.len());
         out.reserve_exact(grant);
         out.extend(next);
@@ -59,13 +59,13 @@ fn fill(from: &mut impl Read, to: &mut [u8]) -> Result<usize, CompressionError> 
     Ok(filled)
 }
 
-/// The size in the trailer: right for one honest member, otherwise only where growing starts.
+/// The size in the trailer. It is right for one correct member. Otherwise it is only the size at which growing starts.
 fn claimed_bytes(bytes: &[u8]) -> usize {
     let claimed = bytes.last_chunk().map_or(0, |size| u32::from_le_bytes(*size) as usize);
     claimed.min(bytes.len().saturating_mul(DEFLATE_RATIO_MAX))
 }
 
-/// Deflate cannot do better than this.
+/// The largest ratio that deflate can reach.
 const DEFLATE_RATIO_MAX: usize = 1032;
 const GRANT_BYTES_MIN: usize = 4096;
 const PIECE_BYTES: usize = 32 * 1024;

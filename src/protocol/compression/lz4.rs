@@ -1,5 +1,5 @@
-//! LZ4 frames with independent blocks, the part of the format that Kafka's Java client reads. What it would refuse
-//! is refused here, or a partition would hold a batch that its consumers cannot read.
+//! LZ4 frames with independent blocks, the part of the format that Kafka's Java client reads. A frame that the Java
+//! client refuses is refused here, or a partition would contain a batch that its consumers cannot read.
 
 use lz4_flex::block::{DecompressError, compress_into, decompress_into, get_maximum_output_size};
 use twox_hash::XxHash32;
@@ -65,7 +65,7 @@ enum Block<'a> {
     Compressed(&'a [u8]),
 }
 
-/// Shows each block of the frame, with what it may hold at most.
+/// Calls a function with each block of the frame, and the most bytes that the block may hold.
 fn each_block<E: From<CompressionError>>(
     bytes: &[u8],
     mut each: impl FnMut(Block<'_>, usize) -> Result<(), E>,
@@ -76,7 +76,7 @@ fn each_block<E: From<CompressionError>>(
         let word = u32::from_le_bytes(take_chunk(&mut rest)?);
         let size = (word & !STORED) as usize;
         if size == 0 {
-            // A checksum of the content may follow. It is not verified, as in Kafka: the batch has its own.
+            // A checksum of the content may follow. As in Kafka it is not verified: the batch has its own checksum.
             return Ok(());
         }
         if size > frame.block_bytes_max {
@@ -93,7 +93,7 @@ fn each_block<E: From<CompressionError>>(
     }
 }
 
-/// Blocks do not say how large they become: the room starts at an ordinary ratio and grows until the block fits.
+/// A block does not say its decompressed size: the room starts at an ordinary ratio and grows until the block fits.
 fn append_block(
     block: &[u8],
     out: &mut Vec<u8>,
@@ -122,7 +122,7 @@ fn append_block(
     }
 }
 
-/// What the frame's descriptor says.
+/// The frame's descriptor.
 struct Frame {
     block_bytes_max: usize,
     has_block_checksums: bool,
@@ -177,10 +177,10 @@ fn corrupt(what: &str) -> CompressionError {
 }
 
 const MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
-/// Magic, version 1 with independent blocks and no checksums, blocks of 64 KiB, and the check of those two bytes.
+/// Magic, version 1 with independent blocks and without checksums, blocks of 64 KiB, and the check byte.
 const HEADER: [u8; 7] = [0x04, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82];
 const BLOCK_BYTES: usize = 64 * 1024;
-/// In a block's size: the block is stored as it is.
+/// Flag in a block's size: the block is not compressed.
 const STORED: u32 = 0x8000_0000;
 const END: u32 = 0;
 
@@ -192,6 +192,6 @@ const HAS_CONTENT_SIZE: u8 = 0x08;
 const RESERVED_OR_DICTIONARY: u8 = 0x03;
 const SMALLEST_BLOCK_SIZE: u8 = 0x40;
 
-/// A match length byte of 255 is the densest that LZ4 gets.
+/// In the densest case, each byte is a match length byte of 255.
 const RATIO_MAX: usize = 255;
 const ROOM_BYTES_MIN: usize = 1024;

@@ -1,5 +1,5 @@
-//! Kafka's four codecs in Kafka's framings. Decompression stops at a limit; it must never take more memory than
-//! that, whatever the bytes claim, and piece by piece it takes no more than one piece.
+//! Kafka's four codecs in Kafka's framings. Decompression stops at a limit. It must never take more memory than that,
+//! whatever the bytes claim, and in pieces no more than one piece.
 
 mod gzip;
 mod lz4;
@@ -31,7 +31,7 @@ impl Compression {
         Compression::ALL.get(usize::from(id)).copied()
     }
 
-    /// As in `compression.type`; `none` is spelt `uncompressed` there too, which is the config's business.
+    /// The name in `compression.type`. For `none`, that key also allows `uncompressed`, which the configuration handles.
     pub fn name(self) -> &'static str {
         match self {
             Compression::None => "none",
@@ -47,7 +47,7 @@ impl Compression {
     }
 }
 
-/// The most bytes that decompressing one batch may yield.
+/// The most bytes that decompressing one batch may give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DecompressLimit(pub usize);
 
@@ -66,13 +66,13 @@ impl CompressionError {
     }
 }
 
-/// Compresses at the codec's default level, which is Kafka's.
+/// Compresses at the codec's default level, which is the same as Kafka's.
 pub fn compress(codec: Compression, bytes: &[u8]) -> Vec<u8> {
     compress_at(codec, None, bytes)
 }
 
-/// Compresses at a level of `compression.gzip.level` or `compression.zstd.level`. Snappy has no levels, and of lz4
-/// only the fast one is here: every level decompresses alike.
+/// Compresses at a level of `compression.gzip.level` or `compression.zstd.level`. Snappy has no levels, and of lz4 only
+/// the fast level is here; every level can be decompressed in the same way.
 pub fn compress_at(codec: Compression, level: Option<i32>, bytes: &[u8]) -> Vec<u8> {
     match codec {
         Compression::None => bytes.to_vec(),
@@ -83,7 +83,7 @@ pub fn compress_at(codec: Compression, level: Option<i32>, bytes: &[u8]) -> Vec<
     }
 }
 
-/// Decompresses all of `bytes`, or nothing if that is more than `limit`.
+/// Decompresses all of `bytes`. Fails if that is more than `limit`.
 pub fn decompress(
     codec: Compression,
     bytes: &[u8],
@@ -99,9 +99,9 @@ pub fn decompress(
     }
 }
 
-/// Decompresses `bytes` piece by piece, shows each piece to `each` and forgets it. Returns how many bytes that were.
-/// A piece is as the codec has it: 32 KiB of gzip, a chunk of snappy (a bare block whole), a block of LZ4 (4 MiB at
-/// most), 64 KiB of zstd beside the frame's window.
+/// Decompresses `bytes` piece by piece, calls `each` with each piece, and keeps none. Returns the number of bytes. The
+/// size of a piece depends on the codec: 32 KiB of gzip, a chunk of snappy (or one bare block as a whole), a block of LZ4
+/// (4 MiB at most), 64 KiB of zstd, which also needs memory for the frame's window.
 pub fn decompress_in_pieces<E: From<CompressionError>>(
     codec: Compression,
     bytes: &[u8],
@@ -126,7 +126,7 @@ pub fn decompress_in_pieces<E: From<CompressionError>>(
     Ok(total)
 }
 
-/// Shows what `from` yields through one buffer.
+/// Reads all of `from` into one buffer, again and again, and calls a function with each piece.
 fn read_in_pieces<E: From<CompressionError>>(
     codec: Compression,
     mut from: impl std::io::Read,
@@ -143,12 +143,12 @@ fn read_in_pieces<E: From<CompressionError>>(
     }
 }
 
-/// Zeroed room for the next `count` bytes of output, without the doubling that would take more than asked for.
-/// The caller keeps `count` within the limit.
+/// Adds `count` zero bytes to `out` and returns them, without doubling the capacity, which could take more memory than
+/// that. The caller keeps `count` within the limit.
 fn make_room(out: &mut Vec<u8>, count: usize) -> &mut [u8] {
     let filled = out.len();
     if filled == 0 {
-        // Fresh zeroed memory comes untouched from the system; an estimate that is too high then costs little.
+        // The system supplies zeroed memory lazily, so an estimate that is too high costs little.
         *out = vec![0; count];
     } else {
         if out.capacity() - filled < count {

@@ -1,5 +1,5 @@
-//! Snappy in the two ways Kafka's clients write it: chunks in the framing of snappy-java ("xerial"), which is what
-//! the Java client and most others use, or one bare block, which is what librdkafka sends.
+//! Snappy in both forms that Kafka's clients write: chunks in the framing of snappy-java ("xerial"), from the Java client
+//! and most others, or one bare block, from librdkafka.
 
 use snap::raw::{Decoder, Encoder, decompress_len, max_compress_len};
 
@@ -52,7 +52,7 @@ fn each_block<E: From<CompressionError>>(
 ) -> Result<(), E> {
     let Some(mut rest) = after_header(bytes)? else { return each(bytes) };
     while !rest.is_empty() {
-        // Streams may follow one another, each with its header.
+        // Streams may follow one another, each with its own header.
         if let Some(next) = after_header(rest)? {
             rest = next;
             continue;
@@ -66,20 +66,20 @@ fn each_block<E: From<CompressionError>>(
     Ok(())
 }
 
-/// What follows the framing header, if there is one.
+/// The bytes after the framing header. `None`: there is no such header.
 fn after_header(bytes: &[u8]) -> Result<Option<&[u8]>, CompressionError> {
     let Some((header, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
     if header[..8] != MAGIC {
         return Ok(None);
     }
-    // The version that wrote it, and the oldest that can read it; only the first matters to the Java client.
+    // The version that wrote it, and the lowest version that can read it. The Java client checks only the first.
     match i32::from_be_bytes([header[8], header[9], header[10], header[11]]) {
         version if version < VERSION => Err(corrupt("an unknown version of the framing")),
         _ => Ok(Some(rest)),
     }
 }
 
-/// What the block says it holds, if that is allowed and possible.
+/// The decompressed size in the block's header, if it is within the limit and possible.
 fn block_bytes(block: &[u8], filled: usize, limit: usize) -> Result<usize, CompressionError> {
     let size = decompress_len(block).map_err(|error| corrupt(&error.to_string()))?;
     if size > limit - filled {
@@ -103,5 +103,5 @@ const MAGIC: [u8; 8] = *b"\x82SNAPPY\0";
 const VERSION: i32 = 1;
 const HEADER_BYTES: usize = 16;
 const CHUNK_BYTES: usize = 32 * 1024;
-/// Three bytes copy at most 64.
+/// Three bytes can copy at most 64 bytes.
 const RATIO_MAX: usize = 22;

@@ -1,4 +1,4 @@
-//! Codecs as stories: what Kafka's clients write, what their consumers would refuse, and bombs.
+//! Stories of codecs: what Kafka's clients write, what their consumers refuse, and decompression bombs.
 
 use std::io::Write;
 
@@ -29,7 +29,7 @@ fn corrupt(codec: Compression, bytes: &[u8], what: &str) {
     }
 }
 
-/// Compressible but not trivially so.
+/// Compressible, but not extremely.
 fn sample(bytes: usize) -> Vec<u8> {
     let mut state = 1u32;
     let mut word = || {
@@ -52,7 +52,7 @@ fn lz4_frame(info: FrameInfo, plain: &[u8]) -> Vec<u8> {
 #[test]
 fn every_codec_gives_back_what_it_was_given() {
     for codec in Compression::ALL {
-        // Around the chunk of snappy and the block of lz4, and several of each.
+        // Sizes around a snappy chunk and an lz4 block, and of several of them.
         for size in [0, 1, 100, 32_767, 32_768, 32_769, 65_536, 65_537, 400_000] {
             let plain = sample(size);
             let compressed = compress(codec, &plain);
@@ -98,7 +98,7 @@ fn snappy_comes_framed_or_bare() {
 fn lz4_frames_of_other_writers_are_read() {
     let plain = sample(300_000);
     let info = || FrameInfo::new().block_mode(BlockMode::Independent);
-    // Go clients write 4 MiB blocks and a checksum of the content, librdkafka and Java 64 KiB and none.
+    // Go clients write blocks of 4 MiB and a checksum of the content; librdkafka and Java 64 KiB and no checksum.
     for block_size in [BlockSize::Max64KB, BlockSize::Max256KB, BlockSize::Max1MB, BlockSize::Max4MB] {
         check(Lz4, &lz4_frame(info().block_size(block_size), &plain), &plain);
     }
@@ -182,7 +182,7 @@ fn a_bomb_stops_at_the_limit() {
 
 #[test]
 fn a_lie_about_the_size_is_found_out() {
-    // Trailer of gzip: too large and too small.
+    // A gzip trailer with a size that is too large, and one that is too small.
     let plain = sample(100_000);
     for claim in [0u32, 1, u32::MAX] {
         let mut lie = compress(Gzip, &plain);
@@ -190,7 +190,7 @@ fn a_lie_about_the_size_is_found_out() {
         lie[at..].copy_from_slice(&claim.to_le_bytes());
         corrupt(Gzip, &lie, "");
     }
-    // A zstd frame of one raw byte that claims to hold 1 GiB, and one whose block holds more than claimed.
+    // A zstd frame of one raw byte that claims 1 GiB, and one whose block holds more than the frame claims.
     corrupt(Zstd, b"\x28\xb5\x2f\xfd\xa0\0\0\0\x40\x09\0\0a", "");
     corrupt(Zstd, b"\x28\xb5\x2f\xfd\x20\x01\x13\0\0ab", "");
 }

@@ -1,5 +1,6 @@
-//! Zstandard, RFC 8878. Frames are decompressed in one go into memory sized by walking their block headers: no
-//! window buffer, and faster than streaming. What is too much for that is streamed, which takes a window.
+//! Zstandard, RFC 8878. Frames are decompressed at once, into memory whose size comes from a walk over their block
+//! headers: this needs no window buffer and is faster than streaming. Content that is too large for it is streamed, with
+//! a window.
 
 use std::cell::RefCell;
 
@@ -24,7 +25,7 @@ pub fn decompress(bytes: &[u8], limit: usize) -> Result<Vec<u8>, CompressionErro
     match CONTEXT.with_borrow_mut(|context| context.decompress(&mut out, bytes)) {
         Ok(_) if out.len() > limit => Err(CompressionError::TooLarge { limit }),
         Ok(_) => {
-            // The last block's bound may be far above what it held, and slices of this may live long.
+            // The bound for the last block may be far above its content, and slices of this memory may live long.
             if out.capacity() > 2 * out.len() {
                 out.shrink_to_fit();
             }
@@ -35,9 +36,10 @@ pub fn decompress(bytes: &[u8], limit: usize) -> Result<Vec<u8>, CompressionErro
     }
 }
 
-/// A frame may ask for a window of up to 128 MiB, and a decoder that streams must keep one. Beyond the 8 MiB that every
-/// decoder has to offer, the content is taken in one go instead and must be no larger than is fair to keep for what
-/// was received. Levels up to 19 never ask for more, and at higher ones only content that large is refused.
+/// A frame may ask for a window of up to 128 MiB, which a streaming decoder has to keep in memory. Every decoder has to
+/// support 8 MiB. A frame with a larger window is decompressed at once, if its content is not too large in proportion to
+/// the received bytes, and refused otherwise. Levels up to 19 never ask for more, and higher levels do so only for
+/// content that large.
 pub fn pieces<E: From<CompressionError>>(
     bytes: &[u8],
     limit: usize,
@@ -52,25 +54,25 @@ pub fn pieces<E: From<CompressionError>>(
 }
 
 thread_local! {
-    // 160 KiB that would cost more to set up than a small batch takes to decompress. Nothing carries over in it.
+    // Setting up its 160 KiB would cost more than to decompress a small batch. It keeps no state between calls.
     static CONTEXT: RefCell<DCtx<'static>> = RefCell::new(DCtx::create());
 }
 
-/// What the frames' headers say.
+/// What the headers of the frames say.
 struct Survey {
     bound: Bound,
-    /// The largest.
+    /// The largest window of all frames.
     window_bytes: u64,
 }
 
 #[derive(Clone, Copy)]
 enum Bound {
-    /// The frames say so themselves; anything else is corrupt.
+    /// The frames declare this size; if they hold anything else, they are corrupt.
     Exactly(u64),
     AtMost(u64),
 }
 
-/// Adds up the frames without decompressing anything.
+/// Adds up the sizes of the frames without decompressing them.
 fn survey(mut rest: &[u8]) -> Result<Survey, CompressionError> {
     let mut exact = true;
     let mut total = 0u64;
@@ -88,7 +90,7 @@ fn survey(mut rest: &[u8]) -> Result<Survey, CompressionError> {
         let frame = Frame::read(&mut rest)?;
         window_bytes = window_bytes.max(frame.window_bytes);
         let blocks = frame.walk_blocks(&mut rest)?;
-        // Blocks that cannot hold what the frame claims make it corrupt, which decompressing finds out.
+        // If the blocks cannot hold the size that the frame claims, the frame is corrupt; decompressing reports that.
         exact &= frame.content_bytes.is_some_and(|size| size <= blocks);
         total = total.saturating_add(frame.content_bytes.map_or(blocks, |size| size.min(blocks)));
     }
@@ -96,7 +98,7 @@ fn survey(mut rest: &[u8]) -> Result<Survey, CompressionError> {
     Ok(Survey { bound, window_bytes })
 }
 
-/// What a frame's header says.
+/// What the header of a frame says.
 struct Frame {
     content_bytes: Option<u64>,
     window_bytes: u64,
@@ -129,7 +131,7 @@ impl Frame {
         })
     }
 
-    /// Skips the blocks and returns how much they may hold.
+    /// Skips the blocks. Returns how many bytes they may hold.
     fn walk_blocks(&self, rest: &mut &[u8]) -> Result<u64, CompressionError> {
         let mut total = 0;
         loop {
@@ -162,7 +164,8 @@ impl Frame {
     }
 }
 
-/// A window above what streaming decoders accept by default would make a batch that consumers cannot read.
+/// The window size. If it is above what streaming decoders accept by default, the frame is refused, because consumers
+/// could not read the batch.
 fn window_bytes([descriptor]: [u8; 1]) -> Result<u64, CompressionError> {
     let base = 1u64 << (10 + (descriptor >> 3));
     let window = base + (base >> 3) * u64::from(descriptor & 0x07);
@@ -194,7 +197,7 @@ const RUN_LENGTH: u32 = 1;
 const COMPRESSED: u32 = 2;
 const BLOCK_BYTES_MAX: u64 = 128 * 1024;
 const PIECE_BYTES: usize = 64 * 1024;
-/// What RFC 8878 recommends that decoders support at least.
+/// The window that every decoder should support, by RFC 8878.
 const STREAMED_WINDOW_BYTES_MAX: u64 = 8 << 20;
 const WHOLE_BYTES_MAX: usize = 32 << 20;
 const WHOLE_RATIO_MAX: usize = 8;

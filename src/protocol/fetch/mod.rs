@@ -1,5 +1,5 @@
-//! Fetch, versions 4 to 18, both directions, by hand. A response is written as parts, so that records go from
-//! file to socket without passing through here. Never looks inside a batch.
+//! Fetch, versions 4 to 18, both directions, written by hand. A response is written as parts, so that records can go from
+//! file to socket without being copied here. It must never look inside a batch.
 //!
 //! KIP-98 (v4: isolation), KIP-107 (v5: log start), KIP-227 (v7: sessions), KIP-320 (v9: leader epoch),
 //! KIP-392 (v11: racks), KIP-595 (v12: flexible, divergence), KIP-516 (v13: topic ids), KIP-405 (v14: same
@@ -21,31 +21,31 @@ pub use crate::topic::TopicRef;
 use crate::{ErrorCode, LeaderEpoch, Offset, ProducerId};
 pub use response::Part;
 
-/// What a consumer or a replica asks.
+/// The request of a consumer or a replica.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FetchRequest {
-    /// Tagged, from version 12 on.
+    /// A tagged field, from version 12 on.
     pub cluster_id: Option<StrBytes>,
-    /// The broker that copies the log; negative for consumers.
+    /// The broker id of a follower; negative for consumers.
     pub replica_id: i32,
-    /// From version 15 on, otherwise -1.
+    /// From version 15 on; otherwise -1.
     pub replica_epoch: i64,
     pub max_wait_ms: i32,
     pub min_bytes: i32,
     pub max_bytes: i32,
     pub isolation_level: IsolationLevel,
-    /// From version 7 on; 0 asks for a session or none.
+    /// From version 7 on. 0: a new session, or none.
     pub session_id: i32,
-    /// From version 7 on; 0 opens a session, -1 ends it or does without.
+    /// From version 7 on. 0: opens a session; -1: closes it, or asks for none.
     pub session_epoch: i32,
     pub topics: Vec<FetchTopic>,
-    /// What leaves the session, from version 7 on.
+    /// Partitions to be removed from the session, from version 7 on.
     pub forgotten_topics: Vec<ForgottenTopic>,
-    /// From version 11 on, otherwise empty.
+    /// From version 11 on; otherwise empty.
     pub rack_id: StrBytes,
 }
 
-/// Which transactions' records a reader sees.
+/// Whether a reader sees records of transactions that are not committed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(i8)]
 pub enum IsolationLevel {
@@ -56,7 +56,7 @@ pub enum IsolationLevel {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct FetchTopic {
-    /// Its id from version 13 on, before that its name.
+    /// By id from version 13 on, by name before.
     pub topic: TopicRef,
     pub partitions: Vec<FetchPartition>,
 }
@@ -64,32 +64,32 @@ pub struct FetchTopic {
 #[derive(Clone, Debug, PartialEq)]
 pub struct FetchPartition {
     pub index: i32,
-    /// What the reader believes, from version 9 on.
+    /// The leader epoch that the reader knows, from version 9 on.
     pub current_leader_epoch: LeaderEpoch,
     pub fetch_offset: Offset,
     /// The epoch of the reader's last record, from version 12 on.
     pub last_fetched_epoch: LeaderEpoch,
-    /// Where the replica's log starts, from version 5 on; -1 for consumers.
+    /// The replica's log start, from version 5 on; -1 for consumers.
     pub log_start_offset: Offset,
     pub max_bytes: i32,
-    /// Tagged, from version 17 on.
+    /// A tagged field, from version 17 on.
     pub replica_directory_id: Uuid,
-    /// Tagged, from version 18 on: -1 when the replica does not know it, or
-    /// [`HIGH_WATERMARK_UNSUPPORTED`].
+    /// A tagged field, from version 18 on. -1: the replica does not know it. [`HIGH_WATERMARK_UNSUPPORTED`]: the replica
+    /// does not send it.
     pub high_watermark: Offset,
 }
 
-/// The high watermark of a replica that does not tell it.
+/// The high watermark in the request of a replica that does not send it.
 pub const HIGH_WATERMARK_UNSUPPORTED: Offset = i64::MAX;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct ForgottenTopic {
-    /// Its id from version 13 on, before that its name.
+    /// By id from version 13 on, by name before.
     pub topic: TopicRef,
     pub partitions: Vec<i32>,
 }
 
-/// What the broker answers; `T` is what records are before they are written, a range of a file or bytes.
+/// The broker's response. `T` is the type of records before they are sent: a range of a file, or bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FetchResponse<T> {
     pub throttle_time_ms: i32,
@@ -98,13 +98,13 @@ pub struct FetchResponse<T> {
     /// From version 7 on.
     pub session_id: i32,
     pub topics: Vec<FetchTopicResponse<T>>,
-    /// The leaders that partitions name, from version 16 on.
+    /// Addresses of the leaders named by partitions, from version 16 on.
     pub node_endpoints: Vec<NodeEndpoint>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct FetchTopicResponse<T> {
-    /// Its id from version 13 on, before that its name.
+    /// By id from version 13 on, by name before.
     pub topic: TopicRef,
     pub partitions: Vec<FetchPartitionResponse<T>>,
 }
@@ -115,19 +115,19 @@ pub struct FetchPartitionResponse<T> {
     pub error: ErrorCode,
     pub high_watermark: Offset,
     pub last_stable_offset: Offset,
-    /// From version 5 on, otherwise -1.
+    /// From version 5 on; otherwise -1.
     pub log_start_offset: Offset,
-    /// Where the reader's log parts from the leader's, from version 12 on.
+    /// The epoch from which on the reader's log differs from the leader's, and its end, from version 12 on.
     pub diverging_epoch: Option<EpochEndOffset>,
     /// From version 12 on.
     pub current_leader: Option<CurrentLeader>,
-    /// The snapshot to read in place of the log, from version 12 on.
+    /// The snapshot that the reader has to fetch instead of the log, from version 12 on.
     pub snapshot_id: Option<SnapshotId>,
-    /// None (null) where the reader asked for uncommitted records, otherwise a list, be it empty.
+    /// `None` (null) for a reader of uncommitted records; otherwise a list, which may be empty.
     pub aborted_transactions: Option<Vec<AbortedTransaction>>,
-    /// From version 11 on, otherwise -1.
+    /// From version 11 on; otherwise -1.
     pub preferred_read_replica: i32,
-    /// None is written as no bytes, never as null: Kafka sends no null and old clients expect none.
+    /// `None` is written as zero bytes and not as null: Kafka never sends null, and old clients do not expect it.
     pub records: Option<T>,
 }
 
@@ -150,7 +150,7 @@ pub struct AbortedTransaction {
 }
 
 impl IsolationLevel {
-    /// The level with this number on the wire.
+    /// The isolation level with this number on the wire.
     pub fn from_code(code: i8) -> Option<IsolationLevel> {
         match code {
             0 => Some(IsolationLevel::ReadUncommitted),
@@ -160,7 +160,7 @@ impl IsolationLevel {
     }
 }
 
-/// A consumer without a session and without anything to read yet; the limits are a Java consumer's.
+/// The request of a consumer without a session or partitions; the limits are those of a Java consumer.
 impl Default for FetchRequest {
     fn default() -> FetchRequest {
         FetchRequest {
@@ -181,7 +181,7 @@ impl Default for FetchRequest {
 }
 
 impl FetchPartition {
-    /// What a consumer asks that knows no epochs.
+    /// The partition in a request of a consumer that knows no epochs.
     pub fn new(index: i32, fetch_offset: Offset, max_bytes: i32) -> FetchPartition {
         FetchPartition {
             index,
@@ -196,7 +196,7 @@ impl FetchPartition {
     }
 }
 
-/// An answer without partitions.
+/// A response without partitions.
 impl<T> Default for FetchResponse<T> {
     fn default() -> FetchResponse<T> {
         FetchResponse {
@@ -210,7 +210,7 @@ impl<T> Default for FetchResponse<T> {
 }
 
 impl<T> FetchPartitionResponse<T> {
-    /// An answer that tells an error and nothing else.
+    /// A response with an error and nothing else.
     pub fn failed(index: i32, error: ErrorCode) -> FetchPartitionResponse<T> {
         FetchPartitionResponse {
             index,

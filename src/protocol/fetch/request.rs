@@ -1,4 +1,4 @@
-//! The request's bytes.
+//! The bytes of a Fetch request.
 
 use bytes::{Bytes, BytesMut};
 
@@ -11,13 +11,13 @@ use crate::codec::{Malformed, nullable_text, text};
 use crate::primitives::{Form, Problem, ReadError, Reader, Tags, Writer};
 
 impl FetchRequest {
-    /// Reads a body; names share `body`'s memory.
+    /// Parses a body; names share its memory.
     pub fn read(version: i16, body: Bytes) -> Result<FetchRequest, Malformed> {
         read(version, &body).map_err(|malformed| malformed.within(format_args!("FetchRequest v{version}")))
     }
 
-    /// Writes the body; what the version has no room for is left out. Panics on a version that is not served or
-    /// a topic named in another version's way.
+    /// Writes the body, without the fields that the version does not have. Panics on a version that is not served, or if
+    /// a topic is named by name where the version needs an id, or the reverse.
     pub fn write(&self, version: i16, buf: &mut BytesMut) {
         assert!(VERSIONS.contains(&version), "no Fetch v{version}");
         let (form, naming) = (form_of(version), naming_of(version));
@@ -174,5 +174,5 @@ fn read_partition(version: i16, reader: &mut Reader<'_>) -> Result<FetchPartitio
     Ok(partition)
 }
 
-/// What every version has: an index, an offset and a limit.
+/// The smallest partition of any version: an index, an offset and a limit.
 const PARTITION_BYTES_MIN: usize = 4 + 8 + 4;

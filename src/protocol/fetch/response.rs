@@ -1,4 +1,4 @@
-//! The response's bytes, with the places where records go.
+//! The bytes of a Fetch response, with places for the records.
 
 use bytes::{Bytes, BytesMut};
 
@@ -10,18 +10,18 @@ use crate::codec::Malformed;
 use crate::primitives::{Form, ReadError, Reader, Tags, Writer};
 use crate::{ErrorCode, LeaderEpoch, ProducerId};
 
-/// A stretch of a response, to be sent in order.
+/// A part of a response. Parts are sent in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part<T> {
     Bytes(Bytes),
-    /// Exactly as many bytes as were told when the response was written.
+    /// Records. Their size must be the one that was given when the response was written.
     Records(T),
 }
 
 impl<T> FetchResponse<T> {
-    /// Writes the body as parts; what the version has no room for is left out. `len_of` tells how many bytes
-    /// records will be when they are sent. Panics on a version that is not served or a topic named in another
-    /// version's way.
+    /// Writes the body as parts, without the fields that the version does not have. `len_of` returns the size of the
+    /// records as they will be sent. Panics on a version that is not served, or if a topic is named by name where the
+    /// version needs an id, or the reverse.
     pub fn write(self, version: i16, len_of: impl Fn(&T) -> usize) -> Vec<Part<T>> {
         assert!(VERSIONS.contains(&version), "no Fetch v{version}");
         let (form, naming) = (form_of(version), naming_of(version));
@@ -64,7 +64,7 @@ impl<T> FetchResponse<T> {
 }
 
 impl FetchResponse<Bytes> {
-    /// Reads a body; records share `body`'s memory.
+    /// Parses a body; records share its memory.
     pub fn read(version: i16, body: Bytes) -> Result<FetchResponse<Bytes>, Malformed> {
         read(version, &body).map_err(|malformed| malformed.within(format_args!("FetchResponse v{version}")))
     }
@@ -91,7 +91,7 @@ fn write_before_records<T>(partition: &FetchPartitionResponse<T>, version: i16, 
     }
 }
 
-/// All three are in every flexible version.
+/// All three tagged fields exist in every flexible version.
 fn tags<T>(partition: &FetchPartitionResponse<T>) -> Tags {
     let mut tags = Tags::new();
     if let Some(diverging) = partition.diverging_epoch.filter(|diverging| *diverging != NO_DIVERGENCE) {
@@ -190,11 +190,11 @@ fn read_aborted_transactions(
     Ok(Some(transactions))
 }
 
-/// The values that these fields have when they are not on the wire.
+/// The defaults of the two fields, which stand for their absence.
 const NO_DIVERGENCE: EpochEndOffset = EpochEndOffset { epoch: LeaderEpoch::NONE, end_offset: -1 };
 const NO_SNAPSHOT: SnapshotId = SnapshotId { end_offset: -1, epoch: LeaderEpoch::NONE };
 
-/// What every version has: an index, an error code, two offsets and two lengths.
+/// The smallest partition of any version: an index, an error code, two offsets and two lengths.
 const PARTITION_BYTES_MIN: usize = 4 + 2 + 8 + 8 + 1 + 1;
-/// Room for an answer to one partition.
+/// Room for the response of one partition.
 const RESPONSE_BYTES_TYPICAL: usize = 128;

@@ -1,5 +1,6 @@
-//! Kafka's primitive types: a bounded [`Reader`] and a [`Writer`]. Every length and count is checked against the
-//! bytes that are there before anything is taken or reserved. Knows no message and no version, only [`Form`].
+//! Kafka's primitive types: a bounded [`Reader`] and a [`Writer`]. Every length and count is checked against the bytes
+//! that are there before anything is taken or memory is reserved. It must never know a message or a version, only
+//! [`Form`].
 
 mod reader;
 #[cfg(test)]
@@ -9,7 +10,7 @@ mod writer;
 pub use reader::{Problem, ReadError, Reader};
 pub use writer::{Tags, Writer, size_of_uvarint, size_of_uvarlong, size_of_varint, size_of_varlong};
 
-/// How a message version spells lengths (KIP-482).
+/// How a message version encodes lengths (KIP-482).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// Fixed-width lengths, no tagged fields.
@@ -19,7 +20,7 @@ pub enum Form {
 }
 
 impl Form {
-    /// The form of `version` where versions from `flexible_from` on are flexible; a negative one means never.
+    /// The form of `version`, if versions from `flexible_from` on are flexible. Negative: none is.
     pub fn of(version: i16, flexible_from: i16) -> Form {
         if flexible_from >= 0 && version >= flexible_from { Form::Flexible } else { Form::Classic }
     }
@@ -29,7 +30,7 @@ impl Form {
     }
 }
 
-/// The longest string Kafka reads or writes, in bytes, in either form.
+/// The longest string that Kafka reads or writes, in bytes, in both forms.
 pub const STRING_BYTES_MAX: usize = i16::MAX as usize;
 
 pub fn zigzag32(value: i32) -> u32 {

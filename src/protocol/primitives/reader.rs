@@ -1,5 +1,5 @@
-//! Reading primitives from bytes that a peer or a disk supplied. Never panics, never reserves memory for what a
-//! length merely claims.
+//! Parses primitives from bytes of a peer or a disk. It must never panic, and never reserve memory for a length that is
+//! only claimed.
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -10,7 +10,7 @@ use super::{Form, STRING_BYTES_MAX, unzigzag32, unzigzag64};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem} at byte {at}")]
 pub struct ReadError {
-    /// Distance from the first byte that the reader was given.
+    /// Position of the error, from the first byte that the reader was given.
     pub at: usize,
     pub problem: Problem,
 }
@@ -33,29 +33,29 @@ pub enum Problem {
     Count { count: usize, remaining: usize },
     #[error("{0} bytes more than the structure has")]
     Trailing(usize),
-    /// For callers: the bytes are well formed and their value is not one that may be there.
+    /// For callers: the bytes are well formed, but the value is not allowed there.
     #[error("the value {0} is not allowed")]
     Value(i64),
 }
 
-/// A cursor over borrowed bytes. Made with [`Reader::over`] it hands out slices that share the owner's memory.
+/// A cursor over borrowed bytes. A reader made with [`Reader::over`] returns slices that share the owner's memory.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     rest: &'a [u8],
-    /// What there was at first.
+    /// The number of bytes at the start.
     total: usize,
-    /// Where this reader's first byte lies for error messages: a tagged field reads through a reader of its own.
+    /// Position of this reader's first byte, for error messages: a tagged field has a reader of its own.
     origin: usize,
     owner: Option<&'a Bytes>,
 }
 
 impl<'a> Reader<'a> {
-    /// Owned results are copied.
+    /// A reader whose owned results are copies.
     pub fn new(bytes: &'a [u8]) -> Reader<'a> {
         Reader { rest: bytes, total: bytes.len(), origin: 0, owner: None }
     }
 
-    /// Owned results are slices of `bytes`, without copying.
+    /// A reader whose owned results are slices of `bytes`, without copying.
     pub fn over(bytes: &'a Bytes) -> Reader<'a> {
         Reader { rest: bytes, total: bytes.len(), origin: 0, owner: Some(bytes) }
     }
@@ -69,25 +69,25 @@ impl<'a> Reader<'a> {
         self.remaining() == 0
     }
 
-    /// Bytes read so far.
+    /// How many bytes have been read.
     #[inline]
     pub fn position(&self) -> usize {
         self.total - self.rest.len()
     }
 
-    /// What has not been read yet, without reading it.
+    /// The bytes that have not been read yet.
     #[inline]
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
-    /// An error about the byte at the cursor.
+    /// An error at the cursor.
     #[cold]
     pub fn error(&self, problem: Problem) -> ReadError {
         ReadError { at: self.origin + self.position(), problem }
     }
 
-    /// That nothing is left: bytes after a complete message mean that the peer speaks another version.
+    /// Checks that no bytes are left: bytes after a complete message mean that the peer uses another version.
     pub fn finish(&self) -> Result<(), ReadError> {
         match self.remaining() {
             0 => Ok(()),
@@ -106,7 +106,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Like [`Reader::take`], as owned bytes that share memory if this reader was made with [`Reader::over`].
+    /// As [`Reader::take`], as owned bytes, which share memory if this reader was made with [`Reader::over`].
     pub fn take_shared(&mut self, count: usize) -> Result<Bytes, ReadError> {
         let taken = self.take(count)?;
         Ok(self.own(taken))
@@ -143,7 +143,7 @@ impl<'a> Reader<'a> {
         self.array().map(i8::from_be_bytes)
     }
 
-    /// Any byte but zero is true, as in Kafka.
+    /// Any byte except zero is true, as in Kafka.
     pub fn bool(&mut self) -> Result<bool, ReadError> {
         self.u8().map(|b| b != 0)
     }
@@ -212,7 +212,7 @@ impl<'a> Reader<'a> {
         self.uvarlong().map(unzigzag64)
     }
 
-    /// One of one or two bytes, as almost all are; nothing is read if it is longer.
+    /// A value of one or two bytes, as almost all are. If it is longer, nothing is read.
     #[inline(always)]
     fn short_varint(&mut self) -> Option<u32> {
         let (value, rest) = match self.rest {
@@ -227,7 +227,7 @@ impl<'a> Reader<'a> {
     fn long_varint(&mut self, bytes_max: usize) -> Result<u64, ReadError> {
         let mut value = 0u64;
         for (i, &b) in self.rest.iter().take(bytes_max).enumerate() {
-            // The tenth byte is shifted by 63, so the shift stays below the width.
+            // The tenth byte is shifted by 63, which is below the width of the type.
             value |= u64::from(b & 0x7f) << (7 * i);
             if b < 0x80 {
                 self.rest = &self.rest[i + 1..];
@@ -262,13 +262,13 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(bytes).map(Some).map_err(|_| start.error(Problem::NotUtf8))
     }
 
-    /// Shares memory with the owner, see [`Reader::over`].
+    /// The result shares memory with the owner; see [`Reader::over`].
     pub fn bytes(&mut self, form: Form) -> Result<Bytes, ReadError> {
         let start = self.clone();
         self.nullable_bytes(form)?.ok_or_else(|| start.error(Problem::Null))
     }
 
-    /// Shares memory with the owner, see [`Reader::over`].
+    /// The result shares memory with the owner; see [`Reader::over`].
     pub fn nullable_bytes(&mut self, form: Form) -> Result<Option<Bytes>, ReadError> {
         match self.wide_length(form)? {
             None => Ok(None),
@@ -276,14 +276,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The number of elements, each of at least `element_bytes_min` bytes, all of which must fit in what remains.
-    /// Memory may be reserved for the returned count.
+    /// The number of elements, which take at least `element_bytes_min` bytes each and all have to fit into the remaining
+    /// bytes. So memory may be reserved for this count.
     pub fn array_len(&mut self, form: Form, element_bytes_min: usize) -> Result<usize, ReadError> {
         let start = self.clone();
         self.nullable_array_len(form, element_bytes_min)?.ok_or_else(|| start.error(Problem::Null))
     }
 
-    /// Like [`Reader::array_len`], for an array that may be null.
+    /// As [`Reader::array_len`], for an array that may be null.
     pub fn nullable_array_len(
         &mut self,
         form: Form,
@@ -298,7 +298,7 @@ impl<'a> Reader<'a> {
         Ok(Some(count))
     }
 
-    /// Reads an array whose elements take at least `element_bytes_min` bytes each.
+    /// Parses an array whose elements take at least `element_bytes_min` bytes each.
     pub fn array_of<T, E: From<ReadError>>(
         &mut self,
         form: Form,
@@ -317,7 +317,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// -1 is null, anything below it is nonsense.
+    /// -1 means null; anything below is an error.
     fn length(&self, length: i64) -> Result<Option<usize>, ReadError> {
         match length {
             -1 => Ok(None),
@@ -328,8 +328,8 @@ impl<'a> Reader<'a> {
 
 /// Tagged fields (KIP-482).
 impl<'a> Reader<'a> {
-    /// Hands each tagged field to `field`, with a reader that ends where the field ends; what `field` leaves unread
-    /// is skipped, so an unknown tag needs no care. Does nothing in the classic form.
+    /// Calls `field` with each tagged field and a reader that ends where the field ends. What `field` leaves unread is
+    /// skipped, so an unknown tag can be ignored. In the classic form nothing is read.
     pub fn tagged_fields<E: From<ReadError>>(
         &mut self,
         form: Form,

@@ -1,4 +1,4 @@
-//! Primitives as stories: golden bytes, round trips, hostile lengths.
+//! Stories of primitives: golden bytes, round trips, hostile lengths.
 
 use std::fmt::Debug;
 
@@ -15,7 +15,7 @@ fn written(write: impl FnOnce(&mut Writer<'_>)) -> Bytes {
     buf.freeze()
 }
 
-/// What is written has these bytes, reads back as the same, and no part of it reads at all.
+/// The value is written as these bytes, parsed back as the same value, and no prefix of the bytes can be parsed.
 fn check<T: PartialEq + Debug>(
     what: T,
     bytes: &[u8],
@@ -81,7 +81,7 @@ fn a_varint_that_does_not_end_is_refused() {
     assert_eq!(Reader::new(&endless).varint(), Err(error(Problem::LongVarint(5))));
     assert_eq!(Reader::new(&endless).varlong(), Err(error(Problem::LongVarint(10))));
     assert_eq!(Reader::new(&endless[..3]).varint(), Err(error(Problem::Short { needed: 4, remaining: 3 })));
-    // Kafka drops the bits that do not fit, and so do we.
+    // Bits that do not fit are dropped, as in Kafka.
     assert_eq!(Reader::new(&[0xff, 0xff, 0xff, 0xff, 0x7f]).uvarint(), Ok(u32::MAX));
 }
 

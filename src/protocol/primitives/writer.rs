@@ -1,11 +1,11 @@
-//! Writing primitives. What is written is ours, so a value that has no spelling is a bug and panics.
+//! Writes primitives. The values are our own, so one that cannot be encoded is a bug, and panics.
 
 use bytes::{BufMut, BytesMut};
 use uuid::Uuid;
 
 use super::{Form, STRING_BYTES_MAX, zigzag32, zigzag64};
 
-/// Appends to a buffer that the caller keeps.
+/// Appends to a buffer of the caller.
 #[derive(Debug)]
 pub struct Writer<'a> {
     buf: &'a mut BytesMut,
@@ -16,7 +16,7 @@ impl<'a> Writer<'a> {
         Writer { buf }
     }
 
-    /// Bytes in the buffer, including what was there before this writer.
+    /// The number of bytes in the buffer, with those that were there before this writer.
     pub fn position(&self) -> usize {
         self.buf.len()
     }
@@ -112,7 +112,7 @@ impl<'a> Writer<'a> {
         self.nullable_array_len(form, Some(count));
     }
 
-    /// Also the length of byte strings, whose bytes follow by other means.
+    /// Also for the length of a byte string whose bytes are written in another way.
     pub fn nullable_array_len(&mut self, form: Form, count: Option<usize>) {
         assert!(count.is_none_or(|n| n < i32::MAX as usize), "a length of {count:?} has no encoding");
         match form {
@@ -121,7 +121,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Writes the length and then each element.
+    /// Writes the length and then the elements.
     pub fn array_of<T>(
         &mut self,
         form: Form,
@@ -134,14 +134,14 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// The end of a structure that has no tagged fields set.
+    /// The end of a structure without tagged fields.
     pub fn no_tagged_fields(&mut self, form: Form) {
         if form == Form::Flexible {
             self.uvarint(0);
         }
     }
 
-    /// The end of a structure. In the classic form there is no place for `tags`, and they are left out.
+    /// The end of a structure. The classic form has no tagged fields, and leaves `tags` out.
     pub fn tagged_fields(&mut self, form: Form, tags: &Tags) {
         if form == Form::Flexible {
             self.uvarint(tags.count);
@@ -150,7 +150,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Tagged fields on their way out: collected first, as their number and sizes precede them.
+/// Tagged fields to be written. They are collected first, because their number and sizes come before them.
 #[derive(Debug, Default)]
 pub struct Tags {
     count: u32,
@@ -178,22 +178,22 @@ impl Tags {
     }
 }
 
-/// Bytes that [`Writer::uvarint`] takes.
+/// The number of bytes that [`Writer::uvarint`] writes.
 pub fn size_of_uvarint(value: u32) -> usize {
     bytes_of_bits(32 - value.leading_zeros())
 }
 
-/// Bytes that [`Writer::varint`] takes.
+/// The number of bytes that [`Writer::varint`] writes.
 pub fn size_of_varint(value: i32) -> usize {
     size_of_uvarint(zigzag32(value))
 }
 
-/// Bytes that [`Writer::varlong`] takes.
+/// The number of bytes that [`Writer::varlong`] writes.
 pub fn size_of_varlong(value: i64) -> usize {
     size_of_uvarlong(zigzag64(value))
 }
 
-/// Bytes that [`Writer::uvarlong`] takes.
+/// The number of bytes that [`Writer::uvarlong`] writes.
 pub fn size_of_uvarlong(value: u64) -> usize {
     bytes_of_bits(64 - value.leading_zeros())
 }

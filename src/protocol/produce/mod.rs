@@ -1,5 +1,5 @@
-//! Produce, versions 3 to 13, both directions, by hand: records stay slices of the frame that they came in.
-//! Never looks inside a batch.
+//! Produce, versions 3 to 13, both directions, written by hand: records stay slices of the frame that they came in. It
+//! must never look inside a batch.
 //!
 //! KIP-98 (v3), KIP-467 (v8: record errors), KIP-482 (v9: flexible), KIP-951 (v10: where the leader is),
 //! KIP-890 (v11, v12: same bytes), KIP-516 (v13: topic ids).
@@ -18,11 +18,11 @@ use crate::topic::Naming;
 pub use crate::topic::TopicRef;
 use crate::{ErrorCode, Offset};
 
-/// What a producer asks.
+/// The request of a producer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProduceRequest {
     pub transactional_id: Option<StrBytes>,
-    /// 0: no answer, 1: the leader has it, -1: every in-sync replica has it. A peer may send anything.
+    /// 0: no response; 1: the leader has the records; -1: every in-sync replica has them. A peer may send any number.
     pub acks: i16,
     pub timeout_ms: i32,
     pub topics: Vec<ProduceTopic>,
@@ -30,7 +30,7 @@ pub struct ProduceRequest {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProduceTopic {
-    /// Its id from version 13 on, before that its name.
+    /// By id from version 13 on, by name before.
     pub topic: TopicRef,
     pub partitions: Vec<ProducePartition>,
 }
@@ -41,18 +41,18 @@ pub struct ProducePartition {
     pub records: Option<Bytes>,
 }
 
-/// What the broker answers.
+/// The broker's response.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProduceResponse {
     pub topics: Vec<ProduceTopicResponse>,
     pub throttle_time_ms: i32,
-    /// The leaders that partitions name, from version 10 on.
+    /// Addresses of the leaders named by partitions, from version 10 on.
     pub node_endpoints: Vec<NodeEndpoint>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProduceTopicResponse {
-    /// Its id from version 13 on, before that its name.
+    /// By id from version 13 on, by name before.
     pub topic: TopicRef,
     pub partitions: Vec<ProducePartitionResponse>,
 }
@@ -61,30 +61,30 @@ pub struct ProduceTopicResponse {
 pub struct ProducePartitionResponse {
     pub index: i32,
     pub error: ErrorCode,
-    /// The offset of the first record, or -1.
+    /// The offset of the first record; -1: none was appended.
     pub base_offset: Offset,
-    /// Set for topics with LogAppendTime, otherwise -1.
+    /// Set for topics with LogAppendTime; otherwise -1.
     pub log_append_time_ms: i64,
-    /// From version 5 on, otherwise -1.
+    /// From version 5 on; otherwise -1.
     pub log_start_offset: Offset,
-    /// The records that made the batch fail, from version 8 on.
+    /// The records because of which the batch was refused, from version 8 on.
     pub record_errors: Vec<RecordError>,
-    /// From version 8 on. Longer than a string may be, it is cut.
+    /// From version 8 on. If it is too long for a string, it is cut.
     pub error_message: Option<StrBytes>,
     /// From version 10 on.
     pub current_leader: Option<CurrentLeader>,
 }
 
-/// A record that made its batch fail.
+/// A record because of which its batch was refused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecordError {
-    /// The record's place in its batch.
+    /// The record's position in its batch.
     pub batch_index: i32,
     pub message: Option<StrBytes>,
 }
 
 impl ProducePartitionResponse {
-    /// An answer that tells an error and nothing else.
+    /// A response with an error and nothing else.
     pub fn failed(index: i32, error: ErrorCode) -> ProducePartitionResponse {
         ProducePartitionResponse {
             index,

@@ -1,4 +1,4 @@
-//! The request's bytes.
+//! The bytes of a Produce request.
 
 use bytes::{Bytes, BytesMut};
 
@@ -7,12 +7,13 @@ use crate::codec::{Malformed, nullable_text};
 use crate::primitives::{ReadError, Reader, Writer};
 
 impl ProduceRequest {
-    /// Reads a body; its records share `body`'s memory.
+    /// Parses a body; its records share its memory.
     pub fn read(version: i16, body: Bytes) -> Result<ProduceRequest, Malformed> {
         read(version, &body).map_err(|malformed| malformed.within(format_args!("ProduceRequest v{version}")))
     }
 
-    /// Writes the body. Panics on a version that is not served or a topic named in another version's way.
+    /// Writes the body. Panics on a version that is not served, or if a topic is named by name where the version needs an
+    /// id, or the reverse.
     pub fn write(&self, version: i16, buf: &mut BytesMut) {
         assert!(VERSIONS.contains(&version), "no Produce v{version}");
         let (form, naming) = (form_of(version), naming_of(version));
@@ -61,5 +62,5 @@ fn read(version: i16, body: &Bytes) -> Result<ProduceRequest, Malformed> {
     Ok(request)
 }
 
-/// An index and a length; right for the flexible form, on the safe side for the classic one.
+/// The smallest partition: an index and a length. Exact for the flexible form; the classic one takes more.
 const PARTITION_BYTES_MIN: usize = 4 + 1;

@@ -1,4 +1,4 @@
-//! The response's bytes.
+//! The bytes of a Produce response.
 
 use bytes::{Bytes, BytesMut};
 
@@ -11,8 +11,8 @@ use crate::codec::{Malformed, nullable_text};
 use crate::primitives::{Form, ReadError, Reader, STRING_BYTES_MAX, Tags, Writer};
 
 impl ProduceResponse {
-    /// Writes the body; what the version has no room for is left out. Panics on a version that is not served or
-    /// a topic named in another version's way.
+    /// Writes the body, without the fields that the version does not have. Panics on a version that is not served, or if
+    /// a topic is named by name where the version needs an id, or the reverse.
     pub fn write(&self, version: i16, buf: &mut BytesMut) {
         assert!(VERSIONS.contains(&version), "no Produce v{version}");
         let (form, naming) = (form_of(version), naming_of(version));
@@ -32,7 +32,7 @@ impl ProduceResponse {
         writer.tagged_fields(form, &tags);
     }
 
-    /// Reads a body.
+    /// Parses a body.
     pub fn read(version: i16, body: Bytes) -> Result<ProduceResponse, Malformed> {
         read(version, &body).map_err(|malformed| malformed.within(format_args!("ProduceResponse v{version}")))
     }
@@ -61,7 +61,7 @@ fn write_partition(partition: &ProducePartitionResponse, version: i16, form: For
     writer.tagged_fields(form, &tags);
 }
 
-/// As much of a message for people as fits in a string.
+/// As much of the message as fits into a string.
 fn cut(message: &str) -> &str {
     &message[..message.floor_char_boundary(STRING_BYTES_MAX)]
 }
@@ -126,7 +126,7 @@ fn read_partition(
     Ok(partition)
 }
 
-/// What every version has: an index, an error code and two offsets.
+/// The smallest partition of any version: an index, an error code and two offsets.
 const PARTITION_BYTES_MIN: usize = 4 + 2 + 8 + 8;
-/// An index and a length.
+/// The smallest record error: an index and a length.
 const RECORD_ERROR_BYTES_MIN: usize = 4 + 1;

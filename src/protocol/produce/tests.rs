@@ -1,4 +1,4 @@
-//! Produce against `kafka-protocol` at every version, golden bytes, and what a hostile peer may send.
+//! Produce compared with `kafka-protocol` at every version, golden bytes, and what a hostile peer may send.
 
 use bytes::BytesMut;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -42,7 +42,7 @@ fn request(version: i16) -> impl Strategy<Value = ProduceRequest> {
     )
 }
 
-/// Only what the version has room for, so that it comes back as it was.
+/// A response with only the fields of that version, so that it is the same after a round trip.
 fn response(version: i16) -> impl Strategy<Value = ProduceResponse> {
     let record_error = (any::<i32>(), option::of(text()))
         .prop_map(|(batch_index, message)| RecordError { batch_index, message });
@@ -194,7 +194,7 @@ proptest! {
     }
 }
 
-/// acks=all from a transaction, one batch of three bytes to "t"-2.
+/// A request with acks=all of a transaction: one batch of three bytes for "t"-2.
 fn example(topic: TopicRef) -> ProduceRequest {
     let records = Some(Bytes::from_static(b"xyz"));
     ProduceRequest {

@@ -1,4 +1,4 @@
-//! The layouts of what administrators ask, one per API, as in Apache Kafka 4.4's message schemas.
+//! The layouts of the administration APIs, one per API, as in Apache Kafka 4.4's message schemas.
 
 use super::{
     Layout, Shapes, array, boolean, int8, int8s, int16, int32, int32s, int64, int64s, string, strings, uuid,
@@ -95,7 +95,7 @@ pub(crate) static INCREMENTAL_ALTER_CONFIGS: Shapes = Shapes {
     response: ALTERED,
 };
 
-/// The response gained a field in version 5, which a codec of this crate adds.
+/// Version 5 of the response has one more field, which a codec of this crate adds.
 pub(crate) static ALTER_REPLICA_LOG_DIRS: Shapes = Shapes {
     request: &[
         array("dirs").of(&[string("path"), array("topics").of(&[string("name"), int32s("partitions")])])

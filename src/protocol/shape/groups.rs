@@ -80,7 +80,7 @@ pub(crate) static LEAVE_GROUP: Shapes = Shapes {
     ],
 };
 
-/// Up to version 9, for the messages crate; `crate::offsets` has all.
+/// Up to version 9, for the `kafka-protocol` crate. `crate::offsets` has all versions.
 pub(crate) static OFFSET_COMMIT: Shapes = Shapes {
     request: &[
         string("group_id"),
@@ -105,7 +105,7 @@ pub(crate) static OFFSET_COMMIT: Shapes = Shapes {
     ],
 };
 
-/// Up to version 9, for the messages crate; `crate::offsets` has all.
+/// Up to version 9, for the `kafka-protocol` crate. `crate::offsets` has all versions.
 pub(crate) static OFFSET_FETCH: Shapes = Shapes {
     request: &[
         string("group_id").until(7),

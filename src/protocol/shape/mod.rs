@@ -1,7 +1,8 @@
-//! What a message looks like on the wire, just enough to walk it: a message that passes declares nothing that is
-//! not there, so a decoder that trusts counts may read it. Knows sizes, versions and null, not meanings.
+//! The layout of each message on the wire, with just enough detail to walk over it: if the walk succeeds, everything that
+//! the message declares is there, so a decoder that trusts counts may read it. It knows sizes, versions and null; it must
+//! never know meanings.
 //!
-//! The layouts are in [`apis`]; a test makes messages from them and has `kafka-protocol` read and write each.
+//! The layouts are in [`apis`]. A test makes messages from them, and `kafka-protocol` reads and writes each.
 
 mod admin;
 mod apis;
@@ -30,7 +31,7 @@ pub(crate) struct Shapes {
     pub response: Layout,
 }
 
-/// One field: its kind, and in which versions it is there, may be null, or is tagged.
+/// One field: its kind, and the versions in which it exists, may be null, or is tagged.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Field {
     name: &'static str,
@@ -49,7 +50,7 @@ enum Kind {
 
 #[derive(Clone, Copy, Debug)]
 enum Value {
-    /// So many bytes: numbers, booleans, uuids.
+    /// This many bytes: numbers, booleans, uuids.
     Fixed(usize),
     Text,
     Structure(Layout),
@@ -87,7 +88,7 @@ const fn string(name: &'static str) -> Field {
     field(name, Kind::One(Value::Text))
 }
 
-/// On the wire it is an array of single bytes.
+/// On the wire, this is an array of single bytes.
 const fn bytes(name: &'static str) -> Field {
     field(name, Kind::Array(Value::Fixed(1)))
 }
@@ -123,22 +124,22 @@ impl Field {
         Field { kind: Kind::Array(Value::Structure(fields)), ..self }
     }
 
-    /// There from this version on.
+    /// The field exists from this version on.
     const fn since(self, version: i16) -> Field {
         Field { since: version, ..self }
     }
 
-    /// There up to this version.
+    /// The field exists up to this version.
     const fn until(self, version: i16) -> Field {
         Field { until: version, ..self }
     }
 
-    /// May be null from this version on.
+    /// The field may be null from this version on.
     const fn nullable(self, since: i16) -> Field {
         Field { nullable_since: since, ..self }
     }
 
-    /// Travels among the tagged fields, wherever it is there.
+    /// The field is a tagged field in all versions that have it.
     const fn tagged(self, tag: u32) -> Field {
         Field { tag: Some(tag), ..self }
     }
@@ -148,14 +149,14 @@ impl Field {
     }
 }
 
-/// Walks a body from end to end.
+/// Walks over a whole body.
 pub(crate) fn check(layout: Layout, version: i16, form: Form, body: &Bytes) -> Result<(), Malformed> {
     let mut reader = Reader::over(body);
     Walk { version, form }.fields(layout, &mut reader)?;
     Ok(reader.finish()?)
 }
 
-/// Walks a body that something may follow.
+/// Walks over a body that other bytes may follow.
 pub(crate) fn check_front(layout: Layout, version: i16, form: Form, body: &Bytes) -> Result<(), Malformed> {
     Walk { version, form }.fields(layout, &mut Reader::over(body))
 }
@@ -174,7 +175,7 @@ impl Walk {
         reader.tagged_fields(self.form, |tag, reader| {
             let known = layout.iter().find(|field| field.tag == Some(tag) && field.is_in(self.version));
             let Some(field) = known else { return Ok(()) };
-            // A decoder goes by the type, not by the size that was declared: they have to agree.
+            // A decoder uses the field's type and not its declared size, so the two have to agree.
             self.field(field, reader)
                 .and_then(|()| Ok(reader.finish()?))
                 .map_err(|malformed| malformed.within(field.name))
@@ -211,7 +212,7 @@ impl Walk {
         Ok(())
     }
 
-    /// The least that one element of an array takes.
+    /// The fewest bytes that one element of an array takes.
     fn bytes_min(self, element: Value) -> usize {
         match (element, self.form) {
             (Value::Fixed(bytes), _) => bytes,

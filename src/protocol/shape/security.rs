@@ -1,4 +1,4 @@
-//! The layouts of who may come in and what they may do, one per API, as in Apache Kafka 4.4's message schemas.
+//! The layouts of the security APIs, one per API, as in Apache Kafka 4.4's message schemas.
 
 use super::{Layout, Shapes, array, bytes, int8, int16, int32, int64, string, strings};
 

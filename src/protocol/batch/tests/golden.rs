@@ -1,4 +1,4 @@
-//! Batches as Apache Kafka 4.4's own client library writes them, in hexadecimal: the header on the first line.
+//! Batches as the client library of Apache Kafka 4.4 writes them, in hexadecimal, with the header on the first line.
 
 /// Three transactional records whose sequence numbers wrap, in each codec; see `three_records`.
 pub const THREE_NONE: &str = "\
@@ -26,12 +26,12 @@ pub const THREE_ZSTD: &str = "\
      28b52ffd0058ac0100d4022a000000046b31047631060268026102680104c3a9006a001302015e76616c756520001200d804 \
      04046b330100010012a83c01010000";
 
-/// Key `a`, value `b`, created at 1, in a batch of append time 1234567890123.
+/// Key `a`, value `b`, created at 1, in a batch with append time 1234567890123.
 pub const APPEND_TIME: &str = "\
      00000000000000000000003a0000000002b37997fa00080000000000000000000000010000011f71fb04cbffffffffffffffffffffffffffff00000001 \
      100000000261026200";
 
-/// Coordinator epoch 9, at offset 20.
+/// A commit with coordinator epoch 9, at offset 20.
 pub const COMMIT: &str = "\
      00000000000000140000004200000003028c2d70380030000000000000018bcfe568000000018bcfe568000000000000000fa00007ffffffff00000001 \
      2000000008000000010c00000000000900";
@@ -61,11 +61,11 @@ pub const KRAFT_VOTERS: &str = "\
      740000000800000006600000020000000100000000000000010000000000000002020b434f4e54524f4c4c45520363312385 \
      000000000100000000";
 
-/// Offsets 50 to 59 after compaction has removed every record.
+/// Offsets 50 to 59, after compaction has removed every record.
 pub const EMPTY: &str = "\
      000000000000003200000031000000020271165b0c000000000009ffffffffffffffff0000018bcfe568000000000000000fa000070000000300000000";
 
-/// One tombstone, two offsets into its batch, to be removed after 1700000099999.
+/// One tombstone, two offsets into its batch, which may be removed after 1700000099999.
 pub const HORIZON: &str = "\
      000000000000000a0000003b000000000268bbf91d0040000000020000018bcfe6ee9f0000018bcfe56800ffffffffffffffffffffffffffff00000001 \
      1200bd9a0c0402740100";

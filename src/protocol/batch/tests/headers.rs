@@ -21,7 +21,7 @@ fn a_header_that_cannot_be_is_refused() {
     check(22, &[0x1f], BatchError::Codec(7));
     assert_eq!(BatchHeader::parse(&good[..60]), Err(BatchError::ShortHeader { have: 60, need: 61 }));
     assert_eq!(BatchHeader::parse(&[]), Err(BatchError::ShortHeader { have: 0, need: 61 }));
-    // A batch of the oldest format is shorter than our header and must still be told apart from a cut one.
+    // A batch of the oldest format is shorter than our header, and must not be taken for one that is cut off.
     assert_eq!(BatchHeader::parse(&[0; 34]), Err(BatchError::Magic(0)));
 }
 
@@ -89,7 +89,7 @@ proptest! {
         }
         if let Ok(header) = BatchHeader::parse(&bytes) {
             prop_assert_eq!(&header.to_bytes()[..], &bytes[..HEADER_BYTES]);
-            // Everything derived stays clear of panics, overflow included.
+            // No derived value panics, not even by overflow.
             let _ = (header.size_in_bytes(), header.body_bytes(), header.last_offset(), header.next_offset());
             let _ = (header.last_sequence(), header.compression(), header.delete_horizon());
         }

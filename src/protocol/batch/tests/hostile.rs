@@ -1,4 +1,4 @@
-//! Batches that lie: wrong lengths, counts and deltas, cut and flipped bytes, bombs.
+//! Malicious batches: wrong lengths, counts and deltas, cut and flipped bytes, decompression bombs.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use crate::compression::{CompressionError, compress};
 
 use super::*;
 
-/// Both ways of reading agree on whether a batch is good, and on the error.
+/// Checks that both ways of reading agree on whether a batch is good, and on the error. Returns the outcome.
 fn outcome(batch: &Bytes, limit: DecompressLimit) -> Result<usize, BatchError> {
     let mut seen = 0;
     let walked = walk(batch, limit, |_| seen += 1);
@@ -108,7 +108,7 @@ fn no_part_of_a_batch_passes_for_a_batch() {
             assert!(outcome(&part, ROOMY).expect_err("a part").is_incomplete());
             assert!(!verify_crc(&part));
             assert_eq!(batches(&part).count(), usize::from(cut > 0));
-            // The same with a length that hides the cut.
+            // The same, with a length that hides the cut.
             let Some(body) = part.get(HEADER_BYTES..) else { continue };
             let shorter = around(body, |header| {
                 *header = BatchHeader { batch_length: cut as i32 - 12, ..header_of(&whole) };
@@ -162,7 +162,7 @@ fn batches_are_split_where_they_end() {
     let garbage: Bytes = [&first[..], &[0; 100]].concat().into();
     let last = batches(&garbage).last().expect("the garbage").expect_err("no batch");
     assert!(!last.is_incomplete(), "{last}");
-    // What follows the first batch is not its business.
+    // Bytes after the first batch do not matter.
     assert_eq!(all_records(&both), all_records(&first));
 }
 
@@ -179,7 +179,7 @@ proptest! {
             let at = at % bad.len();
             bad[at] ^= mask;
         }
-        // Base offset and leader epoch are not under the checksum.
+        // The checksum does not cover the base offset and the leader epoch.
         let covered = bad[8..12] != good[8..12] || bad[16..] != good[16..];
         prop_assert!(!covered || !verify_crc(&bad));
         let _ = outcome(&bad.into(), DecompressLimit(1 << 20));

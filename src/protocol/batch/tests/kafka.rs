@@ -1,4 +1,4 @@
-//! Our reading and writing against what Kafka wrote.
+//! Our reading and writing compared with batches that Kafka wrote.
 
 use uuid::Uuid;
 

@@ -1,4 +1,4 @@
-//! Batches as stories: against Kafka's bytes, through every codec, and damaged in every way.
+//! Stories of batches: compared with Kafka's bytes, through every codec, and with every kind of damage.
 
 mod golden;
 mod headers;
@@ -30,7 +30,7 @@ fn all_records(batch: &Bytes) -> Result<Vec<Record>, BatchError> {
     records(batch, ROOMY)?.collect()
 }
 
-/// A batch around `body`, which is not compressed whatever the codec, with a right checksum.
+/// A batch with `body`, which is not compressed whatever the header's codec, and the right checksum.
 fn around(body: &[u8], change: impl FnOnce(&mut BatchHeader)) -> Bytes {
     let mut header = header_of(&BatchBuilder::new(Compression::None).build(0, crate::LeaderEpoch(0)));
     header.batch_length += body.len() as i32;

@@ -1,4 +1,4 @@
-//! Any records, through any codec and back.
+//! Random records through every codec and back.
 
 use proptest::collection::vec;
 use proptest::option;
@@ -14,7 +14,7 @@ fn blob(bytes_max: usize) -> impl Strategy<Value = Bytes> {
 
 fn a_record() -> impl Strategy<Value = Record> {
     let headers = vec((blob(10), option::of(blob(20))), 0..5);
-    // Around the wrap of a delta too: timestamps are whatever a client says.
+    // Also timestamps whose deltas overflow: a client may send any timestamp.
     let timestamp = prop_oneof![0i64..2_000_000_000_000, any::<i64>()];
     (timestamp, option::of(blob(30)), option::of(blob(300)), headers).prop_map(
         |(timestamp, key, value, headers)| Record { offset: 0, timestamp, sequence: 0, key, value, headers },

@@ -1,4 +1,4 @@
-//! A walk that is fed pieces sees what a walk over the whole sees, wherever the pieces end.
+//! A walk over pieces finds the same as a walk over the whole batch, wherever the pieces end.
 
 use proptest::prelude::*;
 
@@ -37,7 +37,7 @@ fn in_pieces(batch: &[u8], piece_bytes: usize) -> (Result<usize, BatchError>, Se
     (fed.and_then(|()| pieces.finish(body.len())), seen)
 }
 
-/// The same records, or both an error at the same record.
+/// Checks that both walks find the same records, or an error at the same record.
 fn check(batch: &[u8]) {
     let (expected, seen) = whole(batch);
     let body_bytes = batch.len() - HEADER_BYTES;
@@ -131,7 +131,7 @@ fn what_is_wrong_after_the_first_megabyte_is_found() {
     }
 }
 
-/// A frame that asks for a window of 128 MiB is read while its content is small, and refused when it is not.
+/// A frame with a window of 128 MiB is read if its content is small, and refused otherwise.
 #[test]
 fn a_wide_window_does_not_cost_its_memory() {
     let framed = |zeros: usize| {

@@ -1,4 +1,4 @@
-//! Fetch against `kafka-protocol` at every version, golden bytes, and what a hostile peer may send.
+//! Fetch compared with `kafka-protocol` at every version, golden bytes, and what a hostile peer may send.
 
 mod theirs;
 
@@ -22,7 +22,7 @@ fn topic(version: i16) -> impl Strategy<Value = TopicRef> {
     })
 }
 
-/// Only what the version has room for, so that it comes back as it was.
+/// A request with only the fields of that version, so that it is the same after a round trip.
 fn request(version: i16) -> impl Strategy<Value = FetchRequest> {
     let partition = (any::<[i32; 4]>(), any::<[i64; 3]>(), any::<u128>(), any::<bool>()).prop_map(
         move |([index, leader_epoch, last_epoch, max_bytes], offsets, directory, tells)| {

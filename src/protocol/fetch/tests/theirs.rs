@@ -1,4 +1,4 @@
-//! Our messages as the messages crate has them.
+//! Our messages converted to the types of the `kafka-protocol` crate.
 
 use kafka_protocol::messages::FetchRequest as TheirRequest;
 use kafka_protocol::messages::FetchResponse as TheirResponse;

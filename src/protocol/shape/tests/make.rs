@@ -1,23 +1,23 @@
-//! Makes a body from a layout, following a list of choices, and can damage one value of it.
+//! Makes a body from a layout by a list of choices, and can damage one value in it.
 
 use bytes::{Bytes, BytesMut};
 
 use crate::primitives::{Form, Tags, Writer};
 use crate::shape::{Field, Kind, Layout, Value};
 
-/// What is wrong with the body that is made.
+/// The damage in the body.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Damage {
     None,
-    /// The so-manieth string or array that is null in no version is.
+    /// The string or array with this number is null, although no version allows it. Only such values are counted.
     Null(usize),
-    /// The so-manieth string or array that is null in later versions only is.
+    /// The string or array with this number is null, although only later versions allow it. Only such values are counted.
     EarlyNull(usize),
-    /// The so-manieth string or array declares more than there is.
+    /// The string or array with this number declares more than is there.
     Length(usize),
 }
 
-/// None when the body that the choices lead to has no such value to damage.
+/// `None`: the body of these choices has no such value to damage.
 pub fn make(layout: Layout, version: i16, form: Form, choices: &[u8], damage: Damage) -> Option<Bytes> {
     let mut buf = BytesMut::new();
     let mut maker = Maker { version, form, choices: choices.iter(), damage, candidates: 0, damaged: false };
@@ -30,13 +30,13 @@ struct Maker<'a> {
     form: Form,
     choices: std::slice::Iter<'a, u8>,
     damage: Damage,
-    /// Values that could have been damaged so far.
+    /// How many values could have been damaged so far.
     candidates: usize,
     damaged: bool,
 }
 
 impl Maker<'_> {
-    /// A number below `bound`; the first ones once all choices are made.
+    /// A number below `bound`, from the next choice. After the last choice, always the first number.
     fn below(&mut self, bound: u8) -> u8 {
         self.choices.next().copied().unwrap_or_default() % bound
     }
@@ -87,7 +87,7 @@ impl Maker<'_> {
 
     fn value(&mut self, value: Value, nullable_since: i16, writer: &mut Writer<'_>) {
         match value {
-            // 1 is true, and not the default of a tagged field.
+            // 1 means true, and is not the default of a tagged field.
             Value::Fixed(1) => writer.u8(self.below(2)),
             Value::Fixed(bytes) => {
                 let low = self.below(255) + 1;
@@ -104,8 +104,8 @@ impl Maker<'_> {
         }
     }
 
-    /// Writes a damaged length if this is the value to damage. Longer than all that follows, a length makes the
-    /// body wrong whatever comes after it.
+    /// Writes a damaged length if this is the value to damage. The length is larger than everything that follows, so the
+    /// body is wrong whatever comes after it.
     fn damages(&mut self, text: bool, nullable_since: i16, writer: &mut Writer<'_>) -> bool {
         let place = match self.damage {
             Damage::Null(place) if nullable_since == i16::MAX => place,

@@ -1,5 +1,5 @@
-//! The layouts held against `kafka-protocol`: messages made from a layout are read and written by that crate, at
-//! every version and in both directions, and whatever is damaged in them is found before the crate sees it.
+//! The layouts compared with `kafka-protocol`: that crate reads and writes messages made from a layout, at every version
+//! and in both directions, and each damage is found before the crate sees the message.
 
 mod make;
 
@@ -21,7 +21,7 @@ enum Direction {
     Response,
 }
 
-/// Version 10 of the offset APIs names topics by id, which no layout says: `crate::offsets` reads it.
+/// Version 10 of the offset APIs names topics by id. No layout has that: `crate::offsets` parses it.
 fn is_by_hand(row: &ApiRow, version: i16) -> bool {
     matches!(row.id, ApiKey::OffsetCommit | ApiKey::OffsetFetch) && version > row.typed_max
 }
@@ -101,7 +101,7 @@ macro_rules! by_type {
     };
 }
 
-/// Reads as a broker or client would, and writes what was read.
+/// Parses the body as a broker or a client does, and writes the result.
 fn there_and_back<R: Decodable + Encodable>(
     row: &ApiRow,
     direction: Direction,
@@ -118,13 +118,13 @@ fn there_and_back<R: Decodable + Encodable>(
     again.freeze()
 }
 
-/// Whether the messages crate by itself takes this body.
+/// Whether the `kafka-protocol` crate alone accepts this body.
 fn crate_takes<R: Decodable>(row: &ApiRow, version: i16, body: &Bytes) -> bool {
     let mut body = body.clone();
     R::decode(&mut body, version.min(row.typed_max)).is_ok() && body.is_empty()
 }
 
-/// The body that `choices` lead to, damaged in each place in turn.
+/// The body for `choices`, with damage in each place in turn.
 fn damaged<'a>(
     layout: Layout,
     version: i16,
@@ -183,7 +183,7 @@ proptest! {
         let body = Bytes::from(body);
         for (row, direction, version, form, layout) in every_body() {
             if check(layout, version, form, &body).is_ok() {
-                // What passes is safe to give to the crate, which may still refuse it.
+                // What passes the check is safe to give to the crate, which may still refuse it.
                 by_type!(row, direction, crate_takes(row, version, &body));
             }
         }
