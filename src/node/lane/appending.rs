@@ -1,5 +1,5 @@
-//! Producers' batches: into the log in the order in which they came, and their answers out once they are true. It must never
-//! answer before.
+//! Producers' batches: appended in the order in which they arrive, and answered once the answer is true. It must never
+//! answer earlier.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -62,7 +62,8 @@ impl<W: Waiters> Lane<W> {
         if self.offline {
             return Err(refused(ErrorCode::KafkaStorageError));
         }
-        // A config that changed in between may forbid what was allowed: the producer tries again and is checked anew.
+        // A config that has changed since the check may forbid this batch: the producer retries, and the batch is checked
+        // again.
         if !Arc::ptr_eq(&append.checked_against, &self.config) {
             return Err(refused(ErrorCode::NotLeaderOrFollower));
         }
@@ -80,7 +81,7 @@ impl<W: Waiters> Lane<W> {
         if self.log.unflushed_messages() >= self.config.flush_messages {
             self.must_flush = true;
         }
-        // A rolled segment and `flush.ms` want a flush too, but nobody waits for that one.
+        // A rolled segment and `flush.ms` ask for a flush, too, but no append waits for that one.
         let behind = self.log.unflushed_bytes() >= WRITE_BEHIND_BYTES && self.flushing == Flushing::Idle;
         if self.must_flush || self.log.flush_due(now_ms) || behind {
             self.flush(out);
@@ -90,7 +91,7 @@ impl<W: Waiters> Lane<W> {
         self.release(now_ms, out);
     }
 
-    // The log end, or as much of it as may be heard of while a flush is due.
+    // The log end; while a flush is due, only as much of it as is durable, because no more may become visible.
     pub(super) fn safe_end(&self) -> Offset {
         if self.must_flush { self.log.recovery_point() } else { self.log.log_end_offset() }
     }
@@ -129,7 +130,7 @@ impl<W: Waiters> Lane<W> {
         self.release_followed(out);
     }
 
-    // The in-sync set may have become too small since the append.
+    // Checked again, because the in-sync set may have become too small since the append.
     fn still_in_sync(&self, acks: Acks) -> Result<(), ErrorCode> {
         match &self.acting {
             Acting::Leader(leader) if acks == Acks::All => {
@@ -141,7 +142,7 @@ impl<W: Waiters> Lane<W> {
 
     pub(super) fn failed(&mut self, error: AppendError, out: &mut Vec<Output<W>>) -> ErrorCode {
         match error {
-            // There will be room again: the log is whole, and the producer may retry.
+            // The log is whole, and there may be room again: the producer may retry.
             AppendError::DiskFull { .. } => {
                 if !std::mem::replace(&mut self.full, true) {
                     out.push(Output::Full);

@@ -48,7 +48,7 @@ pub(super) fn open(disk: &MemoryDisk, config: &Arc<TopicConfig>) -> Log {
     Log::open(opening(disk, config)).expect("a log that opens").0
 }
 
-/// As a client sends it, checked as a broker does.
+/// A client's batch, checked as a broker checks it.
 pub(super) fn checked(batch: BatchBuilder, config: &TopicConfig) -> CheckedBatch {
     let partition = TopicPartition::new("t", 0);
     let rules = Rules {

@@ -1,4 +1,4 @@
-//! Flushes, one at a time: asked for here, run elsewhere, counted here.
+//! Flushes, one at a time: requested here, run elsewhere, and accounted for here.
 
 use ottla_log::log::{Log, LogError};
 use ottla_protocol::Offset;
@@ -33,7 +33,7 @@ impl<W: Waiters> Lane<W> {
         let more = matches!(self.flushing, Flushing::Running { more: true });
         self.flushing = Flushing::Idle;
         if let Err(error) = result {
-            // The kernel may have dropped the pages: what was acknowledged before is on disk, nothing newer is sure.
+            // The kernel may have dropped the pages: everything acknowledged before is on disk, nothing newer is certain.
             let failed = LogError::Io { doing: "flush", source: error };
             let code = self.failed(failed.into(), out);
             self.refuse_all(code, out);
@@ -42,7 +42,7 @@ impl<W: Waiters> Lane<W> {
         }
         self.log.flush_end(up_to);
         let moved = self.relocate(now_ms, out);
-        // Not what the ticket was up to: the log may have been cut meanwhile, and grown again.
+        // Compared with the log end and not with the ticket's end: the log may have been truncated and appended to since.
         let behind = self.log.recovery_point() < self.log.log_end_offset();
         if moved || !behind {
             self.must_flush = false;
@@ -54,11 +54,11 @@ impl<W: Waiters> Lane<W> {
     }
 }
 
-/// So much is flushed where nothing asks for it: a loss of power then costs a node without others no more than that. Most of it
-/// is on the device by then ([`Output::WriteOut`]).
+/// After this many bytes the log is flushed although nothing asks for it, so that a loss of power costs a node without
+/// followers no more than that. Most of these bytes are on the device by then ([`Output::WriteOut`]).
 pub(super) const WRITE_BEHIND_BYTES: u64 = 32 << 20;
 
-// An error has taken the log offline, and whoever comes first is told so.
+// An error has taken the log offline, which the next input reports.
 pub(super) fn flush_now(log: &mut Log) -> Result<(), LogError> {
     let ticket = log.flush_begin()?;
     let up_to = ticket.up_to;

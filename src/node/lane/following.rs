@@ -1,6 +1,6 @@
-//! The follower's side of replication: what its leader has, byte for byte, and nothing else. It must never tell its leader
-//! of records that a loss of power could take where the topic forbids that: the outcome, which the next fetch waits for,
-//! comes after the flush.
+//! The follower's side of replication: the leader's records, byte for byte, and nothing else. If the topic asks for
+//! flushes, the follower must never report records to its leader that a loss of power could take. So the outcome of an
+//! append, for which the next fetch waits, comes after the flush.
 
 use bytes::Bytes;
 use ottla_core::partition::{Follower, Followership};
@@ -30,7 +30,8 @@ impl<W: Waiters> Lane<W> {
         }
     }
 
-    /// An answer about another log than this is now, one of before a cut, has nothing in it.
+    /// If the log has changed since the fetch, for example by a truncation, the leader's records do not fit, and are
+    /// ignored.
     pub(super) fn replicate(
         &mut self,
         now_ms: i64,
@@ -52,7 +53,7 @@ impl<W: Waiters> Lane<W> {
             following.held.push((token, log_end));
         }
         self.settle(now_ms, out);
-        // Above the high watermark it is for a later fetch, which says it again.
+        // A log start above the high watermark is refused. A later fetch brings it again.
         let _ = self.log.advance_log_start(log_start);
     }
 
@@ -85,7 +86,7 @@ impl<W: Waiters> Lane<W> {
         }
     }
 
-    /// Where the log ends then.
+    /// Truncates the log as the leader's answer asks. Returns the log end afterwards.
     pub(super) fn cut(
         &mut self,
         now_ms: i64,
@@ -94,12 +95,13 @@ impl<W: Waiters> Lane<W> {
         out: &mut Vec<Output<W>>,
     ) -> Result<Offset, Refused> {
         self.follows(fetched)?;
-        // What followed the leader meanwhile must not be cut for what was wrong before.
+        // The log has changed since that fetch, so the answer does not apply to it: records appended since must not be
+        // removed.
         if self.position() != Some(fetched) {
             return Ok(self.log.log_end_offset());
         }
         self.cut_log(now_ms, cut).map_err(|error| refused(self.failed(error.into(), out)))?;
-        // What is safe does not reach beyond the cut any more, and some of what was to be flushed is gone.
+        // The durable part ends at the truncation now, and some of what was to be flushed is gone.
         self.settle(now_ms, out);
         Ok(self.log.log_end_offset())
     }

@@ -1,5 +1,5 @@
-//! The leader's side of replication: what other replicas have, and who of them is in sync. It must never change the in-sync
-//! set by itself.
+//! The leader's side of replication: what the other replicas have, and which of them are in sync. It must never change
+//! the in-sync set by itself.
 
 use ottla_core::partition::{Fetched, IsrAnswer, Leader, Leadership, LogEnds, Standing};
 use ottla_model::NodeId;
@@ -22,7 +22,7 @@ impl<W: Waiters> Lane<W> {
             Acting::Follower(_) => return,
         }
         self.advance(now_ms, out);
-        // A follower that left the in-sync set may have been all that these waited for.
+        // If a follower has left the in-sync set, appends that waited only for it are safe now.
         self.release(now_ms, out);
     }
 

@@ -39,25 +39,25 @@ pub struct Host {
     pub replica_lag_time_max_ms: i64,
 }
 
-/// What the controller wants of a replica.
+/// The role that the controller gives a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
     Leader(Leadership),
     Follower(Followership),
 }
 
-/// An append that is in the log, but whose reply would not be true yet.
+/// An append that is in the log, and whose reply would not be true yet.
 #[derive(Debug)]
 struct Held<W: Waiters> {
     token: W::Append,
     appended: Appended,
-    /// The reply is true once the log is flushed, or replicated, up to here.
+    /// The reply is true once the log is flushed, or replicated, up to this offset.
     next_offset: Offset,
     acks: Acks,
     deadline_ms: i64,
 }
 
-/// What this replica is.
+/// The role of this replica, with the state that goes with it.
 #[derive(Debug)]
 enum Acting<W: Waiters> {
     Leader(Leader),
@@ -67,7 +67,7 @@ enum Acting<W: Waiters> {
 #[derive(Debug)]
 struct Following<W: Waiters> {
     follower: Follower,
-    /// As the leader said last; it may be above what is here, or safe here.
+    /// The high watermark in the leader's last answer. It may be above what this replica has, or has flushed.
     leader_high_watermark: Offset,
     /// What was taken over, and up to where it has to be safe before the leader may hear of it: its next fetch says so.
     held: Vec<(W::Fetcher, Offset)>,
@@ -76,7 +76,7 @@ struct Following<W: Waiters> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flushing {
     Idle,
-    /// A ticket is out; `more` says that another flush is due when it comes back.
+    /// A ticket is running. `more`: another flush is due after it.
     Running {
         more: bool,
     },
@@ -91,12 +91,12 @@ pub struct Lane<W: Waiters> {
     config: Arc<TopicConfig>,
     held: VecDeque<Held<W>>,
     flushing: Flushing,
-    /// What is past the recovery point must be flushed before anyone hears of it.
+    /// Records above the recovery point must be flushed before they may become visible.
     must_flush: bool,
     /// Waits for the flush that is under way, which is of the log as it is.
     moving: Option<(W::Move, Box<Relocation>)>,
     offline: bool,
-    /// The last write found no room.
+    /// The last write failed because the disk was full.
     full: bool,
 }
 
@@ -114,12 +114,12 @@ impl<W: Waiters> Lane<W> {
         lane
     }
 
-    /// The readers' side of the log.
+    /// The log's reader, which others share.
     pub fn reader(&self) -> Arc<LogReader> {
         self.log.reader()
     }
 
-    /// Of the leadership that this replica exercises, or follows.
+    /// The epoch of the leader that this replica is, or follows.
     pub fn leader_epoch(&self) -> LeaderEpoch {
         match &self.acting {
             Acting::Leader(leader) => leader.epoch(),
@@ -127,14 +127,15 @@ impl<W: Waiters> Lane<W> {
         }
     }
 
-    /// Whether it leads, as of its last turn. Whoever reads for another replica asks this first: a word of the controller that
-    /// waits for its turn may stand behind records that are still to be taken over.
+    /// Whether the replica leads, as of the last turn. To be asked before reading for another replica: an input with a
+    /// new role may still be in the queue, behind records that have to be appended first.
     pub fn leads(&self) -> bool {
         matches!(self.acting, Acting::Leader(_))
     }
 
-    /// For the next fetch from the leader. None for one that leads, and while what came last could still be lost with the power
-    /// where the topic forbids that: the leader would take the fetch for the promise that it is here.
+    /// The position for the next fetch from the leader. `None`: this replica leads, or a loss of power could still take
+    /// its last records although the topic asks for flushes. The leader takes a fetch as the promise that everything
+    /// below it is durable.
     pub fn fetch_position(&self) -> Option<FetchPosition> {
         self.position().filter(|position| self.safe_end() >= position.log_end)
     }
@@ -172,7 +173,7 @@ impl<W: Waiters> Lane<W> {
                 Input::Append(append) => appends.push(&append.batch),
                 Input::ExpireProducersAfter(_) | Input::DeleteRecords { .. } => {}
                 Input::ReplicaFetched { .. } | Input::Stands { .. } | Input::IsrAnswered(_) => {}
-                // What comes behind them is judged by what they say: by another epoch, and other limits of a segment.
+                // These inputs change the epoch or the size of segments, which decide about the appends behind them.
                 Input::Lead(_) | Input::Follow(_) | Input::Configure(_) => return true,
                 Input::Flushed { .. } if self.moving.is_none() && !self.log.flush_waits() => {}
                 Input::Flushed { .. } | Input::Settle | Input::Tick => return true,
@@ -180,13 +181,14 @@ impl<W: Waiters> Lane<W> {
                 Input::Replicate { .. } | Input::Cut { .. } => return true,
             }
         }
-        // A flush that an append asks for may open what was rolled; one that is under way comes first.
+        // A flush that an append asks for may open files of rolled segments. If a flush is running, the next one starts
+        // after it.
         let opens = self.flushing == Flushing::Idle && self.log.flush_waits();
         !appends.is_empty()
             && (opens || self.log.append_waits(appends.into_iter(), self.leader_epoch(), now_ms))
     }
 
-    /// One turn of the owner: everything that happened since the last one.
+    /// One turn of the owner: all inputs since the last turn.
     pub fn step(
         &mut self,
         now_ms: i64,

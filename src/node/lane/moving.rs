@@ -1,4 +1,4 @@
-//! A log that gives way to its copy in another directory.
+//! A log that is replaced by its copy in another directory.
 
 use ottla_log::log::{LogError, NotMoved};
 use ottla_protocol::ErrorCode;
@@ -12,7 +12,7 @@ impl<W: Waiters> Lane<W> {
         let Some((token, copy)) = self.moving.take() else { return false };
         let outcome = match self.log.relocate(copy, now_ms) {
             Err(NotMoved::Torn(error)) => {
-                // It is the other directory's disk that has failed.
+                // The disk of the other directory has failed.
                 self.offline = true;
                 out.push(Output::Offline { why: error.to_string(), disk: false });
                 self.refuse_all(ErrorCode::KafkaStorageError, out);

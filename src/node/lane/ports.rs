@@ -36,71 +36,71 @@ pub enum Input<W: Waiters> {
     Append(Append<W>),
     /// The controller's word: this node leads, under that epoch.
     Lead(Leadership),
-    /// The controller's word: another node leads, or none does. Whoever waits here for a leader is sent away.
+    /// The controller says that another node leads, or none. Clients that wait here for a leader are sent away.
     Follow(Followership),
-    /// Nothing else is to be done: write down where this leadership begins, so that no producer waits for that.
+    /// Write the start of this leadership to disk, so that no producer has to wait for that. Nothing else is to be done.
     Settle,
     Configure(Arc<TopicConfig>),
     /// `producer.id.expiration.ms` has changed.
     ExpireProducersAfter(i64),
-    /// A flush that this lane asked for is done.
+    /// A flush that this lane has asked for is done.
     Flushed {
         up_to: Offset,
         result: std::io::Result<()>,
     },
-    /// A cleaning of the log has finished an output, which is to take the place of what it was made from.
+    /// A cleaning has finished an output, which is to replace the segments that it was made from.
     SwapCleaned {
         token: W::Swap,
         swap: Box<Swap>,
     },
-    /// A copy of the log in another directory has caught up, and is to take its place.
+    /// A copy of the log in another directory has caught up, and is to replace the log.
     Relocate {
         token: W::Move,
         copy: Box<Relocation>,
     },
-    /// Records below an offset are to go; none is all up to the high watermark.
+    /// Delete the records below an offset. `None`: up to the high watermark.
     DeleteRecords {
         token: W::Deletion,
         before: Option<Offset>,
     },
-    /// Another replica has fetched, and was read to; answered by [`Output::Noted`].
+    /// Another replica has fetched, and the records were read for it. Answered by [`Output::Noted`].
     ReplicaFetched {
         token: W::Fetch,
         fetched: Fetched,
     },
-    /// The image has news of another replica's broker.
+    /// The image has changed for the broker of another replica.
     Stands {
         replica: NodeId,
         standing: Standing,
     },
-    /// What the controller says to a proposal of this lane.
+    /// The controller's answer to a proposal of this lane.
     IsrAnswered(IsrAnswer),
-    /// What a fetch from the leader has brought; answered by [`Output::Followed`].
+    /// The result of a fetch from the leader. Answered by [`Output::Followed`].
     Replicate {
         token: W::Fetcher,
         from_leader: FromLeader,
     },
-    /// The log is not a beginning of the leader's, which said so; answered by [`Output::Followed`].
+    /// The leader says that the logs have diverged. Answered by [`Output::Followed`].
     Cut {
         token: W::Fetcher,
         fetched: FetchPosition,
         cut: Cut,
     },
-    /// Time has passed: roll, retire, flush and expire what is due, let go of replicas that are late.
+    /// Time has passed: roll, retire, flush and expire what is due, and propose to remove replicas that lag.
     Tick,
 }
 
-/// What a follower's fetch said of its log: the answer is about this log and no other.
+/// The state of the log that a follower has put into a fetch. The leader's answer applies only to a log in that state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FetchPosition {
-    /// The leader epoch that it was made under.
+    /// The leader epoch in the fetch.
     pub under: LeaderEpoch,
-    /// Where the log ended, and the epoch of the last batch there.
+    /// The log end, and the epoch of the last batch.
     pub log_end: Offset,
     pub last_epoch: Option<LeaderEpoch>,
 }
 
-/// A leader's answer to a follower's fetch.
+/// The leader's answer to a follower's fetch.
 #[derive(Debug)]
 pub struct FromLeader {
     pub fetched: FetchPosition,
@@ -109,12 +109,12 @@ pub struct FromLeader {
     pub log_start: Offset,
 }
 
-/// How a follower gets back to where its leader's log is.
+/// How a follower truncates its log, to match the leader's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// Its end goes, as far as the two logs differ.
+    /// Remove its end, as far as the two logs differ.
     End(Diverging),
-    /// All of it goes: the leader's log begins here, above what is there (OFFSET_OUT_OF_RANGE).
+    /// Remove all of it, and begin at the leader's log start, which is above the log end here (OFFSET_OUT_OF_RANGE).
     All { start: Offset },
 }
 
@@ -123,7 +123,7 @@ pub enum Cut {
 pub enum Answered {
     /// Once it is as safe as its `acks` ask for.
     WhenSafe,
-    /// Once it has its offsets: a coordinator goes on, and waits for the high watermark by itself.
+    /// Once it has offsets. A coordinator goes on then, and waits for the high watermark itself.
     WhenAppended,
 }
 
@@ -134,63 +134,64 @@ pub struct Append<W: Waiters> {
     pub batch: CheckedBatch,
     pub acks: Acks,
     pub answered: Answered,
-    /// The config that the batch was checked against; the lane refuses one that was checked against another.
+    /// The config that the batch was checked against. The lane refuses the batch if its config is another one.
     pub checked_against: Arc<TopicConfig>,
     /// When the producer stops waiting for replication.
     pub deadline_ms: i64,
 }
 
-/// What the lane wants done.
+/// What the lane wants to be done.
 #[derive(Debug)]
 pub enum Output<W: Waiters> {
     Reply {
         token: W::Append,
         outcome: Result<Appended, Refused>,
     },
-    /// The output is in its place, or why not: then the log is as it was.
+    /// The output has replaced its segments; or an error, after which the log is unchanged.
     Swapped {
         token: W::Swap,
         outcome: Result<(), String>,
     },
-    /// The log lives where its copy was, and has left this one behind, which is to be deleted; or why not.
+    /// The copy has replaced the log. The old log is returned, and has to be deleted; or an error.
     Relocated {
         token: W::Move,
         outcome: Result<Box<Log>, NotMoved>,
     },
-    /// Records are deleted: the log starts there now.
+    /// The records are deleted, and the log starts at this offset.
     Deleted {
         token: W::Deletion,
         outcome: Result<Offset, Refused>,
     },
-    /// Run the ticket, then bring its result back as [`Input::Flushed`].
+    /// Run the ticket, then return its result as [`Input::Flushed`].
     Flush(FlushTicket),
-    /// Run it, soon, on a thread that may wait; or leave it, when there is too much of that already.
+    /// Run this soon, on a thread that may wait; or leave it, if too many of them are waiting.
     WriteOut(WriteOut),
-    /// The fetch of another replica counts, or why not: then it is to be answered so.
+    /// The fetch of another replica was noted. An error is the answer to that fetch.
     Noted {
         token: W::Fetch,
         outcome: Result<(), ErrorCode>,
     },
-    /// The controller is to change the in-sync set; its answer comes back as [`Input::IsrAnswered`]. The same proposal again
-    /// is for later: the last try failed.
+    /// The controller is to change the in-sync set. Its answer comes back as [`Input::IsrAnswered`]. If the same proposal
+    /// comes again, the last attempt has failed, and this one is to be sent later.
     Propose(Proposal),
-    /// Where a follower's log ends now, and is safe; or why nothing was done.
+    /// The log end of a follower, up to which it is safe; or the reason why nothing was done.
     Followed {
         token: W::Fetcher,
         outcome: Result<Offset, Refused>,
     },
-    /// The log end moved: fetches of other replicas may have something to read.
+    /// The log end has moved: there may be something for fetches of other replicas.
     Grown,
-    /// The high watermark moved: fetches that wait here may have something to read.
+    /// The high watermark has moved: there may be something for fetches that wait here.
     Advanced,
     /// Delete these files once `file.delete.delay.ms` has passed.
     Retire(Vec<Retired>),
-    /// Nothing more is appended until the log is opened again; `disk` says that the disk failed, not what is on it.
+    /// Nothing is appended until the log is opened again. `disk`: the disk has failed, and not only the data on it is
+    /// wrong.
     Offline {
         why: String,
         disk: bool,
     },
-    /// No room to append: refused until there is. Said once each time.
+    /// The disk is full: appends are refused until there is room. Put out once each time.
     Full,
     /// There is room again.
     Roomy,

@@ -1,4 +1,4 @@
-//! Two lanes, a leader and a follower, and what goes between them: told step by step over disks in memory.
+//! Two lanes, a leader and a follower, and the messages between them, step by step, with disks in memory.
 
 use bytes::Bytes;
 use ottla_core::partition::{Diverging, Fetched, IsrAnswer, Proposal, Standing};
@@ -19,7 +19,7 @@ struct Replica {
     lane: Lane<u32>,
     tickets: Vec<FlushTicket>,
     now_ms: i64,
-    /// What its lane said last.
+    /// What its lane has put out last.
     said: Vec<Said>,
 }
 
@@ -121,7 +121,7 @@ impl Replica {
         self.lane.log().high_watermark()
     }
 
-    /// All that is in the log.
+    /// All bytes of the log.
     fn bytes(&self) -> Bytes {
         self.read(self.lane.log().log_start_offset())
     }
@@ -132,7 +132,7 @@ impl Replica {
         range.map(|range| range.read().expect("it is there")).unwrap_or_default().into()
     }
 
-    /// The follower's fetch, as the leader hears of it.
+    /// The follower's fetch, as the leader sees it.
     fn note_fetch(&mut self, replica: i32, log_end: Offset) -> Vec<Said> {
         let fetched = Fetched {
             replica: NodeId(replica),
@@ -147,7 +147,7 @@ impl Replica {
         self.step(Input::ReplicaFetched { token: 0, fetched })
     }
 
-    /// One fetch from `leader`, as a broker makes it: what it brings, or where the logs part.
+    /// One fetch from `leader`, as a broker makes it: it brings records, or says where the logs diverge.
     fn fetch(&mut self, leader: &mut Replica) -> Vec<Said> {
         let fetched = self.lane.fetch_position().expect("a follower");
         let (from, last) = (fetched.log_end, fetched.last_epoch.unwrap_or(LeaderEpoch::NONE));
@@ -196,7 +196,7 @@ fn who_leads_no_more_sends_everybody_away_and_cuts_what_it_has_alone() {
     let (mut old, mut new) = (Replica::leader(0, &[1, 2]), Replica::follower(0));
     old.produce(1, Acks::Leader);
     new.fetch(&mut old);
-    // Both have the first record; the second one never leaves the old leader.
+    // Both have the first record. The second one never leaves the old leader.
     assert_eq!(old.produce(2, Acks::All), [Said::Grown]);
     new.become_(role(true, 1, &[1, 2]));
     assert_eq!(new.produce(3, Acks::Leader), [Said::Produced(3, Ok(1)), Said::Grown]);
@@ -211,7 +211,7 @@ fn who_leads_no_more_sends_everybody_away_and_cuts_what_it_has_alone() {
 
 #[test]
 fn logs_that_parted_twice_meet_again_epoch_by_epoch() {
-    // Each was alone for a while, under epochs of its own.
+    // Each of the two led alone for a while, in epochs of its own.
     let mut one = Replica::leader(0, &[1]);
     one.produce(1, Acks::Leader);
     let mut two = Replica::follower(0);
@@ -286,7 +286,7 @@ fn a_follower_that_stops_holds_producers_until_the_controller_lets_it_go() {
     assert_eq!(again, [Said::Proposed(proposal.clone())], "once more");
     let said = leader.step(answer(Ok((LeaderEpoch(0), 1, vec![NodeId(1)]))));
     assert_eq!(said, [Said::Advanced, Said::Produced(1, Ok(0))]);
-    // It comes back, and joins again once it has everything.
+    // It comes back, and joins the in-sync set once it has caught up.
     assert_eq!(follower.fetch(&mut leader).last(), Some(&Said::Followed(Ok(1))));
     assert_eq!(std::mem::take(&mut leader.said), [Said::Noted(Ok(()))]);
     follower.fetch(&mut leader);
@@ -299,7 +299,7 @@ fn a_set_that_became_too_small_is_told_to_who_waited_for_it() {
     let mut leader = Replica::new(1, role(true, 0, &[1, 2]), config);
     leader.produce(1, Acks::All);
     leader.note_fetch(2, 1);
-    // The record is safe; the next one is not, and then the other replica is gone.
+    // The first record is safe. The second one is not when the other replica is lost.
     assert_eq!(leader.produce(2, Acks::All), [Said::Grown]);
     let Role::Leader(alone) = role(true, 0, &[1]) else { unreachable!() };
     assert_eq!(leader.step(Input::Lead(alone)), [], "the high watermark waits, and so do they");

@@ -1,4 +1,4 @@
-//! Producers that retry, and lanes that come back after a kill: who is told what, as rows.
+//! Producers that retry, and lanes that restart after a kill: the answers, as rows.
 
 use ottla_log::disk::{Fault, MemoryDisk, Operation};
 use ottla_log::log::FlushTicket;
@@ -8,7 +8,7 @@ use ottla_protocol::{ProducerEpoch, ProducerId};
 use super::fixtures::{checked, host};
 use super::*;
 
-/// A sole replica on a disk that can die.
+/// A sole replica on a disk that can lose power.
 struct Stage {
     disk: MemoryDisk,
     config: Arc<TopicConfig>,
@@ -19,9 +19,9 @@ struct Stage {
 enum Row {
     /// One record of an idempotent producer with acks=all: token and sequence.
     Append(u32, i32),
-    /// The oldest flush under way is run, and its result comes back.
+    /// The oldest running flush is completed, and its result comes back.
     Flush,
-    /// The process is killed, the power stays, and the log is opened again.
+    /// The process is killed without a loss of power, and the log is opened again.
     Kill,
     Tick(i64),
 }
@@ -58,7 +58,7 @@ impl Stage {
         })
     }
 
-    /// Who is told what: a token and an offset, or an error.
+    /// The answers of this row: a token, and an offset or an error.
     fn play(&mut self, row: &Row) -> Vec<(u32, Result<Offset, ErrorCode>)> {
         let (now_ms, input) = match row {
             Row::Append(token, sequence) => (0, self.append(*token, *sequence)),
@@ -93,7 +93,7 @@ impl Stage {
 
 type Told<'a> = &'a [(u32, Result<Offset, ErrorCode>)];
 
-/// After each row: who was told what, and the high watermark.
+/// Each row is followed by its answers and the high watermark.
 fn check(story: &str, flush_messages: i64, rows: &[(Row, Told<'_>, Offset)]) {
     let mut stage = Stage::new(flush_messages);
     for (at, (row, told, high_watermark)) in rows.iter().enumerate() {

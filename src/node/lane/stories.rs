@@ -1,4 +1,4 @@
-//! What a lane answers, and when, told step by step over a disk in memory.
+//! What a lane answers, and when, step by step, with a disk in memory.
 
 use std::path::{Path, PathBuf};
 
@@ -12,21 +12,21 @@ use super::fixtures::{checked, host, open, opening};
 use super::flushing::WRITE_BEHIND_BYTES;
 use super::*;
 
-/// Node 1 leads; all are in sync.
+/// Node 1 leads, and all replicas are in sync.
 fn leadership(epoch: i32, replicas: &[i32]) -> Leadership {
     let nodes: Vec<NodeId> = replicas.iter().map(|id| NodeId(*id)).collect();
     Leadership { epoch: LeaderEpoch(epoch), partition_epoch: epoch, replicas: nodes.clone(), isr: nodes }
 }
 
-/// A lane, what it put out, and the flushes it asked for.
+/// A lane, its outputs, and the flushes that it has asked for.
 struct Bench {
     disk: MemoryDisk,
     lane: Lane<u32>,
     config: Arc<TopicConfig>,
     tickets: Vec<FlushTicket>,
-    /// What it said of its disk.
+    /// Its outputs about the disk.
     told: Vec<&'static str>,
-    /// Where, and how many bytes.
+    /// Position and number of bytes of each range.
     written_out: Vec<(u64, u64)>,
     now_ms: i64,
 }
@@ -45,7 +45,7 @@ impl Bench {
         self.append_of(token, b"value", acks, deadline_ms)
     }
 
-    /// One of a record with so many bytes.
+    /// An append of one record with this many bytes.
     fn append_value(&self, token: u32, bytes: usize) -> Input<u32> {
         self.append_of(token, &vec![7; bytes], Acks::All, 1_000)
     }
@@ -64,7 +64,7 @@ impl Bench {
         })
     }
 
-    /// Steps once; the answers are offsets or error codes by token.
+    /// One step. Returns the answers by token: offsets or error codes.
     fn step(&mut self, inputs: Vec<Input<u32>>) -> Vec<(u32, Result<Offset, ErrorCode>)> {
         let mut out = Vec::new();
         self.lane.step(self.now_ms, inputs, &mut out);
@@ -103,7 +103,7 @@ impl Bench {
         self.step(vec![Input::Flushed { up_to, result }])
     }
 
-    /// A copy of the log in another directory, as far as the log goes now.
+    /// A copy of the log in another directory, complete up to now.
     fn copied(&self) -> Box<Relocation> {
         let disk = self.disk.clone();
         let live = PathBuf::from("/other/t-0");
@@ -174,7 +174,7 @@ fn nothing_is_told_before_it_is_flushed() {
     let first = bench.append(1, Acks::All, 1_000);
     assert_eq!(bench.step(vec![first]), []);
     assert_eq!(bench.high_watermark(), 0, "a consumer must not see what a loss of power could take");
-    // Two more come while the disk is at work; they share the next flush.
+    // Two more arrive during the flush; they share the next one.
     let more = vec![bench.append(2, Acks::Leader, 1_000), bench.append(3, Acks::All, 1_000)];
     assert_eq!(bench.step(more), []);
     assert_eq!(bench.tickets.len(), 1, "one flush at a time");
@@ -196,7 +196,7 @@ fn a_leadership_is_written_down_before_a_producer_comes() {
     let settled = writes(&bench);
     bench.step(vec![Input::Settle]);
     assert_eq!(writes(&bench), settled, "once");
-    // A batch is one write, and one of its epoch is not needed any more.
+    // A batch takes one write. The epoch does not have to be written again.
     let first = bench.append(1, Acks::All, 1_000);
     assert_eq!(bench.step(vec![first]), [(1, Ok(0))]);
     assert_eq!(writes(&bench), settled + 1);
@@ -260,7 +260,7 @@ fn a_full_disk_refuses_producers_until_there_is_room() {
         let append = bench.append(token, Acks::All, 1_000);
         bench.step(vec![append]).remove(0).1
     };
-    // The first lets its epoch be written; from here on there is room for some batches and not for all.
+    // The first append writes its epoch. From here on there is room for some batches, but not for all.
     assert_eq!(produce(&mut bench, 0), Ok(0));
     bench.disk.set_capacity(Some(1_500));
     let mut next = 1;
@@ -272,11 +272,11 @@ fn a_full_disk_refuses_producers_until_there_is_room() {
     assert_eq!(produce(&mut bench, 90), Err(KafkaStorageError), "again");
     assert_eq!(bench.high_watermark(), next, "what was acknowledged stays readable");
     assert_eq!(bench.told, ["full"], "said once");
-    // Time makes room: retention goes on.
+    // Retention makes room after some time.
     bench.now_ms = 10_000;
     bench.step(vec![Input::Tick]);
     assert_eq!(bench.told, ["full", "retired"]);
-    // What was refused was cut off: that must last before anything takes its place.
+    // The refused batch was cut off, and the cut has to be durable before anything is appended in its place.
     assert_eq!(produce(&mut bench, 91), Err(KafkaStorageError), "not before a flush");
     while !bench.tickets.is_empty() {
         bench.finish_flush();
@@ -384,7 +384,7 @@ fn a_follower_that_does_not_fetch_holds_acks_all_until_the_deadline() {
     assert_eq!(bench.step(vec![Input::Tick]), [(1, Err(ErrorCode::RequestTimedOut))]);
 }
 
-/// The high watermark moves without an append, and whoever waited for just that is answered.
+/// The high watermark moves without an append, and the append that waited only for that is answered.
 #[test]
 fn a_follower_that_leaves_the_in_sync_set_holds_nobody_any_more() {
     let mut bench = Bench::new(TopicConfig::default(), &[1, 2]);

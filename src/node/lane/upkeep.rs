@@ -1,4 +1,5 @@
-//! What has to be done to a log besides appending: cleaned segments swapped in, records deleted, what time asks for.
+//! What has to be done to a log besides appending: swapping in cleaned segments, deleting records, and what is due by
+//! time.
 
 use ottla_log::log::{NotSwapped, Refused, Swap};
 use ottla_protocol::{ErrorCode, Offset};
@@ -23,8 +24,8 @@ impl<W: Waiters> Lane<W> {
         }
     }
 
-    // As in Kafka, what is only compacted is not deleted at anybody's wish (KIP-107). The segments below the new start go
-    // with the next tick.
+    // As in Kafka, a topic that is only compacted refuses to delete records on request (KIP-107). The next tick removes
+    // the segments below the new log start.
     pub(super) fn delete_records(&mut self, before: Option<Offset>) -> Result<Offset, Refused> {
         if self.offline {
             return Err(refused(ErrorCode::KafkaStorageError));
@@ -50,7 +51,7 @@ impl<W: Waiters> Lane<W> {
         self.log.expire_producers(now_ms);
         if let Err(error) = self.log.roll_if_due(now_ms) {
             self.failed(error, out);
-            // Where there is no room, deleting is what makes some.
+            // If the disk is full, deleting is what makes room.
             if self.offline {
                 return;
             }
