@@ -1,5 +1,5 @@
-//! Who is connected, and who may still connect: `max.connections*` and `max.connection.creation.rate`, over all listeners.
-//! It must never know what is said on a connection.
+//! Which clients are connected, and whether another one may connect: `max.connections*` and
+//! `max.connection.creation.rate`, over all listeners. It must never know what is sent on a connection.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,11 +13,11 @@ use tokio::sync::Notify;
 use super::pace::Pace;
 use crate::run::owners::settings::Settings;
 
-/// Connections by address, over all listeners.
+/// The connections by address, over all listeners.
 pub(crate) struct Census {
     counts: Mutex<Counts>,
-    /// A connection has ended. Every listener that waits for room is told, and whoever waits for all to be gone: if only
-    /// one were, it might be a listener to which nobody connects.
+    /// A connection has ended. This wakes every listener that waits for room, and everybody who waits for all connections
+    /// to end. To wake only one of them could wake a listener to which nobody connects.
     ended: Notify,
     pace: Mutex<Pace>,
     began: Instant,
@@ -40,7 +40,7 @@ impl Census {
     /// Waits until every connection has ended.
     pub async fn emptied(&self) {
         loop {
-            // Made before the look: it hears of all that ends from here on.
+            // Created before the check, so that a connection which ends after the check is noticed.
             let ended = self.ended.notified();
             if self.counts.lock().all == 0 {
                 return;
@@ -49,10 +49,10 @@ impl Census {
         }
     }
 
-    /// Waits until fewer than `max.connections` are there.
+    /// Waits until there are fewer than `max.connections`.
     pub async fn room(&self, settings: &Settings) {
         loop {
-            // Both made before the look, for the same reason.
+            // Both are created before the check, for the same reason.
             let (ended, change) = (self.ended.notified(), settings.change());
             if self.counts.lock().all < settings.now().max_connections as usize {
                 return;
@@ -64,7 +64,7 @@ impl Census {
         }
     }
 
-    /// Counts one more, unless there are as many from that address as may be.
+    /// Counts one more connection. `None`: there are `most` from that address already.
     pub fn admit(self: &Arc<Self>, ip: IpAddr, most: usize) -> Option<CountedConnection> {
         let mut counts = self.counts.lock();
         let count = counts.by_ip.entry(ip).or_default();
@@ -79,7 +79,7 @@ impl Census {
         Some(CountedConnection { census: self.clone(), ip })
     }
 
-    /// Waits until the connection that has come may be served by `max.connection.creation.rate`.
+    /// Waits until `max.connection.creation.rate` allows the new connection to be served.
     pub async fn pace(&self, settings: &Settings) {
         let mut change = pin!(settings.change());
         let mut wait =
@@ -87,7 +87,7 @@ impl Census {
         while !wait.is_zero() {
             tokio::select! {
                 () = tokio::time::sleep(wait) => return,
-                // At a slow rate that would be a long time to wait for nothing.
+                // The setting has changed: at a slow rate, the rest of the old wait could be long and for nothing.
                 () = change.as_mut() => {}
             }
             change.set(settings.change());
@@ -96,7 +96,7 @@ impl Census {
     }
 }
 
-/// A counted connection; it is no longer counted when this is dropped.
+/// A counted connection. Dropping it ends the counting.
 pub(crate) struct CountedConnection {
     census: Arc<Census>,
     ip: IpAddr,
@@ -133,7 +133,7 @@ mod tests {
         Arc::new(Settings::new(Arc::new(config)))
     }
 
-    /// Two listeners wait for room, and nobody connects to one of them: it must not keep the news from the other.
+    /// Two listeners wait for room, and nobody connects to one of them. The other one has to be woken, too.
     #[tokio::test]
     async fn every_listener_hears_that_there_is_room() {
         let census = Arc::new(Census::default());

@@ -1,6 +1,5 @@
-//! One client's connection: frames in, answers out, in the order of the requests. What it does next is decided in
-//! `ottla_core::connection`; here it is carried out.
-//! It must never know what a request means beyond the class of its answer.
+//! One client's connection: it reads requests and sends answers in the order of the requests. `ottla_core::connection`
+//! decides what comes next; this file does it. It must never know more of a request than how its answer may be overtaken.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -29,21 +28,22 @@ use super::warming::Warming;
 use crate::request::{Answer, Caller, Queued, Staged};
 use crate::stop::Watch;
 
-/// Requests of one connection that may be under way at once.
+/// The most requests of one connection that are in progress at once.
 const IN_FLIGHT_MAX: usize = 64;
-/// Memory taken for a frame before its bytes are there; beyond it the buffer doubles as they come.
+/// The most memory that is reserved for a frame before its bytes arrive. A buffer for a larger frame doubles as they
+/// arrive.
 const RESERVE_BYTES_MAX: usize = 256 << 10;
 
 /// Why a connection ended.
 #[derive(Debug)]
 pub(crate) enum End {
-    /// The client has gone, or has nothing more to say.
+    /// The client has closed the connection, or sends nothing more.
     Gone,
-    /// Nothing was heard for `connections.max.idle.ms`.
+    /// The client was silent for `connections.max.idle.ms`.
     Idle,
     /// The broker is stopping.
     Stopping,
-    /// The client said what cannot be answered; Kafka closes such a connection too.
+    /// The client sent something that cannot be answered. Kafka closes such a connection too.
     Refused(String),
     Failed(io::Error),
 }
@@ -69,7 +69,7 @@ impl From<Over> for End {
 
 type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// A request under way.
+/// A request in progress.
 struct Asked {
     api: &'static ApiRow,
     version: i16,
@@ -126,15 +126,15 @@ pub(crate) struct Connection {
     flow: Flow<Asked, Answer>,
     inbox: BytesMut,
     outbox: Outbox,
-    /// What is sent next is being read from disk.
+    /// The next bytes to be sent are being read from disk.
     warming: Option<Warming>,
-    /// Room for the frame that is being read.
+    /// Memory for the frame that is being read.
     granted: Option<Grant>,
     stopping: Watch,
     idle: Option<Idle>,
 }
 
-/// Notices silence. The timer is set again only when it goes off, not with each request.
+/// Detects a silent client. The timer is set again only when it fires, not with each request.
 struct Idle {
     limit: Duration,
     heard: Instant,
@@ -148,7 +148,7 @@ impl Idle {
         Some(Idle { limit, heard, timer: Box::pin(sleep_until(heard + limit)) })
     }
 
-    // Returns after so long a silence, and never before.
+    // Returns after that long a silence, and never earlier.
     async fn over(&mut self) {
         loop {
             self.timer.as_mut().await;
@@ -167,7 +167,7 @@ async fn over(idle: &mut Option<Idle>) {
     }
 }
 
-// What nobody reads does not have to be waited for.
+// Waits for the reading from disk. Returns at once if there is none.
 async fn warmed(warming: &mut Option<Warming>) {
     if let Some(warming) = warming {
         warming.await;
@@ -197,7 +197,7 @@ impl Connection {
         }
     }
 
-    /// Serves until either side ends it.
+    /// Serves the client until either side ends the connection.
     pub async fn serve(&mut self) {
         match self.turns().await {
             End::Gone | End::Stopping => {}
@@ -207,10 +207,10 @@ impl Connection {
         }
     }
 
-    // Only `Wait` waits.
+    // Waits only for `Wait`.
     async fn turns(&mut self) -> End {
         loop {
-            // The task may have moved to another thread.
+            // The task may be on another thread than before.
             worker::mark();
             let done = match self.flow.next(&self.inbox, self.outbox.len()) {
                 Next::Collect { request, answer } => self.collect(&request, answer),
@@ -258,7 +258,7 @@ impl Connection {
         let header = read_request_header(&mut frame).map_err(|e| e.to_string())?;
         let row = api(header.api_key).filter(|row| row.listeners.include(self.caller.kind));
         let Some(row) = row else { return Err(format!("a request of unknown api key {}", header.api_key)) };
-        // A copy, because a slice of the frame would keep all of it.
+        // Copied, because a slice would keep the whole frame in memory.
         if self.caller.client_id != header.client_id {
             self.caller.client_id = header.client_id.map(|id| StrBytes::from_string(id.to_string()));
         }
@@ -288,7 +288,7 @@ impl Connection {
     }
 
     async fn wait(&mut self, wants: Wants) -> Result<(), End> {
-        // Looked at first: a client that always has something to say must not keep the broker from stopping.
+        // Checked first, so that a client that never stops sending cannot keep the broker from stopping.
         if self.stopping.is_on() {
             return Err(End::Stopping);
         }
@@ -318,7 +318,7 @@ impl Connection {
         Ok(())
     }
 
-    // Who rests keeps no buffers; what comes next is read through one that belongs to the thread.
+    // An idle connection has no buffers. Its next bytes are read into a buffer that belongs to the thread.
     fn rest(&mut self) {
         self.inbox = BytesMut::new();
         self.granted = None;
@@ -326,16 +326,16 @@ impl Connection {
     }
 }
 
-/// What ended a wait.
+/// What has ended a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Heard {
-    /// The client has sent or read something.
+    /// The client has sent or read bytes.
     Client,
     /// A request in flight has come further.
     Request,
 }
 
-// Looks for all that is wanted of answers and socket, so that one of them being ready never keeps the others out.
+// Polls the answers and the socket in turn, so that one that is always ready does not keep out the other.
 fn poll_client(
     stream: &mut TcpStream,
     flow: &mut Flow<Asked, Answer>,
@@ -367,7 +367,7 @@ fn poll_client(
     }
 }
 
-// Reads what is missing of a frame to where it stays; while its size is not known, through the thread's buffer.
+// Reads the rest of a frame into its own buffer; if its size is not known yet, into the thread's buffer.
 fn poll_read(
     stream: &mut TcpStream,
     inbox: &mut BytesMut,

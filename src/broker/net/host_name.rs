@@ -1,5 +1,5 @@
-//! What this machine calls itself to clients where the configuration names no host: the canonical name of its own
-//! address, as Java's `InetAddress` finds it. It must never know what the name is for.
+//! The name that clients get for this machine if the configuration names no host: the canonical name of its own address,
+//! as Java's `InetAddress` finds it. It must never know what the name is for.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::time::Duration;
@@ -8,8 +8,8 @@ use tracing::warn;
 
 use super::reverse_dns::{answered, asked};
 
-/// The name that the address of this machine's host name leads back to; the address itself if it leads nowhere, or to
-/// a name that belongs to somebody else. It waits for name servers, which may take seconds.
+/// The canonical name for the address of this machine's host name. If there is none, or if that name has another address,
+/// the result is the address itself. This waits for name servers, which may take seconds.
 pub(crate) fn canonical() -> String {
     let own = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let Some(address) = addresses(&own).first().copied() else {
@@ -31,7 +31,7 @@ fn addresses(name: &str) -> Vec<IpAddr> {
     found
 }
 
-// The first name in the first line of the address.
+// The first name in the first line with this address.
 fn named(hosts: &str, address: IpAddr) -> Option<String> {
     let lines = hosts.lines().map(|line| line.split('#').next().unwrap_or_default().split_whitespace());
     lines
@@ -60,7 +60,7 @@ fn ask(server: SocketAddr, address: IpAddr) -> Option<String> {
     answered(id, answer.get(..len)?)
 }
 
-/// As many as the C library asks.
+/// The number of name servers that the C library asks.
 const SERVERS_MAX: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(2);
 

@@ -1,4 +1,4 @@
-//! Listening sockets, and who is let in by them. It must never know what is said on a connection.
+//! Listening sockets, and accepting connections. It must never know what is sent on a connection.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -12,14 +12,14 @@ use tracing::{debug, info, warn};
 use super::connection::Connection;
 use super::service::Service;
 
-/// A socket that is bound, so that a port in use is found before anything else begins.
+/// A bound socket. Sockets are bound early, so that a port in use is found before anything else begins.
 pub(crate) struct Bound {
     pub listener: Listener,
     pub address: SocketAddr,
     socket: std::net::TcpListener,
 }
 
-/// What the kernel is asked to do for a listener.
+/// Socket options for a listener.
 #[derive(Clone, Copy)]
 pub(crate) struct Wishes {
     pub backlog: i32,
@@ -27,7 +27,7 @@ pub(crate) struct Wishes {
     pub receive_buffer_bytes: i32,
 }
 
-/// Binds one listener. An empty host is every address; port 0 is any free port.
+/// Binds one listener. An empty host means every address, port 0 means any free port.
 pub(crate) fn bind(listener: &Listener, wishes: Wishes) -> io::Result<Bound> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
     for address in addresses(listener)? {
@@ -42,8 +42,8 @@ pub(crate) fn bind(listener: &Listener, wishes: Wishes) -> io::Result<Bound> {
     Err(last)
 }
 
-// Without a host: every address, of both families where the machine has both. With one: its addresses, IPv4 first,
-// since clients that resolve the same name try that one at the latest.
+// Without a host: every address, of both families if the machine has both. With a host: its addresses, IPv4 first, since
+// clients that resolve the same name try IPv4 sooner or later.
 fn addresses(listener: &Listener) -> io::Result<Vec<SocketAddr>> {
     let Some(host) = &listener.host else {
         let every: [IpAddr; 2] = [Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()];
@@ -60,7 +60,7 @@ fn bind_to(address: SocketAddr, wishes: Wishes) -> io::Result<std::net::TcpListe
     if address.is_ipv6() && address.ip().is_unspecified() {
         socket.set_only_v6(false)?;
     }
-    // Before it listens: connections inherit it, and tell their peers with the first packet how much they take.
+    // Set before listening, because connections inherit the size and announce it in their first packet.
     if let Ok(bytes) = usize::try_from(wishes.receive_buffer_bytes) {
         socket.set_recv_buffer_size(bytes)?;
     }
@@ -85,7 +85,7 @@ pub(crate) async fn accept(service: Arc<Service>, bound: Bound) -> io::Result<()
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of descriptors, most likely: others will close theirs.
+                // Probably there are no more file descriptors; other connections will be closed.
                 warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                 continue;
@@ -96,21 +96,21 @@ pub(crate) async fn accept(service: Arc<Service>, bound: Bound) -> io::Result<()
             continue;
         };
         if let Err(error) = set_up(&stream, send_buffer_bytes) {
-            // It has gone already. That is no reason to stop listening to others.
+            // The client has closed the connection already. The listener goes on.
             debug!(%peer, %error, "cannot set up the connection");
             continue;
         }
         let (service, name) = (service.clone(), name.clone());
         tokio::spawn(async move {
-            // Made here, because what is handed into a task takes room in it twice.
+            // Created inside the task, because a value that is moved into a task takes up its size twice.
             Connection::new(service, stream, name, peer).serve().await;
             drop(place);
         });
     }
 }
 
-// A small send buffer (`socket.send.buffer.bytes`, -1 leaves it to the kernel) makes the broker faster, not slower: what was sent
-// is received while it is still in the processor's cache, and the client is woken for more at a time.
+// A small send buffer (`socket.send.buffer.bytes`; -1: the kernel's default) makes the broker faster and not slower: the
+// client receives bytes while they are still in the processor's cache, and is woken for more bytes at a time.
 fn set_up(stream: &TcpStream, send_buffer_bytes: i32) -> io::Result<()> {
     stream.set_nodelay(true)?;
     match usize::try_from(send_buffer_bytes) {
@@ -119,16 +119,16 @@ fn set_up(stream: &TcpStream, send_buffer_bytes: i32) -> io::Result<()> {
     }
 }
 
-// A connection that comes too soon waits here, and those behind it in the kernel's queue.
+// A connection that comes too early waits here, and the ones behind it wait in the kernel's queue.
 async fn accept_in_pace(service: &Service, socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    // With `max.connections` reached nobody is accepted until somebody has gone; the kernel's queue holds the others.
+    // If `max.connections` is reached, none is accepted until one ends. The others wait in the kernel's queue.
     service.census.room(&service.settings).await;
     let accepted = socket.accept().await?;
     service.census.pace(&service.settings).await;
     Ok(accepted)
 }
 
-// An override is by address, or by a host name that resolves to it.
+// An override is for an address, or for a host name that resolves to the address.
 fn most_from(service: &Service, ip: IpAddr) -> usize {
     let config = service.settings.now();
     let overrides = config.max_connections_per_ip_overrides.iter();
@@ -181,7 +181,7 @@ mod tests {
             let socket = SockRef::from(&accepted);
             let (send, receive) = (socket.send_buffer_size(), socket.recv_buffer_size());
             let asked = usize::try_from(bytes).unwrap_or(1);
-            // Linux takes twice as much, for its own bookkeeping.
+            // Linux doubles the size for its own bookkeeping.
             assert!((asked..=most).contains(&send.expect("a size")), "{bytes}");
             assert!((asked..=most).contains(&receive.expect("a size")), "{bytes}");
         }

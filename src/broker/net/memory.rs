@@ -1,13 +1,13 @@
-//! The bound on bytes of requests that are in memory, over all connections (`queued.max.request.bytes`, KIP-72).
-//! It must never know what a request says, or which connection it came from.
+//! The limit on the bytes of requests in memory, over all connections (`queued.max.request.bytes`, KIP-72). It must never
+//! know what a request says, or which connection it came from.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use tokio::sync::Notify;
 
-/// Room for requests. As in Kafka a frame is let in whole while there is any room at all, so that a large one never
-/// waits for ever; the bound may be passed by less than one request for each connection that was let in.
+/// Memory for requests. As in Kafka, a whole frame is granted while any memory is left, so that a large frame does not
+/// wait for ever. The limit may be exceeded by less than one request for each connection.
 #[derive(Clone, Default)]
 pub(crate) struct RequestMemory(Option<Arc<Bounded>>);
 
@@ -16,12 +16,12 @@ struct Bounded {
     freed: Notify,
 }
 
-/// The bytes of one request, given back when this is dropped.
+/// The bytes of one request. Dropping this gives them back.
 #[derive(Default)]
 pub(crate) struct Grant(Option<(Arc<Bounded>, i64)>);
 
 impl RequestMemory {
-    /// No bound unless `bytes` is positive: Kafka's default is -1.
+    /// If `bytes` is not positive, there is no limit; Kafka's default is -1.
     pub fn new(bytes: i64) -> RequestMemory {
         let bounded = || Arc::new(Bounded { free: AtomicI64::new(bytes), freed: Notify::new() });
         RequestMemory((bytes > 0).then(bounded))
@@ -31,7 +31,7 @@ impl RequestMemory {
         self.0.is_some()
     }
 
-    /// Room for a frame of `bytes`, or None: then wait for [`RequestMemory::freed`] and ask again.
+    /// Memory for a frame of `bytes`. `None`: wait for [`RequestMemory::freed`] and ask again.
     pub fn take(&self, bytes: usize) -> Option<Grant> {
         let Some(bounded) = &self.0 else { return Some(Grant(None)) };
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -40,13 +40,13 @@ impl RequestMemory {
         taken.is_ok().then(|| Grant(Some((bounded.clone(), bytes))))
     }
 
-    /// Returns once there is room, for as long as nobody else takes it.
+    /// Returns once there is memory. Another connection may take it first.
     pub async fn freed(&self) {
         let Some(bounded) = &self.0 else { return };
         loop {
             let freed = bounded.freed.notified();
             tokio::pin!(freed);
-            // Counted among those who wait before looking, so that what is freed in between is not missed.
+            // Registered before the check, so that memory which is freed after the check is noticed.
             freed.as_mut().enable();
             if bounded.free.load(Ordering::Acquire) > 0 {
                 return;

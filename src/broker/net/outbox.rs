@@ -1,5 +1,5 @@
-//! What is on its way to a client: framed answers, their records still in the log's files until they are sent.
-//! It must never know which request an answer belongs to, and it never waits: what the socket does not take stays here.
+//! The bytes to be sent to a client: framed answers, with their records in the log's files until they are sent. It must
+//! never know which request an answer is for, and it never waits: bytes that the socket does not take stay here.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,47 +14,47 @@ use super::scratch;
 use super::warming::Cold;
 use crate::request::Part;
 
-/// With this much waiting, sending comes before starting more requests.
+/// If this many bytes wait, they are sent before further requests start.
 pub(super) const FULL_BYTES: usize = 256 << 10;
-/// Small pieces are put together up to this size: large enough for few system calls, small enough for the cache.
+/// Small pieces are collected up to this size: large enough for few system calls, small enough for the cache.
 const GATHERED_BYTES: usize = 256 << 10;
-/// From here on a piece leaves by itself, a range of a file from the page cache without a buffer between: below, one
+/// A piece of this size or more is sent alone, a range of a file from the page cache without a buffer. Below it, one
 /// write for many small pieces is cheaper.
 const LARGE_BYTES: usize = 32 << 10;
-/// More at once would keep other connections of the worker waiting.
+/// A larger amount at once would delay the other connections of the worker.
 const SENT_AT_ONCE_BYTES: usize = 1 << 20;
 
-/// How sending ended.
+/// Why sending stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sent {
     All,
     /// The socket takes no more now, and something is left.
     SocketFull,
-    /// What comes next would have to be fetched from disk first: [`Outbox::cold`].
+    /// The next bytes have to be read from disk first: [`Outbox::cold`].
     Cold,
 }
 
 /// Answers that wait to be sent, in order.
 #[derive(Default)]
 pub(crate) struct Outbox {
-    /// The bytes that go out next.
+    /// The bytes that are sent next.
     text: BytesMut,
-    /// What comes after them; none of them is empty.
+    /// The parts after `text`; none of them is empty.
     parts: VecDeque<Part>,
     parts_bytes: usize,
-    /// So many of the next bytes of files are in memory, by a look at them or because they were read from disk. They are sent
-    /// without another look: that would cost more than it tells, and however soon memory forgets what was read for it, a
-    /// connection sends something each time.
+    /// How many of the next bytes of files are in memory, because they were probed or have just been read from disk. They
+    /// are sent without another probe, which would cost more than it is worth. Even if memory drops them again early, a
+    /// connection makes progress each time.
     warm: usize,
 }
 
 impl Outbox {
-    /// Bytes that wait to be sent.
+    /// How many bytes wait to be sent.
     pub fn len(&self) -> usize {
         self.text.len() + self.parts_bytes
     }
 
-    /// Frees what an idle connection does not need.
+    /// Frees the buffers, which an idle connection does not need.
     pub fn rest(&mut self) {
         if self.len() == 0 {
             *self = Outbox::default();
@@ -90,7 +90,7 @@ impl Outbox {
         }
     }
 
-    /// What to read from disk before sending goes on: the next bytes of files.
+    /// What to read from disk before sending can go on: the next bytes of files.
     pub fn cold(&mut self) -> Cold {
         let files = self.parts.iter().filter_map(|part| match part {
             Part::File(range) => Some(range),
@@ -101,7 +101,7 @@ impl Outbox {
         cold
     }
 
-    /// Sends as much as the socket takes and memory has. A file that has become shorter than promised is an error, after
+    /// Sends as much as the socket takes and memory has. If a file is shorter than announced, that is an error, after
     /// which the connection cannot go on.
     pub fn send(&mut self, stream: &TcpStream) -> io::Result<Sent> {
         while self.len() > 0 {
@@ -120,7 +120,7 @@ impl Outbox {
         Ok(Sent::All)
     }
 
-    // The first part, by itself.
+    // Sends from the first part, which is large.
     fn send_front(&mut self, stream: &TcpStream) -> io::Result<Sent> {
         let Some(mut part) = self.parts.pop_front() else { return Ok(Sent::All) };
         self.parts_bytes -= part.len();
@@ -138,7 +138,7 @@ impl Outbox {
         Ok(sent)
     }
 
-    // The beginning of a file that the kernel does not send.
+    // Sends the beginning of a file that the kernel cannot send.
     fn send_read(
         &mut self,
         stream: &TcpStream,
@@ -153,7 +153,7 @@ impl Outbox {
         self.write_or_keep(stream, buffer)
     }
 
-    // The text and the small parts behind it, in one write.
+    // Sends the text and the small parts after it, in one write.
     fn send_gathered(&mut self, stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<Sent> {
         buffer.extend_from_slice(&self.text);
         self.text.clear();
@@ -182,15 +182,15 @@ impl Outbox {
         self.write_or_keep(stream, buffer)
     }
 
-    // What the socket does not take of these bytes goes out next.
+    // Sends these bytes, and keeps what the socket does not take as the next bytes.
     fn write_or_keep(&mut self, stream: &TcpStream, mut bytes: &[u8]) -> io::Result<Sent> {
         let all = write(stream, &mut bytes)?;
         self.text.extend_from_slice(bytes);
         Ok(Sent::of(all))
     }
 
-    // From the page cache to the socket without a copy of ours. None: the kernel does not send this file, which has to be
-    // read.
+    // Sends from the page cache to the socket, without a copy of our own. `None`: the kernel cannot send this file, which
+    // has to be read instead.
     fn send_by_kernel(&mut self, stream: &TcpStream, range: &mut FileRange) -> io::Result<Option<Sent>> {
         while range.len > 0 {
             let FileRange { file, position, len } = &*range;
@@ -215,8 +215,8 @@ impl Outbox {
         Ok(Some(Sent::All))
     }
 
-    // Appends the first bytes of the range, which then begins behind them. False: they are on disk only, and nothing has
-    // changed.
+    // Appends the first bytes of the range to the buffer, and removes them from the range. False: they are only on disk,
+    // and nothing has changed.
     fn read(&mut self, range: &mut FileRange, bytes: usize, buffer: &mut Vec<u8>) -> io::Result<bool> {
         let (before, warm) = (buffer.len(), self.warm >= bytes);
         let (mut at, file) = (before, &range.file);
@@ -255,7 +255,8 @@ fn cut() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "a log file was cut while it was sent")
 }
 
-// Takes from the front of `bytes` what the socket takes. Whether that was all. The connection is the stream's only writer.
+// Sends from the front of `bytes` what the socket takes. Returns whether that was all. Only the connection writes to the
+// stream.
 fn write(stream: &TcpStream, bytes: &mut impl Buf) -> io::Result<bool> {
     while bytes.has_remaining() {
         match stream.try_write(bytes.chunk()) {
@@ -280,7 +281,7 @@ mod tests {
 
     use super::*;
 
-    /// Bytes that are not found in the wrong place unnoticed.
+    /// Bytes that differ at each position, so that a mix-up is noticed.
     fn bytes(from: usize, len: usize) -> Vec<u8> {
         (from..from + len).map(|at| (at ^ (at >> 8)) as u8).collect()
     }
@@ -292,7 +293,7 @@ mod tests {
         file
     }
 
-    /// A client that does not read at once, and sockets that take little.
+    /// A client that does not read at once, and sockets with small buffers.
     async fn pair() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

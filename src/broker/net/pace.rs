@@ -1,25 +1,25 @@
-//! How fast connections may come in (`max.connection.creation.rate`, KIP-612). Pure: the time is an argument.
-//! It must never know who connects.
+//! The rate at which connections may be created (`max.connection.creation.rate`, KIP-612). Pure: the time is an argument.
+//! It must never know which client connects.
 
 use std::time::Duration;
 
-/// Kafka measures over this many seconds (`quota.window.num` samples of `quota.window.size.seconds`, less the one
-/// that is being filled): so much may come at once after a silence.
+/// Kafka measures over this many seconds (`quota.window.num` samples of `quota.window.size.seconds`, except the one that
+/// is being filled), so after a silence this many seconds' worth of connections may come at once.
 const BURST_SECONDS: f64 = 10.0;
-/// A rate of zero lets nobody in, which one connection every eleven days is near enough to.
+/// A rate of zero allows no connection; one in eleven days is close enough.
 const RATE_MIN: f64 = 1e-6;
 
-/// Connections that may still come in now. A debt is paid by waiting.
+/// How many connections may be created now. If there were too many, the next ones wait.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
-    /// Used up, decaying with time.
+    /// Connections that were counted; the number decreases with time.
     used: f64,
-    /// When that was, since some fixed moment.
+    /// When `used` was right, since some fixed moment.
     at: Duration,
 }
 
 impl Pace {
-    /// Counts one connection, and says how long to wait before it is served.
+    /// Counts one connection. Returns how long it has to wait before it is served.
     pub fn admit(&mut self, now: Duration, per_second: i32) -> Duration {
         if per_second == i32::MAX {
             return Duration::ZERO;
@@ -31,7 +31,7 @@ impl Pace {
         self.wait(now, per_second)
     }
 
-    /// How long the last one has to wait from now on, which another rate changes.
+    /// How long the last connection still has to wait, which another rate changes.
     pub fn wait(&self, now: Duration, per_second: i32) -> Duration {
         if per_second == i32::MAX {
             return Duration::ZERO;

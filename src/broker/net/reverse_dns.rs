@@ -1,11 +1,11 @@
-//! The question to a name server which name an address has, and its answer (RFC 1035, RFC 3596). It must never send one.
+//! The DNS query for the name of an address, and its answer (RFC 1035, RFC 3596). It must never send a query.
 
 use std::net::IpAddr;
 
-/// The question for the PTR record of an address.
+/// The query for the PTR record of an address.
 pub(super) fn asked(id: u16, address: IpAddr) -> Vec<u8> {
     let mut question = Vec::from(id.to_be_bytes());
-    // Recursion is wanted; one question, nothing else.
+    // With recursion; one question, nothing else.
     question.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
     for label in reversed(address) {
         question.push(label.len() as u8);
@@ -28,7 +28,7 @@ fn reversed(address: IpAddr) -> Vec<String> {
     labels
 }
 
-/// The name in the answer to the question with this id; none if the server knows none, or makes no sense.
+/// The name in the answer to the query with this id. `None`: the server knows none, or the answer cannot be parsed.
 pub(super) fn answered(id: u16, answer: &[u8]) -> Option<String> {
     let number = |at: usize| Some(u16::from_be_bytes([*answer.get(at)?, *answer.get(at + 1)?]));
     let flags = number(2)?;
@@ -51,7 +51,7 @@ pub(super) fn answered(id: u16, answer: &[u8]) -> Option<String> {
     None
 }
 
-// A name ends with an empty label or with a pointer to the rest.
+// A name ends with an empty label, or with a pointer to its rest.
 fn behind_name(message: &[u8], mut at: usize) -> Option<usize> {
     loop {
         match *message.get(at)? {
@@ -96,13 +96,13 @@ const NAME_BYTES_MAX: usize = 253;
 pub(super) mod tests {
     use super::*;
 
-    /// What a server says to the question: an alias first, as where a network's addresses are delegated, then the name.
+    /// The answer of a server: first an alias, as for networks with delegated reverse zones, then the name.
     pub fn answer(question: &[u8], labels: &[&str]) -> Vec<u8> {
         let mut answer = question.to_vec();
         answer[2..4].copy_from_slice(&[0x81, 0x80]);
         answer[6..8].copy_from_slice(&[0, 2]);
         let mut record = |kind: u8, data: &[u8]| {
-            // The name is the question's, at byte 12.
+            // The name is the one in the query, at byte 12.
             answer.extend([0xc0, 12, 0, kind, 0, 1, 0, 0, 0, 60, 0, data.len() as u8]);
             answer.extend(data);
         };

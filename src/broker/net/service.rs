@@ -1,5 +1,5 @@
-//! What stands behind a listener: who answers its requests, and what its connections share with those of other
-//! listeners. The node that it belongs to is behind the dispatcher, so that a listener can be served without a broker.
+//! What a listener uses to serve its connections: the dispatcher that answers requests, and what connections share with
+//! those of other listeners. The node is behind the dispatcher, so that a listener can be served without a broker.
 
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ use crate::stop::Stopping;
 
 /// One for each listener.
 pub(crate) struct Service {
-    /// Which APIs are answered.
+    /// The kind of listener, which decides which APIs are answered.
     pub kind: Listener,
     pub dispatcher: Arc<dyn Dispatcher>,
     pub settings: Arc<Settings>,
     pub census: Arc<Census>,
     pub request_memory: RequestMemory,
-    /// They read from disk what is not in memory, so that no thread that serves clients waits for it.
+    /// Threads that read from disk, so that no thread that serves clients waits for it.
     pub readers: Threads,
     pub stopping: Stopping,
 }

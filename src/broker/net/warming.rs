@@ -1,6 +1,6 @@
-//! Reading from disk, on threads that may wait for it, what a connection is about to send: afterwards it is in memory, and the
-//! thread that serves the connection sends it without waiting. It must never know what the bytes are, and it promises
-//! nothing: what is not read, or is forgotten again meanwhile, is read by whoever sends it.
+//! Reads from disk, on threads that may wait, what a connection is about to send. Afterwards it is in memory, and the
+//! thread that serves the connection can send it without waiting. It must never know what the bytes are. It promises
+//! nothing: bytes that were not read, or were dropped from memory again, are read when they are sent.
 
 use std::future::Future;
 use std::io;
@@ -13,23 +13,24 @@ use tokio::sync::oneshot;
 use super::scratch;
 use crate::run::work::threads::Threads;
 
-/// Read at once, in one buffer of the thread.
+/// How much is read at once, in one buffer of the thread.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// Ends once the bytes have been read, or will not be: a job that panics ends it, too.
+/// Ends once the bytes have been read, or will not be read, for example because the job panicked.
 #[derive(Debug)]
 pub(super) struct Warming(oneshot::Receiver<()>);
 
 impl Warming {
-    /// Has one of the threads read it, in the order in which connections have asked: each has one such job at a time.
+    /// Lets one of the threads read the bytes. Connections are served in the order in which they ask; each has one job at
+    /// a time.
     pub fn begin(readers: &Threads, cold: Cold) -> Warming {
         let (done, told) = oneshot::channel();
         readers.run(move || {
-            // Nobody needs it any more if the connection has gone.
+            // If the connection has ended, the bytes are not needed.
             if !done.is_closed() {
                 cold.read();
             }
-            // It may have gone meanwhile.
+            // The connection may have ended during the read.
             if done.send(()).is_ok() {
                 cold.read_ahead();
             }
@@ -46,12 +47,12 @@ impl Future for Warming {
     }
 }
 
-/// Ranges of files that are sent next, in their order, and are on disk only.
+/// Ranges of files that are sent next, in order, and are only on disk.
 #[derive(Debug, Default)]
 pub(crate) struct Cold(Vec<FileRange>);
 
 impl Cold {
-    /// As much of these as is worth while.
+    /// As many of these ranges as are worth reading now.
     pub fn first_of<'a>(ranges: impl Iterator<Item = &'a FileRange>) -> Cold {
         let mut left = ASKED_BYTES;
         let mut cold = Vec::new();
@@ -66,18 +67,18 @@ impl Cold {
         Cold(cold)
     }
 
-    /// How many bytes are sure to be read.
+    /// How many bytes will certainly be read.
     pub fn now_bytes(&self) -> usize {
         self.0.iter().map(|range| range.len).sum::<usize>().min(READ_BYTES)
     }
 
-    /// Reads the first of it, and has the kernel begin with the others. Only on a thread that may wait.
+    /// Reads the first bytes, and lets the kernel begin to read the others. Only on a thread that may wait.
     pub fn read(&self) {
         self.0.iter().for_each(|range| range.file.read_ahead(range.position, range.len as u64));
         let mut left = READ_BYTES;
         for range in &self.0 {
             let bytes = range.len.min(left);
-            // Whoever sends it meets the error, and tells it.
+            // The error shows again when the bytes are sent, and is reported then.
             if scratch::to_gather(|buffer| read(range, bytes, buffer)).is_err() {
                 return;
             }
@@ -85,7 +86,7 @@ impl Cold {
         }
     }
 
-    /// Has the kernel go on behind them, for who reads a log from one end to the other.
+    /// Lets the kernel read on after these ranges, for clients that read a log from one end to the other.
     pub fn read_ahead(&self) {
         for FileRange { file, position, len } in &self.0 {
             file.read_ahead(position + *len as u64, AHEAD * *len as u64);
@@ -102,11 +103,11 @@ fn read(range: &FileRange, bytes: usize, buffer: &mut Vec<u8>) -> io::Result<()>
     Ok(())
 }
 
-/// A connection waits for so much at a time.
+/// How much a connection waits for at a time.
 const READ_BYTES: usize = 1 << 20;
-/// So much is on its way from the disk meanwhile, be it of one file or of many.
+/// How much is being read from disk in the meantime, from one file or several.
 const ASKED_BYTES: usize = 4 << 20;
-/// How much of a file is asked for behind what is sent now, in times of that: for the next answers, be they large or small.
+/// How much to read ahead of a file, as a multiple of what is sent now: for the next answers, whatever their size.
 const AHEAD: u64 = 2;
 
 #[cfg(test)]
@@ -132,25 +133,25 @@ mod tests {
     const FILE_BYTES: usize = 3 << 20;
     const PAGE_BYTES: u64 = 4 << 10;
 
-    /// What happens when somebody reads a cold file who may wait.
+    /// What happens when a cold file is read on a thread that may wait.
     #[derive(Debug)]
     enum Reading {
-        /// It is in memory from then on.
+        /// The bytes are in memory from then on.
         Warms,
-        /// Memory forgets it at once.
+        /// They are dropped from memory at once.
         Forgotten,
         Panics,
-        /// It waits for the other end to be dropped.
+        /// The read waits until the other end is dropped.
         Waits(Mutex<Receiver<()>>),
     }
 
-    /// A file on disk, nothing of which is in memory at first.
+    /// A file on disk of which nothing is in memory at first.
     #[derive(Debug)]
     struct ColdFile {
         inner: Arc<dyn DiskFile>,
         reading: Reading,
         warm: Mutex<BTreeSet<u64>>,
-        /// Of what was not in memory, and by threads that serve clients.
+        /// Reads of bytes that were not in memory; and those on threads that serve clients.
         reads: AtomicUsize,
         waits: AtomicUsize,
     }
@@ -172,7 +173,7 @@ mod tests {
             Part::File(FileRange { file: self.clone(), position: position as u64, len })
         }
 
-        // Bytes from there on that are in memory.
+        // How many bytes from there on are in memory.
         fn warm_bytes(&self, at: u64) -> usize {
             let warm = self.warm.lock();
             let pages = (at / PAGE_BYTES..).take_while(|page| warm.contains(page)).count() as u64;
@@ -239,7 +240,7 @@ mod tests {
         }
     }
 
-    /// Bytes that are not found in the wrong place unnoticed.
+    /// Bytes that differ at each position, so that a mix-up is noticed.
     fn bytes(from: usize, len: usize) -> Vec<u8> {
         (from..from + len).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
     }
@@ -250,7 +251,7 @@ mod tests {
         (listener.accept().await.expect("is accepted").0, client)
     }
 
-    /// Sends one answer as a connection does, and says how often it had to wait for the disk.
+    /// Sends one answer as a connection does. Returns how often it had to wait for the disk.
     async fn send(readers: Threads, server: TcpStream, parts: Vec<Part>) -> usize {
         let (mut outbox, mut cold) = (Outbox::default(), 0);
         outbox.push(|_| {}, parts);
@@ -272,7 +273,7 @@ mod tests {
         assert!(received[4..] == expected, "the bytes are the same");
     }
 
-    // Large and small ranges, and bytes between them. How often the connection had to wait for the disk.
+    // Sends large and small ranges, and bytes between them. Returns how often the connection had to wait for the disk.
     async fn check(file: &Arc<ColdFile>) -> usize {
         worker::mark();
         let (server, client) = pair().await;
@@ -354,7 +355,7 @@ mod tests {
             assert_eq!(tokio::join!(sends, receive(client, bytes(9, 60_000))).0, 0);
         }
         assert!(!sending.is_finished(), "the disk has not answered");
-        // It answers whoever asks from now on.
+        // From now on every read is answered.
         drop(go);
         receive(client, bytes(0, 50_000)).await;
         assert_eq!(sending.await.expect("it ends"), 1);

@@ -1,5 +1,5 @@
-//! The thread of the metadata quorum and its controller. It has the metadata log's disk to itself, so that a
-//! stalled data disk cannot lose an election, and hands everything it says to the publisher thread, in order.
+//! The thread of the metadata quorum and its controller. It uses the metadata log's disk alone, so that a stalled data
+//! disk cannot lose an election. It passes all of its outputs to the publisher thread, in order.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::run::work::flusher::Flushers;
 /// Where an answer goes.
 pub(crate) type Token = oneshot::Sender<Result<Reply, NotController>>;
 
-/// The way to the controller of this node. Clones lead to the same one.
+/// Sends commands to this node's controller. Clones send to the same one.
 #[derive(Clone)]
 pub(crate) struct Controller {
     commands: Sender<Message>,
@@ -45,16 +45,16 @@ impl Controller {
         reply.await.map_err(|_| NotController)?.map(Q::answer)
     }
 
-    /// Asks, and does not wait.
+    /// Sends a command without waiting for the answer.
     pub fn tell(&self, command: Command) {
-        // A thread that has ended has nothing to hear, and nobody hears the answer.
+        // If the thread has ended, the command is lost; nobody waits for its answer.
         let (token, _) = oneshot::channel();
         let _ = self.commands.send(Message::Ask(command, token));
     }
 
-    /// Ends the thread once it has done what was asked before.
+    /// Ends the thread after the commands so far.
     pub fn stop(&self) {
-        // A thread that has ended already needs no telling.
+        // This fails if the thread has ended already.
         let _ = self.commands.send(Message::Stop);
     }
 }
@@ -69,7 +69,7 @@ impl Writer {
     fn write(&self, snapshot: Snapshot, back: Sender<Message>) {
         let disk = self.disk.clone();
         self.flushers.run(move || {
-            // The controller waits for the outcome, whatever it is: without one it would never write another.
+            // The controller waits for the outcome in any case: without it, it would never write another snapshot.
             let written = match catch_unwind(AssertUnwindSafe(|| snapshot.write(&*disk))) {
                 Ok(written) => written.map_err(|error| error.to_string()),
                 Err(_) => Err("it panicked".to_owned()),
@@ -78,13 +78,13 @@ impl Writer {
                 Ok(id) => info!(end_offset = id.end, epoch = id.epoch.0, "wrote a snapshot of the metadata"),
                 Err(error) => error!(error, "cannot write a snapshot of the metadata"),
             }
-            // A controller that has ended needs it no more.
+            // This fails if the controller has ended.
             let _ = back.send(Message::Snapshotted(written.ok()));
         });
     }
 }
 
-/// Starts the thread. `said` takes what the controller puts out; `ends` is told when the thread ends, and why.
+/// Starts the thread. `said` gets the controller's outputs; `ends` is called with the reason when the thread ends.
 pub(crate) fn start(
     mut machine: Machine<Token>,
     ticks: bool,
@@ -95,7 +95,8 @@ pub(crate) fn start(
     let (commands, inbox) = channel();
     let back = commands.clone();
     let thread = std::thread::Builder::new().name("controller".into()).spawn(move || {
-        // raft-rs panics where its log cannot be read: then, too, the process must hear that nobody decides any more.
+        // raft-rs panics if it cannot read its log. In this case, too, the process has to learn that there is no
+        // controller any more.
         let served = catch_unwind(AssertUnwindSafe(|| {
             serve(&mut machine, &inbox, ticks, |output| match output {
                 Output::Snapshot(snapshot) => writer.write(snapshot, back.clone()),
@@ -103,12 +104,12 @@ pub(crate) fn start(
                     error!("the disk of the metadata log is full: refusing new topics until there is room");
                 }
                 Output::Full(false) => info!("the metadata log has room again"),
-                // Nobody publishes any more: the broker is stopping, and has said so to whoever asked.
+                // This fails if the publisher has ended: the broker is stopping, and has refused the waiting requests.
                 output => drop(said.send(Notice::Controller(output))),
             })
         }));
         ends(served.map_or_else(|_| Err("it panicked".into()), |ended| ended.map_err(|e| e.to_string())));
-        // The publisher may have ended already.
+        // This fails if the publisher has ended.
         let _ = said.send(Notice::Ended);
     })?;
     Ok((Controller { commands }, thread))
@@ -126,7 +127,7 @@ fn serve(
     machine.settle(now_ms(), &mut out)?;
     loop {
         out.drain(..).for_each(&put_out);
-        // A sole voter has nobody to send heartbeats to, and lets the machine sleep.
+        // The only voter sends no heartbeats, so the machine may sleep.
         let message = if ticks {
             inbox.recv_timeout(next_tick.saturating_duration_since(Instant::now()))
         } else {

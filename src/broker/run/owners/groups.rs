@@ -19,7 +19,7 @@ use crate::broker::Broker;
 /// The group coordinator of this broker.
 pub(crate) struct GroupCoordinator {
     coordinator: Arc<Coordinator<Groups<oneshot::Sender<Reply>>>>,
-    /// Why there is no offsets topic, as the log has it.
+    /// The last logged reason why the offsets topic could not be created.
     said: Mutex<Option<String>>,
 }
 
@@ -33,7 +33,7 @@ impl GroupCoordinator {
         GroupCoordinator { coordinator: Arc::new(coordinator), said: Mutex::default() }
     }
 
-    /// Logs why the offsets topic cannot be created, once for a reason: clients ask again and again.
+    /// Logs why the offsets topic cannot be created, each reason once: clients ask again and again.
     pub fn say_once(&self, why: &str) {
         let mut said = self.said.lock();
         if said.as_deref() != Some(why) {
@@ -42,7 +42,7 @@ impl GroupCoordinator {
         }
     }
 
-    /// Tells every shard that these topics are gone, and with them what was committed in them.
+    /// Tells every shard that these topics were deleted, so that it removes the offsets committed in them.
     pub fn topics_deleted(&self, topics: &[(TopicName, TopicId)]) {
         self.coordinator.tell_all(|| Command::TopicsDeleted { topics: topics.to_vec() });
     }
@@ -70,7 +70,7 @@ where
     answers
 }
 
-/// Loads what this broker leads, before anybody asks for it.
+/// Loads the shards that this broker leads before the first command for them.
 pub(crate) fn wake_all(broker: &Arc<Broker>) {
     broker.groups.coordinator.wake_all(broker);
 }

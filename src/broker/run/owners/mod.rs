@@ -1,4 +1,4 @@
-//! What has one owner: each type here keeps a piece of the state of this broker, and everybody else asks it.
+//! The owners: each type here has a part of this broker's state, and other code sends it requests.
 
 pub(crate) mod controller;
 pub(crate) mod coordinator;

@@ -1,5 +1,6 @@
-//! Combining ownership of one partition: whoever finds it free steps its lane, and whoever finds it busy leaves the
-//! input in the queue for the one who is there. Nobody ever waits for a lock.
+//! Combining ownership of one partition. A task that finds the partition free runs its lane; one that finds it busy
+//! leaves the input in the queue for the task that is running it, and goes on. `submit` never waits for the lane's lock;
+//! `close` and `with_log` do.
 
 use std::collections::VecDeque;
 use std::io;
@@ -27,24 +28,24 @@ use super::waiter::{Waiting, tell};
 use crate::clock::now_ms;
 use crate::run::work::flusher::Flushers;
 
-/// A turn longer than this means a stalled disk: the next turns go to a thread that may block.
+/// A longer turn means that the disk stalls: the next turns run on a thread that may block.
 const SLOW_TURN: Duration = Duration::from_millis(20);
-/// How long a partition counts as stalled after its last slow turn.
+/// For how long after its last slow turn a partition counts as stalled.
 const SLOW_FOR_MS: i64 = 1_000;
 
-/// Where a partition lives; it may move.
+/// Where a partition's log is. It may move.
 pub(crate) struct Location {
     pub folder: PathBuf,
     pub volume: Arc<Volume>,
     pub reader: Arc<LogReader>,
 }
 
-/// One partition that this broker leads.
+/// A partition that this broker leads.
 pub(crate) struct Partition {
     pub id: TopicPartition,
     pub topic_id: TopicId,
     place: ArcSwap<Location>,
-    /// What producers' batches are checked against.
+    /// The configuration that producers' batches are checked against.
     pub config: ArcSwap<TopicConfig>,
     leader_epoch: AtomicI32,
     resigned: AtomicBool,
@@ -53,7 +54,7 @@ pub(crate) struct Partition {
     lane: Mutex<Option<Lane<Waiting>>>,
     waiting: Mutex<Vec<Arc<Notify>>>,
     slow_until_ms: AtomicI64,
-    /// A thread that may wait for the disk is about to take a turn.
+    /// A thread that may wait for the disk is going to take a turn.
     handed_over: AtomicBool,
     flushers: Flushers,
     failed: AtomicBool,
@@ -87,22 +88,22 @@ impl Partition {
         }
     }
 
-    /// Where it lives now; ask again rather than keep it.
+    /// Where the log is now. It may move, so this must not be kept.
     pub fn place(&self) -> Guard<Arc<Location>> {
         self.place.load()
     }
 
-    /// Whether it has moved from there since: what was read there may have been on its way out.
+    /// Whether the log has moved since: what was read there may already have been about to be removed.
     pub fn has_left(&self, place: &Arc<Location>) -> bool {
         !Arc::ptr_eq(&self.place.load(), place)
     }
 
-    /// Its owner has panicked: what it knew of the log is not to be trusted.
+    /// Its owner has panicked, so its state cannot be trusted.
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }
 
-    /// Another broker leads it, or none does.
+    /// Another broker leads the partition, or none.
     pub fn has_resigned(&self) -> bool {
         self.resigned.load(Ordering::Acquire)
     }
@@ -122,14 +123,15 @@ impl Partition {
         }
     }
 
-    /// Registers somebody who waits for the high watermark to move, or for the partition to go. Whoever registers looks
-    /// again before waiting: what came between the last look and the registration wakes nobody.
+    /// Registers a waiter for the next move of the high watermark, or the removal of the partition. After registering,
+    /// the caller has to check again before it waits: nothing wakes it for a change between its last check and the
+    /// registration.
     pub fn wait(self: &Arc<Self>, who: &Arc<Notify>) -> Registration {
         self.waiting.lock().push(who.clone());
         Registration { partition: self.clone(), who: who.clone() }
     }
 
-    /// Ends the lane and gives back its log; later inputs are refused.
+    /// Ends the lane and returns its log. Later inputs are refused.
     pub fn close(self: &Arc<Self>) -> Option<Log> {
         let mut out = Vec::new();
         let log = self.lane.lock().take().map(|lane| lane.into_log(&mut out));
@@ -140,22 +142,22 @@ impl Partition {
         log
     }
 
-    /// Looks at the log between two turns.
+    /// Calls `look` with the log, between two turns.
     pub fn with_log<R>(self: &Arc<Self>, look: impl FnOnce(&Log) -> R) -> Option<R> {
         let looked = AssertUnwindSafe(|| self.lane.lock().as_ref().map(|lane| look(lane.log())));
         let looked = catch_unwind(looked);
-        // Whoever came meanwhile found the lane taken, and counts on us, also if the look failed.
+        // Inputs that arrived in the meantime found the lane taken and rely on this call, also if `look` panicked.
         self.drive();
         looked.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
-    // Whoever finds the lane taken leaves the input and goes away, so nobody may let go of the lane without looking at the
-    // queue afterwards. Inputs are put there before the lane is tried, and looked for after it was let go: of an owner that
-    // leaves and somebody who comes, one always sees the other.
+    // A task that finds the lane taken leaves its input in the queue and goes on. So nobody may release the lane without
+    // looking at the queue afterwards. An input is queued before the lane is tried, and the queue is checked after the
+    // lane was released: of an owner that leaves and a task that arrives, at least one sees the other.
     //
-    // A thread that serves clients takes no turn that may wait for the disk: it puts the inputs back and has another thread
-    // drive. That thread takes the mark `handed_over` back before it looks at the queue, so whoever finds the mark has put
-    // its input there in time.
+    // A thread that serves clients takes no turn that may wait for the disk: it puts the inputs back into the queue and
+    // lets another thread drive. That thread resets `handed_over` before it looks at the queue, so an input that was
+    // queued while the mark was set is found by it.
     fn drive(self: &Arc<Self>) {
         let serves = worker::is_marked();
         if serves && self.handed_over.load(Ordering::SeqCst) {
@@ -190,15 +192,15 @@ impl Partition {
                 self.follow_moves(owned.log(), &out);
             }));
             if turned.is_err() {
-                // The lane's state may be half-changed: nobody may use it again. The log is whole up to its last
-                // append, and the publisher opens it anew, as after a crash.
+                // The lane's state may be changed only in part, so it must not be used again. The log is whole up to its
+                // last append, and the publisher opens it again, as after a crash.
                 error!(partition = %self.id, "the partition's owner failed; recovering its log");
                 self.failed.store(true, Ordering::Release);
                 *lane = None;
-                // Nobody follows any more when the broker stops.
+                // This fails only when the broker is stopping.
                 let _ = self.failures.send(Notice::OwnerFailed(self.topic_id, self.id.partition));
             }
-            // The moment in which somebody may come and find the lane still taken: tests make it longer.
+            // In this moment another task may find the lane still taken. Tests make the moment longer.
             #[cfg(test)]
             std::thread::yield_now();
             drop(lane);
@@ -240,7 +242,7 @@ impl Partition {
                 let this = self.clone();
                 self.flushers.run(move || {
                     let up_to = ticket.up_to;
-                    // The lane waits for the outcome, whatever it is: without one it would never flush again.
+                    // The lane waits for the outcome in any case: without it, it would never flush again.
                     let result = catch_unwind(AssertUnwindSafe(|| ticket.run()));
                     let result = result.unwrap_or_else(|_| Err(io::Error::other("the flush panicked")));
                     this.submit_from_thread(Input::Flushed { up_to, result });
@@ -275,7 +277,7 @@ impl Partition {
             {
                 let before = self.place.swap(Arc::new(Location::of(log, volume.clone())));
                 before.volume.has_room(&self.id);
-                // It may have failed when its partitions were looked for, and this was none of them.
+                // The directory may have failed while this partition was not counted as one of its own.
                 volume.fail_again();
             }
         }
@@ -300,7 +302,7 @@ impl Partition {
         self.queue.lock().push_back(input);
     }
 
-    /// Lets every fetch that waits here look again.
+    /// Makes every waiting fetch check again.
     pub fn wake(&self) {
         for waiting in std::mem::take(&mut *self.waiting.lock()) {
             waiting.notify_one();
@@ -323,8 +325,8 @@ impl Partition {
     }
 }
 
-/// Somebody who waits at a partition. Dropping it ends the wait, also that of a client that has gone: an idle partition
-/// would collect them otherwise.
+/// A waiter at a partition. Dropping it ends the waiting, also that of a client that has gone: otherwise an idle
+/// partition would collect them.
 #[must_use]
 pub(crate) struct Registration {
     partition: Arc<Partition>,

@@ -1,4 +1,4 @@
-//! The partitions that live on this broker, found by topic and index. Changed only as the metadata image changes.
+//! The partitions of this broker, by topic and index. Changed only when the metadata image changes.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use ottla_protocol::ErrorCode;
 
 use super::partition::Partition;
 
-/// Every partition with a log here. Cheap to share; look-ups never wait for each other.
+/// Every partition with a log here. Cheap to share; lookups never wait for each other.
 #[derive(Default)]
 pub(crate) struct Partitions {
     by_id: DashMap<(TopicId, i32), Arc<Partition>>,
-    /// Led here, and their logs could not be opened.
+    /// Partitions that this broker leads and whose logs could not be opened.
     offline: DashSet<(TopicId, i32)>,
 }
 
@@ -22,7 +22,7 @@ impl Partitions {
         self.by_id.get(&(topic, index)).map(|found| found.value().clone())
     }
 
-    /// The partition if this broker leads it; else what a client is told.
+    /// The partition, if this broker leads it; otherwise the error for the client.
     pub fn led(&self, image: &Image, topic: TopicId, index: i32) -> Result<Arc<Partition>, ErrorCode> {
         if let Some(found) = self.by_id.get(&(topic, index)).filter(|found| !found.has_resigned()) {
             return Ok(found.value().clone());
@@ -34,14 +34,15 @@ impl Partitions {
         Err(if known { ErrorCode::NotLeaderOrFollower } else { ErrorCode::UnknownTopicOrPartition })
     }
 
-    /// Its log is open.
+    /// Adds a partition whose log is open.
     pub fn insert(&self, partition: Arc<Partition>) {
         let key = (partition.topic_id, partition.id.partition);
         self.by_id.insert(key, partition);
         self.offline.remove(&key);
     }
 
-    /// Its log cannot be opened, or used any more. Returns what was open of it.
+    /// Marks a partition whose log cannot be opened, or not be used any more. Returns the open partition, if there was
+    /// one.
     pub fn set_offline(&self, topic: TopicId, index: i32) -> Option<Arc<Partition>> {
         self.offline.insert((topic, index));
         self.by_id.remove(&(topic, index)).map(|(_, partition)| partition)

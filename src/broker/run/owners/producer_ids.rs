@@ -1,5 +1,5 @@
-//! Producer ids from the block that the controller gave this broker (KIP-730); the next block is asked for when
-//! the present one is used up.
+//! Producer ids from the block that the controller has given to this broker (KIP-730). When the block is used up, the
+//! next one is requested.
 
 use ottla_core::controller::{AllocateProducerIds, NotController, ProducerIdBlock};
 use ottla_model::{BrokerEpoch, NodeId};
@@ -8,15 +8,15 @@ use tokio::sync::Mutex;
 
 use super::controller::Controller;
 
-/// The ids that are left.
+/// The ids that are left of the block.
 #[derive(Default)]
 pub(crate) struct ProducerIds {
-    // Held across the question to the controller on purpose: whoever comes meanwhile waits for that same block.
+    // Held during the request to the controller on purpose: other callers wait for the same block.
     left: Mutex<Option<ProducerIdBlock>>,
 }
 
 impl ProducerIds {
-    /// An id that nobody else has or will have.
+    /// An id that no other producer has or will have.
     pub async fn next(
         &self,
         controller: &Controller,

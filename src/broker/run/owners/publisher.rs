@@ -1,5 +1,5 @@
-//! The thread that carries out what the metadata image asks of this broker, shows the image to everybody, and only then
-//! lets the answers pass that were waiting for it. So whoever hears that a topic is there finds it there.
+//! The thread that does what the metadata image asks of this broker, then publishes the image, and only then releases the
+//! answers that wait for it. So a client that is told that a topic exists finds it here.
 //! It must never decide: `node::replicas` does.
 
 #[cfg(test)]
@@ -32,24 +32,24 @@ use crate::run::work::flusher::Flushers;
 use crate::run::work::progress::Progress;
 use crate::run::work::registrar::Registrar;
 
-/// New logs are opened by so many threads at least.
+/// The least number of threads that open new logs.
 const SYNCING_THREADS: usize = 16;
-/// When a full disk is tried again.
+/// When opening a log on a full disk is tried again.
 const ROOM_AFTER: Duration = Duration::from_secs(1);
 
-/// What the thread is told.
+/// A message to the thread.
 pub(crate) enum Notice {
-    /// By the controller.
+    /// An output of the controller.
     Controller(Output<Token>),
-    /// By a log directory that has failed.
+    /// A log directory has failed.
     VolumeFailed,
-    /// By a partition whose owner has panicked.
+    /// The owner of a partition has panicked.
     OwnerFailed(TopicId, i32),
     /// The controller's thread has ended, and nothing more is published.
     Ended,
 }
 
-/// What the thread works on.
+/// What the thread works with.
 pub(crate) struct Publisher {
     pub me: NodeId,
     pub replicas: Replicas,
@@ -60,23 +60,23 @@ pub(crate) struct Publisher {
     pub image: Arc<ArcSwap<Image>>,
     pub groups: Arc<GroupCoordinator>,
     pub registrar: Arc<Registrar>,
-    /// For partitions to tell of their failure.
+    /// For partitions, to report that they have failed.
     pub failures: Sender<Notice>,
-    /// Ends the process, which can do nothing more; says why.
+    /// Ends the process, with the reason, because it cannot go on.
     pub give_up: Box<dyn Fn(String) + Send + Sync>,
 }
 
 impl Publisher {
     /// Serves until the controller's thread has ended.
     pub fn serve(mut self, notices: &Receiver<Notice>) {
-        // Nobody would hear an answer of the controller's any more, or see a new topic.
+        // After a panic here, nobody would get an answer of the controller or see a new topic.
         if catch_unwind(AssertUnwindSafe(|| self.publish(notices))).is_err() {
             (self.give_up)("the thread that follows the metadata has panicked".into());
         }
     }
 
     fn publish(&mut self, notices: &Receiver<Notice>) {
-        // When logs that found no room are tried again: messages that keep coming must not put it off.
+        // When logs that found no room are tried again. A steady stream of messages must not delay this.
         let mut again: Option<Instant> = None;
         loop {
             let notice = if self.replicas.wait_for_room() {
@@ -92,10 +92,10 @@ impl Publisher {
             match notice {
                 Ok(Notice::Controller(Output::Published(image))) => self.step(Input::Published(image)),
                 Ok(Notice::Controller(Output::Reply { token, reply })) => {
-                    // Whoever asked may have stopped waiting.
+                    // This fails if the caller has stopped waiting.
                     let _ = token.send(reply);
                 }
-                // The controller's thread sees to these.
+                // The controller's thread handles these.
                 Ok(Notice::Controller(Output::Snapshot(_) | Output::Full(_))) => {}
                 Ok(Notice::VolumeFailed) => self.lose_failed(),
                 Ok(Notice::OwnerFailed(topic, index)) => self.recover(topic, index),
@@ -108,10 +108,10 @@ impl Publisher {
         }
     }
 
-    // Opens a log anew whose owner has panicked, unless it has gone or been replaced meanwhile.
+    // Opens the log of a panicked owner again, unless it has been removed or replaced since.
     fn recover(&mut self, topic: TopicId, index: i32) {
         let Some(failed) = self.partitions.get(topic, index).filter(|p| p.has_failed()) else { return };
-        // Whoever waits for it looks again, and finds the new one or none.
+        // Its waiters check again, and find the new partition or none.
         failed.close();
         self.step(Input::OwnerFailed((topic, index)));
         if let Some(here) = self.partitions.get(topic, index).filter(|p| !p.has_failed()) {
@@ -120,7 +120,8 @@ impl Publisher {
         failed.wake();
     }
 
-    // What is in a failed directory is offline, and nothing of it is flushed any more; the rest goes on (KIP-112).
+    // Takes the partitions of failed directories offline, and flushes them no more. The other directories go on
+    // (KIP-112).
     fn lose_failed(&mut self) {
         let all = self.partitions.all();
         let lost = all.iter().filter(|partition| partition.place().volume.has_failed());
@@ -155,7 +156,7 @@ impl Publisher {
             }
             Action::Follow(key, followership) => {
                 self.submit(key, LaneInput::Follow(followership));
-                // Whoever waits there to read is told to ask another broker.
+                // Readers that wait there are told to ask another broker.
                 self.partitions.get(key.0, key.1).inspect(|here| here.wake());
             }
             Action::Lead(key, leadership) => self.submit(key, LaneInput::Lead(leadership)),
@@ -182,9 +183,9 @@ impl Publisher {
         }
     }
 
-    // After a crash an opening reads what was not flushed, and the operator says how many threads may do that at a time
-    // (`num.recovery.threads.per.data.dir`). Logs that are new, or were closed cleanly, have hardly anything to be read: their
-    // openings wait for the disk, which goes faster many at a time.
+    // After a crash, opening a log reads everything that was not flushed, and `num.recovery.threads.per.data.dir` limits
+    // how many threads do so at once. New logs, and logs that were closed cleanly, have next to nothing to read: opening
+    // them waits for the disk, which is faster for many at once.
     fn open_all(&self, openings: Vec<Opening>) -> Vec<Opened> {
         let clean = self.storage.was_clean();
         let is_quick = |owner: LastOwner| owner == LastOwner::Nobody || owner.left_it_clean(clean);
@@ -199,7 +200,7 @@ impl Publisher {
         let work = || {
             let mut opened = Vec::new();
             loop {
-                // Taken in a statement of its own: the lock is free while the log is opened.
+                // A statement of its own, so that the lock is released while the log is opened.
                 let next = queue.lock().next();
                 let Some(opening) = next else { return opened };
                 opened.push(self.open(opening));
@@ -232,11 +233,11 @@ impl Publisher {
         Opened { opening, outcome }
     }
 
-    // A new leadership is on disk before its first batch. After a start that is so for all partitions at once, and no
-    // producer should wait for all of them.
+    // The start of a new leadership has to be durable before its first batch. After a start that is the case for all
+    // partitions at once, and no producer should have to wait for all of them.
     fn settle(&self, keys: &[Key]) {
         let opened: Vec<_> = keys.iter().filter_map(|key| self.partitions.get(key.0, key.1)).collect();
-        // Not by the flushers, where producers' flushes would wait behind all of it.
+        // Not on the flushers' threads, where the flushes of producers would wait behind all of these.
         let next = AtomicUsize::new(0);
         let settle = move || {
             std::thread::scope(|scope| {

@@ -1,5 +1,5 @@
-//! The configuration in force. Whoever acts on a setting looks here each time. It must never know what a setting does, or
-//! where it comes from.
+//! The configuration in force. Code that depends on a setting reads it here each time. It must never know what a setting
+//! does, or where it comes from.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use ottla_model::config::BrokerConfig;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-/// Kept by the publisher thread, read by everybody.
+/// Written by the publisher thread, read by everybody.
 #[derive(Debug)]
 pub(crate) struct Settings {
     now: ArcSwap<BrokerConfig>,
@@ -16,17 +16,17 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// What the broker was started with.
+    /// The configuration that the broker was started with.
     pub fn new(config: Arc<BrokerConfig>) -> Settings {
         Settings { now: ArcSwap::new(config), changed: Notify::new() }
     }
 
-    /// What counts at this moment.
+    /// The configuration at this moment.
     pub fn now(&self) -> Guard<Arc<BrokerConfig>> {
         self.now.load()
     }
 
-    /// Ends with the next change; it begins to listen when it is made.
+    /// Ends with the next change after this call.
     pub fn change(&self) -> Notified<'_> {
         self.changed.notified()
     }

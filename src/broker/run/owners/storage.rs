@@ -1,5 +1,5 @@
-//! The log directories of this broker: opened and locked once, told apart by what they hold, checkpointed while it
-//! runs and marked clean when it stops. It must never know who leads what.
+//! The log directories of this broker: opened and locked once, identified by their contents, checkpointed while the
+//! broker runs, and marked clean when it stops. It must never know which broker leads what.
 
 mod moves;
 #[cfg(test)]
@@ -37,15 +37,15 @@ use crate::clock::now_ms;
 
 type Offsets = BTreeMap<TopicPartition, Offset>;
 
-/// The directories, locked for as long as this lives.
+/// The directories. They stay locked for as long as this exists.
 pub(crate) struct Storage {
     disk: Arc<dyn Disk>,
-    /// As all directories have it.
+    /// The cluster id, which all directories have.
     pub cluster_id: String,
     dirs: Vec<Dir>,
-    /// Could not be opened when this process started.
+    /// Directories that could not be opened when this process started.
     unopened: Vec<PathBuf>,
-    /// Where partitions live, and where the metadata log does, which may be one of them.
+    /// The directories of partitions, and the one of the metadata log, which may be one of them.
     log_dirs: Vec<PathBuf>,
     metadata_dir: PathBuf,
     producer_id_expiration_ms: AtomicI64,
@@ -59,15 +59,17 @@ struct Dir {
     volume: Arc<Volume>,
     id: DirectoryId,
     clean: bool,
-    /// A log in it could not be opened: the next start must look at it again, so no shutdown is clean.
+    /// A log in this directory could not be opened. The next start has to check it again, so the shutdown does not count
+    /// as clean.
     damaged: AtomicBool,
-    /// What the checkpoints say, so that nothing is written twice. Held while a file is written: one writer at a time.
+    /// The contents of the checkpoint files, so that nothing is written twice. Locked while a file is written: one writer
+    /// at a time.
     written: Mutex<[Offsets; 4]>,
 }
 
 impl Storage {
-    /// Opens every directory; the ones that are new are formatted, with the cluster id of the others, with
-    /// `cluster_id`, or with a new one.
+    /// Opens every directory. New ones are formatted, with the cluster id of the others, or else with `cluster_id`, or
+    /// else with a new one.
     pub fn open(
         disk: Arc<dyn Disk>,
         config: &BrokerConfig,
@@ -78,7 +80,7 @@ impl Storage {
         for path in &paths {
             match MetaProperties::read(&*disk, path) {
                 Ok(meta) => known = known.or(meta.map(|meta| meta.cluster_id)),
-                // It is opened below, and says so there.
+                // It is opened below, where the error is reported.
                 Err(DirError::Io(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -100,7 +102,8 @@ impl Storage {
             };
             match LogDir::open_or_format(disk.clone(), path, expected, new).and_then(Dir::open) {
                 Ok(dir) => dirs.push(dir),
-                // The others go on, as in Kafka (KIP-112); without the metadata log, or with no directory, nothing does.
+                // The other directories go on, as in Kafka (KIP-112). Without the metadata log, or without any directory,
+                // the start fails.
                 Err(DirError::Io(error)) if *path != config.metadata_log_dir && left > 1 => {
                     left -= 1;
                     error!(dir = %path.display(), %error, "the log directory cannot be used; it is offline until the next start");
@@ -128,18 +131,18 @@ impl Storage {
         self.dirs.iter().find(|dir| dir.held.path() == path).map(|dir| dir.id)
     }
 
-    /// Who takes partitions offline when their directory fails.
+    /// Sets where the failure of a directory is reported, so that its partitions are taken offline.
     pub fn report_to(&self, publisher: &Sender<Notice>) {
         self.dirs.iter().for_each(|dir| dir.volume.report_to(publisher.clone()));
     }
 
-    /// Whether a directory is of no use until the next start.
+    /// Whether a directory cannot be used until the next start.
     pub fn has_failed(&self, path: &Path) -> bool {
         let failed = |dir: &Dir| dir.held.path() == path && dir.volume.has_failed();
         self.unopened.iter().any(|dir| dir == path) || self.dirs.iter().any(failed)
     }
 
-    /// Why this process must end, if it must.
+    /// Why this process has to end. `None`: it can go on.
     pub fn cannot_go_on(&self) -> Option<String> {
         if self.log_dirs.iter().all(|dir| self.has_failed(dir)) {
             return Some("every log directory has failed".to_owned());
@@ -153,18 +156,18 @@ impl Storage {
         self.dirs.iter().filter(|dir| !dir.volume.has_failed())
     }
 
-    /// For the logs that are opened from now on.
+    /// For logs that are opened from now on.
     pub fn set_producer_id_expiration_ms(&self, ms: i64) {
         self.producer_id_expiration_ms.store(ms, Ordering::Relaxed);
     }
 
-    /// Of those that partitions live in.
+    /// The ids of the directories that partitions are in.
     pub fn directory_ids(&self) -> Vec<DirectoryId> {
         let partitions = |dir: &&Dir| self.log_dirs.iter().any(|path| path == dir.held.path());
         self.dirs.iter().filter(partitions).map(|dir| dir.id).collect()
     }
 
-    /// Opens a partition's log where its folder is, or makes one where there are the fewest.
+    /// Opens a partition's log where its folder is. If it has none, one is created in the directory with the fewest.
     pub fn open_log(
         &self,
         id: &TopicPartition,
@@ -241,7 +244,7 @@ impl Storage {
         Ok((log, dir.volume.clone()))
     }
 
-    /// Of a log of which nothing is known.
+    /// For a log of which nothing is known.
     fn opening(
         &self,
         id: &TopicPartition,
@@ -264,13 +267,13 @@ impl Storage {
         }
     }
 
-    /// Renames the folders of partitions that the metadata does not give to this broker, once it is read whole: a crash
-    /// came between a deletion and its rename. As in Kafka they are kept, for somebody to look at.
+    /// Renames the folders of partitions that this broker does not have by the metadata, once all of it is read: a crash
+    /// came between a deletion and its rename. As in Kafka the folders are kept, for an operator to look at.
     pub fn set_strays_aside(&self, me: NodeId, image: &Image) {
         let assigned = |id: &TopicPartition| is_assigned(me, image, id);
         for dir in self.healthy() {
             let Ok(folders) = dir.held.folders() else { continue };
-            // Nobody wants a copy of what is gone.
+            // A copy of a log that does not exist any more is not needed.
             for copy in folders.future.iter().filter(|folder| !assigned(&folder.partition)) {
                 self.forget_copy(&copy.path);
             }
@@ -294,7 +297,7 @@ impl Storage {
         }
     }
 
-    /// A renamed folder goes for good once `file.delete.delay.ms` has passed, or with the next start.
+    /// A renamed folder is removed once `file.delete.delay.ms` has passed, or at the next start.
     pub fn remove_later(&self, folder: PathBuf, delay_ms: i64) {
         self.leaving.lock().push((folder, now_ms() + delay_ms));
     }
@@ -314,9 +317,10 @@ impl Storage {
         }
     }
 
-    /// Writes a checkpoint file of each directory, if it would say something new. False when one could not be written.
+    /// Writes a checkpoint file in each directory, if it would change. Returns false if one of them could not be written.
     pub fn checkpoint(&self, which: Checkpoint, partitions: &Partitions) -> bool {
-        // What was looked up later is written later.
+        // Taken before the offsets are collected: two calls at once could write offsets in the wrong order, and the older
+        // ones would stay on disk.
         let _one_at_a_time = self.checkpointing.lock();
         let mut by_dir: Vec<Offsets> = self.dirs.iter().map(|_| Offsets::new()).collect();
         for partition in partitions.all() {
@@ -332,13 +336,13 @@ impl Storage {
         written.fold(true, |all, one| all & one)
     }
 
-    /// Up to where a log was compacted, if it ever was.
+    /// The offset up to which a log was compacted. `None`: it never was.
     pub fn cleaned(&self, folder: &Path, id: &TopicPartition) -> Option<Offset> {
         self.dirs[self.holder(folder)?].says(Checkpoint::Cleaner, id)
     }
 
-    /// Writes up to where logs are compacted now, each in its directory. False when that could not be written: the next
-    /// time does more.
+    /// Writes the offsets up to which logs are compacted, each in its own directory. Returns false if that could not be
+    /// written; then the next cleaning does some work again.
     pub fn set_cleaned(&self, cleaned: &[(Arc<Partition>, Offset)]) -> bool {
         let mut by_dir: Vec<Offsets> = self.dirs.iter().map(|_| Offsets::new()).collect();
         for (partition, up_to) in cleaned {
@@ -351,12 +355,12 @@ impl Storage {
         written.fold(true, |all, one| all & one)
     }
 
-    /// Whether the process before this one marked every directory as clean.
+    /// Whether the previous process marked every directory as clean.
     pub fn was_clean(&self) -> bool {
         self.dirs.iter().all(|dir| dir.clean)
     }
 
-    /// Writes what is known of logs that have been closed, and marks directories in which all went well as clean.
+    /// Writes the checkpoints of closed logs, and marks those directories as clean in which everything succeeded.
     pub fn close(&self, closed: &[Log], failed: &[PathBuf], epoch: BrokerEpoch) {
         for (index, dir) in self.dirs.iter().enumerate() {
             let mine: Vec<&Log> = closed.iter().filter(|log| self.holder(log.dir()) == Some(index)).collect();
@@ -404,8 +408,8 @@ impl Dir {
         self.written.lock()[slot_of(which)].get(id).copied()
     }
 
-    // What the checkpoints say of an earlier topic of that name must not be taken for the new one's: its log would
-    // begin where the other one ended, or be thrown away after the next crash.
+    // Removes the checkpoint entries of an earlier topic with this name. With them, the new log would begin where the old
+    // one ended, or be thrown away after the next crash.
     fn forget(&self, id: &TopicPartition) -> Result<(), DirError> {
         for which in [Checkpoint::RecoveryPoint, Checkpoint::LogStart, Checkpoint::Cleaner] {
             self.held.forget(which, &mut self.written.lock()[slot_of(which)], id)?;
@@ -413,7 +417,7 @@ impl Dir {
         Ok(())
     }
 
-    // False when the file could not be written.
+    // Returns false if the file could not be written.
     fn write(&self, which: Checkpoint, mut offsets: Offsets) -> bool {
         if self.volume.has_failed() {
             return false;
@@ -456,7 +460,7 @@ fn at(which: Checkpoint, log: &Log) -> Offset {
         Checkpoint::RecoveryPoint => log.recovery_point(),
         Checkpoint::LogStart => log.log_start_offset(),
         Checkpoint::HighWatermark => log.high_watermark(),
-        // Not the log's to know: see `set_cleaned`.
+        // The log does not know this offset: see `set_cleaned`.
         Checkpoint::Cleaner => 0,
     }
 }
@@ -468,7 +472,7 @@ fn set_aside(disk: &dyn Disk, dir: &Path, id: &TopicPartition) -> std::io::Resul
     Ok(to)
 }
 
-/// The log directories and the metadata log's, each once.
+/// The log directories and the metadata log's directory, without duplicates.
 fn all_paths(config: &BrokerConfig) -> Vec<PathBuf> {
     let mut paths = config.log_dirs.clone();
     if !paths.contains(&config.metadata_log_dir) {

@@ -1,5 +1,5 @@
-//! One log directory as its partitions see it: whether it is full, whether it has failed. It must never know what is
-//! in it, or do anything about it.
+//! One log directory as its partitions see it: whether it is full, whether it has failed. It must never know what is in
+//! it, or act on its state.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,18 +15,19 @@ use tracing::{error, info};
 use super::publisher::Notice;
 use crate::run::work::threads::Threads;
 
-/// Ranges that wait to be written out. With more of them the disk is behind, and the kernel and the next flush see to the rest.
+/// The most ranges that wait to be written out. With more, the disk is too slow; the kernel and the next flush write the
+/// rest.
 const WAITING_MAX: usize = 1_000;
 
-/// Shared by everybody who has files there.
+/// Shared by everything that has files there.
 #[derive(Debug)]
 pub(crate) struct Volume {
     path: PathBuf,
-    /// Whose last append found no room.
+    /// Partitions whose last append found no room.
     full: Mutex<BTreeSet<TopicPartition>>,
     failed: AtomicBool,
     failures: OnceLock<Sender<Notice>>,
-    /// One thread, so that what it asks of the disk comes evenly.
+    /// One thread, so that the disk gets its work evenly.
     writers_out: Threads,
 }
 
@@ -36,20 +37,20 @@ impl Volume {
         Volume { path: path.to_owned(), full, failed, failures, writers_out: Threads::new("writer-out", 1) }
     }
 
-    /// Who takes the partitions offline when it fails.
+    /// Sets where a failure is reported, so that the partitions are taken offline.
     pub fn report_to(&self, publisher: Sender<Notice>) {
-        // The first one stays.
+        // Only the first call counts.
         let _ = self.failures.set(publisher);
     }
 
-    /// Has the kernel begin to write, soon, unless it is far behind with that.
+    /// Asks the kernel to begin writing, soon, unless too many ranges wait already.
     pub fn write_out(&self, range: WriteOut) {
         if self.writers_out.waiting() < WAITING_MAX {
             self.writers_out.run(|| range.run());
         }
     }
 
-    /// Said once, however many partitions find out.
+    /// Logged once, however many partitions notice it.
     pub fn is_full(&self, partition: &TopicPartition) {
         let mut full = self.full.lock();
         if full.is_empty() {
@@ -61,7 +62,7 @@ impl Volume {
         full.insert(partition.clone());
     }
 
-    /// That partition has written again, or has gone.
+    /// The partition has written again, or was removed.
     pub fn has_room(&self, partition: &TopicPartition) {
         let mut full = self.full.lock();
         if full.remove(partition) && full.is_empty() {
@@ -69,19 +70,19 @@ impl Volume {
         }
     }
 
-    /// A write or sync has failed: nothing in it is to be trusted until the next start (KIP-112).
+    /// A write or sync has failed: nothing in the directory may be trusted until the next start (KIP-112).
     pub fn fail(&self, why: &str) {
         if self.failed.swap(true, Ordering::AcqRel) {
             return;
         }
         error!(dir = %self.path.display(), why, "the log directory has failed; it is offline until the next start");
         if let Some(publisher) = self.failures.get() {
-            // Nobody follows any more when the broker stops.
+            // This fails only when the broker is stopping.
             let _ = publisher.send(Notice::VolumeFailed);
         }
     }
 
-    /// Tells of the failure once more, if there was one.
+    /// Reports the failure once more, if there was one.
     pub fn fail_again(&self) {
         if self.has_failed()
             && let Some(publisher) = self.failures.get()

@@ -52,7 +52,7 @@ impl Appender {
         }
     }
 
-    /// The partition does not live here any more.
+    /// The partition is not on this broker any more.
     pub fn refuse(self) {
         match self {
             Appender::Producer(slot) => slot.refuse(),

@@ -1,5 +1,5 @@
-//! Changing settings on behalf of a client: what this broker can tell by itself is refused here, the rest is asked of the
-//! controller. As in Kafka the values of a broker's settings are judged by the broker that they are for.
+//! Changing settings for a client: what this broker can check alone is refused here, the rest is sent to the controller.
+//! As in Kafka, the settings of a broker are checked by that broker.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use ottla_protocol::ErrorCode;
 use crate::broker::Broker;
 use crate::run::owners::controller::Controller;
 
-/// A resource as a client named it, and what is to happen to it.
+/// A resource as a client names it, and its changes.
 #[derive(Clone, Debug)]
 pub(crate) struct ResourceAlteration {
-    /// Kafka's code, which may be none that we know.
+    /// Kafka's code, which may be unknown.
     pub kind: i8,
     pub name: String,
     pub alteration: Result<Alteration, Refusal>,
 }
 
-/// What became of it.
+/// The outcome for one resource.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     pub kind: i8,
@@ -31,7 +31,7 @@ pub(crate) struct Outcome {
     pub message: Option<String>,
 }
 
-/// What became of each resource, in their order.
+/// Returns the outcomes in the order of the resources.
 pub(crate) async fn alter(
     broker: &Arc<Broker>,
     controller: &Controller,
@@ -112,7 +112,7 @@ fn prepare(broker: &Broker, asked: ResourceAlteration) -> Result<(ConfigResource
     Ok((ConfigResource { kind, name: asked.name }, alteration))
 }
 
-// Levels are no metadata: they are of this process, and change here (KIP-412).
+// Log levels are not metadata: they belong to this process, and change here (KIP-412).
 fn alter_loggers(
     broker: &Broker,
     name: &str,
@@ -143,7 +143,7 @@ fn check_broker(broker: &Broker, name: &str, alteration: &Alteration) -> Result<
         DynamicScope::AllBrokers => (of(""), of(&me)),
     };
     let values = altered(ResourceType::Broker, mine, alteration)?;
-    // Kafka calls it a bad request rather than a bad config (KAFKA-13609).
+    // Kafka answers INVALID_REQUEST here, and not INVALID_CONFIG (KAFKA-13609).
     let refuse = |error: ConfigError| Refusal::new(ErrorCode::InvalidRequest, error.to_string());
     check_broker_change(&broker.config(), scope, &values, others).map_err(refuse)
 }

@@ -1,5 +1,5 @@
-//! Creating topics on behalf of a client that merely named them (`auto.create.topics.enable`), and the ones that the
-//! broker needs for itself.
+//! Creating topics that a client has only named (`auto.create.topics.enable`), and topics that the broker needs for
+//! itself.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use ottla_protocol::ErrorCode;
 use crate::broker::Broker;
 use crate::run::owners::groups::wake_all;
 
-/// Creates what is missing with the broker's defaults. When this returns they have leaders, so that the first
-/// Produce finds one; errors are by topic, those that exist by now are none.
+/// Creates the missing topics with the broker's defaults. When this returns they have leaders, so that the first Produce
+/// finds one. Errors are by topic; a topic that exists by now is no error.
 pub(crate) async fn auto_create(broker: &Arc<Broker>, names: Vec<TopicName>) -> Vec<(TopicName, ErrorCode)> {
     let (good, bad): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| check_topic_name(name).is_ok());
     let mut outcomes: Vec<_> = bad.into_iter().map(|name| (name, ErrorCode::InvalidTopicException)).collect();
@@ -44,8 +44,8 @@ pub(crate) async fn auto_create(broker: &Arc<Broker>, names: Vec<TopicName>) -> 
     outcomes
 }
 
-/// Creates `__consumer_offsets` by the `offsets.topic.*` settings. When this returns it has leaders, or says why not: too
-/// few brokers for its replication factor, most likely.
+/// Creates `__consumer_offsets` with the `offsets.topic.*` settings. When this returns it has leaders. The error is
+/// usually that there are too few brokers for its replication factor.
 pub(crate) async fn create_offsets_topic(broker: &Arc<Broker>) -> Result<(), String> {
     let create = CreateTopics { topics: vec![new_offsets_topic(&broker.config())], validate_only: false };
     let refused = match broker.controller.ask(create).await {

@@ -1,5 +1,5 @@
-//! Deleting records up to an offset (KIP-107). Whoever hears that they are gone will not see them again: the new start is
-//! in the checkpoint before the answer goes out.
+//! Deleting records up to an offset (KIP-107). The new log start is in the checkpoint before the answer is sent, so
+//! deleted records never come back after that.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use tokio::sync::oneshot;
 use crate::broker::Broker;
 use crate::run::owners::partition::Partition;
 
-/// One partition, and the first offset to keep; none is the high watermark.
+/// One partition, and the first offset to keep. `None`: the high watermark.
 pub(crate) struct Deletion {
     pub partition: Result<Arc<Partition>, ErrorCode>,
     pub before: Option<Offset>,
 }
 
-/// Where each log starts now.
+/// Returns the new log start of each partition.
 pub(crate) async fn delete(broker: Arc<Broker>, deletions: Vec<Deletion>) -> Vec<Result<Offset, ErrorCode>> {
     let asked = deletions.into_iter().map(|Deletion { partition, before }| {
         let partition = partition?;

@@ -1,5 +1,5 @@
-//! A Fetch: which partitions it is about, what is there to read, and waiting until there is enough.
-//! It must never know a version. What is in memory is read at once, what only the disk has by threads that may wait for it.
+//! A Fetch: which partitions it is for, what can be read, and waiting until there is enough. It must never know a
+//! version. What is in memory is read at once; what is only on disk is read by threads that may wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::clock::now_ms;
 use crate::net::warming::Cold as SentNext;
 use crate::run::owners::partition::Partition;
 
-/// A fetch of any version.
+/// A Fetch request of any version.
 #[derive(Debug)]
 pub(crate) struct FetchCommand {
     pub session: SessionRequest,
@@ -34,20 +34,20 @@ pub(crate) struct FetchCommand {
     pub max_bytes: usize,
 }
 
-/// What one partition has.
+/// The answer of one partition.
 #[derive(Debug)]
 pub(crate) struct PartitionRead {
     pub key: FetchKey,
     pub error: ErrorCode,
     pub offsets: Offsets,
     pub records: Option<FileRange>,
-    /// Only for read_committed.
+    /// Only for read_committed consumers.
     pub aborted: Option<Vec<(ProducerId, Offset)>>,
-    /// Where the leader is, told with errors that send a client elsewhere.
+    /// The current leader, sent with errors that make a client ask another broker.
     pub current_epoch: LeaderEpoch,
 }
 
-/// The whole answer.
+/// The answer of all partitions.
 #[derive(Debug)]
 pub(crate) struct Fetched {
     pub error: ErrorCode,
@@ -63,13 +63,13 @@ impl Fetched {
 
 const NO_OFFSETS: Offsets = Offsets { log_start: -1, last_stable: -1, high_watermark: -1, log_end: -1 };
 
-/// A fetch that has been looked at: answered, or waiting.
+/// A Fetch after the first look: answered, or waiting.
 pub(crate) enum Fetching {
     Done(Fetched),
     Waiting(Wait),
 }
 
-/// A fetch that found too little, or has to have the disk read first.
+/// A Fetch that has found too little, or needs the disk.
 pub(crate) struct Wait {
     broker: Arc<Broker>,
     request: Arc<Request>,
@@ -80,20 +80,20 @@ struct Request {
     command: FetchCommand,
     context: Context,
     targets: Vec<Target>,
-    /// Topics that whoever asks may not read.
+    /// Topics that the client may not read.
     refused: Vec<(FetchTopic, ErrorCode)>,
 }
 
-/// A partition to read, resolved anew each time, because it may have gone or come.
+/// A partition to read. It is looked up anew each time, because it may have been removed or added.
 struct Target {
     key: FetchKey,
     position: Position,
 }
 
-/// What has to be read to find out where records are is not in memory.
+/// The index or batches that say where the records are have to be read from disk first.
 struct Cold;
 
-/// Begins a fetch. `check` says whether whoever asks may read a topic.
+/// Begins a Fetch. `check` says whether the client may read a topic.
 pub(crate) fn fetch(
     broker: &Arc<Broker>,
     mut command: FetchCommand,
@@ -103,14 +103,14 @@ pub(crate) fn fetch(
     let forgotten = std::mem::take(&mut command.forgotten);
     let context = {
         let mut sessions = broker.sessions.lock();
-        // Only an incremental request changes a session; the others keep their list for themselves.
+        // Only an incremental request changes a session; for other requests, the list is not needed again.
         let update = if command.session.epoch > 0 { named.clone() } else { Vec::new() };
         sessions.begin(command.session, command.by_id, update, forgotten, now_ms())
     };
     let targets = match &context {
         Context::Refused(code) => return Fetching::Done(Fetched::refused(*code, 0)),
         Context::Incremental { id } => broker.sessions.lock().partitions(*id),
-        // A session that has just forgotten its last partition: nothing is asked for any more.
+        // The last partition was just removed from the session, so there is nothing to read.
         Context::Sessionless if command.session.epoch > 0 => Vec::new(),
         Context::Sessionless | Context::Full => named,
     };
@@ -126,7 +126,7 @@ pub(crate) fn fetch(
     Fetching::Waiting(Wait { broker: broker.clone(), request: Arc::new(request), until })
 }
 
-// Asks once for the partitions of a topic, which come one after the other.
+// Checks each topic only once: its partitions come one after the other.
 fn refused(
     targets: &[Target],
     check: impl Fn(&FetchTopic) -> Result<(), ErrorCode>,
@@ -145,14 +145,14 @@ fn refused(
 }
 
 impl Wait {
-    /// Waits until there is enough, or the time is up: then the answer is what there is.
+    /// Waits until there is enough, or the time is up. Then the answer is whatever there is.
     pub async fn answer(self) -> Fetched {
         let Wait { broker, request, until } = self;
         let woken = Arc::new(Notify::new());
         loop {
             let partitions = request.partitions(&broker);
             let registered: Vec<_> = partitions.iter().map(|p| p.wait(&woken)).collect();
-            // What came between the last look and the registration would wake nobody: look again.
+            // Nothing wakes this task for a change between the last look and the registration, so look again.
             let found = look(&broker, &request).await;
             if request.is_enough(&found) {
                 return request.finish(&broker, found);
@@ -167,7 +167,8 @@ impl Wait {
     }
 }
 
-// Here where everything is in memory, otherwise on a thread that may wait; which also reads what is sent first.
+// Reads here if everything is in memory, and otherwise on a thread that may wait, which also reads the records that are
+// sent first.
 async fn look(broker: &Arc<Broker>, request: &Arc<Request>) -> Vec<PartitionRead> {
     if let Ok(found) = worker::cached_only(|| request.read(broker)) {
         return found;
@@ -175,7 +176,7 @@ async fn look(broker: &Arc<Broker>, request: &Arc<Request>) -> Vec<PartitionRead
     let (tell, told) = oneshot::channel();
     let (reader, asked) = (broker.clone(), request.clone());
     broker.readers.run(move || {
-        // Nobody wants to know any more if the connection has gone.
+        // If the connection has ended, nobody needs the answer.
         if !tell.is_closed() {
             let found = asked.read_waiting(&reader);
             let sent_next = SentNext::first_of(found.iter().filter_map(|found| found.records.as_ref()));
@@ -185,7 +186,7 @@ async fn look(broker: &Arc<Broker>, request: &Arc<Request>) -> Vec<PartitionRead
             }
         }
     });
-    // Not told: the job has panicked. Who does the same here is at least heard.
+    // No answer means that the job has panicked. If the same happens here, the panic is at least reported.
     told.await.unwrap_or_else(|_| request.read_waiting(broker))
 }
 
@@ -211,7 +212,7 @@ impl Request {
         broker.partitions.led(image, id, key.partition)
     }
 
-    // Answer at once if something went wrong, nothing is asked for, or there is as much as was wanted.
+    // Whether to answer at once: something went wrong, nothing is asked for, or there is as much as was asked for.
     fn is_enough(&self, found: &[PartitionRead]) -> bool {
         let bytes: usize = found.iter().map(|f| f.records.as_ref().map_or(0, |r| r.len)).sum();
         self.command.max_wait.is_zero()
@@ -220,7 +221,7 @@ impl Request {
             || found.iter().any(|f| f.error != ErrorCode::None)
     }
 
-    // On a thread that may wait for the disk.
+    // Only on a thread that may wait for the disk.
     fn read_waiting(&self, broker: &Broker) -> Vec<PartitionRead> {
         let none = |target| failed(target, ErrorCode::KafkaStorageError, LeaderEpoch::NONE);
         self.read(broker).unwrap_or_else(|Cold| self.targets.iter().map(none).collect())
@@ -229,7 +230,8 @@ impl Request {
     fn read(&self, broker: &Broker) -> Result<Vec<PartitionRead>, Cold> {
         let image = broker.image.load();
         let mut left = self.command.max_bytes;
-        // The first batch of the first partition that has any comes whatever its size, or a client could starve.
+        // The first batch of the first partition with any records is returned whatever its size, or a client could never
+        // go on.
         let mut nothing_yet = true;
         let mut found = Vec::with_capacity(self.targets.len());
         for target in &self.targets {
@@ -269,7 +271,7 @@ impl Request {
         });
         Ok(match read {
             Ok((slice, aborted)) => {
-                // The leader may have changed while the file was read (KIP-320).
+                // The leader may have changed during the read (KIP-320).
                 if partition.leader_epoch() != epoch || partition.has_resigned() {
                     let code = ErrorCode::NotLeaderOrFollower;
                     return Ok(failed(target, code, partition.leader_epoch()));

@@ -21,7 +21,7 @@ pub(crate) enum Moment {
 }
 
 impl Moment {
-    /// From the wire, where negative times have names; each came with a version of the API.
+    /// Parses the timestamp of a request. Negative numbers are special timestamps, each allowed from some version on.
     pub fn parse(timestamp: i64, version: i16) -> Result<Moment, ErrorCode> {
         let (moment, since) = match timestamp {
             -1 => (Moment::Latest, 0),
@@ -36,7 +36,7 @@ impl Moment {
     }
 }
 
-/// What was found; -1 where there is nothing.
+/// The result; -1: nothing was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OffsetAtTime {
     pub offset: Offset,
@@ -46,11 +46,11 @@ pub(crate) struct OffsetAtTime {
 
 const NOWHERE: OffsetAtTime = OffsetAtTime { offset: -1, timestamp: -1, leader_epoch: LeaderEpoch::NONE };
 
-/// Why nothing can be said.
+/// Why there is no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotFound {
     Refused(ErrorCode),
-    /// Only the disk knows, and this thread may not wait for it.
+    /// It has to be read from disk, and this thread may not wait.
     Cold,
 }
 
@@ -60,7 +60,7 @@ impl From<ErrorCode> for NotFound {
     }
 }
 
-/// Looks in one partition, as far as `isolation` lets the asker see.
+/// Looks in one partition, up to the offset that `isolation` allows.
 pub(crate) fn look_up(
     partition: &Partition,
     moment: Moment,
@@ -85,7 +85,7 @@ pub(crate) fn look_up(
         Moment::Earliest | Moment::EarliestLocal => {
             return Ok(at(offsets.log_start, reader.earliest_epoch().unwrap_or(current)));
         }
-        // Nothing is in tiered storage, and nothing is going there.
+        // There is no tiered storage, so nothing is in it or on its way there.
         Moment::LatestTiered | Moment::EarliestPendingUpload => return Ok(NOWHERE),
         Moment::MaxTimestamp => reader.max_timestamp(isolation),
         Moment::Time(time) => reader.offset_for_timestamp(time, isolation),

@@ -1,4 +1,4 @@
-//! What handlers of requests have in common: reading and writing partitions, topics and settings. Nothing here keeps state between two
+//! What request handlers share: reading and writing partitions, topics and settings. Nothing here keeps state between two
 //! requests.
 
 pub(crate) mod configs;

@@ -1,5 +1,5 @@
-//! A Produce on its way into the logs: each partition's batch is checked here, outside its lane, and the answers
-//! are gathered as the lanes give them.
+//! A Produce on its way into the logs. The batch of each partition is checked here, outside its lane, and the answers of
+//! the lanes are collected.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,13 +18,13 @@ use crate::clock::now_ms;
 use crate::run::owners::partition::Partition;
 use crate::run::owners::waiter::Appender;
 
-/// One partition's share of a Produce.
+/// One partition's part of a Produce.
 pub(crate) struct Share {
     pub partition: Result<Arc<Partition>, ErrorCode>,
     pub records: Option<Bytes>,
 }
 
-/// What became of it.
+/// The outcome for one partition.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     pub result: Result<Stored, Rejected>,
@@ -37,21 +37,22 @@ pub(crate) struct Stored {
     pub log_start_offset: Offset,
 }
 
-/// How a Produce is to be treated.
+/// How a Produce is to be processed.
 pub(crate) struct ProduceOptions {
     pub acks: Acks,
     pub timeout_ms: i32,
     pub version: i16,
 }
 
-/// The answers of all partitions, gathered as they come.
+/// Collects the answers of all partitions.
 struct Gathering {
     outcomes: Vec<Option<Outcome>>,
     missing: usize,
     waker: Option<Waker>,
 }
 
-/// A place for one partition's answer. Dropping it without an answer is an answer too: nobody waits forever.
+/// The place for one partition's answer. If it is dropped without one, that counts as an answer, too, so that nothing
+/// waits for ever.
 pub(crate) struct Slot {
     gathering: Arc<Mutex<Gathering>>,
     index: usize,
@@ -78,7 +79,7 @@ impl Slot {
         self.put(result);
     }
 
-    /// The partition does not live here any more.
+    /// The partition is not on this broker any more.
     pub fn refuse(mut self) {
         self.put(Err(reject(ErrorCode::NotLeaderOrFollower)));
     }
@@ -108,12 +109,12 @@ fn fill(gathering: &Mutex<Gathering>, index: usize, result: Result<Stored, Rejec
     }
 }
 
-// As in Kafka, only what is wrong with the records themselves is told in words.
+// As in Kafka, only errors of the records themselves have a message.
 fn reject(code: ErrorCode) -> Rejected {
     Rejected { code, message: String::new(), record_errors: Vec::new() }
 }
 
-/// A Produce under way; its outcomes come in the order of its shares.
+/// A Produce in progress. Its outcomes are in the order of its shares.
 pub(crate) struct Producing(Arc<Mutex<Gathering>>);
 
 impl Producing {
@@ -145,7 +146,7 @@ fn take(gathering: &mut Gathering) -> Vec<Outcome> {
         .collect()
 }
 
-/// Checks every share and hands it to its lane.
+/// Checks every share and passes it to its lane.
 pub(crate) fn produce(shares: Vec<Share>, options: &ProduceOptions) -> Producing {
     let now = now_ms();
     let outcomes = shares.iter().map(|_| None).collect();
@@ -177,7 +178,7 @@ fn submit(
     };
     let mut batches = check(records, &rules)?;
     let batch = batches.pop().ok_or_else(|| reject(ErrorCode::InvalidRecord))?;
-    // Without a transaction coordinator there can be no open transaction for it to belong to (KIP-890).
+    // Without a transaction coordinator no transaction can be open that the batch could belong to (KIP-890).
     if batch.header.is_transactional() {
         return Err(reject(ErrorCode::InvalidTxnState));
     }

@@ -1,5 +1,5 @@
-//! The threads that compact logs (`log.cleaner.*`): each finds the log that has most to clean, cleans it beside its
-//! owner and its readers, and rests. What is kept of a log is decided in `ottla_log::log`.
+//! The threads that compact logs (`log.cleaner.*`). Each finds the log with the most to clean, cleans it while its owner
+//! and its readers go on, and rests. `ottla_log::log` decides what is kept of a log.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,10 +20,10 @@ use crate::run::owners::partitions::Partitions;
 use crate::run::owners::settings::Settings;
 use crate::run::owners::storage::Storage;
 
-/// Read or written between two looks at whether the broker stops.
+/// How much is read or written between two checks whether the broker stops.
 const STEP_BYTES: u64 = 1 << 20;
 
-/// The threads, while there are any.
+/// The cleaner's threads.
 pub(crate) struct Cleaners(Arc<Shared>);
 
 struct Shared {
@@ -38,14 +38,14 @@ struct Shared {
 struct Cleanings {
     stopping: bool,
     threads: Vec<JoinHandle<()>>,
-    /// Being cleaned by some thread.
+    /// Logs that a thread is cleaning.
     busy: BTreeSet<(TopicId, i32)>,
-    /// Failed to be cleaned; left alone until the broker starts again.
+    /// Logs whose cleaning has failed. They are not cleaned until the broker restarts.
     uncleanable: BTreeSet<(TopicId, i32)>,
 }
 
 impl Cleaners {
-    /// Starts the first thread, which starts the others; none without `log.cleaner.enable`.
+    /// Starts the first thread, which starts the others. Without `log.cleaner.enable` there are none.
     pub fn start(
         partitions: Arc<Partitions>,
         settings: Arc<Settings>,
@@ -60,7 +60,7 @@ impl Cleaners {
         Ok(Cleaners(shared))
     }
 
-    /// Ends the threads; what was being cleaned is abandoned.
+    /// Ends the threads. Cleanings in progress are abandoned.
     pub fn stop(self) {
         let threads = {
             let mut state = self.0.state.lock();
@@ -86,8 +86,8 @@ impl Shared {
         Ok(())
     }
 
-    // Each thread looks after its own cleaning; the first one also sees to it that there are as many as
-    // `log.cleaner.threads` says now. Those that are too many rest.
+    // Each thread does its own cleanings. The first one also makes sure that there are `log.cleaner.threads` threads; if
+    // that number has been lowered, the surplus threads rest.
     fn serve(self: Arc<Self>, index: usize) {
         let mut map = None;
         while !self.state.lock().stopping {
@@ -96,14 +96,14 @@ impl Shared {
                 self.add_threads(wanted);
             }
             let Some((partition, dirt)) = (index < wanted).then(|| self.dirtiest()).flatten() else {
-                // What it has grown to is of no use to an idle broker.
+                // An idle broker does not need the memory of the map.
                 map = None;
                 self.rest(Duration::from_millis(self.settings.now().log_cleaner_backoff_ms.max(1) as u64));
                 continue;
             };
             let key = (partition.topic_id, partition.id.partition);
             let map_now = map.take().unwrap_or_else(|| self.new_map());
-            // Our own mistake must not end compaction for all the other logs.
+            // A panic must not end the compaction of all other logs.
             let cleaned = catch_unwind(AssertUnwindSafe(|| self.clean(&partition, &dirt, map_now)));
             match cleaned.unwrap_or_else(|_| Err("the cleaner panicked".into())) {
                 Ok(used) => map = used,
@@ -133,7 +133,7 @@ impl Shared {
         }
     }
 
-    // As in Kafka the threads share the memory.
+    // The threads share the memory, as in Kafka.
     fn new_map(&self) -> OffsetMap {
         let config = self.settings.now();
         let threads = i64::from(config.log_cleaner_threads.max(1));
@@ -142,7 +142,7 @@ impl Shared {
         OffsetMap::new(bytes.max(0) as u64, load, rand::random())
     }
 
-    // Of those that are due, the one with the largest dirty share; it is marked as busy.
+    // Of the logs that are due, the one with the largest dirty share. It is marked as busy.
     fn dirtiest(&self) -> Option<(Arc<Partition>, Dirt)> {
         let mut best: Option<(Arc<Partition>, Dirt)> = None;
         let mut corrections = Vec::new();
@@ -175,15 +175,15 @@ impl Shared {
                 }
             }
         }
-        // It has said why if it could not, and comes to the same the next time.
+        // If this fails, it has logged why, and the next time the result is the same.
         self.storage.set_cleaned(&corrections);
         let (partition, dirt) = best?;
-        // Somebody else may have been quicker.
+        // Another thread may have taken the log already.
         let key = (partition.topic_id, partition.id.partition);
         self.state.lock().busy.insert(key).then_some((partition, dirt))
     }
 
-    // The map comes back for the next log, unless it went with this one.
+    // Returns the map for the next log, unless this log's cleaning has consumed it.
     fn clean(
         &self,
         partition: &Arc<Partition>,
@@ -216,7 +216,7 @@ impl Shared {
                     return Ok(Some(cleaning.into_map()));
                 }
                 Err(error) => {
-                    // Its map may be half filled by what failed: the next log gets a new one.
+                    // The failed cleaning may have left keys in its map, so the next log gets a new one.
                     cleaning.abandon();
                     return Err(error.to_string());
                 }
@@ -243,7 +243,7 @@ impl Shared {
         // Not `max`: a rate that is no number is no limit, as in Kafka.
         let per_second = if per_second < 1.0 { 1.0 } else { per_second };
         let pause = bytes as f64 / per_second;
-        // Less than a millisecond is not worth waking up for.
+        // Less than a millisecond is not worth a sleep.
         if pause >= 0.001 {
             self.rest(Duration::from_secs_f64(pause.min(60.0)));
         }

@@ -1,4 +1,4 @@
-//! Threads that wait for disks: fsyncs, which go faster many at a time, and files to be removed later.
+//! Threads that wait for disks: for fsyncs, which are faster many at a time, and for removing files later.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tracing::warn;
 use super::threads::Threads;
 use crate::clock::now_ms;
 
-/// As many syncs as may be under way at once; devices gain up to about here.
+/// The most syncs at once. Up to about this number, devices become faster.
 const THREADS_MAX: usize = 16;
 
 /// Clones share the threads.
@@ -26,17 +26,17 @@ impl Default for Flushers {
 }
 
 impl Flushers {
-    /// Runs a job on some thread, soon.
+    /// Runs a job on one of the threads, soon.
     pub fn run(&self, job: impl FnOnce() + Send + 'static) {
         self.threads.run(job);
     }
 
-    /// Keeps files until they are due.
+    /// Keeps these files until they are due.
     pub fn retire(&self, retired: Vec<Retired>) {
         self.retired.lock().extend(retired);
     }
 
-    /// Removes the files that are due; with `all`, the others too.
+    /// Removes the files that are due; with `all`, the other ones, too.
     pub fn remove_due(&self, all: bool) {
         let now = now_ms();
         let mut retired = self.retired.lock();

@@ -1,4 +1,4 @@
-//! What has to happen now and then: retention, checkpoints, and removing files whose time has come.
+//! Periodic work: retention, checkpoints, and removing files that are due.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::broker::Broker;
 use crate::run::owners::storage::Storage;
 use crate::run::work::flusher::Flushers;
 
-/// How often files are looked for whose time has come, and logs for what `flush.ms` asks.
+/// How often to look for files that are due, and for logs that `flush.ms` asks to flush.
 const SWEEP_MS: i64 = 1_000;
 
-/// Keeps house until the broker stops.
+/// Does the periodic work until the broker stops.
 pub(crate) async fn keep_house(broker: Arc<Broker>, storage: Arc<Storage>, flushers: Flushers) {
     let config = broker.config().clone();
     let mut sweep = every(SWEEP_MS);
@@ -33,7 +33,7 @@ pub(crate) async fn keep_house(broker: Arc<Broker>, storage: Arc<Storage>, flush
             () = stopping.cancelled() => return,
         };
         let (broker, storage, flushers) = (broker.clone(), storage.clone(), flushers.clone());
-        // Disks may stall: that must not hold a worker that serves clients.
+        // A disk may stall, which must not block a worker that serves clients.
         let done = tokio::task::spawn_blocking(move || match due {
             Due::Sweep => {
                 flushers.remove_due(false);
@@ -41,7 +41,7 @@ pub(crate) async fn keep_house(broker: Arc<Broker>, storage: Arc<Storage>, flush
                 tick(&broker, true);
             }
             Due::Retention => tick(&broker, false),
-            // It has said why, and is tried again.
+            // If it fails, it has logged why, and it is tried again.
             Due::Checkpoint(which) => drop(storage.checkpoint(which, &broker.partitions)),
         });
         if let Err(error) = done.await {
@@ -57,7 +57,7 @@ enum Due {
     Checkpoint(Checkpoint),
 }
 
-// Between retention checks only logs with a flush interval of their own have anything to do.
+// Between two retention checks, only logs with a flush interval of their own need a tick.
 fn tick(broker: &Broker, only_timed_flushes: bool) {
     for partition in broker.partitions.all() {
         if !only_timed_flushes || partition.config.load().flush_ms < i64::MAX {

@@ -1,4 +1,4 @@
-//! What goes on in the background, on threads and timers of its own, without a request.
+//! Background work, on threads and timers of its own, without a request.
 
 pub(crate) mod cleaner;
 pub(crate) mod flusher;

@@ -1,5 +1,5 @@
-//! Moves partitions from one log directory to another while they are written to (KIP-113): copies each log, and has its
-//! owner put the copy in its place. How a log is copied is decided in `ottla_log::log`.
+//! Moves partitions from one log directory to another while clients write to them (KIP-113): it copies each log, and its
+//! owner then replaces the log by the copy. `ottla_log::log` decides how a log is copied.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,11 +25,11 @@ use crate::run::owners::settings::Settings;
 use crate::run::owners::storage::Storage;
 use crate::run::owners::waiter::Mover;
 
-/// Bytes between two looks at the throttle, and at whether the move is still wanted.
+/// How many bytes are copied between two checks of the throttle and of whether the move is still wanted.
 const STEP_BYTES: usize = 1 << 20;
-/// What is copied between two syncs.
+/// How many bytes are copied between two syncs.
 const SYNC_BYTES: u64 = 256 << 20;
-/// How long until a move that found no room, or no log, is tried again; twice as long each time, up to a minute.
+/// How long to wait before a move is tried again that found no room, or no log. The time doubles, up to a minute.
 const RETRY: Duration = Duration::from_secs(1);
 
 type Key = (TopicId, i32);
@@ -56,19 +56,19 @@ struct WantedMoves {
 }
 
 impl WantedMoves {
-    // A thread that was woken for another move still counts as resting until it has taken that one.
+    // A thread that was woken for another move counts as resting until it has taken that move.
     fn lacks_a_thread(&self, most: usize) -> bool {
         let waiting = self.wanted.values().filter(|wanted| !wanted.busy).count();
         self.resting < waiting && self.threads.len() < most
     }
 }
 
-/// A partition that is to live elsewhere.
+/// A partition that is to move.
 struct Wanted {
     id: TopicPartition,
-    /// A log directory.
+    /// The log directory to which it moves.
     to: PathBuf,
-    /// Of the copy. It is there from the beginning: that is how the next start knows of the move.
+    /// The folder of the copy. It exists from the beginning of the move, so that the next start knows of the move.
     folder: PathBuf,
     busy: bool,
     tries: u32,
@@ -76,12 +76,12 @@ struct Wanted {
     copy: Option<Copied>,
 }
 
-/// How far a copy has come.
+/// The progress of a copy.
 #[derive(Clone, Debug)]
 pub(crate) struct Copied {
     pub id: TopicPartition,
     pub topic_id: TopicId,
-    /// The log directory that it is in.
+    /// The log directory with the copy.
     pub dir: PathBuf,
     pub size: u64,
     pub log_end: Offset,
@@ -98,12 +98,13 @@ impl Movers {
         Movers(Arc::new(Shared { partitions, settings, storage, registrar, state, changed }))
     }
 
-    /// Begins to move a partition to another log directory, or stops a move that goes elsewhere. May wait for the disk.
+    /// Begins to move a partition to another log directory, and stops a move of it to a different one. May wait for the
+    /// disk.
     pub fn send(&self, partition: &Partition, to: &Path) -> std::io::Result<()> {
         self.send_by(partition, to, None)
     }
 
-    /// Goes on with a move of the process before this one, whose folder is there.
+    /// Continues a move that the previous process has begun, and whose folder exists.
     pub fn resume(&self, partition: &Partition, folder: &Path) -> std::io::Result<()> {
         let to = folder.parent().unwrap_or(Path::new(""));
         self.send_by(partition, to, Some(folder))
@@ -115,7 +116,7 @@ impl Movers {
         if state.stopping || state.wanted.get(&key).is_some_and(|wanted| wanted.to == to) {
             return Ok(());
         }
-        // Whoever carries it elsewhere finds that it is not wanted there any more.
+        // A thread that is still copying it to the other directory will find that the move is not wanted any more.
         if let Some(other) = state.wanted.remove(&key).filter(|other| !other.busy) {
             self.0.storage.forget_copy(&other.folder);
         }
@@ -135,13 +136,13 @@ impl Movers {
         Ok(())
     }
 
-    /// What is on its way.
+    /// The copies in progress.
     pub fn copies(&self) -> Vec<Copied> {
         let state = self.0.state.lock();
         state.wanted.values().filter_map(|wanted| wanted.copy.clone()).collect()
     }
 
-    /// Ends the moves. They begin again with the next start.
+    /// Ends the moves. They begin again at the next start.
     pub fn stop(&self) {
         let threads = {
             let mut state = self.0.state.lock();
@@ -156,7 +157,7 @@ impl Movers {
         }
     }
 
-    // As many as `num.replica.alter.log.dirs.threads` says, one for each log directory without it.
+    // At most `num.replica.alter.log.dirs.threads` threads, or, if that is not set, one for each log directory.
     fn add_thread(&self, state: &mut WantedMoves) {
         let config = self.0.settings.now();
         let asked = config.num_replica_alter_log_dirs_threads;
@@ -174,19 +175,19 @@ impl Movers {
     }
 }
 
-/// How a move ended.
+/// How a move has ended.
 enum Ended {
     Moved,
-    /// It is to go elsewhere, or nowhere.
+    /// It is to move to another directory, or not at all.
     Unwanted,
-    /// The broker stops; the next one goes on.
+    /// The broker is stopping; the next start continues.
     Stopped,
-    /// Its directory has no room, or its log is being opened anew.
+    /// Its directory has no room, or its log is being opened again.
     Later,
     Failed(String),
 }
 
-/// What a thread has to carry where.
+/// What a thread has to move, and where to.
 struct Errand {
     key: Key,
     to: PathBuf,
@@ -196,7 +197,7 @@ struct Errand {
 impl Shared {
     fn serve(&self) {
         while let Some(errand) = self.next() {
-            // Our own mistake must not end all other moves.
+            // A panic must not end all other moves.
             let carried = catch_unwind(AssertUnwindSafe(|| self.carry(&errand)));
             self.close(&errand, carried.unwrap_or_else(|_| Ended::Failed("the mover panicked".into())));
         }
@@ -204,7 +205,7 @@ impl Shared {
 
     fn close(&self, errand: &Errand, ended: Ended) {
         let mut state = self.state.lock();
-        // Somebody may have sent it elsewhere meanwhile.
+        // It may have been sent to another directory in the meantime.
         let Some(wanted) = state.wanted.get_mut(&errand.key).filter(|w| w.folder == errand.folder) else {
             return;
         };
@@ -215,11 +216,11 @@ impl Shared {
             Ended::Later => {
                 wanted.tries += 1;
                 wanted.not_before = Some(Instant::now() + RETRY * 2u32.pow(wanted.tries.min(6)));
-                // A kill meanwhile must find that there is a move.
+                // If the process is killed now, the next start has to find that there is a move.
                 if let Err(error) = self.storage.keep_copy(&errand.folder) {
                     warn!(partition = %id, %error, "a move would be forgotten by the next start");
                 }
-                // Others rest until something changes, and do not know of this new time.
+                // Other threads wait for a change, and do not know this new time.
                 self.changed.notify_all();
                 return;
             }
@@ -233,7 +234,7 @@ impl Shared {
         state.wanted.remove(&errand.key);
     }
 
-    // Waits for something to do. None: the broker stops.
+    // Waits for something to do. `None`: the broker is stopping.
     fn next(&self) -> Option<Errand> {
         let mut state = self.state.lock();
         loop {
@@ -294,7 +295,7 @@ impl Shared {
                     return Ended::Moved;
                 }
                 Err(NotMoved::Behind(behind)) => copy = behind,
-                // The log is opened anew, or the broker stops.
+                // The log is being opened again, or the broker is stopping.
                 Err(NotMoved::Failed(LogError::Offline { .. })) => return Ended::Later,
                 Err(NotMoved::Failed(error)) => return self.failed(to, &error, false),
                 Err(NotMoved::There(error) | NotMoved::Torn(error)) => return self.failed(to, &error, true),
@@ -302,7 +303,7 @@ impl Shared {
         }
     }
 
-    // Copies until nothing is missing, and syncs what was copied.
+    // Copies until nothing is missing, and syncs the copy.
     fn catch_up(
         &self,
         errand: &Errand,
@@ -313,7 +314,7 @@ impl Shared {
         loop {
             match self.look(errand, partition, &copy) {
                 None => {}
-                // The copy stays, and says that there is a move.
+                // The copy stays, and shows the next start that there is a move.
                 Some(Ended::Stopped) => return Err(Ended::Stopped),
                 Some(ended) => {
                     copy.abandon();
@@ -343,7 +344,7 @@ impl Shared {
         }
     }
 
-    // `there`: it was the directory that it was to move to.
+    // `there`: the error is that of the directory to which it was to move.
     fn failed(&self, to: &Path, error: &LogError, there: bool) -> Ended {
         if error.is_full() {
             return Ended::Later;
@@ -357,7 +358,7 @@ impl Shared {
         Ended::Failed(error.to_string())
     }
 
-    // Shows how far it has come. None: the move goes on.
+    // Publishes the progress. `None`: the move goes on.
     fn look(&self, errand: &Errand, partition: &Arc<Partition>, copy: &Relocation) -> Option<Ended> {
         let mut state = self.state.lock();
         if state.stopping {
@@ -375,7 +376,7 @@ impl Shared {
         });
         let now = self.partitions.get(errand.key.0, errand.key.1);
         let same = now.is_some_and(|now| Arc::ptr_eq(&now, partition)) && !partition.has_failed();
-        // It may have been opened anew: the next look finds that, or that it is gone.
+        // The log may have been opened again. The next look finds that, or that it was removed.
         (!same).then_some(Ended::Later)
     }
 
@@ -390,14 +391,14 @@ impl Shared {
 
     fn moved(&self, partition: &Partition, from: &Location, left: Log, to: &Path) {
         if partition.has_failed() {
-            // Its owner failed in the same turn, and the log is opened anew from either folder. The next start keeps the
-            // one that was written to last.
+            // Its owner has panicked in the same turn, and the log is opened again from one of the two folders. The next
+            // start keeps the one that was written to last.
             warn!(partition = %partition.id, folder = %left.dir().display(), "left where it was: its owner failed");
             return;
         }
         match left.delete(Uuid::new_v4()) {
             Ok(folder) => self.storage.remove_later(folder, partition.config.load().file_delete_delay_ms),
-            // It has moved off a dying disk, most likely.
+            // Probably the log was moved away from a failing disk.
             Err(error) => from.volume.fail(&error.to_string()),
         }
         if let Some(directory) = self.storage.directory_id(to) {
@@ -412,7 +413,7 @@ impl Shared {
         let busy = state.wanted.values().filter(|wanted| wanted.busy).count().max(1) as f64;
         let per_second = self.settings.now().replica_alter_log_dirs_io_max_bytes_per_second;
         let pause = bytes as f64 * busy / per_second.max(1) as f64;
-        // Less than a millisecond is not worth waking up for.
+        // Less than a millisecond is not worth a sleep.
         if pause < 0.001 {
             return;
         }

@@ -1,14 +1,14 @@
-//! How far the opening of many logs has come, for whoever waits for it and reads the log. A few logs are not worth a
-//! line.
+//! Logs the progress of opening many logs, for an operator who reads the log during a start. For a few logs nothing is
+//! written.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tracing::info;
 
-/// A line as often as this.
+/// A line is written this often.
 const EVERY: Duration = Duration::from_secs(2);
-/// Fewer logs than this, opened within [`EVERY`], are passed over.
+/// If there are fewer logs than this, and they are open within [`EVERY`], nothing is written.
 const MANY: usize = 100;
 
 pub(crate) struct Progress {

@@ -1,5 +1,5 @@
-//! What this broker tells the controller of its log directories (KIP-858): which replica lives where, and which of them
-//! have failed. Nobody waits for the answers: what did not get through is said again by the next start.
+//! What this broker tells the controller about its log directories (KIP-858): the directory of each replica, and which
+//! directories have failed. Nobody waits for the answers: what was lost is sent again by the next start.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use ottla_core::question::Question;
 use ottla_model::image::Image;
 use ottla_model::{BrokerEpoch, DirectoryId, NodeId};
 
-/// The way to the controller.
+/// Sends to the controller.
 pub(crate) struct Registrar {
     pub me: NodeId,
     pub image: Arc<ArcSwap<Image>>,
@@ -31,7 +31,7 @@ impl Registrar {
         }
     }
 
-    // None until it is registered.
+    // `None`: the broker is not registered yet.
     fn epoch(&self) -> Option<BrokerEpoch> {
         self.image.load().broker(self.me).map(|broker| broker.epoch)
     }

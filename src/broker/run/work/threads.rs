@@ -1,5 +1,5 @@
-//! Threads for jobs that wait for a disk. They start when there is work and end when there is none for a while, so that an idle
-//! broker has none. It must never know what the jobs are.
+//! Threads for jobs that wait for a disk. They start when there is work and end when there was none for a while, so that
+//! an idle broker has none. It must never know what the jobs are.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use tracing::{error, warn};
 
-/// A thread without work ends after this.
+/// A thread ends after this time without work.
 const LINGER: Duration = Duration::from_secs(5);
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -36,17 +36,17 @@ impl std::fmt::Debug for Threads {
 }
 
 impl Threads {
-    /// At most so many at once.
+    /// A pool with at most this many threads.
     pub fn new(name: &'static str, most: usize) -> Threads {
         Threads { name, most, pool: Arc::default() }
     }
 
-    /// Jobs that no thread has begun.
+    /// How many jobs wait for a thread.
     pub fn waiting(&self) -> usize {
         self.pool.0.lock().jobs.len()
     }
 
-    /// Runs a job on some thread, soon; with one thread, one job after the other.
+    /// Runs a job on one of the threads, soon. With a single thread, the jobs run one after the other.
     pub fn run(&self, job: impl FnOnce() + Send + 'static) {
         let (pool, arrived) = &*self.pool;
         let mut state = pool.lock();
@@ -60,7 +60,7 @@ impl Threads {
         let shared = self.pool.clone();
         let started = std::thread::Builder::new().name(self.name.into()).spawn(move || work(&shared));
         if let Err(error) = started {
-            // Another thread may take it; with none at all it is done here and now.
+            // A running thread may take the job. If there is none, it runs here and now.
             warn!(%error, "cannot start a {} thread", self.name);
             let mut state = pool.lock();
             state.threads -= 1;
@@ -73,14 +73,14 @@ impl Threads {
     }
 }
 
-// A thread that ended here would still count as one, and with all of them gone every job would wait for ever.
+// A panic must not end the thread: it would still be counted, and with all threads gone every job would wait for ever.
 fn carry_out(job: Job) {
     if catch_unwind(AssertUnwindSafe(job)).is_err() {
         error!("a job that waits for a disk panicked");
     }
 }
 
-// A job is pushed under the lock, and a thread looks for one under the lock before it waits: none is missed between the two.
+// Jobs are added under the lock, and a thread checks for jobs under the lock before it waits, so it misses none.
 fn work(shared: &(Mutex<Pool>, Condvar)) {
     let (pool, arrived) = shared;
     let mut state = pool.lock();

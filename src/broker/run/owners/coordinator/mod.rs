@@ -20,12 +20,12 @@ use crate::broker::Broker;
 use crate::run::owners::partition::Partition;
 use task::Task;
 
-/// The shards of one coordinator. The token of a question is where its answer goes.
+/// The shards of one coordinator. A command's token says where its answer is sent.
 pub(crate) struct Coordinator<M: Machine> {
-    /// Its partitions are the shards' logs.
+    /// The topic whose partitions are the logs of the shards.
     topic: &'static str,
     terms: ShardSettings,
-    /// How much of a log is read at a time while it is loaded.
+    /// How much of a log is read at a time during loading.
     load_buffer_bytes: usize,
     empty_machine: Box<dyn Fn() -> M + Send + Sync>,
     shards: Mutex<BTreeMap<i32, mpsc::UnboundedSender<Sent<M>>>>,
@@ -47,7 +47,7 @@ where
         Coordinator { topic, terms, load_buffer_bytes, empty_machine, shards }
     }
 
-    /// The coordinator's topic, once there is one.
+    /// The coordinator's topic. `None`: it does not exist yet.
     pub fn topic<'a>(&self, image: &'a Image) -> Option<&'a Arc<Topic>> {
         image.topic(self.topic)
     }
@@ -67,7 +67,7 @@ where
         Q::answer(reply.await.unwrap_or(refused))
     }
 
-    /// The shards that live here.
+    /// The shards that this broker leads.
     pub fn led_here(&self, broker: &Broker) -> Vec<i32> {
         let image = broker.image.load();
         let Some(topic) = self.topic(&image) else { return Vec::new() };
@@ -79,14 +79,14 @@ where
             .collect()
     }
 
-    /// Loads what this broker leads, before anybody asks for it.
+    /// Loads the shards that this broker leads before the first command for them.
     pub fn wake_all(self: &Arc<Self>, broker: &Arc<Broker>) {
         for shard in self.led_here(broker) {
             self.reach(broker, shard);
         }
     }
 
-    /// Tells every shard that runs. Nobody waits for it to be done; one that has ended has nothing to do.
+    /// Sends a command to every running shard, without waiting. A shard that has ended does not need it.
     pub fn tell_all(&self, command: impl Fn() -> M::Command) {
         for shard in self.shards.lock().values() {
             let (token, _) = oneshot::channel();
@@ -94,7 +94,7 @@ where
         }
     }
 
-    // The way to a shard's task, which is started if it does not run. None if the shard is not this broker's.
+    // The mailbox of a shard's task, which is started if it is not running. `None`: this broker does not lead the shard.
     fn reach(self: &Arc<Self>, broker: &Arc<Broker>, shard: i32) -> Option<mpsc::UnboundedSender<Sent<M>>> {
         let mut shards = self.shards.lock();
         if let Some(way) = shards.get(&shard).filter(|way| !way.is_closed()) {
@@ -109,7 +109,7 @@ where
         Some(way)
     }
 
-    // The shard's partition, while this broker leads it.
+    // The shard's partition. `None`: this broker does not lead it.
     fn partition(&self, broker: &Broker, shard: i32) -> Option<Arc<Partition>> {
         let image = broker.image.load();
         broker.partitions.led(&image, self.topic(&image)?.id, shard).ok()

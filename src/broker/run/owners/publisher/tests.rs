@@ -60,7 +60,7 @@ fn stage_with(settings: &[(&str, &str)]) -> Stage {
         give_up: Box::new(move |why| *reason.lock() = Some(why)),
     };
     publisher.step(Input::Published(image_with(1)));
-    // The thread that writes new leader epochs has been here, and does not come again.
+    // The thread that writes new leader epochs has finished.
     let here = publisher.partitions.get(TOPIC, 0).expect("it is led here");
     while here.with_log(|log| log.last_epoch()) != Some(Some(LeaderEpoch(3))) {
         std::thread::yield_now();
@@ -68,7 +68,7 @@ fn stage_with(settings: &[(&str, &str)]) -> Stage {
     Stage { disk, publisher, notices, gave_up }
 }
 
-/// A topic of so many partitions, all led by broker 1.
+/// A topic with this many partitions, all led by broker 1.
 fn image_with(partitions: i32) -> Arc<Image> {
     let topic = TopicRecord { name: "t".into(), topic_id: TOPIC };
     let mut image = Image::empty();
@@ -153,7 +153,7 @@ fn a_failed_write_takes_its_directory_and_not_the_process_if_there_is_another() 
         let mut stage = stage_in(dirs);
         assert_eq!(stage.produce(), Ok(0));
         let here = stage.publisher.partitions.get(TOPIC, 0).expect("it is led here");
-        // The metadata log lives in the first one, which must not be the one that fails.
+        // The metadata log is in the first directory, which must not be the one that fails.
         let metadata = here.place().folder.starts_with("/data") && dirs.contains(',');
         stage.disk.fail_next(Operation::Write, Fault::Broken);
         assert_eq!(stage.produce(), Err(ErrorCode::KafkaStorageError));
@@ -167,7 +167,7 @@ fn a_failed_write_takes_its_directory_and_not_the_process_if_there_is_another() 
     }
 }
 
-/// A cleaner looks at a log, and fails. What a producer left in the queue meanwhile is not left there.
+/// A cleaner looks at a log and panics. An input that a producer has queued in the meantime is processed all the same.
 #[test]
 fn what_came_during_a_look_that_failed_is_carried_out() {
     let stage = stage();
@@ -201,7 +201,7 @@ fn whoever_has_stopped_waiting_is_forgotten() {
     assert_eq!(Arc::strong_count(&gone), 1);
 }
 
-/// What found no room is tried again each second, however much else there is to hear.
+/// A log that found no room is tried again each second, however many messages arrive.
 #[test]
 fn messages_that_keep_coming_do_not_put_off_what_waits_for_room() {
     let Stage { disk, mut publisher, .. } = stage();
@@ -215,7 +215,7 @@ fn messages_that_keep_coming_do_not_put_off_what_waits_for_room() {
     let began = Instant::now();
     while partitions.get(TOPIC, 1).is_none() {
         assert!(began.elapsed() < Duration::from_secs(60), "it is never tried again");
-        // Each is waited for, so that they come as fast as they are heard.
+        // Each answer is awaited, so that the messages come as fast as they are processed.
         let (token, answer) = tokio::sync::oneshot::channel();
         said.send(Notice::Controller(Output::Reply { token, reply: Err(NotController) })).expect("it hears");
         answer.blocking_recv().expect("it answers").expect_err("and that is what it was given");
@@ -224,7 +224,7 @@ fn messages_that_keep_coming_do_not_put_off_what_waits_for_room() {
     serving.join().expect("it ends");
 }
 
-/// Whether it is answered at once or later.
+/// Whether the Produce is answered at once or later.
 async fn produce_later(here: Arc<Partition>) -> Result<Offset, ErrorCode> {
     let options = ProduceOptions { acks: Acks::All, timeout_ms: 1_000, version: 13 };
     let outcomes = produce(vec![share(Ok(here))], &options).await;
@@ -240,8 +240,8 @@ async fn a_flush_that_panics_has_an_outcome() {
     assert_eq!(produce_later(here).await, Err(ErrorCode::KafkaStorageError), "nobody waits for it");
 }
 
-/// Several come to one lane at once, find it busy and leave what they have; somebody looks at its log, and sometimes fails.
-/// In each round they are alone: nobody comes later who would carry out what was left behind.
+/// Several inputs arrive at one lane at once; some find it busy and are queued; somebody looks at its log, and sometimes
+/// panics. In each round nothing comes later that would process what was left in the queue.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nobody_who_finds_the_lane_taken_is_forgotten() {
     const PRODUCERS: usize = 3;

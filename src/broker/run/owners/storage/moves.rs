@@ -1,5 +1,5 @@
-//! Logs that move from one directory of this broker to another (KIP-113), what a crash has left of such moves, and where
-//! the controller is to find each log (KIP-858).
+//! Logs that move from one directory of this broker to another (KIP-113), what a crash has left of such moves, and in
+//! which directory the controller finds each log (KIP-858).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,21 +18,21 @@ use super::{Dir, Storage, set_aside, slot_of};
 use crate::run::owners::partition::Partition;
 use crate::run::owners::volume::Volume;
 
-/// Directories that were asked for before there was a log.
+/// The most directories that are remembered for logs which do not exist yet.
 const PREFERRED_MAX: usize = 10_000;
 
 /// What is known of moves.
 #[derive(Default)]
 pub(super) struct Moves {
-    /// Begun by the process before this one: the folders of the copies.
+    /// Moves that the previous process has begun: the folders of the copies.
     unfinished: Vec<(TopicPartition, PathBuf)>,
-    /// Where logs are to be made that are not there yet.
+    /// In which directory to create logs that do not exist yet.
     preferred: Mutex<BTreeMap<TopicPartition, PathBuf>>,
 }
 
 impl Moves {
-    /// Puts in order what a crash has left: copies that were being made begin anew, and of two that have the live name
-    /// the one that was written to last counts. What cannot be put in order is left alone.
+    /// Cleans up after a crash: unfinished copies begin again, and of two folders with the live name, the one that was
+    /// written to last counts. Everything else is left as it is.
     pub fn recover(disk: &dyn Disk, dirs: &[Dir]) -> Moves {
         let mut live: BTreeMap<TopicPartition, &Dir> = BTreeMap::new();
         let listed: Vec<(&Dir, Folders)> =
@@ -69,7 +69,7 @@ impl Moves {
     }
 }
 
-// A move was cut short: the copy has gone live, and what it was made of was not renamed yet.
+// A move was interrupted: the copy has the live name, and the original was not renamed yet.
 fn choose<'a>(disk: &dyn Disk, one: &'a Dir, other: &'a Dir, id: &TopicPartition) -> &'a Dir {
     let of = |dir: &Dir| extent(disk, &dir.held.path().join(id.to_string())).ok();
     let (keeps, goes) = if of(other) > of(one) { (other, one) } else { (one, other) };
@@ -87,18 +87,18 @@ fn choose<'a>(disk: &dyn Disk, one: &'a Dir, other: &'a Dir, id: &TopicPartition
 }
 
 impl Storage {
-    /// What the process before this one has not finished: partitions, and the folder that each was to be copied to.
+    /// The moves that the previous process has not finished: partitions, and the folder of each copy.
     pub fn unfinished_moves(&self) -> &[(TopicPartition, PathBuf)] {
         &self.moves.unfinished
     }
 
-    /// The log directory that a client means, by its absolute path.
+    /// The log directory with the absolute path that a client has sent.
     pub fn log_dir(&self, path: &str) -> Option<&Path> {
         let same = |dir: &&PathBuf| std::path::absolute(dir).is_ok_and(|dir| dir == Path::new(path));
         self.log_dirs.iter().find(same).map(PathBuf::as_path)
     }
 
-    /// Remembers where to make a log, until this process ends.
+    /// Remembers in which directory to create a log, until this process ends.
     pub fn prefer(&self, id: TopicPartition, dir: &Path) {
         let mut preferred = self.moves.preferred.lock();
         if preferred.len() < PREFERRED_MAX || preferred.contains_key(&id) {
@@ -120,13 +120,13 @@ impl Storage {
         self.dirs.iter().filter(|dir| dir.volume.has_failed()).map(|dir| dir.id).collect()
     }
 
-    /// Where the folders of partitions are.
+    /// The directory of each partition's folder.
     pub fn found(&self) -> Vec<(TopicPartition, DirectoryId)> {
         let listed = self.healthy().filter_map(|dir| Some((dir.id, dir.held.folders().ok()?.live)));
         listed.flat_map(|(id, live)| live.into_iter().map(move |folder| (folder.partition, id))).collect()
     }
 
-    /// Makes the folder of a copy, which is durable on return.
+    /// Creates the folder for a copy. It is durable when this returns.
     pub fn new_copy(&self, id: &TopicPartition, dir: &Path) -> std::io::Result<PathBuf> {
         let folder = dir.join(PartitionFolder::marked(id, FolderSuffix::Future, Uuid::new_v4()));
         self.disk.create_dir_all(&folder)?;
@@ -134,17 +134,17 @@ impl Storage {
         Ok(folder)
     }
 
-    /// Sees to it that there is a folder of a copy that is to be tried again.
+    /// Makes sure that there is a folder for a copy that is to be tried again.
     pub fn keep_copy(&self, folder: &Path) -> std::io::Result<()> {
         self.disk.create_dir_all(folder)
     }
 
-    /// Whether so many bytes fit into a log directory. Where nobody can tell, copying finds out.
+    /// Whether this many bytes fit into a log directory. If that is not known, true: copying will find out.
     pub fn has_room(&self, dir: &Path, bytes: u64) -> bool {
         self.disk.free_bytes(dir).map_or(true, |free| free > bytes)
     }
 
-    /// Removes a copy that nobody wants any more.
+    /// Removes a copy that is not wanted any more.
     pub fn forget_copy(&self, folder: &Path) {
         match self.disk.remove_dir_all(folder) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -154,7 +154,7 @@ impl Storage {
         }
     }
 
-    /// Begins a copy of a partition's log in another log directory.
+    /// Begins to copy a partition's log to another log directory.
     pub fn begin_move(
         self: &Arc<Self>,
         partition: &Partition,
@@ -164,7 +164,7 @@ impl Storage {
         let (id, place) = (partition.id.clone(), partition.place());
         let live = to.join(id.to_string());
         if self.disk.exists(&live) {
-            // Nobody's disk is at fault.
+            // This is no error of a disk.
             let (path, what) = (live, "there is a folder of that name already".to_owned());
             return Err(LogError::Corrupt { path, position: 0, offset: 0, what });
         }
@@ -178,8 +178,8 @@ impl Storage {
         Relocation::begin(opening, copy.to_owned(), place.reader.clone(), Box::new(go_live))
     }
 
-    // First what the checkpoints say, then the name: a crash in between leaves a copy, and words about nothing. No
-    // checkpoint is written in between, which would leave them out.
+    // The checkpoints are written before the name: a crash between the two leaves a copy, and entries for a log that is
+    // not there. The lock keeps out other checkpoint writes, which would omit these entries.
     fn go_live(&self, from: &Path, copy: &Path, opening: &Opening, settled: Settled) -> std::io::Result<()> {
         let (id, live) = (&opening.partition, &opening.dir);
         let known: [(Checkpoint, Option<Offset>); 3] = [

@@ -1,4 +1,4 @@
-//! What the checkpoint files say of logs that are not open, and what a kill leaves of moves.
+//! The checkpoint entries of logs that are not open, and what a kill leaves of moves.
 
 use std::path::Path;
 
@@ -36,7 +36,7 @@ fn what_is_known_of_a_log_that_is_not_open_stays_known_while_its_folder_is_there
         |path| String::from_utf8(disk.read_to_vec(Path::new(path)).expect("a checkpoint")).expect("text");
     let storage = storage(&disk);
     for (which, path) in CHECKPOINTS {
-        // No partition is open: its log is corrupt, say, and waits for somebody to look at it.
+        // No partition is open: for example, its log is corrupt and waits for an operator.
         assert!(storage.checkpoint(which, &Partitions::default()), "{path}");
         assert_eq!(read(path), "0\n1\nt 0 7\n", "{path}");
     }
@@ -47,7 +47,7 @@ fn what_is_known_of_a_log_that_is_not_open_stays_known_while_its_folder_is_there
     }
 }
 
-/// Written to last is what counts, not the length of files: a copy has other segments than what it was made of.
+/// The log that was written to last counts, not the larger files: a copy has other segments than the original.
 #[test]
 fn what_a_kill_has_left_of_moves_is_put_in_order() {
     let disk = MemoryDisk::new(1);
@@ -65,12 +65,12 @@ fn what_a_kill_has_left_of_moves_is_put_in_order() {
             .collect()
     };
     drop(storage_in(&disk, "/a,/b"));
-    // Both are alive: the newer leadership wrote to the second one.
+    // Both are live: the newer leader epoch is in the second one.
     write("/a/t-0/leader-epoch-checkpoint", b"0\n1\n2 0\n");
     write("/a/t-0/00000000000000000900.log", b"");
     write("/b/t-0/leader-epoch-checkpoint", b"0\n2\n2 0\n3 700\n");
     write("/b/t-0/00000000000000000000.log", b"");
-    // Half a copy of a log that is there, and of one that is not.
+    // A half-made copy of a log that exists, and of one that does not.
     write("/a/u-0/00000000000000000000.log", b"");
     write("/b/u-0.0123456789abcdef0123456789abcdef-future/00000000000000000000.log", b"half");
     write("/b/v-0.0123456789abcdef0123456789abcdef-future/00000000000000000000.log", b"half");
