@@ -79,17 +79,17 @@ struct Asked {
     held: Option<Grant>,
 }
 
-/// What a request waits for.
+/// What a request waits for next.
 enum Awaits {
     Queueing(Later<Queued>),
     Answer(Later<Answer>),
-    /// It is answered.
+    /// Nothing: it has been answered.
     Nothing,
 }
 
 impl Asked {
-    // The stage that it has reached since the last look. What it holds is given back with its answer, which may have to wait
-    // for the answers before it.
+    // The stage that the request has reached since the last look. Its memory is given back with its answer, which may
+    // have to wait for earlier answers.
     fn reached(&mut self, context: &mut Context<'_>) -> Option<Stage<Answer>> {
         let mut stage = None;
         if let Awaits::Queueing(queueing) = &mut self.awaits {
@@ -331,7 +331,7 @@ impl Connection {
 enum Heard {
     /// The client has sent or read bytes.
     Client,
-    /// A request in flight has come further.
+    /// A request in flight has reached its next stage.
     Request,
 }
 

@@ -187,7 +187,7 @@ mod tests {
         }
     }
 
-    /// A listener of this kind, and what stops it.
+    /// A listener of this kind, and the means to stop it.
     fn listen(kind: Kind, dispatcher: Arc<dyn Dispatcher>) -> (SocketAddr, Stopping, Accepting) {
         let settings = settings(&[]);
         let listener =
@@ -216,7 +216,7 @@ mod tests {
         Answer::Parts(vec![Part::Bytes(Bytes::copy_from_slice(&version.to_be_bytes()))])
     }
 
-    /// Answers every request with the version that it was asked in.
+    /// Answers every request with its own version.
     struct Echo;
 
     impl Dispatcher for Echo {
@@ -240,7 +240,7 @@ mod tests {
         accepting.await.expect("the task ends").expect("it never failed");
     }
 
-    /// Looks into each request before it is queued, as long as the test likes, and answers it when the test likes.
+    /// Holds each request before it is queued, and before it is answered, for as long as the test wants.
     struct Looking {
         dispatched: mpsc::UnboundedSender<Dispatched>,
     }
@@ -273,7 +273,7 @@ mod tests {
         let (dispatched, mut seen) = mpsc::unbounded_channel();
         let (address, stopping, accepting) = listen(Kind::Broker, Arc::new(Looking { dispatched }));
         let mut client = TcpStream::connect(address).await.expect("it listens");
-        // No answer of a Produce of these versions has a flexible header.
+        // The answer to a Produce of these versions never has a flexible header.
         client.write_all(&[request(0, 3), request(0, 4)].concat()).await.expect("two Produces are sent");
         let first = seen.recv().await.expect("the first one is dispatched");
         assert_eq!(first.version, 3);

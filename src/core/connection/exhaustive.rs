@@ -6,8 +6,8 @@ use super::model::{Event, Fate, Request, World};
 use super::mutants::Mutant;
 use super::*;
 
-/// Whether it is a Produce, whether it takes time until it is queued, what may start before it is answered, and how long
-/// the answer is.
+/// Whether it is a Produce, whether it takes time until it is queued, which later requests may overtake it, and the size
+/// of its answer.
 const KINDS: [(bool, bool, Option<Overtakers>, usize); 6] = [
     (false, false, None, 1),
     (false, true, None, 1),

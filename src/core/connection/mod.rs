@@ -2,10 +2,10 @@
 //! sent, and what the connection waits for. Pure: the received bytes, and how many bytes wait to be sent, are arguments.
 //! It must never know more of a request than its size and whether it is a Produce, and it has no socket.
 //!
-//! Two promises. A connection never sleeps beside work that it could do: each reason for not starting the next request is
-//! a [`Hindrance`], and [`Flow::wants`] names for each of them what takes it away. Nothing else is waited for.
-//! And a client's requests take effect and are answered in their order: no request starts before everything that those in
-//! front of it change is queued with its owners ([`Stage`]), and no answer leaves before those in front of it.
+//! Two promises. A connection never waits while it could do something: each reason for not starting the next request is a
+//! [`Hindrance`], and for each of them [`Flow::wants`] names the event that removes it. The connection waits for nothing
+//! else. And a client's requests take effect and are answered in order: no request starts before all changes of the
+//! earlier requests are queued with their owners ([`Stage`]), and no answer is sent before the earlier answers.
 
 #[cfg(test)]
 mod exhaustive;
@@ -18,20 +18,20 @@ mod stories;
 
 use std::collections::VecDeque;
 
-/// How far a request has come. It never goes back.
+/// The stage of a request. It never goes back.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage<A> {
-    /// Not everything that it changes is queued with its owners: nothing behind it starts.
+    /// Some of its changes are not queued with their owners yet, so no later request may start.
     Queueing,
-    /// Everything is queued. Its answer is not there yet, and some requests may start meanwhile.
+    /// All of its changes are queued. It has no answer yet, and some later requests may start.
     Queued(Overtakers),
     Answered(A),
 }
 
-/// Later requests that may start while one that is queued is not answered yet.
+/// Which later requests may start while a queued request has no answer yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Overtakers {
-    /// Other Produces: it waits in its lanes, and lanes keep order.
+    /// Later Produces: the request waits in its lanes, and lanes keep their order.
     Produces,
     /// Any later request: this one only waits for data.
     Any,
@@ -89,7 +89,7 @@ pub enum Next<T, A> {
 pub struct Wants {
     /// Bytes arrive from the client, or the client sends no more: [`Input::Finished`].
     pub bytes: bool,
-    /// That one of the requests in flight is queued or answered: [`Flow::advance`].
+    /// A request in flight has been queued or answered: [`Flow::advance`].
     pub answers: bool,
     /// The socket takes bytes again: [`Input::SocketReady`].
     pub socket: bool,
@@ -107,7 +107,7 @@ pub struct Wants {
 /// What happened. `T` is what the caller has to know of a request, `A` is an answer.
 #[derive(Debug)]
 pub enum Input<T, A> {
-    /// The frame was started, and has come so far already.
+    /// The frame was started, and has reached this stage already.
     Started {
         request: T,
         stage: Stage<A>,
@@ -261,7 +261,7 @@ impl<T, A> Flow<T, A> {
         }
     }
 
-    /// Asks for each request in flight that has no answer yet whether it has come further. True if any has.
+    /// Calls `reached` for each request in flight without an answer. Returns true if any of them has reached a new stage.
     pub fn advance(&mut self, mut reached: impl FnMut(&mut T) -> Option<Stage<A>>) -> bool {
         let mut any = false;
         for waiting in self.in_flight.iter_mut().filter(|waiting| !waiting.is_answered()) {

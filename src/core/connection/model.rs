@@ -14,9 +14,9 @@ pub(super) struct Request {
     /// Size without the four bytes of the size field; at least eight.
     pub bytes: usize,
     pub produce: bool,
-    /// It takes time until it is queued.
+    /// Whether it takes time until it is queued.
     pub queues: bool,
-    /// `None`: it is answered when it is queued.
+    /// Which later requests may overtake it. `None`: it is answered when it is queued.
     pub waits: Option<Overtakers>,
     /// Zero: a Produce with acks=0.
     pub answer_bytes: usize,
@@ -41,9 +41,9 @@ pub(super) enum Event {
     Deliver(usize),
     /// The connection learns that the client sends no more.
     Finish,
-    /// Everything that this one changes is queued.
+    /// All changes of this request are queued.
     Queue(usize),
-    /// These are answered.
+    /// These requests are answered.
     Answer(Vec<usize>),
     /// The client reads this many bytes.
     Read(usize),
@@ -68,7 +68,7 @@ pub(super) struct World {
     pub inbox: Vec<u8>,
     pub outbox: usize,
     pub started: usize,
-    /// Of those that were started.
+    /// For each request that was started: whether it was queued, and whether it was answered.
     pub queued: Vec<bool>,
     pub answered: Vec<bool>,
     pub collected: usize,
@@ -312,13 +312,13 @@ impl World {
         (self.collected..self.started).filter(|request| !self.answered[*request]).collect()
     }
 
-    /// Those that are queued before they are answered, and are not yet.
+    /// The requests that have to be queued before they are answered, and are not queued yet.
     pub fn unqueued(&self) -> Vec<usize> {
         let queueing = |request: &usize| !self.queued[*request] && self.script[*request].waits.is_some();
         self.unanswered().into_iter().filter(queueing).collect()
     }
 
-    /// Something happens. What the connection does not wait for does not wake it.
+    /// Lets the event happen. It wakes the connection only if the connection waits for it.
     pub fn happen(&mut self, event: &Event, wants: Wants) {
         match event {
             Event::Deliver(bytes) => self.inbox.extend(self.network.drain(..*bytes)),

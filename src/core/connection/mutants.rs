@@ -40,9 +40,9 @@ pub(super) enum Mutant {
     OneTooMany,
     /// It lets every request overtake every other one.
     NoOrder,
-    /// Produces overtake what is not queued yet.
+    /// It lets Produces overtake a request that is not queued yet.
     OvertakesQueueing,
-    /// It is not noticed that a request is queued.
+    /// It does not notice that a request was queued.
     QueuedUnheard,
     /// It starts whatever waits to be sent.
     NoOutboxLimit,

@@ -97,8 +97,8 @@ fn only_what_cannot_be_told_apart_overtakes() {
     }
 }
 
-/// A Produce is looked into before it is queued. What is behind it waits, then takes its turn in the lanes, and is answered
-/// first; its answer leaves second.
+/// A Produce takes time until it is queued. The request behind it waits, is then queued in the lanes, and has its answer
+/// first; that answer is sent second.
 #[test]
 fn requests_are_queued_in_their_order_and_answered_in_their_order() {
     let mut flow = Story::new(LIMITS);

@@ -1,4 +1,4 @@
-//! Which reply answers which question to a shard of the group coordinator.
+//! Which reply is the answer to which question to a shard of the group coordinator.
 
 use ottla_model::group::GroupId;
 use ottla_protocol::ErrorCode;
@@ -12,10 +12,10 @@ pub trait OfGroup: Question<Command = Command, Reply = Reply> {
     fn group(&self) -> &GroupId;
 }
 
-/// Asks for one group, which DescribeGroups may name among others.
+/// One group. A DescribeGroups request may name several.
 pub struct DescribeGroup(pub GroupId);
 
-/// Asks for one group, which DeleteGroups may name among others.
+/// One group. A DeleteGroups request may name several.
 pub struct DeleteGroup(pub GroupId);
 
 questions! { Command, Reply:

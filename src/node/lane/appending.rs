@@ -13,8 +13,8 @@ use super::ports::{Answered, Append, Output, Waiters};
 use super::{Acting, Flushing, Held, Lane, refused};
 
 impl<W: Waiters> Lane<W> {
-    // Appends that came together go to the disk in one write. The start of a new epoch is on the disk before the
-    // first of them (KAFKA-7415).
+    // Appends that arrived together go to disk in one write. The start of a new epoch is durable before the first of them
+    // (KAFKA-7415).
     pub(super) fn append(&mut self, now_ms: i64, appends: &mut Vec<Append<W>>, out: &mut Vec<Output<W>>) {
         if appends.is_empty() {
             return;
@@ -76,7 +76,8 @@ impl<W: Waiters> Lane<W> {
         self.held.push_back(Held { token, appended, next_offset, acks, deadline_ms });
     }
 
-    // Flush if the topic asks for it, move the high watermark as far as it is safe, answer whom it makes happy.
+    // Flushes if the topic asks for it, advances the high watermark as far as it is safe, and answers the appends that
+    // are safe now.
     pub(super) fn settle(&mut self, now_ms: i64, out: &mut Vec<Output<W>>) {
         if self.log.unflushed_messages() >= self.config.flush_messages {
             self.must_flush = true;

@@ -14,7 +14,7 @@ use ottla_protocol::batch::BatchBuilder;
 
 use super::{Host, Waiters};
 
-/// In stories everybody who waits is a number.
+/// In stories every waiter is a number.
 impl Waiters for u32 {
     type Append = u32;
     type Deletion = u32;

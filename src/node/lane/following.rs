@@ -11,7 +11,8 @@ use super::ports::{Cut, FetchPosition, FromLeader, Output, Waiters};
 use super::{Acting, Lane, Role, refused};
 
 impl<W: Waiters> Lane<W> {
-    /// What was fetched from an earlier leader is worth nothing any more, and whoever waits here for a leader looks elsewhere.
+    /// Records that were fetched from an earlier leader are not used any more, and clients that wait here for a leader
+    /// are sent away.
     pub(super) fn follow(&mut self, now_ms: i64, followership: Followership, out: &mut Vec<Output<W>>) {
         let known = match &self.acting {
             Acting::Leader(leader) => leader.partition_epoch(),
@@ -118,7 +119,7 @@ impl<W: Waiters> Lane<W> {
         }
     }
 
-    /// The leader may hear of what is safe now.
+    /// Reports the records that are safe now, so that the next fetch may tell the leader of them.
     pub(super) fn release_followed(&mut self, out: &mut Vec<Output<W>>) {
         let (safe_end, log_end) = (self.safe_end(), self.log.log_end_offset());
         let Acting::Follower(following) = &mut self.acting else { return };

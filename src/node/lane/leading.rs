@@ -26,7 +26,7 @@ impl<W: Waiters> Lane<W> {
         self.release(now_ms, out);
     }
 
-    // Without room the first append tries again.
+    // If the disk is full, the first append tries again.
     pub(super) fn assign_epoch(&mut self, out: &mut Vec<Output<W>>) {
         let Acting::Leader(leader) = &self.acting else { return };
         let epoch = leader.epoch();

@@ -1,7 +1,7 @@
-//! A lane: the one owner of a replica's log. It appends in the order in which inputs reach it, keeps the epoch and the
-//! high watermark, holds back replies until they are true, and says what has to be flushed or deleted. It leads or follows,
-//! as the controller says.
-//! It must never know who waits for a reply: a token comes in with a question and goes out with its outcome.
+//! A lane: the one owner of a replica's log. It appends in the order in which inputs arrive, keeps the leader epoch and
+//! the high watermark, holds back replies until they are true, and says what has to be flushed or deleted. It leads or
+//! follows, as the controller says.
+//! It must never know who waits for a reply: a token comes in with a request and goes out with its outcome.
 
 mod appending;
 #[cfg(test)]
@@ -69,7 +69,8 @@ struct Following<W: Waiters> {
     follower: Follower,
     /// The high watermark in the leader's last answer. It may be above what this replica has, or has flushed.
     leader_high_watermark: Offset,
-    /// What was taken over, and up to where it has to be safe before the leader may hear of it: its next fetch says so.
+    /// Tokens of the leader's records that were appended, each with the offset up to which the log has to be safe before
+    /// the token is answered. The next fetch, which tells the leader of them, waits for that.
     held: Vec<(W::Fetcher, Offset)>,
 }
 
@@ -93,7 +94,7 @@ pub struct Lane<W: Waiters> {
     flushing: Flushing,
     /// Records above the recovery point must be flushed before they may become visible.
     must_flush: bool,
-    /// Waits for the flush that is under way, which is of the log as it is.
+    /// A copy that takes the log's place after the running flush, which is of the log as it is now.
     moving: Option<(W::Move, Box<Relocation>)>,
     offline: bool,
     /// The last write failed because the disk was full.
@@ -101,9 +102,10 @@ pub struct Lane<W: Waiters> {
 }
 
 impl<W: Waiters> Lane<W> {
-    /// Takes over a log that has been opened, with the high watermark of its checkpoint. A sole replica's log is
-    /// committed whole, and that is known before the first reader comes. What a killed process had not flushed may be
-    /// heard of only once it is: a retried batch is found here and acknowledged, and then the power may go.
+    /// Takes over an opened log, with the high watermark of its checkpoint. If this is the only replica, the whole log is
+    /// committed, and readers see that from the beginning. Records that a killed process had not flushed stay invisible
+    /// until they are flushed: otherwise a producer's retry would find its batch here and be acknowledged, and a loss of
+    /// power could then take it.
     pub fn new(host: Host, mut log: Log, role: Role, config: Arc<TopicConfig>, now_ms: i64) -> Lane<W> {
         let acting = Acting::of(host.id, role, &log, now_ms);
         let must_flush = log.unflushed_messages() >= config.flush_messages && flush_now(&mut log).is_err();
@@ -154,15 +156,15 @@ impl<W: Waiters> Lane<W> {
         &self.log
     }
 
-    /// Gives the log back, for closing or deleting it; whoever still waits is told that this node leads no more.
+    /// Returns the log, to be closed or deleted. Waiting requests are answered with NOT_LEADER_OR_FOLLOWER.
     pub fn into_log(mut self, out: &mut Vec<Output<W>>) -> Log {
         self.refuse_all(ErrorCode::NotLeaderOrFollower, out);
         self.refuse_move(out);
         self.log
     }
 
-    /// Whether a turn with these inputs may wait for the disk longer than a write does: then no thread that serves clients
-    /// should take it.
+    /// Whether a turn with these inputs may wait for the disk longer than a write takes. Such a turn must not run on a
+    /// thread that serves clients.
     pub fn may_wait<'a>(&self, now_ms: i64, inputs: impl Iterator<Item = &'a Input<W>>) -> bool
     where
         W: 'a,

@@ -7,7 +7,8 @@ use super::Lane;
 use super::ports::{Output, Waiters};
 
 impl<W: Waiters> Lane<W> {
-    // Producers wait meanwhile: what is missing is copied, and all of it is synced. Whether the log has moved.
+    // Producers wait during this call: it copies what is missing, and syncs everything. Returns whether the log has
+    // moved.
     pub(super) fn relocate(&mut self, now_ms: i64, out: &mut Vec<Output<W>>) -> bool {
         let Some((token, copy)) = self.moving.take() else { return false };
         let outcome = match self.log.relocate(copy, now_ms) {

@@ -1,5 +1,5 @@
-//! What goes into a lane and what comes out of it. Tokens are opaque: they go in with a question and come out with its answer.
-//! Each kind of question has a type of token of its own, so that nobody can be given the answer to another kind.
+//! The inputs and outputs of a lane. Tokens are opaque: a token goes in with a request and comes out with its answer.
+//! Each kind of request has a token type of its own, so that no waiter can get the answer to another kind.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -14,19 +14,19 @@ use ottla_model::NodeId;
 use ottla_model::config::TopicConfig;
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
-/// Who waits for a lane: whatever finds the one who asked, by what was asked.
+/// The waiters of a lane: for each kind of request, the type of the token that identifies the caller.
 pub trait Waiters: Debug {
     /// Waits for an append: [`Output::Reply`].
     type Append: Debug;
     /// Waits for records to be deleted: [`Output::Deleted`].
     type Deletion: Debug;
-    /// Waits for the output of a cleaning to be in its place: [`Output::Swapped`].
+    /// Waits for a cleaning's output to be swapped in: [`Output::Swapped`].
     type Swap: Debug;
-    /// Waits for the log to be in another directory: [`Output::Relocated`].
+    /// Waits for the log to move to another directory: [`Output::Relocated`].
     type Move: Debug;
-    /// The fetch of another replica, which waits to count: [`Output::Noted`].
+    /// The fetch of another replica, which waits to be noted: [`Output::Noted`].
     type Fetch: Debug;
-    /// This replica's own fetcher, which waits to fetch on: [`Output::Followed`].
+    /// This replica's own fetcher, which waits for its next fetch: [`Output::Followed`].
     type Fetcher: Debug;
 }
 
@@ -34,7 +34,7 @@ pub trait Waiters: Debug {
 #[derive(Debug)]
 pub enum Input<W: Waiters> {
     Append(Append<W>),
-    /// The controller's word: this node leads, under that epoch.
+    /// The controller says that this node leads, in that epoch.
     Lead(Leadership),
     /// The controller says that another node leads, or none. Clients that wait here for a leader are sent away.
     Follow(Followership),

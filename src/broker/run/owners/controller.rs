@@ -18,7 +18,7 @@ use super::publisher::Notice;
 use crate::clock::now_ms;
 use crate::run::work::flusher::Flushers;
 
-/// Where an answer goes.
+/// Where the answer to a command is sent.
 pub(crate) type Token = oneshot::Sender<Result<Reply, NotController>>;
 
 /// Sends commands to this node's controller. Clones send to the same one.
@@ -34,13 +34,13 @@ enum Message {
 }
 
 impl Controller {
-    /// Asks, and waits until the answer is agreed on and applied on this broker.
+    /// Sends a question and waits until the change is committed and applied on this broker.
     pub async fn ask<Q>(&self, question: Q) -> Result<Q::Answer, NotController>
     where
         Q: Question<Command = Command, Reply = Reply>,
     {
         let (token, reply) = oneshot::channel();
-        // A thread that has ended decides nothing any more.
+        // If the thread has ended, there is no controller any more.
         self.commands.send(Message::Ask(question.command(), token)).map_err(|_| NotController)?;
         reply.await.map_err(|_| NotController)?.map(Q::answer)
     }

@@ -1,5 +1,5 @@
-//! The group coordinator of this broker: the way from a group to its shard.
-//! It must never know what is asked of a group, nor how its shards are run: that is `run/owners/coordinator`.
+//! The group coordinator of this broker: the way from a group to its shard. It must never know what the commands for a
+//! group are, nor how shards run: `run/owners/coordinator` does.
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ impl GroupCoordinator {
     }
 }
 
-/// Asks the shard of a group.
+/// Sends a question to the shard of a group and waits for the answer.
 pub(crate) async fn ask<Q: OfGroup>(broker: &Arc<Broker>, question: Q) -> Q::Answer {
     let shards = offsets_topic(&broker.image.load()).map(|topic| topic.partitions.len());
     match shards.map(|shards| shard_of(question.group(), shards)) {
@@ -57,7 +57,7 @@ pub(crate) async fn ask<Q: OfGroup>(broker: &Arc<Broker>, question: Q) -> Q::Ans
     }
 }
 
-/// Asks every shard that lives here, in their order.
+/// Sends a question to every shard that this broker leads, and returns the answers in the order of the shards.
 pub(crate) async fn ask_all<Q>(broker: &Arc<Broker>, question: &Q) -> Vec<Q::Answer>
 where
     Q: Question<Command = Command, Reply = Reply> + Clone,

@@ -50,7 +50,7 @@ pub(crate) struct Partition {
     leader_epoch: AtomicI32,
     resigned: AtomicBool,
     queue: Mutex<VecDeque<Input<Waiting>>>,
-    /// None once the partition is closed or deleted, or its lane has failed.
+    /// `None`: the partition is closed or deleted, or its lane has panicked.
     lane: Mutex<Option<Lane<Waiting>>>,
     waiting: Mutex<Vec<Arc<Notify>>>,
     slow_until_ms: AtomicI64,
@@ -112,7 +112,7 @@ impl Partition {
         LeaderEpoch(self.leader_epoch.load(Ordering::Acquire))
     }
 
-    /// Gives the lane an input. When this returns it is carried out, or somebody else is about to.
+    /// Passes an input to the lane. When this returns, the input was processed, or another task is going to process it.
     pub fn submit(self: &Arc<Self>, input: Input<Waiting>) {
         self.enqueue(input);
         if self.slow_until_ms.load(Ordering::Relaxed) > now_ms() {
@@ -224,7 +224,7 @@ impl Partition {
         }
     }
 
-    // Our own mistake in one output must neither lose the others nor end the loop of whoever drives the lane.
+    // A panic in one output must not lose the other outputs, nor end the loop that drives the lane.
     fn carry_out(self: &Arc<Self>, out: Vec<Output<Waiting>>) {
         for output in out {
             if catch_unwind(AssertUnwindSafe(|| self.carry_out_one(output))).is_err() {
@@ -251,7 +251,7 @@ impl Partition {
             Output::WriteOut(range) => self.place().volume.write_out(range),
             Output::Advanced | Output::Grown => self.wake(),
             Output::Noted { token, .. } | Output::Followed { token, .. } => match token {},
-            // One node has no other replicas: nothing is ever proposed.
+            // There are no other replicas yet, so nothing is ever proposed.
             Output::Propose(_) => {}
             Output::Retire(retired) => self.flushers.retire(retired),
             Output::Offline { why, disk } => {
@@ -269,7 +269,7 @@ impl Partition {
         }
     }
 
-    // Before anybody can append there: whoever reads or waits here goes on where the log lives now.
+    // Called before anything can be appended at the new place, so that readers and waiters go on there.
     fn follow_moves(&self, log: &Log, out: &[Output<Waiting>]) {
         for output in out {
             if let Output::Relocated { token, outcome: Ok(_) } = output
@@ -283,7 +283,7 @@ impl Partition {
         }
     }
 
-    // Outside the runtime there is nothing to hand a slow turn to, and no need.
+    // For threads outside the runtime, which may wait themselves and cannot hand over a slow turn.
     pub fn submit_from_thread(self: &Arc<Self>, input: Input<Waiting>) {
         self.enqueue(input);
         self.drive();
@@ -317,7 +317,7 @@ impl Partition {
                 Input::SwapCleaned { token, .. } => {
                     tell(token, Err("the partition does not live here".into()));
                 }
-                // The mover hears it from its token, which is dropped here.
+                // The mover learns of it because its token is dropped here.
                 Input::Relocate { copy, .. } => self.flushers.run(move || copy.abandon()),
                 _ => {}
             }

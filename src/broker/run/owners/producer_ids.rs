@@ -28,7 +28,7 @@ impl ProducerIds {
             Some(block) => block,
             None => match controller.ask(AllocateProducerIds { broker, epoch }).await {
                 Ok(Ok(block)) => block,
-                // A client tries again on this one, and the id space is not lost to it.
+                // A client retries after this error, so the block is not lost to it.
                 Ok(Err(_)) | Err(NotController) => return Err(ErrorCode::CoordinatorLoadInProgress),
             },
         };

@@ -1,5 +1,5 @@
-//! Who waits for a lane of this broker: a producer's request, a coordinator's shard, somebody who wants records deleted, a
-//! cleaner or a mover.
+//! The waiters of this broker's lanes: a producer's request, a coordinator's shard, a request to delete records, a
+//! cleaner, a mover.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,33 +12,34 @@ use tokio::sync::oneshot;
 use super::volume::Volume;
 use crate::run::serve::produce::Slot;
 
-/// By what was asked. Each of them hears something also if its token is dropped: nobody waits for ever.
+/// One token type for each kind of request. A token that is dropped gives an error to its waiter, so that nothing waits
+/// for ever.
 #[derive(Debug)]
 pub(crate) enum Waiting {}
 
 impl Waiters for Waiting {
     type Append = Appender;
-    /// Hears where the log starts now.
+    /// Gets the new log start.
     type Deletion = oneshot::Sender<Result<Offset, ErrorCode>>;
-    /// Hears whether its output is in place.
+    /// Gets whether the output was swapped in.
     type Swap = oneshot::Sender<Result<(), String>>;
     type Move = Mover;
-    /// One node has no other replicas: nobody fetches or follows here yet.
+    /// There are no other replicas yet, so nothing is fetched or followed here.
     type Fetch = Infallible;
     type Fetcher = Infallible;
 }
 
-/// Somebody who wants a batch appended.
+/// The waiter of an append.
 #[derive(Debug)]
 pub(crate) enum Appender {
     Producer(Slot),
     Shard(oneshot::Sender<Result<Appended, ErrorCode>>),
 }
 
-/// Somebody who wants a log moved.
+/// The waiter of a move to another directory.
 #[derive(Debug)]
 pub(crate) struct Mover {
-    /// Hears which log is left behind, or why it has not moved.
+    /// Gets the old log that is left behind, or why the log has not moved.
     pub waiting: oneshot::Sender<Result<Box<Log>, NotMoved>>,
     /// Where the log is to move to.
     pub volume: Option<Arc<Volume>>,
@@ -61,7 +62,7 @@ impl Appender {
     }
 }
 
-/// Whoever asked may have stopped waiting, and then has nothing to hear.
+/// Sends the outcome. This fails if the caller has stopped waiting, and does not matter then.
 pub(crate) fn tell<T>(waiting: oneshot::Sender<T>, outcome: T) {
     let _ = waiting.send(outcome);
 }

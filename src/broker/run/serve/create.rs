@@ -36,7 +36,7 @@ pub(crate) async fn auto_create(broker: &Arc<Broker>, names: Vec<TopicName>) -> 
             };
             (name, code)
         })),
-        // It may work in a moment: clients ask again.
+        // It may succeed in a moment: clients ask again.
         Err(NotController) => {
             outcomes.extend(good.into_iter().map(|name| (name, ErrorCode::LeaderNotAvailable)))
         }

@@ -1,6 +1,6 @@
-//! A coordinator of this broker: a shard for each partition of its topic that this broker leads, and the way to it. Each
-//! shard has a task that owns it (`task`).
-//! It must never know what is asked: `run/owners/groups` does, for the group coordinator.
+//! A coordinator of this broker: a shard for each partition of its topic that this broker leads, and the way to send
+//! commands to it. Each shard has a task that owns it (`task`).
+//! It must never know what the commands are: `run/owners/groups` does, for the group coordinator.
 
 mod task;
 
@@ -52,7 +52,7 @@ where
         image.topic(self.topic)
     }
 
-    /// Asks one shard.
+    /// Sends a question to one shard and waits for the answer.
     pub async fn ask<Q>(self: &Arc<Self>, broker: &Arc<Broker>, shard: i32, question: Q) -> Q::Answer
     where
         Q: Question<Command = M::Command, Reply = M::Reply>,

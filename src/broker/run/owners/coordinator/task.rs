@@ -1,5 +1,5 @@
-//! The task that owns one shard: it reads and appends as the shard's keeper says, and waits for whatever comes next.
-//! It must never decide: `node::coordinator::keeper` does.
+//! The task that owns one shard: it reads and appends as the shard's keeper says, and waits for the next input. It must
+//! never decide: `node::coordinator::keeper` does.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub(super) struct Task<M: Machine> {
     index: i32,
     inbox: mpsc::UnboundedReceiver<Sent<M>>,
     keeper: Keeper<M>,
-    /// Where the keeper's shard was loaded from, or is about to be.
+    /// The partition that the keeper's shard was loaded from, or is about to be loaded from.
     partition: Option<Arc<Partition>>,
 }
 
@@ -54,19 +54,19 @@ where
         Task { broker, coordinator, index, inbox, keeper, partition: None }
     }
 
-    /// Until the shard is not this broker's any more.
+    /// Serves the shard until it moves to another broker.
     pub async fn keep(mut self) {
         let moved = Arc::new(Notify::new());
         let stopping = self.broker.stopping.clone();
         loop {
-            // Counted among those who are woken before anything is looked at: a partition that went, or whose high
-            // watermark moved, between the look and the registration would wake nobody, and who waits here would wait until
-            // they time out.
+            // Registered before anything is checked. If the partition was removed, or its high watermark moved, between
+            // the check and the registration, nothing would wake this task, and its clients would wait until they time
+            // out.
             let registered = self.partition.as_ref().map(|partition| partition.wait(&moved));
             let Some(here) = self.coordinator.partition(&self.broker, self.index) else { break };
             if !self.partition.as_ref().is_some_and(|known| Arc::ptr_eq(known, &here)) {
                 if self.partition.replace(here).is_some() {
-                    // It was closed in between, and opened anew.
+                    // The partition was closed and opened again in between.
                     self.turn(None).await;
                 }
                 continue;
@@ -74,7 +74,7 @@ where
             while let Ok(sent) = self.inbox.try_recv() {
                 self.receive(sent);
             }
-            // Its log is being recovered, or that is tried in vain: then there is no partition any more.
+            // Its log is being recovered. If that fails, there is no partition any more.
             let has_failed = here.has_failed();
             let worked = self.turn((!has_failed).then(|| view(&here))).await;
             if worked {
@@ -114,7 +114,7 @@ where
         self.tell(outputs);
     }
 
-    // Whether something was loaded or appended: then another turn may be wanted at once.
+    // Returns whether something was loaded or appended: then another turn may be wanted at once.
     async fn turn(&mut self, here: Option<ShardLog>) -> bool {
         let image = self.broker.image.load_full();
         let mut outputs = Vec::new();
@@ -142,7 +142,7 @@ where
         worked
     }
 
-    // In a thread that may wait for the disk. Whoever comes meanwhile is told to wait.
+    // On a thread that may wait for the disk. Commands that arrive during the loading are answered by the keeper.
     async fn load(
         &mut self,
         mut loading: Box<Loading<M>>,
@@ -173,11 +173,11 @@ where
         loaded
     }
 
-    // Replies and notes; nothing else comes from a keeper that takes no turn.
+    // Sends replies and notes. A keeper that takes no turn puts out nothing else.
     fn tell(&self, outputs: impl IntoIterator<Item = KeeperOutput<M>>) {
         for output in outputs {
             match output {
-                // A client that has gone hears nothing.
+                // This fails if the client has gone.
                 KeeperOutput::Reply { token, reply } => drop(token.send(reply)),
                 KeeperOutput::Note(note) => self.note(&note),
                 KeeperOutput::Load(_) | KeeperOutput::Append { .. } => {
@@ -218,7 +218,7 @@ async fn append(
     checked_against: Arc<TopicConfig>,
 ) -> Result<(Offset, Offset), ErrorCode> {
     let (waiting, answer) = oneshot::channel();
-    // The task may have moved to another thread: that one serves clients, too.
+    // The task may be on another thread than before, which serves clients, too.
     worker::mark();
     partition.submit(Input::Append(Append {
         token: Appender::Shard(waiting),
