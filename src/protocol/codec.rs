@@ -1,5 +1,5 @@
 //! Decoding and encoding of the messages that `kafka-protocol` generates. That crate reserves memory for any count that a
-//! peer declares, so each message passes through [`crate::shape`] first, which checks that everything it declares is
+//! peer declares, so each message passes through `crate::shape` first, which checks that everything it declares is
 //! there. Nothing here knows what a message means.
 
 use std::fmt;

@@ -3,7 +3,7 @@
 //! It must never know more of a request than its size and whether it is a Produce, and it has no socket.
 //!
 //! Two promises. A connection never waits while it could do something: each reason for not starting the next request is a
-//! [`Hindrance`], and for each of them [`Flow::wants`] names the event that removes it. The connection waits for nothing
+//! `Hindrance`, and for each of them `Flow::wants` names the event that removes it. The connection waits for nothing
 //! else. And a client's requests take effect and are answered in order: no request starts before all changes of the
 //! earlier requests are queued with their owners ([`Stage`]), and no answer is sent before the earlier answers.
 
