@@ -86,7 +86,7 @@ fn seeds_hold() {
 
 #[test]
 fn seeds_of_services_hold() {
-    hold(Scene::Services, &OF_A_NODE);
+    hold(Scene::Services, &[&OF_A_NODE[..], &OF_GROUPS].concat());
 }
 
 #[test]
@@ -183,6 +183,18 @@ const OF_A_NODE: [&str; 21] = [
     "the controller ended its process",
     "the power took records that nobody had promised to keep",
     "there was room again",
+];
+const OF_GROUPS: [&str; 10] = [
+    "a group had done without a member",
+    "a member spoke of an old generation",
+    "a shard was asked while it was loaded",
+    "a shard was loaded piece by piece",
+    "a shard was not served any more",
+    "a static member came back without its id",
+    "a topic was deleted while a shard loaded or appended",
+    "it was not known whether an offset was committed",
+    "the power may have taken committed offsets",
+    "writes of a shard shared a batch",
 ];
 const OF_REPLICAS: [&str; 16] = [
     "a fetch under another leader epoch was refused",

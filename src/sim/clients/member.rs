@@ -16,6 +16,7 @@ use super::{Around, Request, client_topics};
 use crate::dice::Dice;
 use crate::invariants::owners::{read_assignment, write_assignment};
 use crate::invariants::{Verdict, Violation};
+use crate::marks::{mark, mark_if};
 use crate::mutation::Mutation;
 use crate::node::Key;
 use crate::plan::TOPIC_NAMES;
@@ -238,6 +239,7 @@ impl GroupMember {
             1 => self.leave(around),
             // A process that starts anew knows its instance id and nothing else.
             2 if self.instance.is_some() => {
+                mark("a static member came back without its id");
                 self.id = Arc::from("");
                 self.phase = Phase::Out;
             }
@@ -374,6 +376,7 @@ impl GroupMember {
 
     // As Java's AbstractCoordinator and ConsumerCoordinator do.
     fn react(&mut self, error: ErrorCode, around: &mut Around<'_>) -> Verdict {
+        mark_refusal(error);
         match error {
             ErrorCode::None => {}
             ErrorCode::CoordinatorLoadInProgress
@@ -395,6 +398,14 @@ impl GroupMember {
         }
         Ok(())
     }
+}
+
+fn mark_refusal(error: ErrorCode) {
+    mark_if(error == ErrorCode::CoordinatorLoadInProgress, "a shard was asked while it was loaded");
+    mark_if(error == ErrorCode::IllegalGeneration, "a member spoke of an old generation");
+    mark_if(error == ErrorCode::UnknownMemberId, "a group had done without a member");
+    mark_if(error == ErrorCode::FencedInstanceId, "a static member was fenced");
+    mark_if(error == ErrorCode::NotCoordinator, "a shard was not served any more");
 }
 
 fn all_partitions(around: &Around<'_>) -> Vec<Key> {

@@ -10,6 +10,7 @@ use ottla_model::{TopicId, TopicName};
 use ottla_protocol::{ErrorCode, Offset};
 
 use super::{Verdict, Violation};
+use crate::marks::{mark, mark_if};
 
 /// What was committed where.
 #[derive(Debug, Default)]
@@ -59,6 +60,7 @@ impl Committed {
         let Some(commits) = self.commits.get_mut(place) else { return };
         let Some(commit) = commits.all.get_mut(&offset) else { return };
         // With any other error it may be in the log, or not.
+        mark_if(error == ErrorCode::NotCoordinator, "it was not known whether an offset was committed");
         commit.refused = matches!(
             error,
             ErrorCode::UnknownMemberId
@@ -117,7 +119,11 @@ impl Committed {
             };
             return match floor {
                 Some(commit) if !may_expire(commit) => wrong("an acknowledged commit is gone"),
-                _ => Ok(None),
+                Some(_) => {
+                    mark("a committed offset expired");
+                    Ok(None)
+                }
+                None => Ok(None),
             };
         }
         let commit = self.commits.get(place).and_then(|commits| commits.all.get(&offset));
@@ -137,6 +143,7 @@ impl Committed {
 
     /// The power was lost, and the offsets topic promises nothing then.
     pub fn may_be_lost(&mut self) {
+        mark_if(!self.commits.is_empty(), "the power may have taken committed offsets");
         self.commits.values_mut().for_each(|commits| commits.floor = None);
     }
 }

@@ -18,6 +18,7 @@ use super::generations::Generations;
 use super::metadata::Metadata;
 use super::owners::Owners;
 use super::{Verdict, Violation};
+use crate::marks::mark_if;
 use crate::node::Node;
 
 /// All groups.
@@ -60,6 +61,8 @@ impl GroupLedger {
             (Command::Join(join), Reply::Joined(joined)) if joined.error == ErrorCode::None => {
                 // A group of which everything has expired is gone, and the next one begins with its first generation.
                 if self.committed.retention_ms.is_some() && joined.generation <= 1 {
+                    let expired = self.generations.logged(&join.group).is_some_and(|logged| logged > 1);
+                    mark_if(expired, "a group began again after everything of it expired");
                     self.generations.forget(&join.group);
                     self.owners.forget(&join.group);
                 }

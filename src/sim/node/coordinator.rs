@@ -14,13 +14,14 @@ use ottla_log::log::{Appended, LogReader};
 use ottla_model::config::{BrokerConfig, TopicConfig};
 use ottla_model::{TopicId, TopicName, TopicPartition};
 use ottla_node::coordinator::groups::{new_offsets_topic, offsets_topic, settings, shard_of, terms};
-use ottla_node::coordinator::keeper::{Keeper, KeeperOutput, ShardLog};
+use ottla_node::coordinator::keeper::{Keeper, KeeperNote, KeeperOutput, ShardLog};
 use ottla_node::coordinator::loading::Loading;
 use ottla_node::coordinator::{Input, ShardSettings};
 use ottla_node::lane::{Answered, Append, Input as LaneInput};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
 use super::{Answer, Ask, Key, Node, Partition, Said, Waiter, Who};
+use crate::marks::{mark, mark_if};
 use crate::mutation::Mutation;
 use crate::plan::Services;
 
@@ -144,6 +145,7 @@ impl Node {
         for owner in coordinator.owners.values_mut() {
             let command = Command::TopicsDeleted { topics: topics.to_vec() };
             owner.inbox.push(Input::Ask { token: None, command });
+            mark_if(owner.keeper.is_busy(), "a topic was deleted while a shard loaded or appended");
         }
         let shards: Vec<i32> = coordinator.owners.keys().copied().collect();
         shards.into_iter().for_each(|shard| self.wake_shard(shard, said));
@@ -236,7 +238,11 @@ impl Node {
                 said.push(Said::Answered { ask, answer: Answer::Group(reply) });
             }
             KeeperOutput::Reply { token: None, .. } => {}
-            KeeperOutput::Note(note) => said.push(Said::Note(format!("shard {shard}: {note}"))),
+            KeeperOutput::Note(note) => {
+                mark_if(matches!(note, KeeperNote::InDoubt), "it was not known what a shard had written");
+                mark_if(matches!(note, KeeperNote::NotLoaded(_)), "a shard could not be loaded");
+                said.push(Said::Note(format!("shard {shard}: {note}")));
+            }
             KeeperOutput::Load(loading) => {
                 let Some(owner) = self.owner_of(shard) else { return };
                 owner.loading = Some(loading);
@@ -245,6 +251,7 @@ impl Node {
             KeeperOutput::Append { batch, checked_against } => {
                 let Some(owner) = self.owner_of(shard) else { return };
                 let key = owner.partition.key;
+                mark_if(batch.header.record_count > 1, "writes of a shard shared a batch");
                 if owner.closed || !self.partitions.contains_key(&key) {
                     return self.shard_appended(key, Err(ErrorCode::NotLeaderOrFollower), said);
                 }
@@ -328,7 +335,10 @@ impl Owner {
         let read = loading.read_on(&self.partition.reader, load_bytes);
         let is_done = loading.is_done() || mutation == Some(Mutation::StopLoadingEarly);
         match read {
-            Ok(()) if !is_done => self.loading = Some(loading),
+            Ok(()) if !is_done => {
+                mark("a shard was loaded piece by piece");
+                self.loading = Some(loading);
+            }
             read => self.keeper.loaded(now_ms, read.map(|()| loading), outputs),
         }
     }
