@@ -8,7 +8,8 @@
 //! * [`quorum`]: the metadata log and the Raft group that agrees on it.
 //! * [`controller`]: the active controller: it decides commands, offers the records to the quorum, answers when they are
 //!   agreed on.
-//! * [`mod@coordinator`]: a shard of a coordinator: a machine of `ottla-core` joined to the partition that remembers for it.
+//! * [`mod@coordinator`]: a shard of a coordinator: a machine of `ottla-core` joined to the partition that remembers for it, and
+//!   the keeper that owns it.
 //!
 //! Unlike `ottla-core` these own logs, so they read and write files through `ottla_log::Disk`. They may not know of Tokio,
 //! sockets, threads or clocks; `clippy.toml` sees to it.
