@@ -33,10 +33,6 @@ const FUNCTION_LINES_MAX: usize = 80;
 /// So many files may use each other in a circle. A parent whose children use its types is a circle, too.
 const CIRCLE_FILES_MAX: usize = 5;
 
-/// Crates with larger circles for now, and how large those may be. All three are a parent that lists its children, which use
-/// the parent's types: a leaf for the types ends the circle.
-const LARGE_CIRCLES: &[(&str, usize)] = &[("sim", 12)];
-
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -96,10 +92,9 @@ fn files_use_each_other_in_small_circles_only() {
         collect(&folder, &mut files);
         let inside = |path: &PathBuf| path.strip_prefix(&folder).expect("it is in the folder").to_owned();
         let files: Vec<(PathBuf, String)> = files.iter().map(|path| (inside(path), read(path))).collect();
-        let allowed = LARGE_CIRCLES.iter().find(|(large, _)| large == name);
-        let allowed = allowed.map_or(CIRCLE_FILES_MAX, |(_, files)| *files);
         for circle in Uses::of(&files).circles() {
-            assert!(circle.len() <= allowed, "{} files of src/{name} in a circle: {circle:?}", circle.len());
+            let files = circle.len();
+            assert!(files <= CIRCLE_FILES_MAX, "{files} files of src/{name} in a circle: {circle:?}");
         }
     }
 }

@@ -11,13 +11,13 @@ use crate::bus::{Bus, Place};
 use crate::dice::Dice;
 use crate::disk::Ended;
 use crate::invariants::ledger::Loss;
-use crate::invariants::{Verdict, Violation};
 use crate::machine::Machine;
 use crate::marks::mark_if;
 use crate::mutation::Mutation;
 use crate::plan::Trouble;
 use crate::queue::Queue;
 use crate::trace::{EPOCH_MS, Trace};
+use crate::verdict::{Verdict, Violation};
 
 /// A world: what its events are, and what they do.
 pub(crate) trait Rules: Sized {

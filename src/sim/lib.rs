@@ -30,6 +30,7 @@ mod replicas;
 #[cfg(test)]
 mod stories;
 mod trace;
+mod verdict;
 mod world;
 
 pub use mutation::Mutation;
@@ -37,8 +38,8 @@ pub use mutation::Mutation;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::verdict::Violation;
 use cluster::Rules;
-use invariants::Violation;
 use trace::EPOCH_MS;
 
 /// Which world.

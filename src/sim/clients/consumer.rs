@@ -7,10 +7,10 @@ use ottla_model::is_internal;
 use ottla_protocol::Offset;
 
 use super::Around;
-use crate::invariants::Violation;
 use crate::invariants::copy::read_from;
 use crate::mutation::Mutation;
 use crate::node::{Key, Node};
+use crate::verdict::Violation;
 
 /// One consumer and how far it has come.
 #[derive(Default)]

@@ -15,11 +15,11 @@ use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 use super::{Around, Request, client_topics};
 use crate::dice::Dice;
 use crate::invariants::owners::{read_assignment, write_assignment};
-use crate::invariants::{Verdict, Violation};
 use crate::marks::{mark, mark_if};
 use crate::mutation::Mutation;
 use crate::node::Key;
 use crate::plan::TOPIC_NAMES;
+use crate::verdict::{Verdict, Violation};
 
 /// One member.
 pub(crate) struct GroupMember {

@@ -21,10 +21,11 @@ pub(crate) use member::GroupMember;
 pub(crate) use producer::Producer;
 
 use crate::dice::Dice;
+use crate::invariants::Judge;
 use crate::invariants::ledger::RecordId;
-use crate::invariants::{Judge, Verdict, Violation};
 use crate::mutation::Mutation;
 use crate::node::{Answer, Key, Node, Produce};
+use crate::verdict::{Verdict, Violation};
 
 /// One client.
 pub(crate) enum Client {

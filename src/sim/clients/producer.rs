@@ -11,10 +11,10 @@ use ottla_protocol::{ErrorCode, LeaderEpoch, ProducerEpoch, ProducerId};
 use super::{Around, Request, Response, client_topics};
 use crate::invariants::copy::write_id;
 use crate::invariants::ledger::RecordId;
-use crate::invariants::{Verdict, Violation};
 use crate::marks::{mark, mark_if};
 use crate::mutation::Mutation;
 use crate::node::{Answer, Key, Produce};
+use crate::verdict::{Verdict, Violation};
 
 /// One producer, with one partition at a time.
 pub(crate) struct Producer {

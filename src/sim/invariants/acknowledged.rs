@@ -5,8 +5,8 @@ use ottla_protocol::Offset;
 
 use super::copy::LogCopy;
 use super::ledger::{Fact, Ledger, RecordId};
-use super::{Verdict, Violation};
 use crate::marks::mark_if;
+use crate::verdict::{Verdict, Violation};
 
 /// A producer was told that this record is at that offset.
 pub(crate) fn note(ledger: &mut Ledger, record: RecordId, offset: Offset) -> Verdict {

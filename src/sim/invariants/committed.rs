@@ -9,8 +9,8 @@ use ottla_model::group::GroupId;
 use ottla_model::{TopicId, TopicName};
 use ottla_protocol::{ErrorCode, Offset};
 
-use super::{Verdict, Violation};
 use crate::marks::{mark, mark_if};
+use crate::verdict::{Verdict, Violation};
 
 /// What was committed where.
 #[derive(Debug, Default)]

@@ -5,8 +5,8 @@ use ottla_log::log::{Isolation, LogReader, Offsets};
 use ottla_protocol::Offset;
 use ottla_protocol::batch::{BatchHeader, DecompressLimit, batches, records, verify_crc};
 
-use super::Violation;
 use super::ledger::RecordId;
+use crate::verdict::Violation;
 
 /// The batches of a log.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Offsets are dense: from log start to log end every offset is there once (nothing is compacted in these runs).
 
 use super::copy::LogCopy;
-use super::{Verdict, Violation};
+use crate::verdict::{Verdict, Violation};
 
 pub(crate) fn check(copy: &LogCopy) -> Verdict {
     let mut next = None;

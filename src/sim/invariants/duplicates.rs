@@ -6,7 +6,7 @@ use ottla_protocol::Offset;
 
 use super::copy::LogCopy;
 use super::ledger::{Ledger, RecordId};
-use super::{Verdict, Violation};
+use crate::verdict::{Verdict, Violation};
 
 /// Somebody was told of a record at this offset.
 pub(crate) fn placed(ledger: &mut Ledger, record: RecordId, offset: Offset) -> Verdict {

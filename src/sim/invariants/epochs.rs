@@ -7,8 +7,8 @@ use ottla_model::{BrokerEpoch, NodeId};
 use ottla_protocol::LeaderEpoch;
 
 use super::copy::LogCopy;
-use super::{Verdict, Violation};
 use crate::node::Key;
+use crate::verdict::{Verdict, Violation};
 
 /// The epochs that were in force at one node.
 #[derive(Debug, Default)]

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::verdict::{Verdict, Violation};
 use ottla_model::group::GroupId;
-
-use super::{Verdict, Violation};
 
 /// The last generation of each group that is in its log: members were told what they own in it.
 #[derive(Debug, Default)]

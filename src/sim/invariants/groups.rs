@@ -17,9 +17,9 @@ use super::committed::{Commit, Committed, CommittedPartition, fetched_places, pl
 use super::generations::Generations;
 use super::metadata::Metadata;
 use super::owners::Owners;
-use super::{Verdict, Violation};
 use crate::marks::mark_if;
 use crate::node::Node;
+use crate::verdict::{Verdict, Violation};
 
 /// All groups.
 #[derive(Debug, Default)]

@@ -3,11 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::verdict::{Verdict, Violation};
 use ottla_model::image::Image;
 use ottla_model::{NodeId, TopicId};
 use ottla_protocol::Offset;
-
-use super::{Verdict, Violation};
 
 /// What was confirmed.
 #[derive(Debug, Default)]

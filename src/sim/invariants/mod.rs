@@ -26,23 +26,9 @@ use ottla_node::coordinator::groups::offsets_topic;
 use ottla_protocol::Offset;
 
 use crate::node::{Key, Node};
+use crate::verdict::{Verdict, Violation};
 use copy::LogCopy;
 use ledger::{Ledger, Loss, Promise, RecordId, Replica};
-
-/// What was broken, and how.
-#[derive(Clone, Debug)]
-pub(crate) struct Violation {
-    pub invariant: &'static str,
-    pub what: String,
-}
-
-impl Violation {
-    pub fn new(invariant: &'static str, what: impl Into<String>) -> Violation {
-        Violation { invariant, what: what.into() }
-    }
-}
-
-pub(crate) type Verdict = Result<(), Violation>;
 
 /// Everything that is known: of the cluster (what was promised to whom), and of each node apart (what its process had, and
 /// how it ended).

@@ -7,8 +7,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use ottla_model::TopicId;
 use ottla_model::group::GroupId;
 
-use super::{Verdict, Violation};
 use crate::node::Key;
+use crate::verdict::{Verdict, Violation};
 
 /// Who was told to own what.
 #[derive(Debug, Default)]

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::verdict::{Verdict, Violation};
 use ottla_protocol::ProducerId;
-
-use super::{Verdict, Violation};
 
 /// Every id that anybody was given.
 #[derive(Debug, Default)]

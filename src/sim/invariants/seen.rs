@@ -6,7 +6,7 @@ use ottla_protocol::Offset;
 use super::acknowledged::missing;
 use super::copy::LogCopy;
 use super::ledger::{Fact, Ledger, RecordId};
-use super::{Verdict, Violation};
+use crate::verdict::{Verdict, Violation};
 
 /// A consumer was given this record at that offset.
 pub(crate) fn note(ledger: &mut Ledger, record: RecordId, offset: Offset) -> Verdict {

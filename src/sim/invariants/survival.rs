@@ -4,7 +4,7 @@
 
 use super::copy::LogCopy;
 use super::ledger::{Loss, Promise, Replica};
-use super::{Verdict, Violation};
+use crate::verdict::{Verdict, Violation};
 
 pub(crate) fn check(promise: Promise, replica: &Replica, copy: &LogCopy) -> Verdict {
     if promise.keeps_all && copy.offsets.log_start > 0 {

@@ -5,8 +5,8 @@ use ottla_log::log::Offsets;
 use ottla_protocol::Offset;
 
 use super::ledger::{Promise, Replica};
-use super::{Verdict, Violation};
 use crate::marks::mark_if;
+use crate::verdict::{Verdict, Violation};
 
 pub(crate) fn check(
     promise: Promise,

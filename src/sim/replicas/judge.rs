@@ -9,7 +9,7 @@ use ottla_protocol::{LeaderEpoch, Offset};
 use super::process::Process;
 use crate::invariants::copy::{LogCopy, read_from};
 use crate::invariants::ledger::RecordId;
-use crate::invariants::{Verdict, Violation};
+use crate::verdict::{Verdict, Violation};
 
 #[derive(Debug, Default)]
 pub(crate) struct Judge {

@@ -28,13 +28,14 @@ use crate::bus::{Bus, Connection, Place};
 use crate::clients::{Admin, Around, Client, Consumer, GroupMember, Producer, Request, Response, confirmed};
 use crate::cluster::{Cluster, Event, Rules};
 use crate::dice::Dice;
+use crate::invariants::Judge;
 use crate::invariants::ledger::{Loss, Promise};
-use crate::invariants::{Judge, Verdict, Violation};
 use crate::machine::Machine;
 use crate::marks::mark_if;
 use crate::mutation::Mutation;
 use crate::node::{Answer, Ask, DATA, Key, Node, Said, Who};
 use crate::plan::{Plan, Services};
+use crate::verdict::{Verdict, Violation};
 
 /// What happens at a machine.
 pub(crate) enum Local {

@@ -8,9 +8,9 @@ use ottla_log::Disk;
 use super::{Local, Process, SWEEP_MS, World};
 use crate::cluster::Rules;
 use crate::invariants::ledger::Loss;
-use crate::invariants::{Verdict, Violation};
 use crate::marks::mark;
 use crate::node::{BootError, CHECKPOINTS, Node, Said};
+use crate::verdict::{Verdict, Violation};
 
 impl World {
     pub(super) fn boot(&mut self, at: usize) -> Verdict {

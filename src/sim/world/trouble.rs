@@ -8,10 +8,10 @@ use ottla_log::disk::{Fault, Operation};
 
 use super::{Global, World};
 use crate::cluster::Rules;
-use crate::invariants::Verdict;
 use crate::invariants::ledger::Loss;
 use crate::node::DATA;
 use crate::plan::Trouble;
+use crate::verdict::Verdict;
 
 impl World {
     pub(super) fn trouble(&mut self) -> Verdict {
