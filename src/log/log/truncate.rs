@@ -94,6 +94,8 @@ impl Log {
         self.publish();
         let dropped = std::mem::take(&mut self.segments);
         self.remove(&dropped)?;
+        // What was rolled and not flushed goes too, where the new start is above it: its files are not there to be synced.
+        self.unflushed.retired(base);
         let segment = Segment::create(&self.disk, &self.dir, base)?;
         self.active = Active::new(segment, now_ms, jitter_ms(self.jitter_seed, base, &self.config));
         self.segments = vec![self.active.segment.clone()];

@@ -48,6 +48,23 @@ fn the_log_ends_where_it_is_cut() {
     }
 }
 
+/// A copy that retention has overtaken, or a follower that was away for too long, starts anew above what it has.
+#[test]
+fn a_log_that_starts_anew_flushes_nothing_that_is_gone() {
+    for start in [0, 7, 20, 25] {
+        let mut world = twenty();
+        world.log.truncate_fully(start, START_MS).unwrap();
+        world.flush();
+        world.put(&["new"]);
+        world.flush();
+        assert_eq!(
+            (world.log.recovery_point(), world.values()),
+            (start + 1, vec!["new".to_owned()]),
+            "{start}"
+        );
+    }
+}
+
 #[test]
 fn a_cut_log_survives_the_loss_of_power() {
     for seed in 0..100 {
