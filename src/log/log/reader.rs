@@ -123,6 +123,12 @@ impl LogReader {
         self.published.store(state);
     }
 
+    /// Whether the log still consists of these, among others.
+    pub(super) fn has(&self, segments: &[Arc<Segment>]) -> bool {
+        let now = self.segments.load();
+        segments.iter().all(|segment| now.iter().any(|here| Arc::ptr_eq(here, segment)))
+    }
+
     pub(super) fn publish_segments(&self, segments: Vec<Arc<Segment>>) {
         self.segments.store(Arc::new(segments));
     }

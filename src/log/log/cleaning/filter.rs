@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use ottla_protocol::LeaderEpoch;
 use ottla_protocol::batch::{
     BatchBuilder, BatchError, BatchHeader, DecompressLimit, crc_of, empty_batch, records,
 };
 use ottla_protocol::compression::CompressionError;
+use ottla_protocol::{LeaderEpoch, Offset};
 
 use super::job::LastRecord;
 use super::keys::KeyReader;
@@ -18,6 +18,8 @@ use super::transactions::Discard;
 pub(super) struct Filter<'a> {
     pub map: &'a OffsetMap,
     pub producers: &'a HashMap<i64, LastRecord>,
+    /// See [`super::Cleaning`].
+    pub last_flushed: &'a HashMap<i64, Offset>,
     pub now_ms: i64,
     pub delete_retention_ms: i64,
 }
@@ -74,14 +76,20 @@ impl Filter<'_> {
         }
     }
 
-    /// Whether the batch is the last data batch of its producer, which has the last sequence number, or its last marker,
-    /// which has the epoch (KAFKA-14055).
+    /// Whether the batch has to stay because it is the last data batch of its producer, which has the last sequence number, or
+    /// its last marker, which has the epoch (KAFKA-14055). Kafka keeps no more. But if the last batch is not flushed, a loss of
+    /// power may take it after cleaning has removed the batch before it. The log would then know nothing of a producer that
+    /// was told that its batch is stored, and would refuse its next one. So the last batch that is flushed stays, too. If
+    /// that one is not in the dirty part, every batch that may be it stays.
     fn is_last_of_producer(&self, header: &BatchHeader) -> bool {
         let last = self.producers.get(&header.producer_id).filter(|_| header.has_producer_id());
-        last.is_some_and(|last| match last.data_offset {
+        let Some(last) = last else { return false };
+        let is_last = match last.data_offset {
             Some(offset) => header.last_offset() == offset,
             None => header.is_control() && header.producer_epoch == last.epoch,
-        })
+        };
+        let flushed = self.last_flushed.get(&header.producer_id);
+        is_last || last.may_be_lost && flushed.is_none_or(|offset| header.last_offset() == *offset)
     }
 
     fn choose(&self, header: &BatchHeader, bytes: &[u8], tombstones_go: bool) -> Result<Chosen, BatchError> {

@@ -11,6 +11,7 @@ use ottla_protocol::batch::BatchHeader;
 
 use super::transactions::Transactions;
 use crate::Disk;
+use crate::log::LogReader;
 use crate::log::error::{LogError, io};
 use crate::log::segment::Segment;
 
@@ -29,6 +30,7 @@ pub(super) struct Job {
     pub producers: HashMap<i64, LastRecord>,
     pub now_ms: i64,
     pub offline: Arc<AtomicBool>,
+    pub reader: Arc<LogReader>,
     pub lowest_cut: Offset,
 }
 
@@ -38,6 +40,8 @@ pub(super) struct LastRecord {
     /// Offset of the producer's last batch. `None`: that batch was a marker.
     pub data_offset: Option<Offset>,
     pub epoch: i16,
+    /// It is not flushed: after a loss of power the producer goes on from the last batch that was.
+    pub may_be_lost: bool,
 }
 
 impl Job {
@@ -53,6 +57,14 @@ impl Job {
         match base >= from && last < self.base_of(at + 1) {
             true => Ok(()),
             false => Err(format!("a batch with offsets {base} to {last} where {from} comes next")),
+        }
+    }
+
+    /// Takes note of a batch whose producer's last batch may be lost. Called in the order of offsets.
+    pub fn note_last(&self, header: &BatchHeader, last_flushed: &mut HashMap<i64, Offset>) {
+        let known = self.producers.get(&header.producer_id).filter(|_| header.has_producer_id());
+        if !header.is_control() && known.is_some_and(|last| last.may_be_lost) {
+            last_flushed.insert(header.producer_id, header.last_offset());
         }
     }
 

@@ -18,7 +18,8 @@
 //!    abandoned.
 //! 5. [`Step::Done`] has the offset for the checkpoint. If that is lost, the next cleaning does some work again.
 //!
-//! An error of a step does not take the log offline: the broker marks the partition as uncleanable until it restarts.
+//! An error of a step does not take the log offline: the broker marks the partition as uncleanable until it restarts, unless
+//! the cleaning is outdated ([`Cleaning::is_outdated`]), or the log was moved or deleted in the meantime.
 //!
 //! Stricter than Kafka in two ways. Only flushed records are cleaned: otherwise a loss of power could take the newer
 //! record of a key after cleaning has removed the older one. The last batch of each output stays, empty if need be, so
@@ -39,6 +40,7 @@ pub use dirt::Dirt;
 pub use offset_map::OffsetMap;
 pub use swap::{NotSwapped, Swap};
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use ottla_protocol::Offset;
@@ -57,6 +59,8 @@ pub struct Cleaning {
     job: Job,
     map: OffsetMap,
     transactions: Transactions,
+    /// Of the producers whose last batch may be lost with the power, the last offset of each in the dirty part.
+    last_flushed: HashMap<i64, Offset>,
     phase: Phase,
     /// The segment that is read next.
     segment: usize,
@@ -104,7 +108,8 @@ impl Cleaning {
         let segment = floor(&job.segments[..job.count], job.first_dirty);
         let transactions = job.transactions(job.first_dirty, job.end)?;
         let done = Cleaned { lowest_cut: job.lowest_cut, ..Cleaned::default() };
-        Ok(Cleaning { job, map, transactions, phase: Phase::Mapping, segment, position: 0, next: 0, done })
+        let (phase, last_flushed) = (Phase::Mapping, HashMap::new());
+        Ok(Cleaning { job, map, transactions, last_flushed, phase, segment, position: 0, next: 0, done })
     }
 
     /// Reads and writes about `budget_bytes`. Only finishing an output may take longer, since its files are synced.
@@ -120,6 +125,18 @@ impl Cleaning {
         };
         let bytes = self.done.bytes_read + self.done.bytes_written - before;
         outcome.map(|step| step.unwrap_or(Step::Working { bytes }))
+    }
+
+    /// Whether retention has removed segments that were still to be cleaned. An error of a step then says nothing about the
+    /// log.
+    pub fn is_outdated(&self) -> bool {
+        let from = match &self.phase {
+            Phase::Writing { groups, .. } => {
+                groups.first().map_or(self.job.count, |next| next.segments.start)
+            }
+            Phase::Mapping | Phase::Over => 0,
+        };
+        !self.job.reader.has(&self.job.segments[from..self.job.count])
     }
 
     /// Removes all output that was not swapped in. Returns the map, for another log.
@@ -168,6 +185,7 @@ impl Cleaning {
                 };
                 self.job.check_place(self.segment, self.next, &found.header).map_err(invalid)?;
                 let discard = self.transactions.read(&found.header, bytes);
+                self.job.note_last(&found.header, &mut self.last_flushed);
                 if !found.header.is_control() && !discard.can_discard {
                     filter::check_crc(&found.header, bytes).map_err(invalid)?;
                     let start = self.job.first_dirty;
@@ -199,7 +217,8 @@ impl Cleaning {
     }
 
     fn write_some(&mut self, budget_bytes: u64) -> Result<Option<Step>, LogError> {
-        let Cleaning { job, map, transactions, phase, segment: at, position, next, done } = self;
+        let Cleaning { job, map, transactions, last_flushed, phase, segment: at, position, next, done } =
+            self;
         let Phase::Writing { groups, output } = phase else { return Ok(None) };
         let Some(group) = groups.first().cloned() else {
             *phase = Phase::Over;
@@ -212,6 +231,7 @@ impl Cleaning {
         let mut filter = Filter {
             map,
             producers: &job.producers,
+            last_flushed,
             now_ms: job.now_ms,
             delete_retention_ms: job.config.delete_retention_ms,
         };
@@ -256,8 +276,9 @@ impl Cleaning {
         }
         let Some(out) = output.take() else { return Ok(None) };
         let made = out.finish(job)?;
+        let swap = Swap::new(job, group, made)?;
         groups.remove(0);
-        Ok(Some(Step::Swap(Box::new(Swap::new(job, group, made)?))))
+        Ok(Some(Step::Swap(Box::new(swap))))
     }
 }
 

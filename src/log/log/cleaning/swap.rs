@@ -87,6 +87,7 @@ impl Log {
             producers: self.last_records(),
             now_ms,
             offline: self.offline.clone(),
+            reader: self.reader.clone(),
             lowest_cut: self.reader.lowest_cut(),
         };
         Cleaning::new(job, map).map(Some)
@@ -189,7 +190,9 @@ impl Log {
     fn last_records(&self) -> HashMap<i64, LastRecord> {
         let last = |(id, producer): (i64, crate::log::producers::Producer)| {
             let data_offset = producer.last_seen().map(|seen| seen.last_offset);
-            (id, LastRecord { data_offset, epoch: producer.epoch })
+            let last = data_offset.unwrap_or(self.log_end - 1);
+            let may_be_lost = last >= self.recovery_point;
+            (id, LastRecord { data_offset, epoch: producer.epoch, may_be_lost })
         };
         self.producers.all().into_iter().map(last).collect()
     }

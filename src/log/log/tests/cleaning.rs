@@ -566,3 +566,35 @@ fn damage_stops_a_cleaning_and_harms_nothing() {
     }
     world.put_keys(&[("next", Some("v"))]);
 }
+
+/// With `cleanup.policy=compact,delete` retention may take a segment that is being cleaned: the log is none the worse for it.
+#[test]
+fn retention_may_be_quicker_than_a_cleaning() {
+    let policy = CleanupPolicy { delete: true, compact: true };
+    let config = TopicConfig { cleanup_policy: policy, retention_ms: 1_000, ..compacted() };
+    let mut world = World::memory(config);
+    for n in 0..20 {
+        world.put_keys(&[(&n.to_string(), Some("1"))]);
+    }
+    world.seal();
+    let dirt = world.dirt(None);
+    let begun = world.log.begin_cleaning(&dirt, map(), world.now_ms).expect("a healthy log");
+    let mut cleaning = begun.expect("dirt");
+    assert!(!cleaning.is_outdated());
+    world.now_ms += 10_000;
+    let retired = world.log.delete_old_segments(world.now_ms).expect("it retires");
+    assert!(!retired.is_empty());
+    retired.into_iter().try_for_each(Retired::run).expect("files to remove");
+    assert!(cleaning.is_outdated());
+    let refused = loop {
+        match cleaning.step(100) {
+            Ok(Step::Working { .. }) => {}
+            Ok(Step::Swap(swap)) => break world.log.swap_cleaned(*swap, world.now_ms).is_err(),
+            Ok(Step::Done(_)) => break false,
+            Err(_) => break true,
+        }
+    };
+    assert!(refused, "it is made of what is gone");
+    assert!(!world.log.is_offline());
+    world.put_keys(&[("on", Some("1"))]);
+}

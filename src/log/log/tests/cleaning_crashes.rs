@@ -387,3 +387,38 @@ impl Keeper {
 
 /// How many outcomes are tried for each crash of a cleaning.
 const FACES: u64 = 12;
+
+/// What a producer sent last may be lost with the power. It goes on behind what it was told of, and must not be turned away,
+/// whether that is in what is cleaned now or was cleaned before.
+#[test]
+fn a_producer_goes_on_after_the_power_took_what_it_sent_last() {
+    for (unflushed, cleaned_before) in (0..7).flat_map(|unflushed| [(unflushed, false), (unflushed, true)]) {
+        let mut world = World::memory(compacted());
+        let send = |world: &mut World, sequence: i32| {
+            let batch = super::cleaning::keyed(Compression::None, world.now_ms, &[("a", Some("1"))]);
+            let batch = batch.producer(ProducerId(1), ProducerEpoch(0), sequence);
+            let batch = world.checked(batch, Origin::Client);
+            world.append(&batch).expect("it follows");
+        };
+        (0..3).for_each(|sequence| send(&mut world, sequence));
+        world.put_keys(&[("a", Some("2"))]);
+        world.seal();
+        let checkpoint = cleaned_before.then(|| {
+            let up_to = world.clean(None).up_to;
+            world.put_keys(&[("a", Some("3"))]);
+            world.seal();
+            up_to
+        });
+        (0..unflushed).for_each(|more| send(&mut world, 3 + more));
+        world.clean(checkpoint);
+        world.memory.clone().expect("in memory").crash();
+        world.reopen(|opening| opening.recovery_point = 0);
+        let last = world.log.active_producers().first().map(|producer| producer.last_sequence);
+        let last = last.expect("it is remembered");
+        assert!(
+            (2..3 + unflushed).contains(&last),
+            "{unflushed} {cleaned_before}: its last sequence is {last}"
+        );
+        send(&mut world, last + 1);
+    }
+}
