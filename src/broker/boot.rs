@@ -138,7 +138,8 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
 // What a kill has cut short, as in Kafka.
 fn resume_moves(broker: &Broker) {
     let image = broker.image.load();
-    for (id, folder) in broker.storage.unfinished_moves() {
+    for unfinished in broker.storage.unfinished_moves() {
+        let (id, folder) = (&unfinished.partition, &unfinished.folder);
         let topic = image.topic(&id.topic);
         if let Some(partition) = topic.and_then(|topic| broker.partitions.get(topic.id, id.partition))
             && let Err(error) = broker.movers.resume(&partition, folder)

@@ -18,6 +18,7 @@ pub mod dirs;
 pub mod disk;
 pub mod log;
 pub mod metadata;
+pub mod moves;
 pub mod survey;
 
 pub use check::{CheckedBatch, Origin, Rejected, Rules, check};

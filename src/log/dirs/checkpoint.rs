@@ -21,6 +21,14 @@ pub enum Checkpoint {
 }
 
 impl Checkpoint {
+    pub(super) const ALL: [Checkpoint; 4] =
+        [Checkpoint::RecoveryPoint, Checkpoint::LogStart, Checkpoint::HighWatermark, Checkpoint::Cleaner];
+
+    /// Those that the owners of logs know the offsets of, in the order in which a stop writes them. The cleaner's is the
+    /// cleaner's to know.
+    pub const OF_OPEN_LOGS: [Checkpoint; 3] =
+        [Checkpoint::RecoveryPoint, Checkpoint::LogStart, Checkpoint::HighWatermark];
+
     pub fn file(self) -> &'static str {
         match self {
             Checkpoint::RecoveryPoint => "recovery-point-offset-checkpoint",

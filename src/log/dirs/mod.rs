@@ -2,6 +2,7 @@
 //! them. Must never look into a partition's folder.
 
 mod checkpoint;
+mod checkpoints;
 mod clean;
 mod error;
 mod folders;
@@ -10,6 +11,7 @@ mod meta;
 mod tests;
 
 pub use checkpoint::Checkpoint;
+pub use checkpoints::{Arrival, Checkpoints, Offsets};
 pub use clean::CleanShutdown;
 pub use error::DirError;
 pub use folders::{Folder, Folders};
@@ -123,43 +125,12 @@ impl LogDir {
     }
 
     /// Replaces the whole file.
-    pub fn write_checkpoint(
+    fn write_checkpoint(
         &self,
         which: Checkpoint,
         offsets: &BTreeMap<TopicPartition, Offset>,
     ) -> Result<(), DirError> {
         checkpoint::write(&*self.disk, &self.path.join(which.file()), offsets)
-    }
-
-    /// Takes a partition out of a checkpoint. After an error it is still in `on_disk`, as it is in the file: whoever tries again
-    /// must not find it gone, and give a new topic the log start of an earlier one.
-    pub fn forget(
-        &self,
-        which: Checkpoint,
-        on_disk: &mut BTreeMap<TopicPartition, Offset>,
-        id: &TopicPartition,
-    ) -> Result<(), DirError> {
-        if on_disk.contains_key(id) {
-            let mut rest = on_disk.clone();
-            rest.remove(id);
-            self.write_checkpoint(which, &rest)?;
-            *on_disk = rest;
-        }
-        Ok(())
-    }
-
-    /// Adds to what a checkpoint is to say what it says already of logs that are here and not open. Otherwise a log that
-    /// could not be opened, or closed, would lose a start that DeleteRecords moved, and be read from its beginning.
-    pub fn keep_known(
-        &self,
-        on_disk: &BTreeMap<TopicPartition, Offset>,
-        offsets: &mut BTreeMap<TopicPartition, Offset>,
-    ) {
-        for (id, offset) in on_disk {
-            if !offsets.contains_key(id) && self.disk.exists(&self.path.join(id.to_string())) {
-                offsets.insert(id.clone(), *offset);
-            }
-        }
     }
 
     /// The last act of a clean shutdown: everything in this directory is flushed and checkpointed.

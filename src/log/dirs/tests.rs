@@ -327,14 +327,75 @@ fn folders_are_told_apart_and_the_deleted_swept() {
 fn what_could_not_be_forgotten_is_still_known() {
     let disk = formatted();
     let dir = open(&disk);
+    let which = Checkpoint::LogStart;
     let all = offsets(&[("a", 0, 7), ("b", 1, 8)]);
-    dir.write_checkpoint(Checkpoint::LogStart, &all).unwrap();
-    let mut known = all.clone();
+    dir.write_checkpoint(which, &all).unwrap();
+    let mut checkpoints = Checkpoints::read(&dir);
     let gone = TopicPartition::new("a", 0);
     disk.fail_next(Operation::Write, Fault::Full);
-    assert!(dir.forget(Checkpoint::LogStart, &mut known, &gone).is_err());
-    assert_eq!((known.clone(), dir.checkpoint(Checkpoint::LogStart).unwrap()), (all.clone(), all));
-    dir.forget(Checkpoint::LogStart, &mut known, &gone).unwrap();
-    let rest = offsets(&[("b", 1, 8)]);
-    assert_eq!((known, dir.checkpoint(Checkpoint::LogStart).unwrap()), (rest.clone(), rest));
+    assert!(checkpoints.forget(&dir, &gone).is_err());
+    assert_eq!((checkpoints.says(which, &gone), dir.checkpoint(which).unwrap()), (Some(7), all));
+    checkpoints.forget(&dir, &gone).unwrap();
+    assert_eq!(checkpoints.says(which, &gone), None);
+    assert_eq!(dir.checkpoint(which).unwrap(), offsets(&[("b", 1, 8)]));
+}
+
+#[test]
+fn what_is_known_of_a_log_that_is_not_open_stays_while_its_folder_is_there() {
+    let which = Checkpoint::LogStart;
+    for (folder, stays) in [("here", true), ("gone", false)] {
+        let disk = formatted();
+        let dir = open(&disk);
+        disk.create_dir_all(&Path::new(DIR).join("here-0")).unwrap();
+        dir.write_checkpoint(which, &offsets(&[(folder, 0, 7)])).unwrap();
+        let mut checkpoints = Checkpoints::read(&dir);
+        checkpoints.write(&dir, which, offsets(&[("open", 0, 9)])).unwrap();
+        let known = dir.checkpoint(which).unwrap().get(&TopicPartition::new(folder, 0)).copied();
+        assert_eq!(known, stays.then_some(7), "{folder}");
+    }
+}
+
+#[test]
+fn a_checkpoint_is_written_only_when_it_says_something_new() {
+    let disk = formatted();
+    let dir = open(&disk);
+    let mut checkpoints = Checkpoints::read(&dir);
+    let which = Checkpoint::RecoveryPoint;
+    checkpoints.write(&dir, which, offsets(&[("a", 0, 9)])).unwrap();
+    disk.fail_next(Operation::Write, Fault::Broken);
+    checkpoints.write(&dir, which, offsets(&[("a", 0, 9)])).unwrap();
+    assert!(checkpoints.write(&dir, which, offsets(&[("a", 0, 10)])).is_err());
+    assert_eq!(checkpoints.says(which, &TopicPartition::new("a", 0)), Some(9));
+}
+
+/// The name comes last: until then the next start finds a copy, and words about nothing.
+#[test]
+fn a_copy_goes_live_with_all_that_is_known_of_it() {
+    let disk = formatted();
+    put(&disk, Checkpoint::Cleaner.file(), "0\n2\nt 0 3\nu 0 4\n");
+    let copy = Path::new(DIR).join("t-0.0123456789abcdef0123456789abcdef-future");
+    disk.create_dir_all(&copy).unwrap();
+    disk.sync_dir(Path::new(DIR)).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    let live = Path::new(DIR).join("t-0");
+    let id = TopicPartition::new("t", 0);
+    let arrival = Arrival { recovery_point: 9, log_start: 2, cleaned: None };
+    for seed in 0..100 {
+        let disk = disk.fork(seed);
+        disk.kill();
+        let dir = open(&disk);
+        let mut checkpoints = Checkpoints::read(&dir);
+        disk.cut_power_after(seed % 20);
+        let done = checkpoints.go_live(&dir, &copy, &id, arrival).is_ok();
+        disk.crash();
+        let dir = open(&disk);
+        let checkpoints = Checkpoints::read(&dir);
+        assert!(disk.exists(&live) != disk.exists(&copy), "seed {seed}");
+        assert!(disk.exists(&live) || !done, "seed {seed}");
+        if disk.exists(&live) {
+            let says = [Checkpoint::RecoveryPoint, Checkpoint::LogStart, Checkpoint::Cleaner]
+                .map(|which| checkpoints.says(which, &id));
+            assert_eq!(says, [Some(9), Some(2), None], "seed {seed}");
+        }
+    }
 }

@@ -59,6 +59,7 @@ use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use uuid::Uuid;
 
 use crate::Disk;
+use crate::dirs::Checkpoint;
 use crate::disk::is_full;
 use active::Active;
 use epochs::{EpochStart, Epochs};
@@ -167,6 +168,16 @@ impl Log {
     /// Everything below is durable. May be below the log start, but never above the log end (KAFKA-10101).
     pub fn recovery_point(&self) -> Offset {
         self.recovery_point
+    }
+
+    /// What a checkpoint file is to say of this log. `None`: that is not for its owner to know.
+    pub fn checkpoint(&self, which: Checkpoint) -> Option<Offset> {
+        match which {
+            Checkpoint::RecoveryPoint => Some(self.recovery_point),
+            Checkpoint::LogStart => Some(self.log_start),
+            Checkpoint::HighWatermark => Some(self.high_watermark.offset),
+            Checkpoint::Cleaner => None,
+        }
     }
 
     /// Bytes in all segments.

@@ -56,13 +56,18 @@ pub enum NotMoved {
 }
 
 impl Relocation {
-    /// Starts a copy in `folder`. `opening` says how to open the log at its new place.
+    /// Starts a copy in `folder`. `opening` says how to open the log at its new place, where there must be nothing of that
+    /// name yet.
     pub fn begin(
         opening: Opening,
         folder: PathBuf,
         source: Arc<LogReader>,
         go_live: GoLive,
     ) -> Result<Relocation, LogError> {
+        if opening.disk.exists(&opening.dir) {
+            let (path, what) = (opening.dir, "there is a folder of that name already".to_owned());
+            return Err(LogError::Corrupt { path, position: 0, offset: 0, what });
+        }
         let source = Source::of(source);
         let new = Opening { dir: folder, clean_shutdown: false, recovery_point: 0, ..opening.clone() };
         let now_ms = new.now_ms;

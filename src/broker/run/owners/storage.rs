@@ -5,22 +5,19 @@ mod moves;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::Sender;
 
 use ottla_log::Disk;
-use ottla_log::dirs::{Checkpoint, DirError, Expected, LogDir, MetaProperties};
+use ottla_log::dirs::{Checkpoint, Checkpoints, DirError, Expected, LogDir, MetaProperties, Offsets};
 use ottla_log::disk::is_full;
 use ottla_log::log::{Log, LogError, Opening};
+use ottla_log::moves::{forget_copy, set_aside};
 use ottla_model::config::{BrokerConfig, TopicConfig};
 use ottla_model::image::Image;
-use ottla_model::{
-    BrokerEpoch, DirectoryId, FolderSuffix, NodeId, PartitionFolder, TopicId, TopicPartition, fresh_id,
-    uuid_to_base64,
-};
+use ottla_model::{BrokerEpoch, DirectoryId, NodeId, TopicId, TopicPartition, fresh_id, uuid_to_base64};
 use ottla_node::joining::is_assigned;
 use ottla_node::replicas::LastOwner;
 use ottla_protocol::Offset;
@@ -34,8 +31,6 @@ use super::partitions::Partitions;
 use super::publisher::Notice;
 use super::volume::Volume;
 use crate::clock::now_ms;
-
-type Offsets = BTreeMap<TopicPartition, Offset>;
 
 /// The directories. They stay locked for as long as this exists.
 pub(crate) struct Storage {
@@ -62,9 +57,8 @@ struct Dir {
     /// A log in this directory could not be opened. The next start has to check it again, so the shutdown does not count
     /// as clean.
     damaged: AtomicBool,
-    /// The contents of the checkpoint files, so that nothing is written twice. Locked while a file is written: one writer
-    /// at a time.
-    written: Mutex<[Offsets; 4]>,
+    /// Locked while a file is written: one writer at a time.
+    checkpoints: Mutex<Checkpoints>,
 }
 
 impl Storage {
@@ -181,7 +175,7 @@ impl Storage {
         if let Some(dir) =
             self.dirs.iter().find(|dir| self.disk.exists(&dir.held.path().join(id.to_string())))
         {
-            let aside = set_aside(&*self.disk, dir.held.path(), id);
+            let aside = set_aside(&*self.disk, dir.held.path(), id, Uuid::new_v4());
             aside
                 .map_err(|source| LogError::Io { doing: "setting a deleted topic's folder aside", source })?;
         }
@@ -208,7 +202,7 @@ impl Storage {
             });
         };
         if new {
-            dir.forget(id).map_err(|error| LogError::Io {
+            dir.checkpoints.lock().forget(&dir.held, id).map_err(|error| LogError::Io {
                 doing: "forgetting an earlier topic of that name",
                 source: std::io::Error::other(error),
             })?;
@@ -275,10 +269,10 @@ impl Storage {
             let Ok(folders) = dir.held.folders() else { continue };
             // A copy of a log that does not exist any more is not needed.
             for copy in folders.future.iter().filter(|folder| !assigned(&folder.partition)) {
-                self.forget_copy(&copy.path);
+                forget_copy(&*self.disk, &copy.path);
             }
             for stray in folders.live.iter().filter(|folder| !assigned(&folder.partition)) {
-                match set_aside(&*self.disk, dir.held.path(), &stray.partition) {
+                match set_aside(&*self.disk, dir.held.path(), &stray.partition, Uuid::new_v4()) {
                     Ok(to) => warn!(folder = %to.display(), "set aside: no topic of this broker's any more"),
                     Err(error) => error!(folder = %stray.path.display(), %error, "cannot set a stray aside"),
                 }
@@ -324,10 +318,8 @@ impl Storage {
         let _one_at_a_time = self.checkpointing.lock();
         let mut by_dir: Vec<Offsets> = self.dirs.iter().map(|_| Offsets::new()).collect();
         for partition in partitions.all() {
-            let Some((folder, offset)) = partition.with_log(|log| (log.dir().to_owned(), at(which, log)))
-            else {
-                continue;
-            };
+            let found = partition.with_log(|log| (log.dir().to_owned(), log.checkpoint(which)));
+            let Some((folder, Some(offset))) = found else { continue };
             if let Some(index) = self.holder(&folder) {
                 by_dir[index].insert(partition.id.clone(), offset);
             }
@@ -366,9 +358,9 @@ impl Storage {
             let mine: Vec<&Log> = closed.iter().filter(|log| self.holder(log.dir()) == Some(index)).collect();
             let mut whole = !dir.damaged.load(Ordering::Relaxed)
                 && !failed.iter().any(|folder| self.holder(folder) == Some(index));
-            for which in [Checkpoint::RecoveryPoint, Checkpoint::LogStart, Checkpoint::HighWatermark] {
-                let offsets = mine.iter().map(|log| (log.partition().clone(), at(which, log))).collect();
-                whole &= dir.write(which, offsets);
+            for which in Checkpoint::OF_OPEN_LOGS {
+                let offset = |log: &&Log| Some((log.partition().clone(), log.checkpoint(which)?));
+                whole &= dir.write(which, mine.iter().filter_map(|log| offset(log)).collect());
             }
             if whole && let Err(error) = dir.held.mark_clean(epoch) {
                 error!(dir = %dir.held.path().display(), %error, "cannot mark the shutdown as clean");
@@ -389,87 +381,33 @@ impl Dir {
         for stray in &folders.stray {
             warn!(folder = %stray.path.display(), "a partition that belongs to no topic any more; it is left alone");
         }
-        let read = |which| {
-            held.checkpoint(which).unwrap_or_else(|error| {
-                warn!(%error, "ignoring a damaged checkpoint: recovery reads more");
-                Offsets::new()
-            })
-        };
-        let written =
-            [Checkpoint::RecoveryPoint, Checkpoint::LogStart, Checkpoint::HighWatermark, Checkpoint::Cleaner];
-        let written = Mutex::new(written.map(read));
+        let checkpoints = Mutex::new(Checkpoints::read(&held));
         let clean = held.take_clean()?.is_some();
         let damaged = AtomicBool::new(false);
         let volume = Arc::new(Volume::new(held.path()));
-        Ok(Dir { id, volume, clean, damaged, written, held })
+        Ok(Dir { id, volume, clean, damaged, checkpoints, held })
     }
 
     fn says(&self, which: Checkpoint, id: &TopicPartition) -> Option<Offset> {
-        self.written.lock()[slot_of(which)].get(id).copied()
+        self.checkpoints.lock().says(which, id)
     }
 
-    // Removes the checkpoint entries of an earlier topic with this name. With them, the new log would begin where the old
-    // one ended, or be thrown away after the next crash.
-    fn forget(&self, id: &TopicPartition) -> Result<(), DirError> {
-        for which in [Checkpoint::RecoveryPoint, Checkpoint::LogStart, Checkpoint::Cleaner] {
-            self.held.forget(which, &mut self.written.lock()[slot_of(which)], id)?;
-        }
-        Ok(())
-    }
-
-    // Returns false if the file could not be written.
-    fn write(&self, which: Checkpoint, mut offsets: Offsets) -> bool {
+    // False when the file could not be written.
+    fn write(&self, which: Checkpoint, offsets: Offsets) -> bool {
         if self.volume.has_failed() {
             return false;
         }
-        let mut written = self.written.lock();
-        let slot = &mut written[slot_of(which)];
-        self.held.keep_known(slot, &mut offsets);
-        if *slot == offsets {
-            return true;
-        }
-        match self.held.write_checkpoint(which, &offsets) {
-            Ok(()) => {
-                *slot = offsets;
-                true
-            }
-            Err(error) => {
-                error!(dir = %self.held.path().display(), %error, "cannot write a checkpoint");
-                if let DirError::Io(error) = &error
-                    && !is_full(error)
-                {
-                    self.volume.fail(&error.to_string());
-                }
-                false
+        let written = self.checkpoints.lock().write(&self.held, which, offsets);
+        if let Err(error) = &written {
+            error!(dir = %self.held.path().display(), %error, "cannot write a checkpoint");
+            if let DirError::Io(error) = error
+                && !is_full(error)
+            {
+                self.volume.fail(&error.to_string());
             }
         }
+        written.is_ok()
     }
-}
-
-fn slot_of(which: Checkpoint) -> usize {
-    match which {
-        Checkpoint::RecoveryPoint => 0,
-        Checkpoint::LogStart => 1,
-        Checkpoint::HighWatermark => 2,
-        Checkpoint::Cleaner => 3,
-    }
-}
-
-fn at(which: Checkpoint, log: &Log) -> Offset {
-    match which {
-        Checkpoint::RecoveryPoint => log.recovery_point(),
-        Checkpoint::LogStart => log.log_start_offset(),
-        Checkpoint::HighWatermark => log.high_watermark(),
-        // The log does not know this offset: see `set_cleaned`.
-        Checkpoint::Cleaner => 0,
-    }
-}
-
-fn set_aside(disk: &dyn Disk, dir: &Path, id: &TopicPartition) -> std::io::Result<PathBuf> {
-    let to = dir.join(PartitionFolder::marked(id, FolderSuffix::Stray, Uuid::new_v4()));
-    disk.rename(&dir.join(id.to_string()), &to)?;
-    disk.sync_dir(dir)?;
-    Ok(to)
 }
 
 /// The log directories and the metadata log's directory, without duplicates.

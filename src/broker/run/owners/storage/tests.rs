@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ottla_log::disk::MemoryDisk;
+use ottla_log::moves::Unfinished;
 use ottla_model::config::{Sources, load};
 
 use super::*;
@@ -83,7 +84,10 @@ fn what_a_kill_has_left_of_moves_is_put_in_order() {
     assert!(!names("/a").contains(&"t-0".to_owned()));
     assert!(names("/b").contains(&"t-0".to_owned()));
     let copy = Path::new("/b/u-0.0123456789abcdef0123456789abcdef-future");
-    assert_eq!(storage.unfinished_moves(), [(TopicPartition::new("u", 0), copy.to_owned())]);
+    assert_eq!(
+        storage.unfinished_moves(),
+        [Unfinished { partition: TopicPartition::new("u", 0), folder: copy.to_owned() }]
+    );
     assert!(disk.list(copy).expect("it stays, so that the move is known").is_empty());
     assert_eq!(
         disk.list(Path::new("/b/v-0.0123456789abcdef0123456789abcdef-future")).expect("it is there").len(),
