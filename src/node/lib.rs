@@ -14,9 +14,11 @@
 //! Unlike `ottla-core` these own logs, so they read and write files through `ottla_log::Disk`. They may not know of Tokio,
 //! sockets, threads or clocks; `clippy.toml` sees to it.
 
+pub mod cleaning;
 pub mod controller;
 pub mod coordinator;
 pub mod joining;
 pub mod lane;
+pub mod moving;
 pub mod quorum;
 pub mod replicas;

@@ -23,13 +23,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ottla_core::partition::{Acks, Follower, Followership, Leader, Leadership, Timing};
-use ottla_log::log::{Appended, Log, LogReader, Refused, Relocation};
+use ottla_log::log::{Appended, Log, LogReader, Refused};
 use ottla_model::NodeId;
 use ottla_model::config::TopicConfig;
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
 use flushing::flush_now;
-pub use ports::{Answered, Append, Cut, FetchPosition, FromLeader, Input, Output, Waiters};
+use moving::Moving;
+pub use ports::{Answered, Append, Cut, FetchPosition, FromLeader, Input, LeftBehind, Output, Waiters};
 
 /// The broker that a lane runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,8 +95,8 @@ pub struct Lane<W: Waiters> {
     flushing: Flushing,
     /// Records above the recovery point must be flushed before they may become visible.
     must_flush: bool,
-    /// A copy that takes the log's place after the running flush, which is of the log as it is now.
-    moving: Option<(W::Move, Box<Relocation>)>,
+    /// Waits for the flush that is under way, which is of the log as it is.
+    moving: Option<Moving<W::Move>>,
     offline: bool,
     /// The last write failed because the disk was full.
     full: bool,
@@ -228,9 +229,9 @@ impl<W: Waiters> Lane<W> {
                 let outcome = self.swap(now_ms, *swap, out);
                 out.push(Output::Swapped { token, outcome });
             }
-            Input::Relocate { token, copy } => {
+            Input::Relocate { token, copy, unique } => {
                 self.refuse_move(out);
-                self.moving = Some((token, copy));
+                self.moving = Some(Moving { token, copy, unique });
                 if self.flushing == Flushing::Idle {
                     self.relocate(now_ms, out);
                 }

@@ -2,6 +2,7 @@
 //! Each kind of request has a token type of its own, so that no waiter can get the answer to another kind.
 
 use std::fmt::Debug;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,10 +10,13 @@ use ottla_core::partition::{
     Acks, Diverging, Fetched, Followership, IsrAnswer, Leadership, Proposal, Standing,
 };
 use ottla_log::CheckedBatch;
-use ottla_log::log::{Appended, FlushTicket, Log, NotMoved, Refused, Relocation, Retired, Swap, WriteOut};
+use ottla_log::log::{
+    Appended, FlushTicket, LogError, NotMoved, Refused, Relocation, Retired, Swap, WriteOut,
+};
 use ottla_model::NodeId;
 use ottla_model::config::TopicConfig;
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
+use uuid::Uuid;
 
 /// The waiters of a lane: for each kind of request, the type of the token that identifies the caller.
 pub trait Waiters: Debug {
@@ -57,6 +61,8 @@ pub enum Input<W: Waiters> {
     Relocate {
         token: W::Move,
         copy: Box<Relocation>,
+        /// For the name of the folder that is left behind.
+        unique: Uuid,
     },
     /// Delete the records below an offset. `None`: up to the high watermark.
     DeleteRecords {
@@ -118,6 +124,9 @@ pub enum Cut {
     All { start: Offset },
 }
 
+/// The folder of a log that has moved, renamed to be removed; or why it could not be renamed.
+pub type LeftBehind = Result<PathBuf, LogError>;
+
 /// When an append is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answered {
@@ -152,10 +161,10 @@ pub enum Output<W: Waiters> {
         token: W::Swap,
         outcome: Result<(), String>,
     },
-    /// The copy has replaced the log. The old log is returned, and has to be deleted; or an error.
+    /// The log lives where its copy was, or why not.
     Relocated {
         token: W::Move,
-        outcome: Result<Box<Log>, NotMoved>,
+        outcome: Result<LeftBehind, NotMoved>,
     },
     /// The records are deleted, and the log starts at this offset.
     Deleted {

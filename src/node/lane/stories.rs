@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use ottla_log::Disk;
 use ottla_log::disk::{Fault, MemoryDisk, Operation};
-use ottla_log::log::{FlushTicket, Opening};
+use ottla_log::log::{FlushTicket, Opening, Relocation};
 use ottla_model::config::CleanupPolicy;
 use ottla_protocol::batch::{BatchBuilder, Compression};
+use uuid::Uuid;
 
 use super::fixtures::{checked, host, open, opening};
 use super::flushing::WRITE_BEHIND_BYTES;
@@ -124,6 +125,8 @@ impl Bench {
     }
 }
 
+const UNIQUE: Uuid = Uuid::from_u128(7);
+
 fn flush_each() -> TopicConfig {
     TopicConfig { flush_messages: 1, ..TopicConfig::default() }
 }
@@ -208,11 +211,13 @@ fn a_log_moves_between_two_flushes() {
     let first = bench.append(1, Acks::All, 1_000);
     bench.step(vec![first]);
     let (copy, second) = (bench.copied(), bench.append(2, Acks::All, 1_000));
-    assert_eq!(bench.step(vec![Input::Relocate { token: 9, copy }, second]), []);
+    assert_eq!(bench.step(vec![Input::Relocate { token: 9, copy, unique: UNIQUE }, second]), []);
     assert_eq!(bench.told, [""; 0], "the flush that is under way is of the log as it is");
     assert_eq!(bench.finish_flush(), [(1, Ok(0)), (2, Ok(1))], "what has moved is flushed");
     assert_eq!(bench.told, ["moved"]);
     assert_eq!(bench.lane.log().dir(), Path::new("/other/t-0"));
+    let names = bench.disk.list(Path::new("/data")).expect("it is there").into_iter().map(|entry| entry.name);
+    assert_eq!(names.collect::<Vec<_>>(), [format!("t-0.{}-delete", UNIQUE.as_simple())], "only one is live");
     assert_eq!(bench.high_watermark(), 2);
     assert!(bench.tickets.is_empty());
     let third = bench.append(3, Acks::All, 1_000);
@@ -226,7 +231,7 @@ fn a_log_that_is_closed_does_not_move() {
     let first = bench.append(1, Acks::All, 1_000);
     bench.step(vec![first]);
     let copy = bench.copied();
-    bench.step(vec![Input::Relocate { token: 9, copy }]);
+    bench.step(vec![Input::Relocate { token: 9, copy, unique: UNIQUE }]);
     let mut out = Vec::new();
     let log = bench.lane.into_log(&mut out);
     assert!(

@@ -4,8 +4,8 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use ottla_log::log::{Appended, Log, NotMoved, Refused};
-use ottla_node::lane::Waiters;
+use ottla_log::log::{Appended, NotMoved, Refused};
+use ottla_node::lane::{LeftBehind, Waiters};
 use ottla_protocol::{ErrorCode, Offset};
 use tokio::sync::oneshot;
 
@@ -39,8 +39,8 @@ pub(crate) enum Appender {
 /// The waiter of a move to another directory.
 #[derive(Debug)]
 pub(crate) struct Mover {
-    /// Gets the old log that is left behind, or why the log has not moved.
-    pub waiting: oneshot::Sender<Result<Box<Log>, NotMoved>>,
+    /// Hears which folder is left behind, or why the log has not moved.
+    pub waiting: oneshot::Sender<Result<LeftBehind, NotMoved>>,
     /// Where the log is to move to.
     pub volume: Option<Arc<Volume>>,
 }

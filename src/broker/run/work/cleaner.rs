@@ -1,14 +1,14 @@
-//! The threads that compact logs (`log.cleaner.*`). Each finds the log with the most to clean, cleans it while its owner
-//! and its readers go on, and rests. `ottla_log::log` decides what is kept of a log.
+//! The threads that compact logs (`log.cleaner.*`): each finds the log that has most to clean, cleans it beside its
+//! owner and its readers, and rests. Which log that is, is decided in `node::cleaning`; what is kept of it, in
+//! `ottla_log::log`.
 
-use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ottla_log::log::{Cleaned, Dirt, OffsetMap, Step};
-use ottla_model::TopicId;
+use ottla_node::cleaning::{Claims, Search};
 use ottla_node::lane::Input;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
@@ -38,10 +38,7 @@ struct Shared {
 struct Cleanings {
     stopping: bool,
     threads: Vec<JoinHandle<()>>,
-    /// Logs that a thread is cleaning.
-    busy: BTreeSet<(TopicId, i32)>,
-    /// Logs whose cleaning has failed. They are not cleaned until the broker restarts.
-    uncleanable: BTreeSet<(TopicId, i32)>,
+    claims: Claims,
 }
 
 impl Cleaners {
@@ -109,10 +106,10 @@ impl Shared {
                 Ok(used) => map = used,
                 Err(why) => {
                     error!(partition = %partition.id, "cannot compact the log, and leaves it alone: {why}");
-                    self.state.lock().uncleanable.insert(key);
+                    self.state.lock().claims.give_up(key);
                 }
             }
-            self.state.lock().busy.remove(&key);
+            self.state.lock().claims.ended(key);
         }
     }
 
@@ -142,45 +139,29 @@ impl Shared {
         OffsetMap::new(bytes.max(0) as u64, load, rand::random())
     }
 
-    // Of the logs that are due, the one with the largest dirty share. It is marked as busy.
+    // It is marked as busy.
     fn dirtiest(&self) -> Option<(Arc<Partition>, Dirt)> {
-        let mut best: Option<(Arc<Partition>, Dirt)> = None;
-        let mut corrections = Vec::new();
+        let mut search = Search::begin();
         for partition in self.partitions.all() {
             let key = (partition.topic_id, partition.id.partition);
-            let config = partition.config.load_full();
-            let skipped = |state: &Cleanings| state.busy.contains(&key) || state.uncleanable.contains(&key);
-            if !config.cleanup_policy.compact || skipped(&self.state.lock()) {
+            if self.state.lock().claims.skips(key) {
                 continue;
             }
-            let place = partition.place();
+            let (config, place) = (partition.config.load_full(), partition.place());
             let checkpoint = self.storage.cleaned(&place.folder, &partition.id);
-            if place.reader.is_copied() {
-                continue;
-            }
-            match place.reader.dirt(&config, checkpoint, now_ms()) {
-                Ok(dirt) => {
-                    if let Some(true_one) = dirt.checkpoint {
-                        corrections.push((partition.clone(), true_one));
-                    }
-                    let dirtier = best.as_ref().is_none_or(|(_, other)| dirt.ratio() > other.ratio());
-                    if dirt.due(&config) && dirtier {
-                        best = Some((partition, dirt));
-                    }
-                }
-                Err(_) if partition.has_left(&place) => {}
-                Err(error) => {
-                    error!(partition = %partition.id, %error, "cannot tell what there is to compact");
-                    self.state.lock().uncleanable.insert(key);
-                }
+            let looked = search.look(now_ms(), partition.clone(), &place.reader, &config, checkpoint);
+            if let Err(error) = looked
+                && !partition.has_left(&place)
+            {
+                error!(partition = %partition.id, %error, "cannot tell what there is to compact");
+                self.state.lock().claims.give_up(key);
             }
         }
-        // If this fails, it has logged why, and the next time the result is the same.
-        self.storage.set_cleaned(&corrections);
-        let (partition, dirt) = best?;
-        // Another thread may have taken the log already.
+        // It has said why if it could not, and comes to the same the next time.
+        self.storage.set_cleaned(&search.corrections);
+        let (partition, dirt) = search.dirtiest?;
         let key = (partition.topic_id, partition.id.partition);
-        self.state.lock().busy.insert(key).then_some((partition, dirt))
+        self.state.lock().claims.begin(key).then_some((partition, dirt))
     }
 
     // Returns the map for the next log, unless this log's cleaning has consumed it.
@@ -190,6 +171,7 @@ impl Shared {
         dirt: &Dirt,
         map: OffsetMap,
     ) -> Result<Option<OffsetMap>, String> {
+        let place = partition.place().clone();
         let begun = partition.with_log(|log| log.begin_cleaning(dirt, map, now_ms()));
         let Some(mut cleaning) = begun.transpose().map_err(|e| e.to_string())?.flatten() else {
             return Ok(None);
@@ -216,8 +198,14 @@ impl Shared {
                     return Ok(Some(cleaning.into_map()));
                 }
                 Err(error) => {
-                    // The failed cleaning may have left keys in its map, so the next log gets a new one.
+                    let gone = partition.has_left(&place) || partition.with_log(|_| ()).is_none();
+                    let outdated = gone || cleaning.is_outdated();
+                    // Its map may be half filled by what failed: the next log gets a new one.
                     cleaning.abandon();
+                    if outdated {
+                        debug!(partition = %partition.id, %error, "the log has changed while it was compacted");
+                        return Ok(None);
+                    }
                     return Err(error.to_string());
                 }
             }

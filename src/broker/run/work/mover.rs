@@ -1,17 +1,17 @@
-//! Moves partitions from one log directory to another while clients write to them (KIP-113): it copies each log, and its
-//! owner then replaces the log by the copy. `ottla_log::log` decides how a log is copied.
+//! The threads that move partitions from one log directory to another while they are written to (KIP-113): they copy each
+//! log, and have its owner put the copy in its place. It must never decide: `node::moving` does, and how a log is copied is
+//! decided in `ottla_log::log`.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ottla_core::controller::Assignment;
-use ottla_log::log::{AppendError, Log, LogError, NotMoved, Relocation};
-use ottla_model::{TopicId, TopicPartition};
-use ottla_node::lane::Input;
-use ottla_protocol::Offset;
+use ottla_log::log::{LogError, NotMoved, Relocation};
+use ottla_node::lane::{Input, LeftBehind};
+pub(crate) use ottla_node::moving::Copied;
+use ottla_node::moving::{Answered, Carrying, Ended, Errand, Folder, Here, Moves, Step};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
@@ -27,12 +27,6 @@ use crate::run::owners::waiter::Mover;
 
 /// How many bytes are copied between two checks of the throttle and of whether the move is still wanted.
 const STEP_BYTES: usize = 1 << 20;
-/// How many bytes are copied between two syncs.
-const SYNC_BYTES: u64 = 256 << 20;
-/// How long to wait before a move is tried again that found no room, or no log. The time doubles, up to a minute.
-const RETRY: Duration = Duration::from_secs(1);
-
-type Key = (TopicId, i32);
 
 /// Clones share the moves.
 #[derive(Clone)]
@@ -45,12 +39,14 @@ struct Shared {
     registrar: Arc<Registrar>,
     state: Mutex<WantedMoves>,
     changed: Condvar,
+    /// What the times of the moves count from.
+    began: Instant,
 }
 
 #[derive(Default)]
 struct WantedMoves {
     stopping: bool,
-    wanted: BTreeMap<Key, Wanted>,
+    moves: Moves,
     threads: Vec<std::thread::JoinHandle<()>>,
     resting: usize,
 }
@@ -58,33 +54,8 @@ struct WantedMoves {
 impl WantedMoves {
     // A thread that was woken for another move counts as resting until it has taken that move.
     fn lacks_a_thread(&self, most: usize) -> bool {
-        let waiting = self.wanted.values().filter(|wanted| !wanted.busy).count();
-        self.resting < waiting && self.threads.len() < most
+        self.resting < self.moves.waiting() && self.threads.len() < most
     }
-}
-
-/// A partition that is to move.
-struct Wanted {
-    id: TopicPartition,
-    /// The log directory to which it moves.
-    to: PathBuf,
-    /// The folder of the copy. It exists from the beginning of the move, so that the next start knows of the move.
-    folder: PathBuf,
-    busy: bool,
-    tries: u32,
-    not_before: Option<Instant>,
-    copy: Option<Copied>,
-}
-
-/// The progress of a copy.
-#[derive(Clone, Debug)]
-pub(crate) struct Copied {
-    pub id: TopicPartition,
-    pub topic_id: TopicId,
-    /// The log directory with the copy.
-    pub dir: PathBuf,
-    pub size: u64,
-    pub log_end: Offset,
 }
 
 impl Movers {
@@ -94,8 +65,8 @@ impl Movers {
         storage: Arc<Storage>,
         registrar: Arc<Registrar>,
     ) -> Movers {
-        let (state, changed) = Default::default();
-        Movers(Arc::new(Shared { partitions, settings, storage, registrar, state, changed }))
+        let ((state, changed), began) = (Default::default(), Instant::now());
+        Movers(Arc::new(Shared { partitions, settings, storage, registrar, state, changed, began }))
     }
 
     /// Begins to move a partition to another log directory, and stops a move of it to a different one. May wait for the
@@ -113,23 +84,21 @@ impl Movers {
     fn send_by(&self, partition: &Partition, to: &Path, folder: Option<&Path>) -> std::io::Result<()> {
         let key = (partition.topic_id, partition.id.partition);
         let mut state = self.0.state.lock();
-        if state.stopping || state.wanted.get(&key).is_some_and(|wanted| wanted.to == to) {
+        if state.stopping {
             return Ok(());
         }
-        // A thread that is still copying it to the other directory will find that the move is not wanted any more.
-        if let Some(other) = state.wanted.remove(&key).filter(|other| !other.busy) {
-            self.0.storage.forget_copy(&other.folder);
+        let wish = state.moves.wish(key, partition.place().folder.parent(), to);
+        if let Some(unwanted) = wish.forget {
+            self.0.storage.forget_copy(&unwanted);
         }
-        if partition.place().folder.parent() != Some(to) {
+        if wish.begins {
             let (id, to) = (partition.id.clone(), to.to_owned());
             let folder = match folder {
                 Some(folder) => folder.to_owned(),
                 None => self.0.storage.new_copy(&id, &to)?,
             };
             info!(partition = %id, to = %to.display(), "moving the partition to another log directory");
-            state
-                .wanted
-                .insert(key, Wanted { id, to, folder, busy: false, tries: 0, not_before: None, copy: None });
+            state.moves.begin(key, id, to, folder);
             self.add_thread(&mut state);
         }
         self.0.changed.notify_all();
@@ -138,8 +107,7 @@ impl Movers {
 
     /// The copies in progress.
     pub fn copies(&self) -> Vec<Copied> {
-        let state = self.0.state.lock();
-        state.wanted.values().filter_map(|wanted| wanted.copy.clone()).collect()
+        self.0.state.lock().moves.copies()
     }
 
     /// Ends the moves. They begin again at the next start.
@@ -175,63 +143,41 @@ impl Movers {
     }
 }
 
-/// How a move has ended.
-enum Ended {
-    Moved,
-    /// It is to move to another directory, or not at all.
-    Unwanted,
-    /// The broker is stopping; the next start continues.
-    Stopped,
-    /// Its directory has no room, or its log is being opened again.
-    Later,
-    Failed(String),
-}
-
-/// What a thread has to move, and where to.
-struct Errand {
-    key: Key,
-    to: PathBuf,
-    folder: PathBuf,
-}
-
 impl Shared {
     fn serve(&self) {
         while let Some(errand) = self.next() {
             // A panic must not end all other moves.
             let carried = catch_unwind(AssertUnwindSafe(|| self.carry(&errand)));
-            self.close(&errand, carried.unwrap_or_else(|_| Ended::Failed("the mover panicked".into())));
+            let panicked = |_| Ended::Failed { why: "the mover panicked".into(), there: false };
+            self.close(&errand, &carried.unwrap_or_else(panicked));
         }
     }
 
-    fn close(&self, errand: &Errand, ended: Ended) {
+    fn close(&self, errand: &Errand, ended: &Ended) {
         let mut state = self.state.lock();
-        // It may have been sent to another directory in the meantime.
-        let Some(wanted) = state.wanted.get_mut(&errand.key).filter(|w| w.folder == errand.folder) else {
-            return;
-        };
-        (wanted.busy, wanted.copy) = (false, None);
-        let (id, to) = (wanted.id.clone(), errand.to.display());
+        let folder = state.moves.ended(self.now_ms(), errand, ended);
+        let (folder_path, to) = (errand.folder.display(), errand.to.display());
         match ended {
-            Ended::Stopped => return,
-            Ended::Later => {
-                wanted.tries += 1;
-                wanted.not_before = Some(Instant::now() + RETRY * 2u32.pow(wanted.tries.min(6)));
-                // If the process is killed now, the next start has to find that there is a move.
-                if let Err(error) = self.storage.keep_copy(&errand.folder) {
-                    warn!(partition = %id, %error, "a move would be forgotten by the next start");
+            Ended::Moved => info!(folder = %folder_path, %to, "moved"),
+            Ended::Failed { why, there } => {
+                error!(folder = %folder_path, %to, "cannot move the partition: {why}");
+                if *there && let Some(volume) = self.storage.volume(&errand.to) {
+                    volume.fail(why);
                 }
-                // Other threads wait for a change, and do not know this new time.
-                self.changed.notify_all();
-                return;
             }
-            Ended::Unwanted => {}
-            Ended::Moved => info!(partition = %id, %to, "moved"),
-            Ended::Failed(why) => {
-                error!(partition = %id, %to, "cannot move the partition: {why}");
-                self.storage.forget_copy(&errand.folder);
+            Ended::Unwanted | Ended::Stopped | Ended::Later => {}
+        }
+        match folder {
+            Folder::Leave => {}
+            Folder::Forget => self.storage.forget_copy(&errand.folder),
+            Folder::Keep => {
+                if let Err(error) = self.storage.keep_copy(&errand.folder) {
+                    warn!(folder = %folder_path, %error, "a move would be forgotten by the next start");
+                }
+                // Others rest until something changes, and do not know when this one is tried again.
+                self.changed.notify_all();
             }
         }
-        state.wanted.remove(&errand.key);
     }
 
     // Waits for something to do. `None`: the broker is stopping.
@@ -241,18 +187,14 @@ impl Shared {
             if state.stopping {
                 return None;
             }
-            let now = Instant::now();
-            let due = |wanted: &Wanted| !wanted.busy && wanted.not_before.is_none_or(|at| at <= now);
-            if let Some((key, wanted)) = state.wanted.iter_mut().find(|(_, wanted)| due(wanted)) {
-                wanted.busy = true;
-                return Some(Errand { key: *key, to: wanted.to.clone(), folder: wanted.folder.clone() });
+            if let Some(errand) = state.moves.next(self.now_ms()) {
+                return Some(errand);
             }
-            let later =
-                state.wanted.values().filter(|wanted| !wanted.busy).filter_map(|w| w.not_before).min();
+            let later = state.moves.next_at_ms().map(|at| Duration::from_millis(at.max(0) as u64));
             state.resting += 1;
             match later {
-                Some(at) => {
-                    self.changed.wait_until(&mut state, at);
+                Some(later) => {
+                    self.changed.wait_until(&mut state, self.began + later);
                 }
                 None => self.changed.wait(&mut state),
             }
@@ -260,143 +202,102 @@ impl Shared {
         }
     }
 
+    fn now_ms(&self) -> i64 {
+        self.began.elapsed().as_millis() as i64
+    }
+
     fn carry(&self, errand: &Errand) -> Ended {
+        self.try_to_carry(errand).unwrap_or_else(|ended| ended)
+    }
+
+    fn try_to_carry(&self, errand: &Errand) -> Result<Ended, Ended> {
         let Errand { key, to, folder } = errand;
-        let Some(partition) = self.partitions.get(key.0, key.1).filter(|p| !p.has_failed()) else {
-            if self.partitions.is_offline(key.0, key.1) {
-                return Ended::Later;
+        let partition = self.partitions.get(key.0, key.1).filter(|p| !p.has_failed());
+        let place = partition.as_ref().map(|partition| partition.place().clone());
+        let here = match (&partition, &place) {
+            (Some(partition), Some(place)) => {
+                let size = partition.with_log(|log| (!log.is_offline()).then(|| log.size())).flatten();
+                Here::Open { folder: &place.folder, size }
             }
-            self.storage.forget_copy(folder);
-            return Ended::Unwanted;
+            _ if self.partitions.is_offline(key.0, key.1) => Here::Offline,
+            _ => Here::Gone,
         };
-        let place = partition.place().clone();
-        if place.folder.parent() == Some(to) {
-            self.storage.forget_copy(folder);
-            return Ended::Unwanted;
-        }
-        let size = partition.with_log(|log| (!log.is_offline()).then(|| log.size())).flatten();
-        let Some(size) = size else { return Ended::Failed("its log is offline".into()) };
-        if !self.storage.has_room(to, size) {
-            warn!(partition = %partition.id, to = %to.display(), "no room to move the partition");
-            return Ended::Later;
-        }
-        let mut copy = match self.storage.begin_move(&partition, to, folder) {
-            Ok(copy) => Box::new(copy),
-            Err(error) => return self.failed(to, &error, true),
+        let has_room = |size| {
+            let has_room = self.storage.has_room(to, size);
+            if !has_room {
+                warn!(folder = %folder.display(), to = %to.display(), "no room to move the partition");
+            }
+            has_room
         };
+        errand.may_begin(here, has_room)?;
+        let (Some(partition), Some(place)) = (partition, place) else { return Ok(Ended::Unwanted) };
+        let mut carrying = Carrying::begin(self.storage.begin_move(&partition, to, folder))?;
         loop {
-            copy = match self.catch_up(errand, &partition, copy) {
-                Ok(copy) => copy,
-                Err(ended) => return ended,
-            };
-            match self.settle(&partition, copy) {
-                Ok(left) => {
-                    self.moved(&partition, &place, *left, to);
-                    return Ended::Moved;
+            let copy = self.catch_up(errand, &partition, carrying)?;
+            match Carrying::answered(self.settle(&partition, copy)) {
+                Answered::Moved(left) => {
+                    self.moved(&partition, &place, left, to);
+                    return Ok(Ended::Moved);
                 }
-                Err(NotMoved::Behind(behind)) => copy = behind,
-                // The log is being opened again, or the broker is stopping.
-                Err(NotMoved::Failed(LogError::Offline { .. })) => return Ended::Later,
-                Err(NotMoved::Failed(error)) => return self.failed(to, &error, false),
-                Err(NotMoved::There(error) | NotMoved::Torn(error)) => return self.failed(to, &error, true),
+                Answered::GoOn(behind) => carrying = behind,
+                Answered::Over(ended) => return Err(ended),
             }
         }
     }
 
-    // Copies until nothing is missing, and syncs the copy.
     fn catch_up(
         &self,
         errand: &Errand,
         partition: &Arc<Partition>,
-        mut copy: Box<Relocation>,
+        mut carrying: Carrying,
     ) -> Result<Box<Relocation>, Ended> {
-        let mut unsynced = 0;
         loop {
-            match self.look(errand, partition, &copy) {
+            match self.look(errand, partition, &carrying) {
                 None => {}
                 // The copy stays, and shows the next start that there is a move.
                 Some(Ended::Stopped) => return Err(Ended::Stopped),
                 Some(ended) => {
-                    copy.abandon();
+                    carrying.abandon();
                     return Err(ended);
                 }
             }
-            let stepped = copy.step(STEP_BYTES, now_ms()).and_then(|bytes| {
-                unsynced += bytes;
-                if bytes == 0 || unsynced > SYNC_BYTES {
-                    copy.flush()?;
-                    unsynced = 0;
+            match carrying.step(STEP_BYTES, now_ms()) {
+                Step::Copied(goes_on, bytes) => {
+                    carrying = goes_on;
+                    self.throttle(bytes);
                 }
-                Ok(bytes)
-            });
-            match stepped {
-                Ok(0) => return Ok(copy),
-                Ok(bytes) => self.throttle(bytes),
-                Err(error) => {
-                    let broken = copy.has_failed();
-                    copy.abandon();
-                    return Err(match error {
-                        AppendError::DiskFull { .. } => Ended::Later,
-                        AppendError::Io(error) => self.failed(&errand.to, &error, broken),
-                    });
-                }
+                Step::CaughtUp(copy) => return Ok(copy),
+                Step::Over(ended) => return Err(ended),
             }
         }
     }
 
-    // `there`: the error is that of the directory to which it was to move.
-    fn failed(&self, to: &Path, error: &LogError, there: bool) -> Ended {
-        if error.is_full() {
-            return Ended::Later;
-        }
-        if there
-            && matches!(error, LogError::Io { .. })
-            && let Some(volume) = self.storage.volume(to)
-        {
-            volume.fail(&error.to_string());
-        }
-        Ended::Failed(error.to_string())
-    }
-
-    // Publishes the progress. `None`: the move goes on.
-    fn look(&self, errand: &Errand, partition: &Arc<Partition>, copy: &Relocation) -> Option<Ended> {
+    // Shows how far it has come. None: the move goes on.
+    fn look(&self, errand: &Errand, partition: &Arc<Partition>, carrying: &Carrying) -> Option<Ended> {
         let mut state = self.state.lock();
         if state.stopping {
             return Some(Ended::Stopped);
         }
-        let Some(wanted) = state.wanted.get_mut(&errand.key).filter(|w| w.folder == errand.folder) else {
+        if !state.moves.goes_on(errand, carrying) {
             return Some(Ended::Unwanted);
-        };
-        wanted.copy = Some(Copied {
-            id: partition.id.clone(),
-            topic_id: partition.topic_id,
-            dir: errand.to.clone(),
-            size: copy.size(),
-            log_end: copy.log_end_offset(),
-        });
+        }
         let now = self.partitions.get(errand.key.0, errand.key.1);
         let same = now.is_some_and(|now| Arc::ptr_eq(&now, partition)) && !partition.has_failed();
         // The log may have been opened again. The next look finds that, or that it was removed.
         (!same).then_some(Ended::Later)
     }
 
-    fn settle(&self, partition: &Arc<Partition>, copy: Box<Relocation>) -> Result<Box<Log>, NotMoved> {
+    fn settle(&self, partition: &Arc<Partition>, copy: Box<Relocation>) -> Result<LeftBehind, NotMoved> {
         let volume = copy.folder().parent().and_then(|dir| self.storage.volume(dir));
         let (waiting, answer) = oneshot::channel();
         let token = Mover { waiting, volume };
-        partition.submit_from_thread(Input::Relocate { token, copy });
+        partition.submit_from_thread(Input::Relocate { token, copy, unique: Uuid::new_v4() });
         let closed = || LogError::Offline { dir: partition.place().folder.clone() };
         answer.blocking_recv().unwrap_or_else(|_| Err(NotMoved::Failed(closed())))
     }
 
-    fn moved(&self, partition: &Partition, from: &Location, left: Log, to: &Path) {
-        if partition.has_failed() {
-            // Its owner has panicked in the same turn, and the log is opened again from one of the two folders. The next
-            // start keeps the one that was written to last.
-            warn!(partition = %partition.id, folder = %left.dir().display(), "left where it was: its owner failed");
-            return;
-        }
-        match left.delete(Uuid::new_v4()) {
+    fn moved(&self, partition: &Partition, from: &Location, left: LeftBehind, to: &Path) {
+        match left {
             Ok(folder) => self.storage.remove_later(folder, partition.config.load().file_delete_delay_ms),
             // Probably the log was moved away from a failing disk.
             Err(error) => from.volume.fail(&error.to_string()),
@@ -410,8 +311,8 @@ impl Shared {
     // The threads share the rate.
     fn throttle(&self, bytes: u64) {
         let mut state = self.state.lock();
-        let busy = state.wanted.values().filter(|wanted| wanted.busy).count().max(1) as f64;
-        let per_second = self.settings.now().replica_alter_log_dirs_io_max_bytes_per_second;
+        let busy = state.moves.busy().max(1) as f64;
+        let per_second = self.settings.now().whole("replica.alter.log.dirs.io.max.bytes.per.second");
         let pause = bytes as f64 * busy / per_second.max(1) as f64;
         // Less than a millisecond is not worth a sleep.
         if pause < 0.001 {
@@ -424,30 +325,23 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
+    use ottla_model::{TopicId, TopicPartition};
+
     use super::*;
 
     #[test]
     fn moves_that_come_together_get_a_thread_each() {
-        let wanted = |busy| Wanted {
-            id: TopicPartition::new("t", 0),
-            to: PathBuf::new(),
-            folder: PathBuf::new(),
-            busy,
-            tries: 0,
-            not_before: None,
-            copy: None,
-        };
-        let rows: [(&[bool], usize, bool); 5] = [
-            (&[false], 0, true),
-            (&[false], 1, false),
-            (&[false, false], 1, true),
-            (&[true, false], 1, false),
-            (&[true, true], 0, false),
-        ];
-        for (busy, resting, lacks) in rows {
-            let moves = (0..).zip(busy).map(|(index, busy)| ((TopicId::from_u128(1), index), wanted(*busy)));
-            let state = WantedMoves { resting, wanted: moves.collect(), ..WantedMoves::default() };
-            assert_eq!(state.lacks_a_thread(2), lacks, "{busy:?}, {resting} rest");
+        let rows: [(usize, usize, usize, bool); 5] =
+            [(1, 0, 0, true), (1, 0, 1, false), (2, 0, 1, true), (2, 1, 1, false), (2, 2, 0, false)];
+        for (wanted, busy, resting, lacks) in rows {
+            let mut moves = Moves::default();
+            for index in 0..wanted {
+                let key = (TopicId::from_u128(1), index as i32);
+                moves.begin(key, TopicPartition::new("t", index as i32), "/b".into(), "/b/copy".into());
+            }
+            (0..busy).for_each(|_| drop(moves.next(0)));
+            let state = WantedMoves { resting, moves, ..WantedMoves::default() };
+            assert_eq!(state.lacks_a_thread(2), lacks, "{busy} of {wanted} are carried, {resting} rest");
             assert!(!state.lacks_a_thread(0), "no more than there may be");
         }
     }
