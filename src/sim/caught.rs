@@ -23,6 +23,8 @@ const KEPT: &str = "written outlives a kill, flushed outlives the power";
 const ONCE: &str = "idempotent records are there once and in order";
 const METADATA: &str = "metadata outlives any crash";
 const READS: &str = "a log reads back";
+const COMPACTED: &str = "a compacted log equals the model";
+const WHOLE: &str = "one whole log after every move";
 const REASON: &str = "a partition fails for a reason";
 const OFFSETS: &str = "no committed offset is lost";
 
@@ -89,6 +91,32 @@ fn inventing_epochs() {
 #[test]
 fn confirming_a_deletion_early() {
     check(Mutation::ConfirmDeletionEarly, 60, &[METADATA]);
+}
+
+#[test]
+fn compacting_what_is_too_young() {
+    check_in(Scene::Services, Mutation::IgnoreCompactionLag, 60, &[COMPACTED]);
+}
+
+#[test]
+fn compacting_with_a_leaping_clock() {
+    check_in(Scene::Services, Mutation::CleanWithALeapingClock, 60, &[COMPACTED]);
+}
+
+#[test]
+fn ignoring_syncs_of_what_is_cleaned() {
+    let found = [COMPACTED, READS, REASON, KEPT, LOST, SEEN];
+    check_in(Scene::Services, Mutation::IgnoreCleanedSync, 100, &found);
+}
+
+#[test]
+fn believing_half_a_copy() {
+    check_in(Scene::Services, Mutation::BelieveHalfACopy, 60, &[KEPT, LOST, SEEN]);
+}
+
+#[test]
+fn forgetting_moves() {
+    check_in(Scene::Services, Mutation::ForgetMoves, 60, &[WHOLE]);
 }
 
 #[test]

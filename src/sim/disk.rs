@@ -114,6 +114,7 @@ impl SimDisk {
             Some(Mutation::IgnoreMetadataSync) => path
                 .components()
                 .any(|part| part.as_os_str().to_string_lossy().starts_with("__cluster_metadata")),
+            Some(Mutation::IgnoreCleanedSync) => path.to_string_lossy().ends_with(".cleaned"),
             _ => false,
         }
     }

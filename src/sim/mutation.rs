@@ -28,6 +28,16 @@ pub enum Mutation {
     InventEpochs,
     /// A topic is said to be deleted before the controller has agreed.
     ConfirmDeletionEarly,
+    /// The cleaner takes records that are younger than `min.compaction.lag.ms`.
+    IgnoreCompactionLag,
+    /// The cleaner's clock is days ahead at times: tombstones go before everybody has seen them.
+    CleanWithALeapingClock,
+    /// The disk returns from a sync of what the cleaner has written without having done it.
+    IgnoreCleanedSync,
+    /// A start takes a copy that a kill has cut short for the whole log.
+    BelieveHalfACopy,
+    /// A start does not look for what a kill has left of moves.
+    ForgetMoves,
     /// A leader takes a follower's fetch for proof that it has everything (KIP-497).
     BelieveFollowersAhead,
     /// A follower takes an answer that was about its log of before.

@@ -5,6 +5,7 @@ use ottla_core::controller::NewTopic;
 
 use crate::Scene;
 use crate::dice::Dice;
+use crate::node::LOG_DIRS;
 
 /// One run's shape.
 #[derive(Clone, Debug)]
@@ -44,6 +45,18 @@ pub(crate) struct Services {
     pub load_bytes: usize,
     /// Of groups that nobody is in. `None`: longer than any run.
     pub offsets_retention_ms: Option<i64>,
+    /// There are compacted topics, and a cleaner.
+    pub compacts: bool,
+    pub clean_every_ms: i64,
+    /// In one step of the cleaner.
+    pub clean_bytes: u64,
+    /// What the cleaner may use to remember keys.
+    pub map_bytes: u64,
+    /// There are two log directories, and partitions are sent to and fro.
+    pub moves: bool,
+    pub move_every_ms: i64,
+    /// In one step of a move.
+    pub move_bytes: usize,
 }
 
 /// What may go wrong.
@@ -110,6 +123,16 @@ impl Trouble {
 }
 
 impl Plan {
+    /// Whether there are compacted topics.
+    pub fn compacts(&self) -> bool {
+        self.services.as_ref().is_some_and(|services| services.compacts)
+    }
+
+    /// Whether there is more than one log directory.
+    pub fn moves(&self) -> bool {
+        self.services.as_ref().is_some_and(|services| services.moves)
+    }
+
     pub fn draw(scene: Scene, dice: &mut Dice) -> Plan {
         let mut troubles = Trouble::draw(&Trouble::ALONE, 35, dice);
         if troubles.is_empty() {
@@ -145,6 +168,13 @@ impl Services {
             initial_rebalance_delay_ms: *dice.pick(&[0, 0, 200]),
             load_bytes: *dice.pick(&[1, 500, 5_000]),
             offsets_retention_ms: dice.percent(15).then_some(1_500),
+            compacts: dice.percent(70),
+            clean_every_ms: *dice.pick(&[20, 200, 1_000]),
+            clean_bytes: *dice.pick(&[1, 500, 1 << 20]),
+            map_bytes: *dice.pick(&[0, 1 << 20]),
+            moves: dice.percent(70),
+            move_every_ms: *dice.pick(&[100, 600, 3_000]),
+            move_bytes: *dice.pick(&[1, 1_000, 1 << 20]),
         }
     }
 
@@ -154,12 +184,17 @@ impl Services {
         let rows = [
             ("offsets.topic.num.partitions", self.offsets_partitions.to_string()),
             ("offsets.topic.replication.factor", "1".to_owned()),
+            ("log.dirs", self.log_dirs()),
             ("group.coordinator.append.linger.ms", self.linger_ms.to_string()),
             ("group.initial.rebalance.delay.ms", self.initial_rebalance_delay_ms.to_string()),
             ("group.min.session.timeout.ms", "100".to_owned()),
             ("offsets.retention.check.interval.ms", sweeps_every_ms.to_string()),
         ];
         rows.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+
+    fn log_dirs(&self) -> String {
+        if self.moves { LOG_DIRS.join(",") } else { LOG_DIRS[0].to_owned() }
     }
 
     /// What an operator has set for the offsets topic.
@@ -171,6 +206,20 @@ impl Services {
         }
         settings
     }
+}
+
+/// Makes a compacted topic of one.
+pub(crate) fn compact(topic: &mut NewTopic, dice: &mut Dice) {
+    let mut set = |key: &str, value: &str| topic.configs.push((key.to_owned(), Some(value.to_owned())));
+    set("cleanup.policy", if dice.percent(80) { "compact" } else { "compact,delete" });
+    set("min.cleanable.dirty.ratio", *dice.pick(&["0.0", "0.1", "0.5"]));
+    set("min.compaction.lag.ms", *dice.pick(&["0", "0", "300", "5000"]));
+    set("delete.retention.ms", *dice.pick(&["0", "200", "3000", "86400000"]));
+    // A segment is not cleaned before it is full.
+    topic.configs.retain(|(key, _)| key != "internal.segment.bytes");
+    topic
+        .configs
+        .push(("internal.segment.bytes".to_owned(), Some((*dice.pick(&["600", "2000"])).to_owned())));
 }
 
 /// A topic as an admin would ask for it.

@@ -7,18 +7,20 @@ use ottla_model::TopicId;
 
 use super::{Around, Request, client_topics};
 use crate::node::Answer;
-use crate::plan::{TOPIC_NAMES, draw_topic};
+use crate::plan::{TOPIC_NAMES, compact, draw_topic};
 
 /// One admin.
 #[derive(Default)]
 pub(crate) struct Admin {
     deletes: bool,
+    /// Some topics are to be compacted.
+    compacts: bool,
     under_way: BTreeMap<u64, i64>,
 }
 
 impl Admin {
-    pub fn new(deletes: bool) -> Admin {
-        Admin { deletes, under_way: BTreeMap::new() }
+    pub fn new(deletes: bool, compacts: bool) -> Admin {
+        Admin { deletes, compacts, under_way: BTreeMap::new() }
     }
 
     pub fn wake(&mut self, around: &mut Around<'_>) -> i64 {
@@ -34,7 +36,11 @@ impl Admin {
             around.judge.metadata.deleting(id);
             Request::DeleteTopic(id)
         } else if some < TOPIC_NAMES {
-            Request::CreateTopic(draw_topic(around.dice))
+            let mut topic = draw_topic(around.dice);
+            if self.compacts && around.dice.percent(70) {
+                compact(&mut topic, around.dice);
+            }
+            Request::CreateTopic(topic)
         } else {
             return around.dice.between(100, 1_000);
         };

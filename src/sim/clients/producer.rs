@@ -9,6 +9,7 @@ use ottla_protocol::batch::{BatchBuilder, Compression};
 use ottla_protocol::{ErrorCode, LeaderEpoch, ProducerEpoch, ProducerId};
 
 use super::{Around, Request, Response, client_topics};
+use crate::invariants::compacted::{Compaction, is_tombstone, key_of};
 use crate::invariants::copy::write_id;
 use crate::invariants::ledger::RecordId;
 use crate::marks::{mark, mark_if};
@@ -24,6 +25,8 @@ pub(crate) struct Producer {
     /// Of the process that it is connected to.
     life: u64,
     target: Option<Key>,
+    /// The topic is compacted: records have keys, and some delete theirs.
+    keyed: bool,
     identity: Identity,
     next_number: u32,
     next_sequence: i32,
@@ -61,6 +64,7 @@ impl Producer {
             timeout_ms,
             life: 0,
             target: None,
+            keyed: false,
             identity: Identity::None,
             next_number: 0,
             next_sequence: 0,
@@ -130,6 +134,7 @@ impl Producer {
         }
         let key = *around.dice.pick(&keys);
         self.target = Some(key);
+        self.keyed = Compaction::of_topic(&node.image, key.0).is_some();
         self.identity = Identity::None;
         self.next_sequence = 0;
         if self.idempotent {
@@ -196,9 +201,16 @@ impl Producer {
             builder = builder.producer(id, epoch, batch.sequence);
         }
         for number in batch.first..batch.first + batch.count {
-            let mut value = write_id(RecordId { client: client as u32, number }).to_vec();
+            let record = RecordId { client: client as u32, number };
+            let mut value = write_id(record).to_vec();
             value.resize(8 + batch.bytes, number as u8);
-            builder.append(batch.timestamp, None, Some(&value), &[]);
+            if self.keyed {
+                let value = (!is_tombstone(record)).then_some(&value[..]);
+                let id = [(&b"id"[..], Some(&write_id(record)[..]))];
+                builder.append(batch.timestamp, Some(&[key_of(record)]), value, &id);
+            } else {
+                builder.append(batch.timestamp, None, Some(&value), &[]);
+            }
         }
         builder.build(0, LeaderEpoch::NONE)
     }

@@ -42,7 +42,8 @@ pub(super) fn missing(
         }
         while there.next_if(|(at, _)| at < offset).is_some() {}
         let found = there.peek().filter(|(at, _)| at == offset).map(|(_, record)| *record);
-        if found != Some(fact.record) {
+        let compacted = found.is_none() && *offset < end && ledger.may_be_compacted(*offset, fact.record);
+        if found != Some(fact.record) && !compacted {
             let instead = found.map_or("nothing".to_owned(), |other| other.to_string());
             let what = format!(
                 "{} was {was} at offset {offset}; there is {instead} (log {start} to {end}, after {:?})",

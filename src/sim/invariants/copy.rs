@@ -68,13 +68,15 @@ fn copied(header: BatchHeader, batch: &Bytes) -> Result<Copied, String> {
     let mut found = Vec::new();
     for record in records(batch, DecompressLimit(1 << 24)).map_err(|e| e.to_string())? {
         let record = record.map_err(|e| e.to_string())?;
-        let id = record.value.as_deref().and_then(read_id);
+        // A tombstone has no value.
+        let header = record.headers.first().and_then(|(_, value)| value.clone());
+        let id = record.value.or(header).as_deref().and_then(read_id);
         found.push((record.offset, id.ok_or("a record that no client wrote")?));
     }
     Ok(Copied { header, records: found })
 }
 
-/// What a record's value begins with.
+/// What a record's value begins with, and where records have keys, what their header is.
 pub(crate) fn write_id(id: RecordId) -> [u8; 8] {
     ((u64::from(id.client) << 32) | u64::from(id.number)).to_be_bytes()
 }

@@ -8,6 +8,7 @@ use ottla_log::log::Offsets;
 use ottla_model::NodeId;
 use ottla_protocol::Offset;
 
+use super::compacted::{Compaction, History};
 use super::copy::LogCopy;
 use crate::marks::mark_if;
 
@@ -31,6 +32,8 @@ pub(crate) struct Promise {
     pub outlives_power: bool,
     /// No limit of retention is near: everything stays.
     pub keeps_all: bool,
+    /// `None`: it is not compacted.
+    pub compaction: Option<Compaction>,
 }
 
 /// How a process ended, from the least to the worst.
@@ -62,6 +65,8 @@ pub(crate) struct Ledger {
     pub idempotent: BTreeSet<u32>,
     /// Records that were promised nothing have been lost: a producer may have had to begin again.
     pub lossy: bool,
+    /// All that a compacted log ever had.
+    pub history: History,
     replicas: BTreeMap<NodeId, Replica>,
 }
 
@@ -77,8 +82,8 @@ pub(crate) struct Replica {
 
 impl Ledger {
     pub fn new(promise: Promise) -> Ledger {
-        let (facts, places, idempotent, lossy, replicas) = Default::default();
-        Ledger { promise, facts, places, idempotent, lossy, replicas }
+        let (facts, places, idempotent, lossy, history, replicas) = Default::default();
+        Ledger { promise, facts, places, idempotent, lossy, history, replicas }
     }
 
     pub fn replica(&mut self, node: NodeId) -> &mut Replica {
@@ -109,6 +114,7 @@ impl Ledger {
             "the power took records that nobody had promised to keep",
         );
         self.places.retain(|_, at| *at < end);
+        self.history.cut(end);
         self.lossy |= !self.holds(node);
     }
 }

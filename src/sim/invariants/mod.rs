@@ -3,6 +3,7 @@
 
 pub(crate) mod acknowledged;
 pub(crate) mod committed;
+pub(crate) mod compacted;
 pub(crate) mod copy;
 pub(crate) mod dense;
 pub(crate) mod duplicates;
@@ -16,6 +17,7 @@ pub(crate) mod producer_ids;
 pub(crate) mod seen;
 pub(crate) mod survival;
 pub(crate) mod watermark;
+pub(crate) mod whole;
 
 use std::collections::BTreeMap;
 
@@ -75,9 +77,15 @@ impl Judge {
     pub fn watch(&mut self, id: NodeId, node: &Node) -> Verdict {
         for (key, partition) in &node.partitions {
             let Some(log) = partition.log() else { continue };
+            let of_partition =
+                |v: Violation| Violation { what: format!("{} at {id}: {}", partition.id, v.what), ..v };
             let ledger = self.ledger(*key);
+            if !partition.resigned && !is_internal(&partition.id.topic) {
+                compacted::watch(ledger, id, &partition.reader, log.recovery_point())
+                    .map_err(of_partition)?;
+            }
             watermark::check(ledger.promise, ledger.replica(id), log.offsets(), log.recovery_point())
-                .map_err(|v| Violation { what: format!("{} at {id}: {}", partition.id, v.what), ..v })?;
+                .map_err(of_partition)?;
         }
         Ok(())
     }
@@ -110,7 +118,7 @@ impl Judge {
                 continue;
             }
             let copy = LogCopy::read(&partition.reader, Isolation::LogEnd).map_err(of_partition)?;
-            self.examine(id, *key, !partition.resigned, &copy).map_err(of_partition)?;
+            self.examine(id, *key, !partition.resigned, &copy, None).map_err(of_partition)?;
         }
         self.groups.audit(node, &self.metadata)
     }
@@ -129,10 +137,27 @@ impl Judge {
         Ok(())
     }
 
-    // Every replica keeps what its own node had; what clients were told is with whoever leads.
-    fn examine(&mut self, id: NodeId, key: Key, leads: bool, copy: &LogCopy) -> Verdict {
+    /// The files of a log are others now: it is read whole, and held against what is known.
+    pub fn rearranged(&mut self, id: NodeId, node: &Node, key: Key, now_ms: i64) -> Verdict {
+        let here = node.partitions.get(&key);
+        let Some(partition) = here.filter(|here| !here.offline && !is_internal(&here.id.topic)) else {
+            return Ok(());
+        };
+        let of_partition =
+            |v: Violation| Violation { what: format!("{} at {id}: {}", partition.id, v.what), ..v };
+        let copy = LogCopy::read(&partition.reader, Isolation::LogEnd).map_err(of_partition)?;
+        self.examine(id, key, !partition.resigned, &copy, Some(now_ms)).map_err(of_partition)
+    }
+
+    // Every replica keeps what its own node had; what clients were told is with whoever leads. Without a time: it has passed
+    // since the files were last changed.
+    fn examine(&mut self, id: NodeId, key: Key, leads: bool, copy: &LogCopy, now_ms: Option<i64>) -> Verdict {
         let ledger = self.ledger(key);
-        dense::check(copy)?;
+        match ledger.promise.compaction {
+            None => dense::check(copy)?,
+            Some(compaction) if leads => compacted::check(ledger, compaction, copy, now_ms)?,
+            Some(_) => {}
+        }
         epochs::check(copy)?;
         survival::check(ledger.promise, ledger.replica(id), copy)?;
         if leads {

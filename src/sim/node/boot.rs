@@ -18,7 +18,7 @@ use ottla_node::replicas::Replicas;
 
 use super::coordinator::Coordinator;
 use super::storage::{Storage, holds};
-use super::{DATA, Node, Said, Waiter, Who};
+use super::{LOG_DIRS, Node, Said, Waiter, Who};
 use crate::dice::Dice;
 use crate::marks::mark_if;
 use crate::mutation::Mutation;
@@ -45,8 +45,8 @@ impl Node {
         said: &mut Vec<Said>,
     ) -> Result<Node, BootError> {
         let me = config.node_id;
-        let storage = Storage::open(disk.clone(), me, &mut dice, mutation).map_err(failed)?;
-        let metadata = Path::new(DATA).join("__cluster_metadata-0");
+        let storage = Storage::open(disk.clone(), &config, &mut dice, mutation).map_err(failed)?;
+        let metadata = Path::new(LOG_DIRS[0]).join("__cluster_metadata-0");
         mark_if(holds(&*disk, &metadata, ".checkpoint"), "metadata was read from a snapshot");
         let controller = controller(disk, &config, &storage, now_ms, &mut dice)?;
         let coordinator = services.map(|services| Coordinator::new(&config, services));
@@ -65,6 +65,7 @@ impl Node {
             ids_asked: false,
             waiting_for_ids: Vec::new(),
             coordinator,
+            works: None,
             dice,
             mutation,
         };
@@ -83,7 +84,7 @@ impl Node {
             incarnation: self.unique(),
             endpoints: Vec::new(),
             rack: None,
-            log_dirs: vec![self.storage.id],
+            log_dirs: self.storage.directory_ids(),
             features: Vec::new(),
         };
         let mut joining = Joining::new(registration, self.storage.found().map_err(failed)?);
@@ -137,8 +138,7 @@ impl Node {
             want_shutdown: true,
         };
         let _ = self.ask(now_ms, last_heartbeat.command(), said);
-        let mut closed = Vec::new();
-        let mut all_closed = true;
+        let (mut closed, mut failed) = (Vec::new(), Vec::new());
         for partition in self.partitions.values_mut() {
             let (log, refused) = partition.close();
             said.extend(refused.into_iter().filter_map(|(token, code)| match token {
@@ -146,14 +146,16 @@ impl Node {
                 // Every shard has resigned.
                 Waiter::Shard => None,
             }));
-            all_closed &= !partition.offline;
             let Some(mut log) = log else { continue };
+            if partition.offline {
+                failed.push(log.dir().to_owned());
+            }
             match log.close() {
                 Ok(()) => closed.push(log),
-                Err(_) => all_closed = false,
+                Err(_) => failed.push(log.dir().to_owned()),
             }
         }
-        self.storage.close(&closed, all_closed, self.epoch);
+        self.storage.close(&closed, &failed, self.epoch);
     }
 }
 
@@ -167,7 +169,7 @@ fn controller(
     now_ms: i64,
     dice: &mut Dice,
 ) -> Result<Controller<Who>, BootError> {
-    let (quorum, _) = Quorum::of_one(disk, config, Some(storage.id), now_ms).map_err(failed)?;
+    let (quorum, _) = Quorum::of_one(disk, config, Some(storage.metadata_dir()), now_ms).map_err(failed)?;
     let mut chance = dice.split();
     let settings = Settings {
         config: config.clone(),

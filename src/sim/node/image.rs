@@ -50,11 +50,11 @@ impl Node {
             Action::Settle(keys) => {
                 keys.into_iter().for_each(|key| self.submit(key, LaneInput::Settle, said));
             }
-            Action::TakeOffline(key) => drop(self.close(key, said)),
+            Action::TakeOffline(key) => drop(self.close(now_ms, key, said)),
             Action::Configure(key, config) => self.submit(key, LaneInput::Configure(config), said),
             Action::Note(Note::NotOpened(id, why)) => {
                 mark("a log could not be opened");
-                self.storage.could_not_open();
+                self.storage.could_not_open(&id);
                 said.push(Said::Offline(format!("cannot open the log of {id}: {why}")));
             }
             // There are no operators.
@@ -71,8 +71,9 @@ impl Node {
                 let lag_ms = self.config.replica_lag_time_max_ms;
                 let host = Host { id: self.me, replica_lag_time_max_ms: lag_ms };
                 let lane = Lane::new(host, log, Role::Leader(leadership), opening.config.clone(), now_ms);
+                let directory = self.storage.directory_of(lane.log().dir());
                 self.partitions.insert(opening.key(), Partition::new(opening.id.clone(), lane));
-                Ok(Some(self.storage.id))
+                Ok(directory)
             }
             Err(error) => Err(NotOpened { why: error.to_string(), full: error.is_full() }),
         };
@@ -93,15 +94,9 @@ impl Node {
 
     /// The folders of partitions that the metadata does not give to this node, once it is read whole.
     pub(super) fn set_strays_aside(&mut self) -> Result<(), DirError> {
-        for (id, _) in self.storage.found()? {
-            if !is_assigned(self.me, &self.image, &id) {
-                mark("a stray folder was set aside");
-                let unique = self.unique();
-                // What cannot be set aside is found by the next start.
-                let _ = self.storage.set_aside(&id, unique);
-            }
-        }
-        Ok(())
+        let (me, image, dice) = (self.me, &self.image, &mut self.dice);
+        let unique = || fresh_id(|| (u128::from(dice.number()) << 64) | u128::from(dice.number()));
+        self.storage.set_strays_aside(|id| is_assigned(me, image, id), unique)
     }
 
     pub(super) fn unique(&mut self) -> Uuid {
@@ -110,7 +105,7 @@ impl Node {
     }
 
     fn delete(&mut self, now_ms: i64, key: Key, delay_ms: i64, said: &mut Vec<Said>) {
-        let Some(log) = self.close(key, said) else { return };
+        let Some(log) = self.close(now_ms, key, said) else { return };
         let (id, unique) = (log.partition().clone(), self.unique());
         match log.delete(unique) {
             Ok(folder) => self.storage.remove_later(folder, now_ms + delay_ms),
@@ -120,12 +115,13 @@ impl Node {
         }
     }
 
-    fn close(&mut self, key: Key, said: &mut Vec<Said>) -> Option<Log> {
+    fn close(&mut self, now_ms: i64, key: Key, said: &mut Vec<Said>) -> Option<Log> {
         let (log, refused) = self.partitions.remove(&key)?.close();
         for (token, code) in refused {
             self.appended(key, token, Err(code), said);
         }
         self.partition_closed(key, said);
+        self.closed(now_ms, key, said);
         log
     }
 

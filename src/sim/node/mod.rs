@@ -2,10 +2,13 @@
 //! no threads. What it wants from the world it says; it must never know the clients, the clock or what is judged.
 
 mod boot;
+mod cleaner;
 mod coordinator;
 mod image;
+mod mover;
 mod partition;
 mod requests;
+mod services;
 mod storage;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,24 +16,26 @@ use std::sync::Arc;
 
 use ottla_core::controller::{Command, NotController, ProducerIdBlock, Reply};
 use ottla_log::dirs::Checkpoint;
-use ottla_log::log::{Appended, FlushTicket, Retired};
+use ottla_log::log::{Appended, FlushTicket, NotMoved, Retired};
 use ottla_model::config::BrokerConfig;
 use ottla_model::image::Image;
 use ottla_model::{BrokerEpoch, NodeId};
 use ottla_node::controller::{Controller, Input as ControllerInput, Output as ControllerOutput};
-use ottla_node::lane::{Input, Output};
+use ottla_node::lane::{Input, LeftBehind, Output};
 use ottla_node::replicas::{self, Replicas};
 use ottla_protocol::ErrorCode;
 
 pub(crate) use boot::BootError;
 pub(crate) use partition::{Ask, Key, Partition, Waiter};
 pub(crate) use requests::{Answer, Produce};
-pub(crate) use storage::{CHECKPOINTS, DATA, mark_recovery};
+pub(crate) use services::Task;
+pub(crate) use storage::mark_recovery;
 
 use crate::dice::Dice;
 use crate::marks::{mark, mark_if};
 use crate::mutation::Mutation;
 use coordinator::Coordinator;
+use services::Works;
 use storage::Storage;
 
 /// Who waits for the controller.
@@ -77,6 +82,19 @@ pub(crate) enum Said {
     Note(String),
     /// The process ends by itself.
     Died(String),
+    /// Something works on partitions, and goes on with that then.
+    Later {
+        task: Task,
+        delay_ms: i64,
+    },
+    /// The files of a log are others now: compacted ones, or those of another directory.
+    Rearranged(Key),
+}
+
+/// What a lane answers to a service of the node.
+enum Answered {
+    Swapped(Result<(), String>),
+    Relocated(usize, Result<LeftBehind, NotMoved>),
 }
 
 /// A running process.
@@ -97,6 +115,8 @@ pub(crate) struct Node {
     waiting_for_ids: Vec<Ask>,
     /// `None`: there are no groups, [`crate::Scene::Node`].
     coordinator: Option<Coordinator>,
+    /// `None`: clients alone use the partitions.
+    works: Option<Works>,
     dice: Dice,
     mutation: Option<Mutation>,
 }
@@ -116,6 +136,7 @@ impl Node {
     /// A turn of a partition's owner.
     pub fn drive(&mut self, now_ms: i64, key: Key, said: &mut Vec<Said>) {
         let Some(partition) = self.partitions.get_mut(&key) else { return };
+        let mut answers = Vec::new();
         for output in partition.drive(now_ms) {
             match output {
                 Output::Reply { token, outcome } => {
@@ -128,7 +149,11 @@ impl Node {
                 // One node has no other replicas yet.
                 Output::Noted { .. } | Output::Followed { .. } | Output::Propose(_) => {}
                 // Nobody asks for that here.
-                Output::Deleted { .. } | Output::Swapped { .. } | Output::Relocated { .. } => {}
+                Output::Deleted { .. } => {}
+                Output::Swapped { outcome, .. } => answers.push(Answered::Swapped(outcome)),
+                Output::Relocated { token, outcome } => {
+                    answers.push(Answered::Relocated(token, outcome));
+                }
                 Output::Retire(retired) => self.retired.extend(retired),
                 Output::Full => mark("a full disk refused an append"),
                 Output::Roomy => mark("there was room again"),
@@ -138,6 +163,14 @@ impl Node {
                     said.push(Said::Offline(format!("{}: {why}", partition.id)));
                 }
             }
+        }
+        answers.into_iter().for_each(|answer| self.answered(now_ms, key, answer, said));
+    }
+
+    fn answered(&mut self, now_ms: i64, key: Key, answer: Answered, said: &mut Vec<Said>) {
+        match answer {
+            Answered::Swapped(outcome) => self.swapped(key, outcome, said),
+            Answered::Relocated(hand, outcome) => self.relocated(now_ms, key, hand, outcome, said),
         }
     }
 
@@ -242,3 +275,8 @@ impl Node {
         }
     }
 }
+
+/// The log directories of a node. The first one has the metadata log, and is the only one where there is nothing to move.
+pub(crate) const LOG_DIRS: [&str; 2] = ["/data", "/more"];
+/// Those that a start or its operator reads.
+pub(crate) const CHECKPOINTS: [Checkpoint; 3] = Checkpoint::OF_OPEN_LOGS;

@@ -30,8 +30,9 @@ pub(crate) enum Waiter {
 impl Waiters for Waiter {
     type Append = Waiter;
     type Deletion = Ask;
-    type Swap = Ask;
-    type Move = Ask;
+    type Swap = ();
+    /// Which of the movers.
+    type Move = usize;
     type Fetch = Ask;
     type Fetcher = Ask;
 }
@@ -92,6 +93,13 @@ impl Partition {
         out
     }
 
+    /// Its log lives elsewhere now: readers go on there.
+    pub fn moved(&mut self) {
+        if let Some(lane) = &self.lane {
+            self.reader = lane.reader();
+        }
+    }
+
     pub fn log(&self) -> Option<&Log> {
         self.lane.as_ref().map(Lane::log)
     }
@@ -107,8 +115,10 @@ impl Partition {
         let mut refused: Vec<_> =
             held.map(|(token, code)| (token, code.unwrap_or(ErrorCode::NotLeaderOrFollower))).collect();
         for input in self.queue.drain(..) {
-            if let Input::Append(append) = input {
-                refused.push((append.token, ErrorCode::NotLeaderOrFollower));
+            match input {
+                Input::Append(append) => refused.push((append.token, ErrorCode::NotLeaderOrFollower)),
+                Input::Relocate { copy, .. } => copy.abandon(),
+                _ => {}
             }
         }
         (log, refused)

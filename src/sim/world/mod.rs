@@ -2,6 +2,7 @@
 //! one node until brokers find each other. It must never let anything happen that is not an event of its [`Cluster`].
 
 mod process;
+mod services;
 #[cfg(test)]
 mod stories;
 #[cfg(test)]
@@ -29,11 +30,12 @@ use crate::clients::{Admin, Around, Client, Consumer, GroupMember, Producer, Req
 use crate::cluster::{Cluster, Event, Rules};
 use crate::dice::Dice;
 use crate::invariants::Judge;
+use crate::invariants::compacted::Compaction;
 use crate::invariants::ledger::{Loss, Promise};
 use crate::machine::Machine;
 use crate::marks::mark_if;
 use crate::mutation::Mutation;
-use crate::node::{Answer, Ask, DATA, Key, Node, Said, Who};
+use crate::node::{Answer, Ask, Key, LOG_DIRS, Node, Said, Task, Who};
 use crate::plan::{Plan, Services};
 use crate::verdict::{Verdict, Violation};
 
@@ -65,6 +67,8 @@ pub(crate) enum Local {
     Stop {
         deadline_ms: i64,
     },
+    /// A turn of something that works on partitions.
+    Task(Task),
 }
 
 /// What happens around the machines.
@@ -159,6 +163,7 @@ impl Rules for World {
             }
             self.next()?;
         }
+        self.finish_services()?;
         let until_ms = self.cluster.now_ms() + AFTERWARDS_MS;
         for at in machines {
             let loss = *self.cluster.dice.pick(&[Loss::Process, Loss::Power]);
@@ -260,6 +265,8 @@ impl World {
                 node.tick(false, said);
                 cluster.work(at, plan.retention_every_ms, Local::Retention);
             }
+            Local::Task(task) if !(cluster.finishing && task == Task::Send) => node.work(now_ms, task, said),
+            Local::Task(_) => {}
             Local::Checkpoint(which) => {
                 node.checkpoint(which);
                 cluster.work(at, plan.checkpoint_every_ms, Local::Checkpoint(which));
@@ -346,6 +353,8 @@ impl World {
             Said::Note(note) => self.cluster.note_at(at, || note),
             Said::Offline(why) => self.offline(at, &why)?,
             Said::Died(why) => return self.died(at, &why),
+            Said::Later { task, delay_ms } => self.cluster.work(at, delay_ms, Local::Task(task)),
+            Said::Rearranged(key) => self.rearranged(at, key)?,
         }
         Ok(())
     }
@@ -399,7 +408,8 @@ impl World {
             let configs = node.image.configs(ResourceType::Topic, &topic.name);
             let every = configs.and_then(|c| c.get("flush.messages")).is_some_and(|value| value == "1");
             let keeps_all = configs.is_none_or(|c| !c.keys().any(|key| key.starts_with("retention.")));
-            self.judge.promise(topic.id, Promise { outlives_power: every, keeps_all });
+            let compaction = Compaction::of_topic(&node.image, topic.id);
+            self.judge.promise(topic.id, Promise { outlives_power: every, keeps_all, compaction });
         }
         self.judge.published(*id, node)
     }
@@ -477,7 +487,7 @@ fn disks(plan: &Plan, dice: &mut Dice) -> Vec<MemoryDisk> {
 }
 
 fn clients(plan: &Plan, dice: &mut Dice) -> Vec<Client> {
-    let mut clients = vec![Client::Admin(Admin::new(plan.deletes_topics))];
+    let mut clients = vec![Client::Admin(Admin::new(plan.deletes_topics, plan.compacts()))];
     for _ in 0..plan.idempotent_producers {
         clients.push(Client::Producer(Producer::new(true, Acks::All, *dice.pick(&[100, 1_500]))));
     }
@@ -499,7 +509,7 @@ fn place_of(client: usize) -> Place {
 
 fn config(id: NodeId, services: Option<&Services>) -> Arc<BrokerConfig> {
     let mut overrides =
-        vec![("node.id".to_owned(), id.to_string()), ("log.dirs".to_owned(), DATA.to_owned())];
+        vec![("node.id".to_owned(), id.to_string()), ("log.dirs".to_owned(), LOG_DIRS[0].to_owned())];
     overrides.extend(services.into_iter().flat_map(Services::overrides));
     let sources = Sources { file: None, env: [], overrides: &overrides };
     Arc::new(load(sources).expect("a sound config").0)

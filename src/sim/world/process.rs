@@ -40,6 +40,7 @@ impl World {
             self.judge.audit(id, &process.node)?;
         }
         self.carry_out(at, said)?;
+        self.begin_services(at)?;
         self.cluster.work(at, SWEEP_MS, Local::Sweep);
         self.cluster.work(at, self.plan.retention_every_ms, Local::Retention);
         for which in CHECKPOINTS {

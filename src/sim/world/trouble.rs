@@ -9,7 +9,7 @@ use ottla_log::disk::{Fault, Operation};
 use super::{Global, World};
 use crate::cluster::Rules;
 use crate::invariants::ledger::Loss;
-use crate::node::DATA;
+use crate::node::LOG_DIRS;
 use crate::plan::Trouble;
 use crate::verdict::Verdict;
 
@@ -62,7 +62,7 @@ impl World {
         let (memory, dice) = (&self.cluster.machines[at].memory, &mut self.cluster.dice);
         let room = *dice.pick(&[0, 500, 5_000]);
         memory.set_capacity(Some(LARGE));
-        let used = LARGE - memory.free_bytes(Path::new(DATA)).unwrap_or(LARGE);
+        let used = LARGE - memory.free_bytes(Path::new(LOG_DIRS[0])).unwrap_or(LARGE);
         memory.set_capacity(Some(used + room));
         let delay_ms = dice.between(10, 1_500);
         self.cluster.global(delay_ms, Global::Room(at));
