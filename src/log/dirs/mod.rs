@@ -124,8 +124,8 @@ impl LogDir {
         checkpoint::read(&*self.disk, &self.path.join(which.file()))
     }
 
-    /// Replaces the whole file.
-    fn write_checkpoint(
+    /// Replaces the whole file. Whoever keeps the checkpoints of a directory has [`Checkpoints`] for that.
+    pub fn write_checkpoint(
         &self,
         which: Checkpoint,
         offsets: &BTreeMap<TopicPartition, Offset>,

@@ -312,7 +312,7 @@ impl Shared {
     fn throttle(&self, bytes: u64) {
         let mut state = self.state.lock();
         let busy = state.moves.busy().max(1) as f64;
-        let per_second = self.settings.now().whole("replica.alter.log.dirs.io.max.bytes.per.second");
+        let per_second = self.settings.now().replica_alter_log_dirs_io_max_bytes_per_second;
         let pause = bytes as f64 * busy / per_second.max(1) as f64;
         // Less than a millisecond is not worth a sleep.
         if pause < 0.001 {
