@@ -16,7 +16,6 @@ use ottla_protocol::StrBytes;
 use ottla_protocol::api::{ApiRow, api};
 use ottla_protocol::header::{read_request_header, write_response_header};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::{debug, info};
 
@@ -24,6 +23,7 @@ use super::memory::Grant;
 use super::outbox::{FULL_BYTES, Outbox, Sent};
 use super::scratch;
 use super::service::Service;
+use super::stream::Stream;
 use super::warming::Warming;
 use crate::request::{Answer, Caller, Queued, Staged};
 use crate::stop::Watch;
@@ -121,7 +121,7 @@ impl Asked {
 /// A connection, from accept to close.
 pub(crate) struct Connection {
     service: Arc<Service>,
-    stream: TcpStream,
+    stream: Stream,
     caller: Caller,
     flow: Flow<Asked, Answer>,
     inbox: BytesMut,
@@ -175,7 +175,7 @@ async fn warmed(warming: &mut Option<Warming>) {
 }
 
 impl Connection {
-    pub fn new(service: Arc<Service>, stream: TcpStream, listener: Arc<str>, peer: SocketAddr) -> Connection {
+    pub fn new(service: Arc<Service>, stream: Stream, listener: Arc<str>, peer: SocketAddr) -> Connection {
         let (kind, config) = (service.kind, service.settings.now());
         let limits = Limits {
             in_flight: IN_FLIGHT_MAX,
@@ -276,7 +276,7 @@ impl Connection {
     }
 
     fn send(&mut self) -> Result<(), End> {
-        match self.outbox.send(&self.stream)? {
+        match self.outbox.send(&mut self.stream)? {
             Sent::All => {}
             Sent::SocketFull => self.flow.hear(Input::SocketFull),
             Sent::Cold => {
@@ -337,7 +337,7 @@ enum Heard {
 
 // Polls the answers and the socket in turn, so that one that is always ready does not keep out the other.
 fn poll_client(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     flow: &mut Flow<Asked, Answer>,
     inbox: &mut BytesMut,
     wants: Wants,
@@ -369,7 +369,7 @@ fn poll_client(
 
 // Reads the rest of a frame into its own buffer; if its size is not known yet, into the thread's buffer.
 fn poll_read(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     inbox: &mut BytesMut,
     missing: Option<usize>,
     context: &mut Context<'_>,

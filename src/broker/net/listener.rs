@@ -11,6 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::connection::Connection;
 use super::service::Service;
+use super::stream::Stream;
 
 /// A bound socket. Sockets are bound early, so that a port in use is found before anything else begins.
 pub(crate) struct Bound {
@@ -103,7 +104,7 @@ pub(crate) async fn accept(service: Arc<Service>, bound: Bound) -> io::Result<()
         let (service, name) = (service.clone(), name.clone());
         tokio::spawn(async move {
             // Created inside the task, because a value that is moved into a task takes up its size twice.
-            Connection::new(service, stream, name, peer).serve().await;
+            Connection::new(service, Stream::Plain(stream), name, peer).serve().await;
             drop(place);
         });
     }

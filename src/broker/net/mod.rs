@@ -10,4 +10,5 @@ mod pace;
 mod reverse_dns;
 mod scratch;
 pub(crate) mod service;
+mod stream;
 pub(crate) mod warming;

@@ -3,14 +3,12 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsFd;
 
 use bytes::{Buf, BytesMut};
 use ottla_log::FileRange;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 
 use super::scratch;
+use super::stream::Stream;
 use super::warming::Cold;
 use crate::request::Part;
 
@@ -103,7 +101,7 @@ impl Outbox {
 
     /// Sends as much as the socket takes and memory has. If a file is shorter than announced, that is an error, after
     /// which the connection cannot go on.
-    pub fn send(&mut self, stream: &TcpStream) -> io::Result<Sent> {
+    pub fn send(&mut self, stream: &mut Stream) -> io::Result<Sent> {
         while self.len() > 0 {
             let sent = if self.parts.is_empty() || self.text.len() >= LARGE_BYTES {
                 Sent::of(write(stream, &mut self.text)?)
@@ -121,7 +119,7 @@ impl Outbox {
     }
 
     // Sends from the first part, which is large.
-    fn send_front(&mut self, stream: &TcpStream) -> io::Result<Sent> {
+    fn send_front(&mut self, stream: &mut Stream) -> io::Result<Sent> {
         let Some(mut part) = self.parts.pop_front() else { return Ok(Sent::All) };
         self.parts_bytes -= part.len();
         let sent = match &mut part {
@@ -141,7 +139,7 @@ impl Outbox {
     // Sends the beginning of a file that the kernel cannot send.
     fn send_read(
         &mut self,
-        stream: &TcpStream,
+        stream: &mut Stream,
         range: &mut FileRange,
         buffer: &mut Vec<u8>,
     ) -> io::Result<Sent> {
@@ -154,7 +152,7 @@ impl Outbox {
     }
 
     // Sends the text and the small parts after it, in one write.
-    fn send_gathered(&mut self, stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<Sent> {
+    fn send_gathered(&mut self, stream: &mut Stream, buffer: &mut Vec<u8>) -> io::Result<Sent> {
         buffer.extend_from_slice(&self.text);
         self.text.clear();
         let fits = |part: &mut Part, filled: usize| {
@@ -183,7 +181,7 @@ impl Outbox {
     }
 
     // Sends these bytes, and keeps what the socket does not take as the next bytes.
-    fn write_or_keep(&mut self, stream: &TcpStream, mut bytes: &[u8]) -> io::Result<Sent> {
+    fn write_or_keep(&mut self, stream: &mut Stream, mut bytes: &[u8]) -> io::Result<Sent> {
         let all = write(stream, &mut bytes)?;
         self.text.extend_from_slice(bytes);
         Ok(Sent::of(all))
@@ -191,7 +189,7 @@ impl Outbox {
 
     // Sends from the page cache to the socket, without a copy of our own. `None`: the kernel cannot send this file, which
     // has to be read instead.
-    fn send_by_kernel(&mut self, stream: &TcpStream, range: &mut FileRange) -> io::Result<Option<Sent>> {
+    fn send_by_kernel(&mut self, stream: &mut Stream, range: &mut FileRange) -> io::Result<Option<Sent>> {
         while range.len > 0 {
             let FileRange { file, position, len } = &*range;
             if self.warm == 0 {
@@ -201,7 +199,7 @@ impl Outbox {
             if piece == 0 {
                 return Ok(Some(Sent::Cold));
             }
-            match stream.try_io(Interest::WRITABLE, || file.send(stream.as_fd(), *position, piece)) {
+            match stream.try_send_file(&**file, *position, piece) {
                 Ok(Some(0)) => return Err(cut()),
                 Ok(Some(sent)) => {
                     advance(range, sent);
@@ -257,7 +255,7 @@ fn cut() -> io::Error {
 
 // Sends from the front of `bytes` what the socket takes. Returns whether that was all. Only the connection writes to the
 // stream.
-fn write(stream: &TcpStream, bytes: &mut impl Buf) -> io::Result<bool> {
+fn write(stream: &mut Stream, bytes: &mut impl Buf) -> io::Result<bool> {
     while bytes.has_remaining() {
         match stream.try_write(bytes.chunk()) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -271,13 +269,14 @@ fn write(stream: &TcpStream, bytes: &mut impl Buf) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
     use std::path::Path;
     use std::sync::Arc;
 
     use ottla_log::disk::{MemoryDisk, OpenHow, RealDisk};
     use ottla_log::{Disk, DiskFile};
     use tokio::io::AsyncReadExt;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -294,18 +293,18 @@ mod tests {
     }
 
     /// A client that does not read at once, and sockets with small buffers.
-    async fn pair() -> (TcpStream, TcpStream) {
+    async fn pair() -> (Stream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let client = TcpStream::connect(address).await.expect("connects");
         let (server, _) = listener.accept().await.expect("is accepted");
         socket2::SockRef::from(&server).set_send_buffer_size(32 << 10).expect("is set");
         socket2::SockRef::from(&client).set_recv_buffer_size(32 << 10).expect("is set");
-        (server, client)
+        (Stream::Plain(server), client)
     }
 
     async fn check(files: &[Arc<dyn DiskFile>]) {
-        let (server, mut client) = pair().await;
+        let (mut server, mut client) = pair().await;
         let mut outbox = Outbox::default();
         let mut expected = Vec::new();
         let sizes = [0, 1, 500, 40_000, 3, 31_000, 31_000, 200_000, 7, 700_000, 32 << 10, 0, 90_000];
@@ -326,10 +325,10 @@ mod tests {
         let mut received = vec![0; expected.len()];
         let sent = async {
             let mut waited = 0;
-            while outbox.send(&server).expect("is sent") != Sent::All {
+            while outbox.send(&mut server).expect("is sent") != Sent::All {
                 assert!(outbox.len() > 0, "something is left");
                 waited += 1;
-                server.writable().await.expect("it will be");
+                poll_fn(|context| server.poll_write_ready(context)).await.expect("it will be");
             }
             waited
         };
@@ -357,11 +356,11 @@ mod tests {
         for file in [file(&RealDisk::default(), folder.path()), file(&MemoryDisk::new(1), Path::new("/log"))]
         {
             for (position, len) in [((2 << 20) - 10, 20), ((2 << 20) - 10, 40_000)] {
-                let (server, _client) = pair().await;
+                let (mut server, _client) = pair().await;
                 let mut outbox = Outbox::default();
                 outbox.push(|_| {}, vec![Part::File(FileRange { file: file.clone(), position, len })]);
-                server.writable().await.expect("it is");
-                let failed = outbox.send(&server).expect_err("nobody makes up the rest");
+                poll_fn(|context| server.poll_write_ready(context)).await.expect("it is");
+                let failed = outbox.send(&mut server).expect_err("nobody makes up the rest");
                 assert_eq!(failed.kind(), io::ErrorKind::InvalidData);
             }
         }

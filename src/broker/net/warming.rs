@@ -113,6 +113,7 @@ const AHEAD: u64 = 2;
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::future::poll_fn;
     use std::io::IoSlice;
     use std::os::fd::BorrowedFd;
     use std::path::Path;
@@ -128,6 +129,7 @@ mod tests {
 
     use super::*;
     use crate::net::outbox::{Outbox, Sent};
+    use crate::net::stream::Stream;
     use crate::request::Part;
 
     const FILE_BYTES: usize = 3 << 20;
@@ -245,20 +247,22 @@ mod tests {
         (from..from + len).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
     }
 
-    async fn pair() -> (TcpStream, TcpStream) {
+    async fn pair() -> (Stream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let client = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("connects");
-        (listener.accept().await.expect("is accepted").0, client)
+        (Stream::Plain(listener.accept().await.expect("is accepted").0), client)
     }
 
     /// Sends one answer as a connection does. Returns how often it had to wait for the disk.
-    async fn send(readers: Threads, server: TcpStream, parts: Vec<Part>) -> usize {
+    async fn send(readers: Threads, mut server: Stream, parts: Vec<Part>) -> usize {
         let (mut outbox, mut cold) = (Outbox::default(), 0);
         outbox.push(|_| {}, parts);
         loop {
-            match outbox.send(&server).expect("it is sent") {
+            match outbox.send(&mut server).expect("it is sent") {
                 Sent::All => return cold,
-                Sent::SocketFull => server.writable().await.expect("it will be"),
+                Sent::SocketFull => {
+                    poll_fn(|context| server.poll_write_ready(context)).await.expect("it will be");
+                }
                 Sent::Cold => {
                     Warming::begin(&readers, outbox.cold()).await;
                     cold += 1;
