@@ -360,7 +360,7 @@ impl Storage {
                 && !failed.iter().any(|folder| self.holder(folder) == Some(index));
             for which in Checkpoint::OF_OPEN_LOGS {
                 let offset = |log: &&Log| Some((log.partition().clone(), log.checkpoint(which)?));
-                whole &= dir.write(which, mine.iter().filter_map(|log| offset(log)).collect());
+                whole &= dir.write(which, mine.iter().filter_map(offset).collect());
             }
             if whole && let Err(error) = dir.held.mark_clean(epoch) {
                 error!(dir = %dir.held.path().display(), %error, "cannot mark the shutdown as clean");
