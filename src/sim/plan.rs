@@ -210,16 +210,17 @@ impl Services {
 
 /// Makes a compacted topic of one.
 pub(crate) fn compact(topic: &mut NewTopic, dice: &mut Dice) {
-    let mut set = |key: &str, value: &str| topic.configs.push((key.to_owned(), Some(value.to_owned())));
-    set("cleanup.policy", if dice.percent(80) { "compact" } else { "compact,delete" });
-    set("min.cleanable.dirty.ratio", *dice.pick(&["0.0", "0.1", "0.5"]));
-    set("min.compaction.lag.ms", *dice.pick(&["0", "0", "300", "5000"]));
-    set("delete.retention.ms", *dice.pick(&["0", "200", "3000", "86400000"]));
     // A segment is not cleaned before it is full.
     topic.configs.retain(|(key, _)| key != "internal.segment.bytes");
-    topic
-        .configs
-        .push(("internal.segment.bytes".to_owned(), Some((*dice.pick(&["600", "2000"])).to_owned())));
+    let rows: [(&str, &[&str]); 5] = [
+        ("cleanup.policy", &["compact", "compact", "compact", "compact,delete"]),
+        ("min.cleanable.dirty.ratio", &["0.0", "0.1", "0.5"]),
+        ("min.compaction.lag.ms", &["0", "0", "300", "5000"]),
+        ("delete.retention.ms", &["0", "200", "3000", "86400000"]),
+        ("internal.segment.bytes", &["600", "2000"]),
+    ];
+    let drawn = rows.map(|(key, values)| (key.to_owned(), Some(dice.pick(values).to_string())));
+    topic.configs.extend(drawn);
 }
 
 /// A topic as an admin would ask for it.
