@@ -5,7 +5,6 @@ use ottla_core::controller::NewTopic;
 
 use crate::Scene;
 use crate::dice::Dice;
-use crate::node::LOG_DIRS;
 
 /// One run's shape.
 #[derive(Clone, Debug)]
@@ -263,3 +262,6 @@ pub(crate) fn draw_topic(dice: &mut Dice) -> NewTopic {
 
 /// Few, so that names come back.
 pub(crate) const TOPIC_NAMES: u64 = 3;
+
+/// The log directories of a node. The first one has the metadata log, and is the only one where there is nothing to move.
+pub(crate) const LOG_DIRS: [&str; 2] = ["/data", "/more"];

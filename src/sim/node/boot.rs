@@ -17,16 +17,13 @@ use ottla_node::quorum::{Keep, Quorum};
 use ottla_node::replicas::Replicas;
 
 use super::coordinator::Coordinator;
+use super::said::BootError;
 use super::storage::{Storage, holds};
-use super::{LOG_DIRS, Node, Said, Waiter, Who};
+use super::{Node, Said, Waiter, Who};
 use crate::dice::Dice;
 use crate::marks::mark_if;
 use crate::mutation::Mutation;
-use crate::plan::Services;
-
-/// Why a process did not come up.
-#[derive(Debug)]
-pub(crate) struct BootError(pub String);
+use crate::plan::{LOG_DIRS, Services};
 
 fn failed(error: impl std::fmt::Display) -> BootError {
     BootError(error.to_string())

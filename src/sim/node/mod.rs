@@ -8,6 +8,7 @@ mod image;
 mod mover;
 mod partition;
 mod requests;
+mod said;
 mod services;
 mod storage;
 
@@ -25,10 +26,8 @@ use ottla_node::lane::{Input, LeftBehind, Output};
 use ottla_node::replicas::{self, Replicas};
 use ottla_protocol::ErrorCode;
 
-pub(crate) use boot::BootError;
 pub(crate) use partition::{Ask, Key, Partition, Waiter};
-pub(crate) use requests::{Answer, Produce};
-pub(crate) use services::Task;
+pub(crate) use said::{Answer, BootError, Produce, Said, Task, Who};
 pub(crate) use storage::mark_recovery;
 
 use crate::dice::Dice;
@@ -37,59 +36,6 @@ use crate::mutation::Mutation;
 use coordinator::Coordinator;
 use services::Works;
 use storage::Storage;
-
-/// Who waits for the controller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Who {
-    Shell,
-    Client(Ask),
-    /// Everybody who waits for producer ids.
-    ProducerIds,
-    Nobody,
-}
-
-/// What the process wants from the world, or tells it.
-#[derive(Debug)]
-pub(crate) enum Said {
-    Produced {
-        ask: Ask,
-        outcome: Result<Appended, ErrorCode>,
-    },
-    Answered {
-        ask: Ask,
-        answer: Answer,
-    },
-    Flush {
-        key: Key,
-        ticket: FlushTicket,
-    },
-    /// Inputs wait for a turn.
-    Waiting(Key),
-    /// The controller has said something that was not published yet.
-    Publish,
-    /// A new image is in force.
-    Published,
-    /// A partition is; why.
-    Offline(String),
-    /// The owner of a coordinator's shard has something to do.
-    ShardWaiting(i32),
-    /// It wants a turn then, whatever happens before.
-    ShardDue {
-        shard: i32,
-        at_ms: i64,
-    },
-    /// A line for the trace.
-    Note(String),
-    /// The process ends by itself.
-    Died(String),
-    /// Something works on partitions, and goes on with that then.
-    Later {
-        task: Task,
-        delay_ms: i64,
-    },
-    /// The files of a log are others now: compacted ones, or those of another directory.
-    Rearranged(Key),
-}
 
 /// What a lane answers to a service of the node.
 enum Answered {
@@ -276,7 +222,5 @@ impl Node {
     }
 }
 
-/// The log directories of a node. The first one has the metadata log, and is the only one where there is nothing to move.
-pub(crate) const LOG_DIRS: [&str; 2] = ["/data", "/more"];
 /// Those that a start or its operator reads.
 pub(crate) const CHECKPOINTS: [Checkpoint; 3] = Checkpoint::OF_OPEN_LOGS;

@@ -1,9 +1,6 @@
 //! What clients ask of the node. Batches are checked here, outside the lanes, as the broker does. It must never answer
 //! before an owner has.
 
-use std::fmt;
-
-use bytes::Bytes;
 use ottla_core::controller::{AllocateProducerIds, DeleteTopics, NotController, ProducerIdBlock, Reply};
 use ottla_core::group;
 use ottla_core::partition::Acks;
@@ -14,38 +11,9 @@ use ottla_node::lane::{Answered, Append, Input};
 use ottla_protocol::batch::BatchHeader;
 use ottla_protocol::{ErrorCode, ProducerId};
 
+use super::said::{Answer, Produce};
 use super::{Ask, Key, Node, Said, Waiter, Who};
 use crate::mutation::Mutation;
-
-/// One partition's batch.
-#[derive(Clone, Debug)]
-pub(crate) struct Produce {
-    pub key: Key,
-    pub records: Bytes,
-    pub acks: Acks,
-    pub timeout_ms: i64,
-}
-
-impl fmt::Display for Produce {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match BatchHeader::parse(&self.records) {
-            Ok(BatchHeader { producer_id, producer_epoch, base_sequence, record_count, .. }) => write!(
-                f,
-                "partition {}, producer {producer_id} epoch {producer_epoch}, {record_count} from {base_sequence}",
-                self.key.1
-            ),
-            Err(e) => write!(f, "{e}"),
-        }
-    }
-}
-
-/// The reply to anything but a Produce.
-#[derive(Clone, Debug)]
-pub(crate) enum Answer {
-    Controller(Result<Reply, NotController>),
-    ProducerId(Result<ProducerId, ErrorCode>),
-    Group(group::Reply),
-}
 
 impl Node {
     pub fn produce(&mut self, now_ms: i64, ask: Ask, produce: Produce, said: &mut Vec<Said>) {

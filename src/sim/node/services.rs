@@ -7,19 +7,10 @@ use ottla_model::TopicPartition;
 
 use super::cleaner::Cleaner;
 use super::mover::Mover;
+use super::said::Task;
 use super::{Key, Node, Said};
 use crate::dice::Dice;
 use crate::plan::Services;
-
-/// A turn of something that works on partitions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Task {
-    Clean,
-    /// Of one of the movers.
-    Move(usize),
-    /// An operator sends some partition to some log directory.
-    Send,
-}
 
 /// All that works on partitions.
 pub(super) struct Works {

@@ -35,8 +35,8 @@ use crate::invariants::ledger::{Loss, Promise};
 use crate::machine::Machine;
 use crate::marks::mark_if;
 use crate::mutation::Mutation;
-use crate::node::{Answer, Ask, Key, LOG_DIRS, Node, Said, Task, Who};
-use crate::plan::{Plan, Services};
+use crate::node::{Answer, Ask, Key, Node, Said, Task, Who};
+use crate::plan::{LOG_DIRS, Plan, Services};
 use crate::verdict::{Verdict, Violation};
 
 /// What happens at a machine.

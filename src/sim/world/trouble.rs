@@ -9,8 +9,7 @@ use ottla_log::disk::{Fault, Operation};
 use super::{Global, World};
 use crate::cluster::Rules;
 use crate::invariants::ledger::Loss;
-use crate::node::LOG_DIRS;
-use crate::plan::Trouble;
+use crate::plan::{LOG_DIRS, Trouble};
 use crate::verdict::Verdict;
 
 impl World {
