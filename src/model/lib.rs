@@ -6,6 +6,7 @@
 //! * [`record`]: the records of the metadata log, `__cluster_metadata`. They are the only way in which a cluster changes.
 //! * [`image`]: the cluster at one offset of that log. It is immutable and cheap to share: applying records gives a new one.
 //! * [`group`]: the records of `__consumer_offsets`, in which a group coordinator keeps what it knows.
+//! * [`txn`]: the records of `__transaction_state`, in which a transaction coordinator keeps what it knows.
 //! * [`feature`]: the feature levels on which a cluster agrees, `metadata.version` first.
 //!
 //! Nothing here knows how data is stored or sent, or who decided it: `ottla-core` decides, `ottla-log` stores.
@@ -18,6 +19,7 @@ pub mod ids;
 pub mod image;
 pub mod record;
 pub mod topics;
+pub mod txn;
 
 pub use ids::*;
 pub use topics::*;
