@@ -8,6 +8,7 @@
 //! writes may be in progress at once. The log appends each of them whole or not at all, and the outcomes arrive in the
 //! order of the writes.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
@@ -23,6 +24,8 @@ pub trait Machine {
     type Command;
     type Reply;
     type Record: Record;
+    /// What the machine has others do, see [`Effect::Errand`]. `Infallible` if it never does.
+    type Errand;
 
     /// During loading: applies the record at `offset` of the log. `producer` is that of its batch, if the batch is
     /// transactional.
@@ -41,7 +44,7 @@ pub trait Machine {
         &mut self,
         now_ms: i64,
         input: Input<Self::Token, Self::Command>,
-        out: &mut Vec<Effect<Self::Token, Self::Reply, Self::Record>>,
+        out: &mut Vec<Effect<Self::Token, Self::Reply, Self::Record, Self::Errand>>,
     );
 
     /// When the next [`Input::Tick`] is due. It may be due again right after a tick, since one tick does not always do
@@ -99,7 +102,7 @@ pub enum Input<T, C> {
 
 /// What a machine wants to be done.
 #[derive(Debug)]
-pub enum Effect<T, R, W> {
+pub enum Effect<T, R, W, E = Infallible> {
     Reply {
         token: T,
         reply: R,
@@ -110,6 +113,9 @@ pub enum Effect<T, R, W> {
         records: Vec<W>,
         transaction: Option<Producer>,
     },
+    /// Have this done elsewhere, once everything that the machine has applied is replicated: a coordinator that is
+    /// replaced must not have acted on records that its successor does not have. What it comes to is told by a command.
+    Errand(E),
     /// A line for the broker's log.
     Note(Note),
 }

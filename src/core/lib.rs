@@ -3,7 +3,8 @@
 //!
 //! * [`partition`]: one replica of a partition, as leader or follower: the high watermark, the in-sync replicas.
 //! * [`group`]: consumer groups: who is a member, who has which partitions, what was committed.
-//! * [`coordinator`]: the contract that any coordinator's machine keeps, groups being the first.
+//! * [`txn`]: transactions: which producer may write under a transactional id, and how each transaction ends.
+//! * [`coordinator`]: the contract that any coordinator's machine keeps, as groups and transactions do.
 //! * [`controller`]: what the active controller answers to a command, and which metadata records that takes.
 //! * [`session`]: fetch sessions (KIP-227): which changes a fetcher has to be sent.
 //! * [`connection`]: in which order the requests of one connection start and its answers are sent.
@@ -20,3 +21,4 @@ pub mod group;
 pub mod partition;
 pub mod question;
 pub mod session;
+pub mod txn;

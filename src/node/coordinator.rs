@@ -133,6 +133,8 @@ pub struct Shard<M: Machine> {
     applied: Offset,
     high_watermark: Offset,
     held: VecDeque<Held<M::Token, M::Reply>>,
+    /// What the machine wants done elsewhere, each once the high watermark is at its offset.
+    errands: VecDeque<(Offset, M::Errand)>,
     gathering: Gathering<M::Token>,
     /// What is being appended.
     appending: Option<Content<M::Token>>,
@@ -153,6 +155,7 @@ impl<M: Machine> Shard<M> {
             applied: 0,
             high_watermark: 0,
             held: VecDeque::new(),
+            errands: VecDeque::new(),
             gathering: Gathering::new(terms.compression),
             appending: None,
             next: None,
@@ -219,7 +222,15 @@ impl<M: Machine> Shard<M> {
 
     /// The high watermark that somebody waits for.
     pub fn awaits(&self) -> Option<Offset> {
-        self.held.front().map(|held| held.until)
+        let held = self.held.front().map(|held| held.until);
+        let errand = self.errands.front().map(|(until, _)| *until);
+        [held, errand].into_iter().flatten().min()
+    }
+
+    /// The errands that may be done now: their reasons are replicated.
+    pub fn take_errands(&mut self) -> Vec<M::Errand> {
+        let safe = self.errands.partition_point(|(until, _)| *until <= self.high_watermark);
+        self.errands.drain(..safe).map(|(_, errand)| errand).collect()
     }
 
     /// Whether records are gathered that nothing has been asked to append yet: an [`Input::Idle`] is wanted.
@@ -351,6 +362,7 @@ impl<M: Machine> Shard<M> {
                 Effect::Write { ticket, records, transaction } => {
                     self.gathering.add(now_ms, ticket, &records, transaction);
                 }
+                Effect::Errand(errand) => self.errands.push_back((self.applied, errand)),
                 Effect::Note(note) => out.push(Output::Note(note.to_string())),
             }
         }
@@ -358,6 +370,7 @@ impl<M: Machine> Shard<M> {
 
     fn resign(&mut self, now_ms: i64, code: ErrorCode, out: &mut Outputs<M>) {
         self.resigned = Some(code);
+        self.errands.clear();
         for held in self.held.drain(..) {
             out.push(Output::Reply { token: held.token, reply: M::withdrawn(held.reply, code) });
         }

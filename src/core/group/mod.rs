@@ -19,6 +19,7 @@ mod withdraw;
 mod write;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -178,6 +179,7 @@ impl<T> Machine for Groups<T> {
     type Command = Command;
     type Reply = Reply;
     type Record = GroupRecord;
+    type Errand = Infallible;
 
     fn replay(&mut self, offset: Offset, producer: Option<ProducerId>, record: &GroupRecord) {
         self.apply(offset, producer, record);

@@ -1,5 +1,5 @@
-//! How the records are laid out. A value of version 0 is in the classic form, version 1 is flexible (KIP-482); keys are always
-//! classic and have a type where values have a version.
+//! How the records are laid out. A value of version 0 is in the classic form, version 1 is flexible (KIP-482); keys are
+//! always classic and have a type where values have a version.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -96,6 +96,7 @@ impl Machine for Counter {
     type Command = Command;
     type Reply = Reply;
     type Record = Addition;
+    type Errand = Infallible;
 
     fn replay(&mut self, offset: Offset, producer: Option<ProducerId>, addition: &Addition) {
         self.applied_at.push(offset);
