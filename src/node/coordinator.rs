@@ -223,7 +223,7 @@ impl<M: Machine> Shard<M> {
     /// The high watermark that somebody waits for.
     pub fn awaits(&self) -> Option<Offset> {
         let held = self.held.front().map(|held| held.until);
-        let errand = self.errands.front().map(|(until, _)| *until);
+        let errand = self.errands.iter().map(|(until, _)| *until).find(|until| *until > self.high_watermark);
         [held, errand].into_iter().flatten().min()
     }
 

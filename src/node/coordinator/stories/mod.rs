@@ -1,10 +1,11 @@
 //! A shard's life between its machine and its log, as scripts: what is appended, what is held back, what is lost. Played
-//! with groups, and with a machine that counts and knows nothing of groups.
+//! with groups, with transactions, and with a machine that counts and knows nothing of groups.
 
 mod counter;
 mod counting;
 mod groups;
 mod keeping;
+mod transactions;
 
 use ottla_protocol::LeaderEpoch;
 use ottla_protocol::batch::HEADER_BYTES;
