@@ -10,7 +10,7 @@ use ottla_log::survey;
 use ottla_model::config::{BrokerConfig, Sources, TopicConfig, load};
 use ottla_model::image::Image;
 use ottla_model::{CLUSTER_METADATA_TOPIC, METADATA_TOPIC_ID, NodeId, TopicPartition};
-use ottla_node::quorum::{Membership, Quorum, QuorumError, Store, Voters, metadata_batch};
+use ottla_node::quorum::{Agreed, Membership, Quorum, QuorumError, Store, Voters, metadata_batch};
 use ottla_protocol::LeaderEpoch;
 use ottla_protocol::batch::control::{KRaftVersion, KRaftVoters, VoterEndpoint, VoterNode};
 use uuid::Uuid;
@@ -68,9 +68,10 @@ fn start(disk: &MemoryDisk) {
     if !image.in_transaction() {
         metadata::check_snapshot(&image);
     }
-    let Ok(committed) = quorum.settle(1_000) else { return };
+    let Ok(settled) = quorum.settle(1_000) else { return };
     let mut next = image.offset + 1;
-    for committed in committed {
+    for agreed in settled.agreed {
+        let Agreed::Batch(committed) = agreed else { panic!("nobody offers a snapshot") };
         // The first may begin within the snapshot, as some of Kafka's end within a batch.
         assert!(committed.last_offset >= next, "{} after {next}", committed.last_offset);
         next = committed.last_offset + 1;
@@ -104,7 +105,7 @@ fn open(disk: &MemoryDisk) -> Result<Quorum, QuorumError> {
         jitter_seed: 0,
     })?;
     let voters = Voters { founders: founders(), ..Voters::only(NodeId(1)) };
-    Quorum::new(Store::open(Arc::new(disk.clone()), log, config, voters.clone())?, &voters)
+    Quorum::new(Store::open(Arc::new(disk.clone()), log, config, voters.clone())?, &voters, Box::new(|| 0))
 }
 
 fn config() -> &'static BrokerConfig {
@@ -146,8 +147,11 @@ fn good() -> &'static Good {
         disk.create_dir_all(Path::new("/data")).expect("a healthy disk");
         let mut quorum = open(&disk).expect("a new quorum");
         let settle = |quorum: &mut Quorum| {
-            let committed = quorum.settle(1_000).expect("a healthy disk");
-            committed.last().map_or(-1, |last| last.last_offset)
+            let settled = quorum.settle(1_000).expect("a healthy disk");
+            match settled.agreed.last() {
+                Some(Agreed::Batch(last)) => last.last_offset,
+                _ => -1,
+            }
         };
         settle(&mut quorum);
         // The topic is not removed: the last record is the one that does.

@@ -62,6 +62,8 @@ pub struct Loaded {
     pub id: SnapshotId,
     pub image: Image,
     pub membership: Membership,
+    /// The Raft index of the last batch that it holds. `None`: whoever wrote it does not count batches.
+    pub raft_index: Option<u64>,
 }
 
 impl Loaded {
@@ -69,7 +71,7 @@ impl Loaded {
     pub fn decode(id: SnapshotId, bytes: &Bytes) -> Result<Loaded, String> {
         let mut membership = Membership::default();
         let mut found = Vec::new();
-        let mut ended = false;
+        let (mut ended, mut raft_index) = (false, None);
         for batch in batches(bytes) {
             let (header, batch) = batch.map_err(|e| e.to_string())?;
             if !verify_crc(&batch) {
@@ -82,6 +84,9 @@ impl Loaded {
                     let key = record.key.unwrap_or_default();
                     let control = ControlRecord::decode(&key, &value).map_err(|e| e.to_string())?;
                     ended |= matches!(control, ControlRecord::SnapshotFooter(_));
+                    if let ControlRecord::SnapshotHeader(header) = &control {
+                        raft_index = header.raft_index;
+                    }
                     membership.notice(&control);
                 } else {
                     found.push(MetadataRecord::decode(&value).map_err(|e| e.to_string())?);
@@ -91,8 +96,17 @@ impl Loaded {
         if !ended {
             return Err("it has no end".into());
         }
+        let raft_index = raft_index.map(|index| checked_index(index, id)).transpose()?;
         let image = Image::from_records(id.end - 1, id.epoch, &found).map_err(|e| e.to_string())?;
-        Ok(Loaded { id, image, membership })
+        Ok(Loaded { id, image, membership, raft_index })
+    }
+}
+
+// Every batch has a record, so there are never more batches than offsets.
+fn checked_index(index: i64, id: SnapshotId) -> Result<u64, String> {
+    match u64::try_from(index) {
+        Ok(checked) if (1..=id.end).contains(&index) => Ok(checked),
+        _ => Err(format!("it names the Raft index {index}")),
     }
 }
 

@@ -17,7 +17,10 @@ use ottla_model::record::{MetadataRecord, RecordError};
 use ottla_protocol::batch::{BatchError, BatchHeader, DecompressLimit, records};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
-use crate::quorum::{Committed, Keep, Quorum, QuorumError, Snapshot, SnapshotId, Spend, metadata_batch};
+use crate::quorum::{
+    Agreed, ChangeRefused, Committed, Keep, Message, Quorum, QuorumError, Refused, Settled, Snapshot,
+    SnapshotId, Spend, VoterChange, metadata_batch,
+};
 
 /// Metadata batches are not compressed; if one is, it may not become larger than this.
 const BATCH_BYTES_MAX: DecompressLimit = DecompressLimit(256 << 20);
@@ -33,6 +36,15 @@ pub enum Input<T> {
     Tick,
     /// The snapshot that was asked for is on the disk, or could not be written.
     Snapshotted(Option<SnapshotId>),
+    /// Another replica of the quorum says something.
+    Message(Box<Message>),
+    /// AddRaftVoter, RemoveRaftVoter or UpdateRaftVoter (KIP-853).
+    ChangeVoters {
+        token: T,
+        change: VoterChange,
+    },
+    /// This node is about to stop: another voter is to lead.
+    TransferLeadership,
 }
 
 /// What the controller wants done.
@@ -48,6 +60,15 @@ pub enum Output<T> {
     Snapshot(Snapshot),
     /// Whether the metadata log's disk is full, when that has changed: new topics are refused meanwhile.
     Full(bool),
+    /// To the replica that the message names. One that is lost does no harm.
+    Send(Box<Message>),
+    /// What another replica said was not heard.
+    Refused(Refused),
+    /// The answer to [`Input::ChangeVoters`].
+    VotersChanged {
+        token: T,
+        outcome: Result<(), ChangeRefused>,
+    },
 }
 
 /// The controller cannot go on, and its process must end: the log is broken, or says what it cannot say.
@@ -84,9 +105,31 @@ pub struct Snapshots {
 
 struct Promise<T> {
     token: T,
-    reply: Reply,
+    answer: Answer,
     /// The reply is true once everything up to here is applied.
     offset: Offset,
+}
+
+/// What is told once it is true.
+enum Answer {
+    Reply(Reply),
+    VotersChanged,
+}
+
+impl Answer {
+    fn kept<T>(self, token: T) -> Output<T> {
+        match self {
+            Answer::Reply(reply) => Output::Reply { token, reply: Ok(reply) },
+            Answer::VotersChanged => Output::VotersChanged { token, outcome: Ok(()) },
+        }
+    }
+
+    fn broken<T>(self, token: T) -> Output<T> {
+        match self {
+            Answer::Reply(_) => Output::Reply { token, reply: Err(NotController) },
+            Answer::VotersChanged => Output::VotersChanged { token, outcome: Err(ChangeRefused::NotLeader) },
+        }
+    }
 }
 
 /// One node's controller.
@@ -97,7 +140,8 @@ pub struct Controller<T> {
     applied: Arc<Image>,
     /// What it will have agreed on, if this node goes on leading: decisions build on each other.
     decided: Image,
-    led: bool,
+    /// The epoch in which this node leads.
+    led: Option<LeaderEpoch>,
     promises: VecDeque<Promise<T>>,
     sessions: BTreeMap<NodeId, i64>,
     unsnapshotted: Unsnapshotted,
@@ -130,7 +174,7 @@ impl<T> Controller<T> {
             settings,
             decided: image.clone(),
             applied: Arc::new(image),
-            led: false,
+            led: None,
             promises: VecDeque::new(),
             sessions: BTreeMap::new(),
             unsnapshotted: Unsnapshotted::default(),
@@ -139,7 +183,7 @@ impl<T> Controller<T> {
     }
 
     pub fn leads(&self) -> bool {
-        self.led
+        self.led.is_some()
     }
 
     pub fn image(&self) -> &Arc<Image> {
@@ -166,21 +210,23 @@ impl<T> Controller<T> {
                 }
             }
             Input::Command { token, command } => self.command(now_ms, token, command, out),
+            Input::Message(message) => {
+                if let Err(refused) = self.quorum.step(*message) {
+                    out.push(Output::Refused(refused));
+                }
+            }
+            Input::ChangeVoters { token, change } => self.change_voters(now_ms, token, &change, out),
+            // Where nobody else votes, there is nobody to lead.
+            Input::TransferLeadership => drop(self.quorum.transfer_leadership()),
         }
         self.settle(now_ms, out)
     }
 
     /// Applies what is agreed on already, without a new input; the first call brings the log's whole image.
     pub fn settle(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) -> Result<(), ControllerError> {
-        let committed = self.quorum.settle(now_ms)?;
-        if !committed.is_empty() {
-            let mut image = (*self.applied).clone();
-            for batch in &committed {
-                apply_batch(&mut image, batch)?;
-                self.unsnapshotted.bytes += batch.batch.len() as i64;
-            }
-            self.unsnapshotted.since_ms.get_or_insert(now_ms);
-            self.applied = Arc::new(image);
+        let Settled { agreed, messages } = self.quorum.settle(now_ms)?;
+        if !agreed.is_empty() {
+            self.apply(agreed, now_ms)?;
             // Half of a metadata transaction is nothing to show (KIP-868).
             if !self.applied.in_transaction() {
                 out.push(Output::Published(self.applied.clone()));
@@ -188,9 +234,26 @@ impl<T> Controller<T> {
         }
         self.notice_leadership(now_ms, out);
         while let Some(promise) = self.promises.pop_front_if(|p| p.offset <= self.applied.offset) {
-            out.push(Output::Reply { token: promise.token, reply: Ok(promise.reply) });
+            out.push(promise.answer.kept(promise.token));
         }
+        out.extend(messages.into_iter().map(|message| Output::Send(Box::new(message))));
         self.snapshot_if_due(now_ms, out);
+        Ok(())
+    }
+
+    fn apply(&mut self, agreed: Vec<Agreed>, now_ms: i64) -> Result<(), ControllerError> {
+        let mut image = (*self.applied).clone();
+        for agreed in agreed {
+            match agreed {
+                Agreed::Batch(batch) => {
+                    apply_batch(&mut image, &batch)?;
+                    self.unsnapshotted.bytes += batch.batch.len() as i64;
+                }
+                Agreed::Snapshot(whole) => image = *whole,
+            }
+        }
+        self.unsnapshotted.since_ms.get_or_insert(now_ms);
+        self.applied = Arc::new(image);
         Ok(())
     }
 
@@ -206,21 +269,31 @@ impl<T> Controller<T> {
     }
 
     fn notice_leadership(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) {
-        let leads = self.quorum.leads();
-        if leads == self.led {
+        let led = self.quorum.leads().then(|| self.quorum.epoch());
+        if led == self.led {
             return;
         }
-        self.led = leads;
+        // What was promised in another epoch may be agreed on yet, or never.
+        let lost = self.promises.drain(..);
+        out.extend(lost.map(|promise| promise.answer.broken(promise.token)));
+        self.led = led;
         self.decided = (*self.applied).clone();
         self.sessions.retain(|_, heard_ms| *heard_ms >= now_ms);
-        if !leads {
-            let lost = self.promises.drain(..);
-            out.extend(lost.map(|p| Output::Reply { token: p.token, reply: Err(NotController) }));
+    }
+
+    fn change_voters(&mut self, now_ms: i64, token: T, change: &VoterChange, out: &mut Vec<Output<T>>) {
+        match self.quorum.change_voters(change, now_ms) {
+            Ok(offset) => {
+                // The image has no voters, and its next record comes behind theirs.
+                self.decided.offset = offset;
+                self.promises.push_back(Promise { token, answer: Answer::VotersChanged, offset });
+            }
+            Err(refused) => out.push(Output::VotersChanged { token, outcome: Err(refused) }),
         }
     }
 
     fn command(&mut self, now_ms: i64, token: T, command: Command, out: &mut Vec<Output<T>>) {
-        if !self.led {
+        if self.led.is_none() {
             out.push(Output::Reply { token, reply: Err(NotController) });
             return;
         }
@@ -247,7 +320,8 @@ impl<T> Controller<T> {
         if !records.is_empty() && spend == Spend::Nothing && std::mem::take(&mut self.full) {
             out.push(Output::Full(false));
         }
-        self.promises.push_back(Promise { token, reply, offset: self.decided.offset });
+        let (answer, offset) = (Answer::Reply(reply), self.decided.offset);
+        self.promises.push_back(Promise { token, answer, offset });
     }
 
     fn decide(&mut self, now_ms: i64, command: Command) -> Decision<Reply> {

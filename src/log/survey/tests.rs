@@ -266,7 +266,7 @@ fn the_metadata_is_read_as_it_lies_there_and_nothing_is_written() {
 
     // A log that continues a snapshot with the topic; and the same log without the snapshot.
     let mut snapshot = BatchBuilder::new(Compression::None).control();
-    let header = SnapshotHeader { version: 0, last_contained_log_timestamp: 1_000 };
+    let header = SnapshotHeader { last_contained_log_timestamp: 1_000, ..SnapshotHeader::default() };
     snapshot.append_control(1_000, &ControlRecord::SnapshotHeader(header));
     let mut end = BatchBuilder::new(Compression::None).control();
     end.append_control(1_000, &ControlRecord::SnapshotFooter(SnapshotFooter { version: 0 }));

@@ -57,7 +57,7 @@ impl Stage {
                 draws.wrapping_mul(0x9e37_79b9_7f4a_7c15)
             }),
         };
-        let controller = Controller::new(Quorum::new(store, &voters)?, settings);
+        let controller = Controller::new(Quorum::new(store, &voters, Box::new(|| 0))?, settings);
         let mut stage = Stage { disk, controller, replies: Vec::new(), snapshots: Vec::new() };
         let mut out = Vec::new();
         stage.controller.settle(0, &mut out).expect("it settles");
@@ -69,7 +69,9 @@ impl Stage {
         for output in out {
             match output {
                 Output::Reply { token, .. } => self.replies.push(token),
-                Output::Published(_) | Output::Full(_) => {}
+                Output::Published(_) | Output::Full(_) | Output::Refused(_) => {}
+                Output::Send(message) => panic!("a sole voter says {message:?}"),
+                Output::VotersChanged { .. } => {}
                 Output::Snapshot(snapshot) => {
                     let id = snapshot.write(&self.disk).expect("the disk is well");
                     self.snapshots.push(id);

@@ -1,5 +1,5 @@
-//! Between Raft entries and record batches: an entry's data is the batch as it was proposed, at offset 0; the empty
-//! entry that begins a term is Kafka's leader-change control batch.
+//! Raft entries as record batches: metadata records that are proposed, and Kafka's leader-change control batch, which begins
+//! a term. The leader makes them, with the offsets that they have in the log.
 
 use bytes::{Bytes, BytesMut};
 use ottla_model::NodeId;
@@ -12,17 +12,22 @@ use uuid::Uuid;
 pub(super) fn leader_change(
     leader: NodeId,
     voters: &[NodeId],
+    granting: &[NodeId],
     founders: impl IntoIterator<Item = ControlRecord>,
     now_ms: i64,
 ) -> Bytes {
     // Version 0: voters by id alone, as long as their directories are not known to each other.
-    let voters: Vec<Voter> =
-        voters.iter().map(|node| Voter { id: node.0, directory_id: Uuid::nil() }).collect();
-    let message =
-        LeaderChangeMessage { version: 0, leader_id: leader.0, granting_voters: voters.clone(), voters };
+    let named = |nodes: &[NodeId]| -> Vec<Voter> {
+        nodes.iter().map(|node| Voter { id: node.0, directory_id: Uuid::nil() }).collect()
+    };
+    let (voters, granting_voters) = (named(voters), named(granting));
+    let message = LeaderChangeMessage { version: 0, leader_id: leader.0, voters, granting_voters };
+    control_batch(std::iter::once(ControlRecord::LeaderChange(message)).chain(founders), now_ms)
+}
+
+pub(super) fn control_batch(records: impl IntoIterator<Item = ControlRecord>, now_ms: i64) -> Bytes {
     let mut builder = BatchBuilder::new(Compression::None).control();
-    builder.append_control(now_ms, &ControlRecord::LeaderChange(message));
-    for record in founders {
+    for record in records {
         builder.append_control(now_ms, &record);
     }
     builder.build(0, LeaderEpoch(0))
@@ -45,4 +50,10 @@ pub(super) fn at(batch: &[u8], base_offset: Offset, epoch: LeaderEpoch) -> Optio
     let mut bytes = BytesMut::from(batch);
     bytes[..HEADER_BYTES].copy_from_slice(&header.to_bytes());
     Some(bytes.freeze())
+}
+
+/// How many offsets an entry takes. None: it holds no batch.
+pub(super) fn record_count(data: &[u8]) -> Option<i64> {
+    let header = BatchHeader::parse(data).ok()?;
+    Some(i64::from(header.last_offset_delta) + 1)
 }

@@ -9,7 +9,7 @@ use ottla_model::config::{BrokerConfig, Listener, TopicConfig};
 use ottla_model::{CLUSTER_METADATA_TOPIC, DirectoryId, METADATA_TOPIC_ID, TopicPartition};
 use ottla_protocol::batch::control::{KRaftVersion, KRaftVoters, VoterEndpoint, VoterNode};
 
-use super::{Membership, Quorum, QuorumError, Store, Voters};
+use super::{Membership, Quorum, QuorumError, ReplicaKey, Store, Voters};
 
 impl Quorum {
     /// Opens the metadata log in its directory, whose id is `directory`, and joins with it the quorum of which this node is
@@ -36,9 +36,13 @@ impl Quorum {
             producer_id_expiration_ms: i64::MAX,
             jitter_seed: 0,
         })?;
-        let voters = Voters { founders: founders(config, directory), ..Voters::only(config.node_id) };
+        let directory_id = directory.unwrap_or_default();
+        let me = ReplicaKey { id: config.node_id, directory_id };
+        let founders = founders(config, directory);
+        let voters = Voters { me, founders, ..Voters::only(config.node_id) };
         let store = Store::open(disk, log, topic, voters.clone())?;
-        Ok((Quorum::new(store, &voters)?, recovery))
+        // It waits for nobody, so there is nothing to draw.
+        Ok((Quorum::new(store, &voters, Box::new(|| 0))?, recovery))
     }
 }
 

@@ -1,120 +1,141 @@
 //! The Raft driver: it feeds raft-rs with ticks, proposals and messages, puts what raft-rs decides on the disk, and
-//! hands out what the quorum agreed on. One Raft entry is one record batch of `__cluster_metadata-0`, and the
-//! batch's leader epoch is the Raft term.
-//! It must never know what the records mean.
+//! hands out what the quorum agreed on and what the other voters must hear. One Raft entry is one record batch of
+//! `__cluster_metadata-0`, and the batch's leader epoch is the Raft term. A quorum of one is a quorum without messages.
+//! It must never know what the records mean, or how messages travel.
 
+mod agreed;
+mod changing;
+mod convert;
+mod download;
 mod entries;
+mod error;
 mod founding;
+mod gate;
+mod hearing;
+mod message;
 mod snapshot;
 mod store;
+mod vote;
+mod voters;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use ottla_model::NodeId;
 use ottla_model::image::Image;
 use ottla_protocol::{LeaderEpoch, Offset};
+use raft::eraftpb::{self, Entry, MessageType};
 use raft::{Config, RawNode, StateRole};
 
-pub use entries::metadata_batch;
-pub use snapshot::{Membership, Snapshot, SnapshotId};
-pub use store::{QuorumError, Store, Vote};
+use download::{Download, Offered};
 
-/// An election takes this many ticks at least; the owner ticks every [`TICK_MS`].
+pub use agreed::{Agreed, Committed, Keep, Settled, Spend};
+pub use changing::{ChangeRefused, VoterChange};
+pub use entries::metadata_batch;
+pub use error::QuorumError;
+pub use gate::Refused;
+pub use message::{Body, MESSAGE_BYTES_MAX, Message};
+pub use snapshot::{Membership, Snapshot, SnapshotId};
+pub use store::Store;
+pub use vote::Vote;
+pub use voters::{ReplicaKey, VoterSet, Voters};
+
+/// An election takes this many ticks at least, and fewer than twice as many; the owner ticks every [`TICK_MS`].
 const ELECTION_TICKS: usize = 10;
 const HEARTBEAT_TICKS: usize = 2;
 /// How often [`Quorum::tick`] is to be called.
 pub const TICK_MS: i64 = 100;
 /// What may wait for the quorum at most, in bytes; a proposal beyond it is refused.
 const UNCOMMITTED_BYTES_MAX: u64 = 64 << 20;
+/// What a leader sends to one follower at once, beyond the first batch, and how many such messages ahead of its answers.
+const APPEND_BYTES: u64 = 1 << 20;
+const APPENDS_IN_FLIGHT: usize = 32;
 
-/// Who votes. Raft ids are node ids + 1, because 0 is not a Raft id.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Voters {
-    pub me: NodeId,
-    pub all: Vec<NodeId>,
-    /// What a new log says of its quorum. Nothing where `controller.quorum.voters` says it to everybody.
-    pub founders: Membership,
-}
+/// Random numbers, the only ones in here: they decide how long a voter waits before it wants to lead.
+pub type Chance = Box<dyn FnMut() -> u64 + Send>;
 
-impl Voters {
-    /// A quorum of one.
-    pub fn only(me: NodeId) -> Voters {
-        Voters { me, all: vec![me], founders: Membership::default() }
-    }
-}
-
-/// How much of the log stays once a snapshot holds it.
-#[derive(Clone, Copy, Debug)]
-pub struct Keep {
-    /// `metadata.max.retention.bytes`; negative is all.
-    pub bytes: i64,
-    /// `metadata.max.retention.ms`; negative is all.
-    pub ms: i64,
-}
-
-/// What may be taken from a disk that is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spend {
-    Nothing,
-    /// The room that was set aside.
-    Reserve,
-}
-
-/// A batch that the quorum has agreed on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Committed {
-    pub base_offset: Offset,
-    pub last_offset: Offset,
-    pub epoch: LeaderEpoch,
-    /// The batch as it is in the log; a control batch carries nothing for the image.
-    pub batch: Bytes,
-}
+/// What makes raft-rs draw a new election timeout.
+type Turn = (u64, StateRole);
 
 /// This node's member of the quorum.
 pub struct Quorum {
     raw: RawNode<Store>,
-    /// Offset of the first batch of the present term, once this node leads.
-    term_began: Option<Offset>,
+    /// The term in which this node leads and everything of earlier terms is agreed on.
+    led: Option<LeaderEpoch>,
+    chance: Chance,
+    /// What the present election timeout was drawn for.
+    drawn_for: Option<Turn>,
+    election_ticks: usize,
+    /// Who has given this candidate its vote.
+    granted: BTreeSet<NodeId>,
+    /// Index of the set of voters by which raft-rs counts.
+    voters_in_force: u64,
+    download: Option<Download>,
+    offered: Offered,
+    /// What is to be said besides what raft-rs says.
+    unsent: Vec<(ReplicaKey, Body)>,
 }
 
 impl Quorum {
-    /// Joins with what the store has. A sole voter elects itself at once.
-    pub fn new(store: Store, voters: &Voters) -> Result<Quorum, QuorumError> {
+    /// Joins with what the store has. A sole voter elects itself as soon as it settles.
+    pub fn new(store: Store, voters: &Voters, chance: Chance) -> Result<Quorum, QuorumError> {
         let config = Config {
-            id: raft_id(voters.me),
+            id: voters.me.raft_id(),
             election_tick: ELECTION_TICKS,
             heartbeat_tick: HEARTBEAT_TICKS,
-            // The only chance in raft-rs is the election timeout: a range of one makes it none.
+            // What raft-rs draws in this range is drawn anew from `chance` before anybody looks.
             min_election_tick: ELECTION_TICKS,
-            max_election_tick: ELECTION_TICKS + 1,
+            max_election_tick: 2 * ELECTION_TICKS,
             pre_vote: true,
             check_quorum: true,
             max_uncommitted_size: UNCOMMITTED_BYTES_MAX,
-            max_size_per_msg: 1 << 20,
+            max_size_per_msg: APPEND_BYTES,
+            max_inflight_msgs: APPENDS_IN_FLIGHT,
             applied: store.base_index(),
             ..Config::default()
         };
         let logger = slog::Logger::root(slog::Discard, slog::o!());
-        let mut raw = RawNode::new(&config, store, &logger)?;
-        if voters.all == [voters.me] {
-            raw.campaign()?;
-        }
-        Ok(Quorum { raw, term_began: None })
+        let raw = RawNode::new(&config, store, &logger)?;
+        let voters_in_force = raw.raft.raft_log.committed;
+        let mut quorum = Quorum {
+            raw,
+            led: None,
+            chance,
+            drawn_for: None,
+            election_ticks: ELECTION_TICKS,
+            granted: BTreeSet::new(),
+            voters_in_force,
+            download: None,
+            offered: Offered::default(),
+            unsent: Vec::new(),
+        };
+        quorum.draw_timeout();
+        Ok(quorum)
     }
 
     /// Whether this node leads and everything of earlier terms is agreed on.
     pub fn leads(&self) -> bool {
-        self.term_began.is_some()
+        self.led.is_some()
     }
 
     pub fn epoch(&self) -> LeaderEpoch {
         LeaderEpoch(self.raw.raft.term as i32)
     }
 
+    /// Who leads, as far as this node has heard.
+    pub fn leader(&self) -> Option<NodeId> {
+        voters::node_of(self.raw.raft.leader_id)
+    }
+
     /// The offset that the next proposal's first record will have.
     pub fn next_offset(&self) -> Offset {
         self.raw.store().next_offset()
+    }
+
+    /// Everything below is agreed on.
+    pub fn high_watermark(&self) -> Offset {
+        self.raw.store().log().high_watermark()
     }
 
     pub fn store(&self) -> &Store {
@@ -131,21 +152,24 @@ impl Quorum {
         self.raw.store().membership()
     }
 
+    /// Who votes, as far as is agreed on.
+    pub fn voters(&self) -> VoterSet {
+        let committed = self.raw.raft.raft_log.committed;
+        // Each set was looked at when it was written.
+        self.raw.store().voters_at(committed).unwrap_or_default()
+    }
+
     /// A snapshot of an image that this quorum has agreed on.
     pub fn snapshot(&self, image: Arc<Image>) -> Snapshot {
         let store = self.raw.store();
+        let (index, membership) = store.as_of(image.offset + 1);
         let timestamp_ms = store.last_timestamp_ms();
-        Snapshot::new(image, store.membership().clone(), store.log().dir().to_owned(), timestamp_ms)
+        Snapshot::new(image, index, membership, store.log().dir().to_owned(), timestamp_ms)
     }
 
     /// A snapshot is on the disk: what it holds may leave the log, as far as `metadata.max.retention.*` ask for it.
     pub fn snapshotted(&mut self, id: SnapshotId, keep: &Keep, now_ms: i64) -> Result<(), QuorumError> {
         self.raw.mut_store().clean(id, keep, now_ms)
-    }
-
-    /// To be called every [`TICK_MS`].
-    pub fn tick(&mut self) {
-        self.raw.tick();
     }
 
     /// Whether this node's disk has room for a batch. To be asked before it is proposed: what has been proposed and
@@ -154,52 +178,199 @@ impl Quorum {
         self.raw.mut_store().has_room(batch.len() as u64, spend)
     }
 
-    /// Offers a batch, built at offset 0, for agreement. `false` when this node does not lead, or too much waits.
+    /// Offers a batch for agreement. `false` when this node does not lead, or too much waits. To be followed by
+    /// [`Quorum::settle`].
     pub fn propose(&mut self, batch: &Bytes) -> bool {
-        self.leads() && self.raw.propose(Vec::new(), batch.to_vec()).is_ok()
+        let placed = entries::at(batch, self.next_offset(), self.epoch());
+        let Some(placed) = placed.filter(|_| self.leads()) else { return false };
+        self.raw.propose(Vec::new(), placed.to_vec()).is_ok()
     }
 
-    /// Puts on the disk what Raft wants there, and returns what is agreed on since the last call, in order.
-    pub fn settle(&mut self, now_ms: i64) -> Result<Vec<Committed>, QuorumError> {
-        let mut committed = Vec::new();
+    /// Puts on the disk what Raft wants there, and returns what is agreed on and to be sent since the last call, in order.
+    pub fn settle(&mut self, now_ms: i64) -> Result<Settled, QuorumError> {
+        let mut out = Settled::default();
+        self.raw.mut_store().stamp(now_ms);
+        self.work_off(now_ms, &mut out)?;
+        if self.is_alone_without_leader() {
+            self.raw.campaign()?;
+            self.work_off(now_ms, &mut out)?;
+        }
+        self.say_the_rest(&mut out);
+        Ok(out)
+    }
+
+    fn work_off(&mut self, now_ms: i64, out: &mut Settled) -> Result<(), QuorumError> {
+        self.turned(now_ms);
         while self.raw.has_ready() {
-            let mut ready = self.raw.ready();
-            self.raw.mut_store().stamp(now_ms);
-            let mut agreed = ready.take_committed_entries();
-            let vote_changed = ready.hs().is_some_and(|hs| self.raw.store().vote_differs(hs));
-            let entries = ready.take_entries();
-            if !entries.is_empty() {
-                self.raw.mut_store().append(&entries)?;
-            }
-            if let Some(hard_state) = ready.hs() {
-                let hard_state = hard_state.clone();
-                self.raw.mut_store().set_hard_state(hard_state, vote_changed)?;
-            }
-            let mut light = self.raw.advance(ready);
-            if let Some(commit) = light.commit_index() {
-                self.raw.mut_store().set_commit(commit);
-            }
-            agreed.append(&mut light.take_committed_entries());
-            for entry in &agreed {
-                committed.push(self.raw.store().committed(entry.index)?);
-            }
-            self.raw.advance_apply();
-            self.notice_leadership(&committed);
+            self.ready(out)?;
+            self.turned(now_ms);
         }
-        Ok(committed)
+        Ok(())
     }
 
-    // Leading begins when a batch of the own term is agreed on: only then is every earlier one.
-    fn notice_leadership(&mut self, committed: &[Committed]) {
-        if self.raw.raft.state != StateRole::Leader {
-            self.term_began = None;
-        } else if self.term_began.is_none() {
-            let epoch = self.epoch();
-            self.term_began = committed.iter().find(|c| c.epoch == epoch).map(|c| c.base_offset);
+    // A sole voter has nobody to wait for.
+    fn is_alone_without_leader(&self) -> bool {
+        let raft = &self.raw.raft;
+        let voters = raft.prs().conf().voters().ids();
+        raft.promotable() && raft.state != StateRole::Leader && voters.len() == 1
+    }
+
+    // One round of raft-rs's. It allows a leader's messages to leave before its own disk has what they carry; they leave with
+    // everything else once the step is done.
+    fn ready(&mut self, out: &mut Settled) -> Result<(), QuorumError> {
+        let mut ready = self.raw.ready();
+        self.say(ready.take_messages(), out);
+        if !ready.snapshot().is_empty() {
+            let metadata = ready.snapshot().get_metadata();
+            let (index, term) = (metadata.index, metadata.term);
+            let image = self.raw.mut_store().install(index, term)?;
+            self.voters_in_force = index;
+            out.agreed.push(Agreed::Snapshot(Box::new(image)));
         }
+        self.agree(ready.take_committed_entries(), out)?;
+        let entries = ready.take_entries();
+        if !entries.is_empty() {
+            self.raw.mut_store().append(&entries)?;
+        }
+        if let Some(hard_state) = ready.hs() {
+            let hard_state = hard_state.clone();
+            self.raw.mut_store().set_hard_state(hard_state)?;
+        }
+        self.say(ready.take_persisted_messages(), out);
+        let mut light = self.raw.advance_append(ready);
+        if let Some(commit) = light.commit_index() {
+            self.raw.mut_store().set_commit(commit);
+        }
+        self.say(light.take_messages(), out);
+        self.agree(light.take_committed_entries(), out)?;
+        self.raw.advance_apply();
+        Ok(())
+    }
+
+    fn agree(&mut self, entries: Vec<Entry>, out: &mut Settled) -> Result<(), QuorumError> {
+        let raft = &self.raw.raft;
+        let leads = raft.state == StateRole::Leader;
+        let term = raft.term;
+        for entry in entries {
+            let index = entry.index;
+            // Leading begins when a batch of the own term is agreed on: only then is every earlier one.
+            if leads && entry.term == term {
+                self.led = Some(LeaderEpoch(term as i32));
+            }
+            out.agreed.push(Agreed::Batch(self.raw.store().committed(entry)));
+            self.apply_voters(index)?;
+        }
+        Ok(())
+    }
+
+    // After everything that may have changed this node's part: what raft-rs leaves to chance and what it leaves empty is
+    // filled in before anybody sees it.
+    fn turned(&mut self, now_ms: i64) {
+        self.step_down_if_removed();
+        let raft = &self.raw.raft;
+        let leads_still = raft.state == StateRole::Leader && self.led == Some(self.epoch());
+        if !leads_still {
+            self.led = None;
+        }
+        self.draw_timeout();
+        self.begin_term(now_ms);
+    }
+
+    fn draw_timeout(&mut self) {
+        let turn = (self.raw.raft.term, self.raw.raft.state);
+        if self.drawn_for != Some(turn) {
+            self.drawn_for = Some(turn);
+            if turn.1 == StateRole::Candidate {
+                self.granted.clear();
+            }
+            self.election_ticks = ELECTION_TICKS + ((self.chance)() % ELECTION_TICKS as u64) as usize;
+        }
+        self.raw.raft.set_randomized_election_timeout(self.election_ticks);
+    }
+
+    // raft-rs begins a term with an entry that holds nothing. What stands in the log there is decided here, once, by the
+    // leader: the followers copy it.
+    fn begin_term(&mut self, now_ms: i64) {
+        let raft = &self.raw.raft;
+        if raft.state != StateRole::Leader {
+            return;
+        }
+        let mut next = self.raw.store().next_offset();
+        let mut empty = None;
+        for entry in raft.raft_log.unstable_entries() {
+            match entries::record_count(&entry.data) {
+                Some(records) => next += records,
+                None => empty = Some(entry.index),
+            }
+        }
+        let Some(index) = empty else { return };
+        let batch = self.leader_change(now_ms);
+        if let Some(batch) = entries::at(&batch, next, self.epoch()) {
+            self.write_entry(index, batch);
+        }
+    }
+
+    fn leader_change(&self, now_ms: i64) -> Bytes {
+        let store = self.raw.store();
+        let me = store.voters().me.id;
+        let voters: Vec<NodeId> = store
+            .voters_at(self.raw.raft.raft_log.committed)
+            .map(|voters| voters.iter().map(|key| key.id).collect())
+            .unwrap_or_default();
+        let granting: Vec<NodeId> =
+            voters.iter().copied().filter(|id| *id == me || self.granted.contains(id)).collect();
+        // The first term's batch says who votes, for whoever has no other way to know (KIP-853).
+        let is_first = store.next_offset() == 0 && *store.membership() == Membership::default();
+        let founders = is_first.then(|| store.voters().founders.records());
+        entries::leader_change(me, &voters, &granting, founders.into_iter().flatten(), now_ms)
+    }
+
+    // Both where it waits for the disk and where it is on its way to a follower.
+    fn write_entry(&mut self, index: u64, batch: Bytes) {
+        let filled = |entry: &mut Entry| {
+            let term = entry.term;
+            *entry = convert::entry(index, term, &batch);
+        };
+        let raft = &mut self.raw.raft;
+        let unstable = &mut raft.r.raft_log.unstable.entries;
+        unstable.iter_mut().filter(|entry| entry.index == index).for_each(filled);
+        let appends = raft.msgs.iter_mut().filter(|m| m.get_msg_type() == MessageType::MsgAppend);
+        let carried = appends.flat_map(|message| message.mut_entries().iter_mut());
+        carried.filter(|entry| entry.index == index).for_each(filled);
+    }
+
+    fn say(&mut self, messages: Vec<eraftpb::Message>, out: &mut Settled) {
+        for mut message in messages {
+            let Some(to) = voters::node_of(message.to) else { continue };
+            let body = match message.get_msg_type() {
+                MessageType::MsgSnapshot => self.offer(message.get_snapshot()),
+                _ => convert::from_raft(&mut message),
+            };
+            if let Some(body) = body {
+                let to = self.addressee(to);
+                out.messages.push(self.message(to, message.term, body));
+            }
+        }
+    }
+
+    fn say_the_rest(&mut self, out: &mut Settled) {
+        let term = self.raw.raft.term.max(1);
+        for (to, body) in std::mem::take(&mut self.unsent) {
+            out.messages.push(self.message(to, term, body));
+        }
+    }
+
+    fn addressee(&self, id: NodeId) -> ReplicaKey {
+        self.raw.store().replica(id)
+    }
+
+    fn message(&self, to: ReplicaKey, term: u64, body: Body) -> Message {
+        let store = self.raw.store();
+        let Voters { cluster_id, me, .. } = store.voters();
+        let voters_index = store.voters_index();
+        Message { cluster_id: cluster_id.clone(), from: *me, to, voters_index, term, body }
     }
 }
 
-fn raft_id(node: NodeId) -> u64 {
-    node.0 as u64 + 1
-}
+#[cfg(test)]
+mod stories;

@@ -26,6 +26,8 @@ const BATCH_BYTES_MAX: usize = 256 << 10;
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     image: Arc<Image>,
+    /// Raft index of the last batch that it holds, if that is known.
+    raft_index: Option<u64>,
     membership: Membership,
     dir: PathBuf,
     /// When the last record that it holds was written, ms.
@@ -35,11 +37,12 @@ pub struct Snapshot {
 impl Snapshot {
     pub(super) fn new(
         image: Arc<Image>,
+        raft_index: Option<u64>,
         membership: Membership,
         dir: PathBuf,
         timestamp_ms: i64,
     ) -> Snapshot {
-        Snapshot { image, membership, dir, timestamp_ms }
+        Snapshot { image, raft_index, membership, dir, timestamp_ms }
     }
 
     pub fn id(&self) -> SnapshotId {
@@ -68,7 +71,11 @@ impl Snapshot {
 
     fn encoded(&self) -> Bytes {
         let mut out = Encoder { bytes: BytesMut::new(), next: 0, epoch: self.image.epoch };
-        let header = SnapshotHeader { version: 0, last_contained_log_timestamp: self.timestamp_ms };
+        let header = SnapshotHeader {
+            version: 0,
+            last_contained_log_timestamp: self.timestamp_ms,
+            raft_index: self.raft_index.map(|index| index as i64),
+        };
         let first = std::iter::once(ControlRecord::SnapshotHeader(header)).chain(self.membership.records());
         out.control(self.timestamp_ms, first);
         let version = self.image.metadata_version().unwrap_or(MetadataVersion::LATEST_PRODUCTION);
@@ -169,11 +176,11 @@ mod tests {
     fn a_snapshot_says_what_the_image_was() {
         let (disk, dir) = stage();
         // More than one batch holds.
-        let snapshot = Snapshot::new(image(3_000), membership(), dir.clone(), 77);
+        let snapshot = Snapshot::new(image(3_000), Some(17), membership(), dir.clone(), 77);
         let id = snapshot.write(&disk).unwrap();
         assert_eq!(id.file_name(), "00000000000000003001-0000000004.checkpoint");
         let loaded = newest(&disk, &dir).unwrap().unwrap();
-        assert_eq!((loaded.id, loaded.membership), (id, membership()));
+        assert_eq!((loaded.id, loaded.membership, loaded.raft_index), (id, membership(), Some(17)));
         assert_eq!(loaded.image.records(), snapshot.image.records());
         assert_eq!((loaded.image.offset, loaded.image.epoch), (3_000, LeaderEpoch(4)));
     }
@@ -182,7 +189,7 @@ mod tests {
     fn the_newest_counts_and_the_others_can_go() {
         let (disk, dir) = stage();
         for topics in [1, 5, 3] {
-            Snapshot::new(image(topics), Membership::default(), dir.clone(), 0).write(&disk).unwrap();
+            Snapshot::new(image(topics), None, Membership::default(), dir.clone(), 0).write(&disk).unwrap();
         }
         let loaded = newest(&disk, &dir).unwrap().unwrap();
         assert_eq!(loaded.id.end, 6);
@@ -194,7 +201,9 @@ mod tests {
         let (disk, dir) = stage();
         for operation in [Operation::Write, Operation::Sync, Operation::Rename] {
             disk.fail_next(operation, Fault::Broken);
-            assert!(Snapshot::new(image(1), Membership::default(), dir.clone(), 0).write(&disk).is_err());
+            assert!(
+                Snapshot::new(image(1), None, Membership::default(), dir.clone(), 0).write(&disk).is_err()
+            );
             assert!(disk.list(&dir).unwrap().is_empty(), "{operation:?}: nothing is left of it");
         }
         // A process that dies in between leaves what it has; the next one clears it away.
@@ -206,7 +215,7 @@ mod tests {
     #[test]
     fn a_damaged_snapshot_is_an_error_that_names_it() {
         let (disk, dir) = stage();
-        let snapshot = Snapshot::new(image(10), Membership::default(), dir.clone(), 0);
+        let snapshot = Snapshot::new(image(10), None, Membership::default(), dir.clone(), 0);
         let whole = snapshot.encoded();
         let path = dir.join(snapshot.id().file_name());
         let flipped = |at: usize| {

@@ -1,5 +1,9 @@
-//! Raft's storage over our own log: entries are batches of the metadata log, the vote is Kafka's `quorum-state` file.
-//! Everything that Raft was told to be on the disk is synced before it is told so.
+//! Raft's storage over our own log: an entry is a batch of the metadata log, its term the batch's leader epoch, and its data
+//! the batch's bytes. Everything that Raft was told to be on the disk is synced before it is told so.
+//! It must never decide what an entry holds: the leader has.
+
+mod raft_side;
+mod replacing;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,34 +17,13 @@ use ottla_model::config::TopicConfig;
 use ottla_model::image::Image;
 use ottla_protocol::batch::BatchHeader;
 use ottla_protocol::{LeaderEpoch, Offset};
-use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
-use raft::{GetEntriesContext, RaftState, Storage, StorageError};
+use raft::eraftpb::{Entry, HardState};
 
-use super::snapshot;
-use super::{Committed, Keep, Membership, SnapshotId, Spend, Voters, entries, raft_id};
-
-/// The quorum cannot go on: its disk failed, or holds what it cannot hold.
-#[derive(Debug, thiserror::Error)]
-pub enum QuorumError {
-    #[error("metadata log: {0}")]
-    Log(#[from] LogError),
-    #[error("metadata log: {0}")]
-    Refused(String),
-    #[error("{path}: {source}")]
-    Vote { path: PathBuf, source: std::io::Error },
-    #[error("metadata log: {0}")]
-    Snapshot(std::io::Error),
-    #[error("raft: {0}")]
-    Raft(#[from] raft::Error),
-}
-
-/// What a voter must never forget: its term, and whom it voted for in it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Vote {
-    pub term: u64,
-    /// A Raft id, 0 for nobody.
-    pub voted_for: u64,
-}
+use super::agreed::{Committed, Spend};
+use super::error::QuorumError;
+use super::snapshot::{self, Membership, SnapshotId};
+use super::vote::{self, Vote};
+use super::voters::{History, ReplicaKey, VoterSet, Voters, node_of};
 
 #[derive(Clone, Copy, Debug)]
 struct Place {
@@ -49,12 +32,20 @@ struct Place {
     last_offset: Offset,
 }
 
-/// What comes before the first entry that Raft can ask for: nothing, or what a snapshot holds. With one voter the
-/// indices of Raft need not outlive the process.
+/// What comes before the first entry that Raft can ask for: nothing, or what a snapshot holds.
 #[derive(Clone, Copy, Debug, Default)]
 struct Base {
     index: u64,
     term: u64,
+    /// Where the next entry begins.
+    end: Offset,
+}
+
+/// A snapshot on the disk that a follower can be given.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    id: SnapshotId,
+    index: u64,
 }
 
 /// The metadata log as Raft sees it. The entry of index `base.index + 1 + i` is `places[i]`.
@@ -66,14 +57,20 @@ pub struct Store {
     voters: Voters,
     base: Base,
     places: Vec<Place>,
+    history: History,
+    newest: Option<Kept>,
     hard_state: HardState,
-    membership: Membership,
+    vote: Vote,
     /// What the snapshot says that this store began with.
     began_with: Option<Image>,
+    /// A snapshot that came from another voter and that Raft has not been told of yet.
+    received: Option<Loaded>,
     last_timestamp_ms: i64,
     now_ms: i64,
     /// What is left of the room that was set aside.
     reserved_bytes: u64,
+    /// The folder's own name is on the disk.
+    folder_kept: bool,
 }
 
 /// What may be appended to the metadata log when others have filled its disk: enough to delete topics and to change
@@ -90,9 +87,9 @@ impl Store {
     ) -> Result<Store, QuorumError> {
         let vote_path = log.dir().join("quorum-state");
         let snapshot = snapshot::newest(&*disk, log.dir()).map_err(QuorumError::Snapshot)?;
-        let vote = read_vote(&*disk, &vote_path)?;
-        let hard_state = HardState { term: vote.term, vote: vote.voted_for, ..HardState::default() };
-        let (base, places, membership, began_with) = Default::default();
+        let vote = vote::read(&*disk, &vote_path)?;
+        let hard_state = HardState { term: vote.term, vote: vote.raft_id(), ..HardState::default() };
+        let (base, places, history, newest, began_with, received) = Default::default();
         let (last_timestamp_ms, now_ms) = (-1, 0);
         let mut store = Store {
             disk,
@@ -102,35 +99,48 @@ impl Store {
             voters,
             base,
             places,
+            history,
+            newest,
             hard_state,
-            membership,
+            vote,
             began_with,
+            received,
             last_timestamp_ms,
             now_ms,
             reserved_bytes: 0,
+            folder_kept: false,
         };
         store.begin(snapshot)?;
         store.has_room(0, Spend::Reserve);
         // The vote file may be missing while the log is there; a term that is in the log has begun.
         let logged = store.places.last().map_or(store.base.term, |p| p.term);
         if store.hard_state.term < logged {
-            store.hard_state.term = logged;
-            store.hard_state.vote = 0;
+            (store.hard_state.term, store.hard_state.vote) = (logged, 0);
+            store.vote = Vote { term: logged, voted_for: None, ..store.vote };
         }
-        store.hard_state.commit = store.base.index;
+        // A log without a term would make raft-rs refuse a candidate under term 0, which it takes for a message to itself.
+        if store.last() > 0 {
+            store.hard_state.term = store.hard_state.term.max(1);
+        }
+        let agreed = store.history.agreed().max(store.vote.voters_agreed.min(store.last()));
+        let commit = store.base.index.max(agreed);
+        store.voters_at(commit)?;
+        store.set_commit(commit);
         Ok(store)
     }
 
-    // Begins where the snapshot ends. A log that does not reach so far has lost what the snapshot holds, and begins anew.
+    // Begins where the snapshot ends. A log that is not the one that the snapshot is of begins anew there.
     fn begin(&mut self, snapshot: Option<Loaded>) -> Result<(), QuorumError> {
         let mut from = self.log.log_start_offset();
-        if let Some(Loaded { id, image, membership }) = snapshot {
-            self.membership = membership;
+        if let Some(Loaded { id, image, membership, raft_index }) = snapshot {
+            self.history = History::beginning_with(membership);
             if id.end > 0 {
-                if self.log.log_end_offset() < id.end {
+                if !self.holds(id)? {
                     self.log.truncate_fully(id.end, self.now_ms)?;
                 }
-                self.base = Base { index: 1, term: id.epoch.0.max(0) as u64 };
+                let index = self.index_of_snapshot(id, raft_index)?;
+                self.base = Base { index, term: id.epoch.0.max(0) as u64, end: id.end };
+                self.newest = Some(Kept { id, index });
                 self.began_with = Some(image);
                 from = id.end;
             }
@@ -147,6 +157,34 @@ impl Store {
         Ok(())
     }
 
+    // With one voter, as every directory from before had, indices need not be the same as anybody else's.
+    fn index_of_snapshot(&self, id: SnapshotId, written: Option<u64>) -> Result<u64, QuorumError> {
+        let me = self.voters.me.id;
+        match written {
+            Some(index) => Ok(index),
+            None if self.voter_set(self.history.latest())?.is_only(me) => Ok(1),
+            None => Err(QuorumError::Refused(format!(
+                "the snapshot {} does not say how many batches it holds, and several nodes vote",
+                id.file_name()
+            ))),
+        }
+    }
+
+    // Where the log holds the snapshot's last record under the snapshot's epoch, it holds all that came before, too (the
+    // log matching property). Otherwise the log is not yet, or no longer, that of the snapshot: a snapshot from another
+    // voter is on the disk before what it replaces is cut off.
+    fn holds(&self, id: SnapshotId) -> Result<bool, QuorumError> {
+        let (start, end) = (self.log.log_start_offset(), self.log.log_end_offset());
+        if end < id.end || start > id.end {
+            return Ok(false);
+        }
+        if start == id.end {
+            return Ok(true);
+        }
+        let last = BatchHeader::parse(&read_batch(&self.log, id.end - 1)?);
+        Ok(last.is_ok_and(|header| header.partition_leader_epoch == id.epoch.0))
+    }
+
     // Notes a batch that is in the log, and returns where the next one begins.
     fn place(&mut self, batch: &Bytes) -> Result<Offset, QuorumError> {
         let header = BatchHeader::parse(batch).map_err(|e| QuorumError::Refused(e.to_string()))?;
@@ -155,7 +193,11 @@ impl Store {
         self.places.push(Place { term, base_offset, last_offset });
         self.last_timestamp_ms = self.last_timestamp_ms.max(header.max_timestamp);
         if header.is_control() {
-            control_records(batch).iter().for_each(|record| self.membership.notice(record));
+            let mut membership = self.history.latest().clone();
+            control_records(batch).iter().for_each(|record| membership.notice(record));
+            if membership != *self.history.latest() {
+                self.history.push(self.last(), membership);
+            }
         }
         Ok(header.next_offset())
     }
@@ -165,35 +207,70 @@ impl Store {
         self.began_with.take()
     }
 
+    pub fn next_offset(&self) -> Offset {
+        self.log.log_end_offset()
+    }
+
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    pub(super) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    pub(super) fn voters(&self) -> &Voters {
+        &self.voters
+    }
+
     pub(super) fn base_index(&self) -> u64 {
         self.base.index
     }
 
+    pub(super) fn last(&self) -> u64 {
+        self.base.index + self.places.len() as u64
+    }
+
+    /// What the log says of who votes, agreed on or not.
     pub(super) fn membership(&self) -> &Membership {
-        &self.membership
+        self.history.latest()
+    }
+
+    /// The index as of which this node knows who votes.
+    pub(super) fn voters_index(&self) -> u64 {
+        self.history.changed().max(self.base.index)
+    }
+
+    pub(super) fn changed_at(&self, index: u64) -> bool {
+        self.history.changes_at(index)
+    }
+
+    /// Whether the voters are those of the configuration for good.
+    pub(super) fn is_fixed(&self) -> bool {
+        let named = self.membership().voters.is_some() || self.voters.founders != Membership::default();
+        !named && self.voters.all != VoterSet::default()
+    }
+
+    /// Who votes according to the log up to this index.
+    pub(super) fn voters_at(&self, index: u64) -> Result<VoterSet, QuorumError> {
+        self.voter_set(self.history.at(index))
+    }
+
+    // What the log says of voters counts more than what was configured.
+    fn voter_set(&self, membership: &Membership) -> Result<VoterSet, QuorumError> {
+        match &membership.voters {
+            Some(record) if !record.voters.is_empty() => VoterSet::of_record(record)
+                .ok_or_else(|| QuorumError::Refused("it names voters of which there is no quorum".into())),
+            _ => Ok(self.voters.all.clone()),
+        }
     }
 
     pub(super) fn last_timestamp_ms(&self) -> i64 {
         self.last_timestamp_ms
     }
 
-    // The snapshot that was written makes older ones useless, and what it holds of the log as far as there is too much.
-    pub(super) fn clean(&mut self, id: SnapshotId, keep: &Keep, now_ms: i64) -> Result<(), QuorumError> {
-        let dir = self.log.dir().to_owned();
-        let older = snapshot::older(&*self.disk, &dir, id).map_err(QuorumError::Snapshot)?;
-        let too_large = keep.bytes >= 0 && self.log.size() > keep.bytes as u64;
-        let too_old = keep.ms >= 0 && now_ms.saturating_sub(self.last_timestamp_ms) > keep.ms;
-        if too_large || too_old {
-            // Agreed on, so below the high watermark; and if it is not, it stays for the next time.
-            if self.log.advance_log_start(id.end).is_ok() {
-                for retired in self.log.delete_old_segments(now_ms)? {
-                    retired
-                        .run()
-                        .map_err(|source| LogError::Io { doing: "removing old segments", source })?;
-                }
-            }
-        }
-        older.iter().try_for_each(|path| self.disk.remove_file(path)).map_err(QuorumError::Snapshot)
+    pub(super) fn vote(&self) -> Vote {
+        self.vote
     }
 
     /// Whether a batch can be written. Room is set aside first, so that nobody takes it in between.
@@ -212,14 +289,6 @@ impl Store {
         }
     }
 
-    pub fn next_offset(&self) -> Offset {
-        self.log.log_end_offset()
-    }
-
-    pub fn log(&self) -> &Log {
-        &self.log
-    }
-
     pub(super) fn stamp(&mut self, now_ms: i64) {
         self.now_ms = now_ms;
     }
@@ -227,8 +296,13 @@ impl Store {
     pub(super) fn append(&mut self, new: &[Entry]) -> Result<(), QuorumError> {
         let first = self.at(new[0].index);
         if let Some(replaced) = self.places.get(first) {
+            // KAFKA-12460: raft-rs never asks for this, and what is agreed on is not to be lost to a mistake.
+            if replaced.base_offset < self.log.high_watermark() {
+                return Err(QuorumError::Refused(format!("entry {} is agreed on already", new[0].index)));
+            }
             self.log.truncate_to(replaced.base_offset, self.now_ms)?;
             self.places.truncate(first);
+            self.history.truncate(new[0].index);
         }
         for entry in new {
             self.append_one(entry)?;
@@ -237,25 +311,22 @@ impl Store {
         let up_to = ticket.up_to;
         ticket.run().map_err(|source| LogError::Io { doing: "flush", source })?;
         self.log.flush_end(up_to);
-        self.log.advance_high_watermark(up_to);
         Ok(())
     }
 
+    // The bytes are the leader's, offsets and epoch included: a copy that differs in anything is no copy.
     fn append_one(&mut self, entry: &Entry) -> Result<(), QuorumError> {
         let epoch = LeaderEpoch(entry.term as i32);
-        let batch = if entry.data.is_empty() {
-            let known = self.membership != Membership::default();
-            // The first term's batch says who votes, for whoever has no other way to know (KIP-853).
-            let first = (!known && self.log.log_end_offset() == 0).then_some(&self.voters.founders);
-            let founders = first.map(Membership::records).into_iter().flatten();
-            entries::leader_change(self.voters.me, &self.voters.all, founders, self.now_ms)
-        } else {
-            Bytes::copy_from_slice(&entry.data)
-        };
-        let base_offset = self.log.log_end_offset();
-        let placed = entries::at(&batch, base_offset, epoch)
-            .ok_or_else(|| QuorumError::Refused(format!("entry {} is no record batch", entry.index)))?;
-        let checked = self.checked(placed.clone())?;
+        let header = BatchHeader::parse(&entry.data);
+        let follows = header.as_ref().is_ok_and(|header| {
+            header.base_offset == self.log.log_end_offset() && header.partition_leader_epoch == epoch.0
+        });
+        if !follows {
+            let end = self.log.log_end_offset();
+            let what = format!("entry {} of term {epoch} is no batch at offset {end}", entry.index);
+            return Err(QuorumError::Refused(what));
+        }
+        let checked = self.checked(entry.data.clone())?;
         let outcomes = self.log.append(&[checked], epoch, self.now_ms).map_err(|e| match e {
             AppendError::Io(e) => QuorumError::Log(e),
             full @ AppendError::DiskFull { .. } => QuorumError::Refused(full.to_string()),
@@ -263,8 +334,8 @@ impl Store {
         for outcome in outcomes {
             outcome.map_err(|r| QuorumError::Refused(r.code.name().to_owned()))?;
         }
-        self.reserved_bytes = self.reserved_bytes.saturating_sub(placed.len() as u64);
-        self.place(&placed)?;
+        self.reserved_bytes = self.reserved_bytes.saturating_sub(entry.data.len() as u64);
+        self.place(&entry.data)?;
         Ok(())
     }
 
@@ -280,96 +351,99 @@ impl Store {
         batches.pop().ok_or_else(|| QuorumError::Refused("an entry without a batch".into()))
     }
 
-    pub(super) fn vote_differs(&self, new: &HardState) -> bool {
-        new.term != self.hard_state.term || new.vote != self.hard_state.vote
-    }
-
-    // The commit index need not survive: it is found again by agreement.
-    pub(super) fn set_hard_state(&mut self, new: HardState, write: bool) -> Result<(), QuorumError> {
-        if write {
-            let text = vote_text(&new, &self.voters);
-            let failed = |source| QuorumError::Vote { path: self.vote_path.clone(), source };
-            self.disk.replace(&self.vote_path, text.as_bytes()).map_err(failed)?;
-        }
-        self.hard_state = new;
+    fn keep(&mut self, vote: Vote) -> Result<(), QuorumError> {
+        vote::write(&*self.disk, &self.vote_path, vote, self.voters.me.id)?;
+        self.keep_folder()?;
+        self.vote = vote;
         Ok(())
     }
 
-    pub(super) fn set_commit(&mut self, commit: u64) {
-        self.hard_state.commit = commit;
+    /// Votes are counted by the set of this index from now on, after a restart too. By the set before, voters that are gone
+    /// might be missed for ever, or win an election beside the present ones.
+    pub(super) fn keep_voters_agreed(&mut self, index: u64) -> Result<(), QuorumError> {
+        self.keep(Vote { voters_agreed: index, ..self.vote })
     }
 
-    pub(super) fn committed(&self, index: u64) -> Result<Committed, QuorumError> {
-        let place = self.places[self.at(index)];
-        let batch = read_batch(&self.log, place.base_offset)?;
+    /// Term and vote are on the disk when this returns. The commit index need not survive: it is found again by agreement.
+    pub(super) fn set_hard_state(&mut self, new: HardState) -> Result<(), QuorumError> {
+        if new.term != self.hard_state.term || new.vote != self.hard_state.vote {
+            let voted_for = node_of(new.vote).map(|id| self.replica(id));
+            self.keep(Vote { term: new.term, voted_for, ..self.vote })?;
+        }
+        let commit = new.commit;
+        self.hard_state = new;
+        self.set_commit(commit);
+        Ok(())
+    }
+
+    // The vote is in a folder that may be new, and a voter may vote long before its log is flushed for the first time. A sole
+    // voter's vote means nothing without the log that its flush keeps.
+    fn keep_folder(&mut self) -> Result<(), QuorumError> {
+        let alone = self.voters_at(self.last())?.is_only(self.voters.me.id);
+        if self.folder_kept || alone {
+            return Ok(());
+        }
+        if let Some(parent) = self.log.dir().parent() {
+            let failed = |source| QuorumError::Vote { path: parent.to_owned(), source };
+            self.disk.sync_dir(parent).map_err(failed)?;
+        }
+        self.folder_kept = true;
+        Ok(())
+    }
+
+    /// The replica that a node is as far as the newest set of voters says.
+    pub(super) fn replica(&self, id: ottla_model::NodeId) -> ReplicaKey {
+        if id == self.voters.me.id {
+            return self.voters.me;
+        }
+        let voters = self.voters_at(self.last()).ok();
+        voters.and_then(|voters| voters.get(id)).unwrap_or(ReplicaKey::of(id))
+    }
+
+    /// The quorum has agreed on everything up to here: that, and not what this node has flushed, is the high watermark.
+    pub(super) fn set_commit(&mut self, commit: u64) {
+        self.hard_state.commit = commit;
+        if let Some(end) = self.end_of(commit) {
+            self.log.advance_high_watermark(end);
+        }
+    }
+
+    /// The offset behind an entry. None: it is not known here (any more, or yet).
+    pub(super) fn end_of(&self, index: u64) -> Option<Offset> {
+        if index == self.base.index {
+            return Some(self.base.end);
+        }
+        let at = index.checked_sub(self.base.index + 1)?;
+        Some(self.places.get(at as usize)?.last_offset + 1)
+    }
+
+    /// The term of an entry. None: as above.
+    pub(super) fn term_of(&self, index: u64) -> Option<u64> {
+        if index == self.base.index {
+            return Some(self.base.term);
+        }
+        let at = index.checked_sub(self.base.index + 1)?;
+        Some(self.places.get(at as usize)?.term)
+    }
+
+    // The index of the entry that ends at this offset.
+    fn index_ending_at(&self, end: Offset) -> Option<u64> {
+        if end == self.base.end {
+            return Some(self.base.index);
+        }
+        let at = self.places.binary_search_by_key(&(end - 1), |place| place.last_offset).ok()?;
+        Some(self.base.index + 1 + at as u64)
+    }
+
+    pub(super) fn committed(&self, entry: Entry) -> Committed {
+        let place = self.places[self.at(entry.index)];
         let epoch = LeaderEpoch(place.term as i32);
-        Ok(Committed { base_offset: place.base_offset, last_offset: place.last_offset, epoch, batch })
+        Committed { base_offset: place.base_offset, last_offset: place.last_offset, epoch, batch: entry.data }
     }
 
     // Raft never asks for what its first index excludes.
     fn at(&self, index: u64) -> usize {
         (index - self.base.index) as usize - 1
-    }
-
-    fn entry(&self, index: u64) -> Result<Entry, QuorumError> {
-        let committed = self.committed(index)?;
-        let header = BatchHeader::parse(&committed.batch).map_err(|e| QuorumError::Refused(e.to_string()))?;
-        let data = if header.is_control() { Bytes::new() } else { committed.batch };
-        let term = self.places[self.at(index)].term;
-        Ok(Entry { index, term, data: data.to_vec().into(), ..Entry::default() })
-    }
-}
-
-impl Storage for Store {
-    fn initial_state(&self) -> raft::Result<RaftState> {
-        let voters: Vec<u64> = self.voters.all.iter().map(|id| raft_id(*id)).collect();
-        Ok(RaftState::new(self.hard_state.clone(), ConfState::from((voters, Vec::new()))))
-    }
-
-    fn entries(
-        &self,
-        low: u64,
-        high: u64,
-        max_size: impl Into<Option<u64>>,
-        _context: GetEntriesContext,
-    ) -> raft::Result<Vec<Entry>> {
-        let budget = max_size.into().unwrap_or(u64::MAX);
-        let mut taken = 0;
-        let mut found = Vec::new();
-        for index in low..high {
-            let entry =
-                self.entry(index).map_err(|e| raft::Error::Store(StorageError::Other(Box::new(e))))?;
-            taken += entry.data.len() as u64;
-            if !found.is_empty() && taken > budget {
-                break;
-            }
-            found.push(entry);
-        }
-        Ok(found)
-    }
-
-    fn term(&self, index: u64) -> raft::Result<u64> {
-        match index {
-            i if i == self.base.index => Ok(self.base.term),
-            i if i < self.base.index => Err(raft::Error::Store(StorageError::Compacted)),
-            i => match self.places.get(self.at(i)) {
-                Some(place) => Ok(place.term),
-                None => Err(raft::Error::Store(StorageError::Unavailable)),
-            },
-        }
-    }
-
-    fn first_index(&self) -> raft::Result<u64> {
-        Ok(self.base.index + 1)
-    }
-
-    fn last_index(&self) -> raft::Result<u64> {
-        Ok(self.base.index + self.places.len() as u64)
-    }
-
-    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        // There is no follower yet that could need one.
-        Err(raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable))
     }
 }
 
@@ -381,36 +455,4 @@ fn read_batch(log: &Log, offset: Offset) -> Result<Bytes, QuorumError> {
     let range = slice.range.ok_or_else(|| QuorumError::Refused(format!("nothing at offset {offset}")))?;
     let bytes = range.read().map_err(|e| QuorumError::Refused(e.to_string()))?;
     Ok(bytes.into())
-}
-
-fn read_vote(disk: &dyn Disk, path: &std::path::Path) -> Result<Vote, QuorumError> {
-    if !disk.exists(path) {
-        return Ok(Vote::default());
-    }
-    let failed = |source| QuorumError::Vote { path: path.to_owned(), source };
-    let text = String::from_utf8(disk.read_to_vec(path).map_err(failed)?)
-        .map_err(|e| failed(std::io::Error::other(e)))?;
-    let number = |key: &str| {
-        let after = text.split_once(&format!("\"{key}\":"))?.1;
-        let digits: String =
-            after.trim_start().chars().take_while(|c| *c == '-' || c.is_ascii_digit()).collect();
-        // Both are 32 bits wide in Kafka's schema.
-        digits.parse::<i32>().ok()
-    };
-    let (Some(term), Some(voted)) = (number("leaderEpoch"), number("votedId")) else {
-        return Err(failed(std::io::Error::other(
-            "not a quorum-state file: leaderEpoch or votedId is missing or no number of 32 bits",
-        )));
-    };
-    Ok(Vote { term: term.max(0) as u64, voted_for: (i64::from(voted) + 1).max(0) as u64 })
-}
-
-// Kafka's QuorumStateData, version 1.
-fn vote_text(state: &HardState, voters: &Voters) -> String {
-    let voted = state.vote as i64 - 1;
-    let leader = if state.vote == raft_id(voters.me) { i64::from(voters.me.0) } else { -1 };
-    format!(
-        "{{\"leaderId\":{leader},\"leaderEpoch\":{},\"votedId\":{voted},\"votedDirectoryId\":\"AAAAAAAAAAAAAAAAAAAAAA\",\"data_version\":1}}",
-        state.term
-    )
 }

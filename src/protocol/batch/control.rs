@@ -4,7 +4,7 @@
 use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
 
-use crate::primitives::{Form, Problem, ReadError, Reader, Writer};
+use crate::primitives::{Form, Problem, ReadError, Reader, Tags, Writer};
 
 /// The contents of a control record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +58,13 @@ pub struct SnapshotHeader {
     pub version: i16,
     /// Append time, in ms, of the last log record that the snapshot contains.
     pub last_contained_log_timestamp: i64,
+    /// The Raft index of the last batch that the snapshot contains: a tagged field of ours, which Kafka passes over. `None`:
+    /// Kafka wrote the snapshot.
+    pub raft_index: Option<i64>,
 }
+
+/// Far above the tags that Kafka's schemas count from 0.
+const RAFT_INDEX_TAG: u32 = 10_000;
 
 /// The last record of a snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -130,7 +136,11 @@ impl ControlRecord {
             ControlRecord::SnapshotHeader(header) => {
                 w.i16(header.version);
                 w.i64(header.last_contained_log_timestamp);
-                w.no_tagged_fields(FORM);
+                let mut tags = Tags::new();
+                if let Some(index) = header.raft_index {
+                    tags.field(RAFT_INDEX_TAG, |w| w.i64(index));
+                }
+                w.tagged_fields(FORM, &tags);
             }
             ControlRecord::SnapshotFooter(footer) => {
                 w.i16(footer.version);
@@ -156,9 +166,19 @@ impl ControlRecord {
             1 => ControlRecord::EndTxn(EndTxnMarker::read(r, TransactionResult::Commit)?),
             2 => ControlRecord::LeaderChange(LeaderChangeMessage::read(r)?),
             3 => {
-                let header = SnapshotHeader { version: version(r)?, last_contained_log_timestamp: r.i64()? };
-                r.skip_tagged_fields(FORM)?;
-                ControlRecord::SnapshotHeader(header)
+                let (version, last_contained_log_timestamp) = (version(r)?, r.i64()?);
+                let mut raft_index = None;
+                r.tagged_fields(FORM, |tag, r| {
+                    if tag == RAFT_INDEX_TAG {
+                        raft_index = Some(r.i64()?);
+                    }
+                    Ok::<_, ReadError>(())
+                })?;
+                ControlRecord::SnapshotHeader(SnapshotHeader {
+                    version,
+                    last_contained_log_timestamp,
+                    raft_index,
+                })
             }
             4 => {
                 let footer = SnapshotFooter { version: version(r)? };

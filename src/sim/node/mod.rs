@@ -188,7 +188,9 @@ impl Node {
             }
             Some(ControllerOutput::Reply { token: Who::ProducerIds, reply }) => self.stock(&reply, said),
             Some(ControllerOutput::Reply { token: Who::Shell | Who::Nobody, .. }) => {}
-            Some(ControllerOutput::Full(_)) => {}
+            // Nobody else votes: nothing is sent, and nothing heard.
+            Some(ControllerOutput::Full(_) | ControllerOutput::Send(_) | ControllerOutput::Refused(_)) => {}
+            Some(ControllerOutput::VotersChanged { .. }) => {}
             Some(ControllerOutput::Snapshot(snapshot)) => {
                 let written = snapshot.write(&*self.storage.disk).ok();
                 mark_if(written.is_some(), "a metadata snapshot was written");

@@ -95,8 +95,8 @@ impl Publisher {
                     // This fails if the caller has stopped waiting.
                     let _ = token.send(reply);
                 }
-                // The controller's thread handles these.
-                Ok(Notice::Controller(Output::Snapshot(_) | Output::Full(_))) => {}
+                // The controller's thread handles these. Nobody else votes, so nothing is sent.
+                Ok(Notice::Controller(_)) => {}
                 Ok(Notice::VolumeFailed) => self.lose_failed(),
                 Ok(Notice::OwnerFailed(topic, index)) => self.recover(topic, index),
                 Err(RecvTimeoutError::Timeout) => {

@@ -130,7 +130,8 @@ fn control_records_are_kafkas_byte_for_byte() {
         voters: vec![voter(1), voter(2)],
         granting_voters: vec![voter(1)],
     };
-    let snapshot_header = SnapshotHeader { version: 0, last_contained_log_timestamp: CREATED - 1 };
+    let snapshot_header =
+        SnapshotHeader { last_contained_log_timestamp: CREATED - 1, ..SnapshotHeader::default() };
     let rows = [
         (golden::COMMIT, transaction(), ControlRecord::end_txn(TransactionResult::Commit, 9)),
         (golden::ABORT, transaction(), ControlRecord::end_txn(TransactionResult::Abort, 9)),

@@ -1,0 +1,118 @@
+//! Who leads, and what is agreed on.
+
+use super::*;
+
+#[test]
+fn three_voters_elect_one_and_their_logs_are_the_same_bytes() {
+    let mut room = Room::of(&[1, 2, 3]);
+    let leader = room.leader();
+    (0..5).for_each(|_| room.propose(leader));
+    room.ticks(3);
+    room.all_are_the_same();
+    assert_eq!(room.topics(leader), 5);
+    let leading =
+        room.members.iter().filter(|member| member.quorum.as_ref().is_some_and(Quorum::leads)).count();
+    assert_eq!(leading, 1);
+    // Followers have copied the batch that founds the quorum, and say of the voters what the leader says.
+    for node in [1, 2, 3] {
+        assert_eq!(*room.quorum(node).membership(), founded_by(&[1, 2, 3]), "{node}");
+        assert_eq!(room.quorum(node).leader(), Some(NodeId(leader)), "{node}");
+    }
+    assert_eq!(room.refused, Vec::new());
+}
+
+#[test]
+fn the_high_watermark_is_what_is_agreed_on_and_not_what_is_flushed() {
+    let mut room = Room::of(&[1, 2, 3]);
+    let leader = room.leader();
+    room.propose(leader);
+    let agreed = room.quorum(leader).high_watermark();
+    room.isolate(leader);
+    room.propose(leader);
+    assert_eq!(room.quorum(leader).high_watermark(), agreed, "nobody else has it");
+    assert_eq!(room.quorum(leader).next_offset(), agreed + 1);
+    assert_eq!(room.topics(leader), 1);
+    room.cut.clear();
+    room.ticks(5);
+    assert_eq!(room.quorum(leader).high_watermark(), agreed + 1);
+    room.all_are_the_same();
+}
+
+#[test]
+fn what_a_minority_has_written_gives_way() {
+    let mut room = Room::of(&[1, 2, 3]);
+    let old = room.leader();
+    room.propose(old);
+    room.isolate(old);
+    room.propose(old);
+    room.propose(old);
+    // It steps down when it hears of nobody for an election timeout (check quorum).
+    let new = room.leader();
+    let new = if new == old {
+        room.ticks(20);
+        room.leader()
+    } else {
+        new
+    };
+    assert_ne!(new, old);
+    assert!(!room.quorum(old).leads());
+    room.propose(new);
+    room.cut.clear();
+    room.ticks(10);
+    room.all_are_the_same();
+    assert_eq!(room.topics(old), 2, "the first and the last of four");
+}
+
+#[test]
+fn a_vote_outlives_a_restart() {
+    let mut room = Room::of(&[1, 2, 3]);
+    let leader = room.leader();
+    let voted = vote_file(&mut room, leader);
+    assert!(voted.contains(&format!("\"votedId\":{leader},")), "{voted}");
+    let directory = ottla_model::uuid_to_base64(directory(leader));
+    assert!(voted.contains(&directory), "{voted}: the directory is known, too");
+    let epoch = epoch_of(&mut room, leader);
+    for node in [1, 2, 3] {
+        room.kill(node);
+        room.member(node).start();
+        assert_eq!(epoch_of(&mut room, node), epoch, "{node}");
+    }
+    // Nobody leads in that epoch again: whoever voted in it has voted.
+    let again = room.leader();
+    assert!(epoch_of(&mut room, again) > epoch);
+    room.propose(again);
+    room.ticks(3);
+    room.all_are_the_same();
+}
+
+#[test]
+fn followers_that_start_again_catch_up() {
+    let mut room = Room::of(&[1, 2, 3, 4, 5]);
+    let leader = room.leader();
+    let others: Vec<i32> = (1..=5).filter(|node| *node != leader).collect();
+    for round in 0..4 {
+        let down = [others[round % 4], others[(round + 1) % 4]];
+        down.iter().for_each(|node| room.kill(*node));
+        (0..10).for_each(|_| room.propose(leader));
+        down.iter().for_each(|node| room.member(*node).start());
+        room.ticks(5);
+        room.all_are_the_same();
+    }
+    assert_eq!(room.topics(leader), 40);
+}
+
+#[test]
+fn leadership_is_handed_over() {
+    let mut room = Room::of(&[1, 2, 3]);
+    let old = room.leader();
+    room.propose(old);
+    let epoch = epoch_of(&mut room, old);
+    let successor = room.quorum(old).transfer_leadership().expect("somebody is there").0;
+    // No election timeout has to pass.
+    room.talk();
+    assert!(room.quorum(successor).leads() && !room.quorum(old).leads());
+    assert!(epoch_of(&mut room, successor) > epoch);
+    room.propose(successor);
+    room.ticks(3);
+    room.all_are_the_same();
+}

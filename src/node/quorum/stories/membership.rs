@@ -1,0 +1,196 @@
+//! Voters that come and go.
+
+use super::*;
+
+fn join(room: &mut Room, node: i32) {
+    let mut member = Member::new(key(node), &[]);
+    member.start();
+    room.members.push(member);
+}
+
+fn change(room: &mut Room, leader: i32, change: &VoterChange) -> Result<(), ChangeRefused> {
+    let offset = room.quorum(leader).change_voters(change, 1_000)?;
+    room.ticks(3);
+    assert!(room.members.iter().any(|m| m.quorum.as_ref().is_some_and(|q| q.high_watermark() > offset)));
+    Ok(())
+}
+
+#[test]
+fn a_quorum_of_one_grows_to_three_and_outlives_restarts() {
+    let mut room = Room::of(&[1]);
+    assert_eq!(room.leader(), 1);
+    room.propose(1);
+    for node in [2, 3] {
+        join(&mut room, node);
+        change(&mut room, 1, &VoterChange::Add(voter(node))).expect("one more");
+        room.propose(1);
+    }
+    assert_eq!(*room.quorum(3).membership(), founded_by(&[1, 2, 3]));
+    room.all_are_the_same();
+    room.kill(1);
+    let leader = room.leader();
+    assert_ne!(leader, 1, "two of three are enough");
+    room.propose(leader);
+    room.member(1).start();
+    room.ticks(5);
+    room.all_are_the_same();
+    for node in [1, 2, 3] {
+        room.kill(node);
+        room.member(node).start();
+    }
+    let leader = room.leader();
+    room.propose(leader);
+    room.ticks(3);
+    room.all_are_the_same();
+    assert_eq!(room.topics(1), 5);
+}
+
+// The leader that has added the second voter alone cannot lead again without it, and it knows nothing of that yet.
+#[test]
+fn a_voter_that_has_not_heard_that_it_votes_gives_its_vote() {
+    let mut room = Room::of(&[1]);
+    room.leader();
+    join(&mut room, 2);
+    room.quorum(1).change_voters(&VoterChange::Add(voter(2)), 0).expect("one more");
+    // It hears who leads, and nothing more.
+    let settled = room.quorum(1).settle(1_000).expect("a healthy disk");
+    room.quorum(1).tick();
+    room.quorum(1).tick();
+    let beats = room.quorum(1).settle(1_000).expect("a healthy disk").messages;
+    let beat = beats.into_iter().find(|message| matches!(message.body, Body::Heartbeat { .. }));
+    assert_eq!(room.quorum(2).step(beat.expect("a heartbeat")), Ok(()));
+    assert!(!settled.messages.is_empty());
+    room.isolate(1);
+    room.ticks(25);
+    assert!(!room.quorum(1).leads(), "it hears of nobody");
+    room.cut.clear();
+    assert_eq!(room.leader(), 1);
+    room.propose(1);
+    room.ticks(3);
+    room.all_are_the_same();
+}
+
+#[test]
+fn the_set_in_force_outlives_a_restart() {
+    let mut room = Room::of(&[1, 2]);
+    let leader = room.leader();
+    join(&mut room, 3);
+    change(&mut room, leader, &VoterChange::Add(voter(3))).expect("one more");
+    for node in [1, 2, 3] {
+        room.kill(node);
+    }
+    // By the set before, both of two would be needed.
+    let gone = 3 - leader;
+    for node in [leader, 3] {
+        room.member(node).start();
+    }
+    let again = room.leader();
+    room.propose(again);
+    assert_eq!(room.topics(again), 1);
+    room.member(gone).start();
+    room.ticks(5);
+    room.all_are_the_same();
+}
+
+#[test]
+fn one_change_at_a_time_and_only_sane_ones() {
+    let mut room = Room::of(&[1, 2, 3]);
+    let leader = room.leader();
+    let follower = leader % 3 + 1;
+    let add = VoterChange::Add(voter(4));
+    let rows = [
+        (VoterChange::Add(voter(2)), ChangeRefused::Duplicate),
+        (VoterChange::Remove(key(9)), ChangeRefused::NotFound),
+        (VoterChange::Remove(ReplicaKey { directory_id: directory(8), ..key(2) }), ChangeRefused::NotFound),
+        (VoterChange::Update(voter(9)), ChangeRefused::NotFound),
+        (VoterChange::Add(voter(-1)), ChangeRefused::Invalid),
+    ];
+    for (change, why) in rows {
+        assert_eq!(room.quorum(leader).change_voters(&change, 0), Err(why), "{change:?}");
+    }
+    assert_eq!(room.quorum(follower).change_voters(&add, 0), Err(ChangeRefused::NotLeader));
+    join(&mut room, 4);
+    room.isolate(leader);
+    room.quorum(leader).change_voters(&add, 0).expect("it is proposed");
+    room.talk();
+    let again = room.quorum(leader).change_voters(&VoterChange::Remove(key(follower)), 0);
+    assert_eq!(again, Err(ChangeRefused::Pending));
+    room.cut.clear();
+    room.ticks(5);
+    assert_eq!(*room.quorum(follower).membership(), founded_by(&[1, 2, 3, 4]));
+    room.all_are_the_same();
+}
+
+#[test]
+fn voters_of_the_configuration_do_not_change() {
+    let mut room = Room::of(&[1]);
+    room.members.clear();
+    let mut member = Member::new(key(1), &[1]);
+    let voters = Voters { me: key(1), ..Voters::only(NodeId(1)) };
+    member.start();
+    drop(member.quorum.take());
+    let fixed = Member { founding: Vec::new(), ..member };
+    room.members.push(fixed);
+    let quorum = room.members[0].open().expect("it starts");
+    assert_eq!(voters.founders, Membership::default());
+    room.members[0].quorum = Some(quorum);
+    room.ticks(30);
+    assert!(!room.quorum(1).leads(), "nobody votes");
+    assert_eq!(room.quorum(1).change_voters(&VoterChange::Add(voter(2)), 0), Err(ChangeRefused::NotLeader));
+}
+
+#[test]
+fn a_leader_that_is_removed_makes_room() {
+    let mut room = Room::of(&[1, 2, 3]);
+    let old = room.leader();
+    room.propose(old);
+    change(&mut room, old, &VoterChange::Remove(key(old))).expect("it goes");
+    assert!(!room.quorum(old).leads());
+    let new = room.leader();
+    assert_ne!(new, old);
+    room.propose(new);
+    // It wants to lead no more, and nobody would hear it.
+    let epoch = epoch_of(&mut room, new);
+    room.ticks(60);
+    assert_eq!((room.leader(), epoch_of(&mut room, new)), (new, epoch));
+}
+
+#[test]
+fn a_voter_that_was_wiped_is_another_replica() {
+    let mut room = Room::of(&[1, 2, 3]);
+    let leader = room.leader();
+    room.propose(leader);
+    let wiped = leader % 3 + 1;
+    room.kill(wiped);
+    let other = ReplicaKey { directory_id: directory(77), ..key(wiped) };
+    *room.member(wiped) = Member::new(other, &[]);
+    room.member(wiped).start();
+    room.ticks(30);
+    assert_eq!(room.topics(wiped), 0, "nobody speaks to it as if it were the old one");
+    assert_eq!(room.leader(), leader);
+    change(&mut room, leader, &VoterChange::Remove(key(wiped))).expect("the old one goes");
+    let back = VoterNode { directory_id: directory(77), ..voter(wiped) };
+    change(&mut room, leader, &VoterChange::Add(back)).expect("and comes back as another");
+    room.ticks(10);
+    room.propose(leader);
+    room.ticks(3);
+    room.all_are_the_same();
+}
+
+#[test]
+fn a_voter_joins_from_a_snapshot_that_does_not_know_it() {
+    let mut room = Room::of(&[1, 2, 3]);
+    let leader = room.leader();
+    (0..50).for_each(|_| room.propose(leader));
+    room.snapshot(leader);
+    join(&mut room, 4);
+    change(&mut room, leader, &VoterChange::Add(voter(4))).expect("one more");
+    room.ticks(10);
+    assert_eq!(room.topics(4), 50);
+    room.all_are_the_same();
+    room.kill(4);
+    room.member(4).start();
+    room.propose(leader);
+    room.ticks(5);
+    room.all_are_the_same();
+}
