@@ -173,3 +173,34 @@ fn stopping_to_load_early() {
 fn assigning_twice() {
     check_in(Scene::Services, Mutation::AssignTwice, 60, &["a partition has one owner in each generation"]);
 }
+
+const AGREED: &str = "what is agreed on stays";
+const AGREES: &str = "everybody agrees some day";
+const ANSWERED: &str = "what was answered is in every later image";
+const ONE_LEADER: &str = "one leader in each term";
+
+#[test]
+fn a_quorum_that_ignores_syncs() {
+    let starts = "a controller starts again";
+    check_in(
+        Scene::Quorum,
+        Mutation::IgnoreMetadataSync,
+        60,
+        &[AGREED, ANSWERED, ONE_LEADER, AGREES, starts],
+    );
+}
+
+#[test]
+fn forgetting_a_vote() {
+    check_in(Scene::Quorum, Mutation::ForgetVote, 400, &[ONE_LEADER, AGREED]);
+}
+
+#[test]
+fn believing_that_appends_arrive() {
+    check_in(Scene::Quorum, Mutation::BelieveAppendsArrive, 60, &[AGREED, ANSWERED]);
+}
+
+#[test]
+fn taking_a_wiped_voter_for_itself() {
+    check_in(Scene::Quorum, Mutation::TakeWipedForItself, 200, &[AGREED, ANSWERED, AGREES]);
+}

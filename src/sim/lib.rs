@@ -1,8 +1,8 @@
 //! The simulator: machines with their disks, their clients and all their trouble, from a seed. The lanes, the controller and
-//! the quorum are the broker's own; what is made up is the shell around them, the clock and the world. There are two worlds:
+//! the quorum are the broker's own; what is made up is the shell around them, the clock and the world. There are three worlds:
 //! one node with everything on it ([`Scene::Node`], and [`Scene::Services`], in which that node also runs what works on its
-//! partitions), and the replicas of one partition on several machines ([`Scene::Replicas`]). Both are rules
-//! ([`cluster::Rules`]) over one [`cluster::Cluster`] of machines.
+//! partitions), the replicas of one partition on several machines ([`Scene::Replicas`]), and the controllers of a quorum
+//! ([`Scene::Quorum`]). All are rules ([`cluster::Rules`]) over one [`cluster::Cluster`] of machines.
 //!
 //! A run that breaks an invariant prints what the seed drew, the last events, and the command that shows it again. By hand:
 //!
@@ -26,6 +26,7 @@ mod mutation;
 mod node;
 mod plan;
 mod queue;
+mod quorum;
 mod replicas;
 #[cfg(test)]
 mod stories;
@@ -52,6 +53,8 @@ pub enum Scene {
     Services,
     /// Replicas of one partition: messages, elections, machines that come and go.
     Replicas,
+    /// The metadata quorum: controllers that agree, voters that come and go.
+    Quorum,
 }
 
 /// One run.
@@ -111,6 +114,7 @@ impl Run {
                 world::World::new(self.scene, self.seed, None, 0).cluster().plan.clone()
             }
             Scene::Replicas => replicas::Replicas::new(self.seed, None, 0).cluster().plan.clone(),
+            Scene::Quorum => quorum::Quorums::new(self.seed, None, 0).cluster().plan.clone(),
         }
     }
 
@@ -120,6 +124,7 @@ impl Run {
                 self.play(world::World::new(self.scene, self.seed, self.mutation, trace_lines))
             }
             Scene::Replicas => self.play(replicas::Replicas::new(self.seed, self.mutation, trace_lines)),
+            Scene::Quorum => self.play(quorum::Quorums::new(self.seed, self.mutation, trace_lines)),
         }
     }
 
@@ -151,6 +156,7 @@ impl fmt::Display for Failure {
             Scene::Node => "seeds_hold",
             Scene::Services => "seeds_of_services_hold",
             Scene::Replicas => "seeds_of_replicas_hold",
+            Scene::Quorum => "seeds_of_the_quorum_hold",
         };
         writeln!(f, "SIM_SEEDS={seed}..{} SIM_STEPS={steps} cargo test -p ottla-sim -- {test}", seed + 1)
     }

@@ -50,4 +50,10 @@ pub enum Mutation {
     StopLoadingEarly,
     /// The leader of a group gives every partition to each member.
     AssignTwice,
+    /// A voter starts again without knowing for whom it voted in its term.
+    ForgetVote,
+    /// A leader takes what it has sent to a follower for what the follower has on its disk.
+    BelieveAppendsArrive,
+    /// A voter whose disk was wiped is taken for the one that it was (KIP-853).
+    TakeWipedForItself,
 }

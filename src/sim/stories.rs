@@ -94,6 +94,11 @@ fn seeds_of_replicas_hold() {
     hold(Scene::Replicas, &OF_REPLICAS);
 }
 
+#[test]
+fn seeds_of_the_quorum_hold() {
+    hold(Scene::Quorum, &OF_THE_QUORUM);
+}
+
 /// Each of these lost something once, or seemed to: `log::tests::power` of the log tells what had happened.
 #[test]
 fn seeds_that_failed_hold() {
@@ -105,7 +110,7 @@ fn seeds_that_failed_hold() {
 
 #[test]
 fn a_seed_is_the_same_run_each_time() {
-    for (scene, seed) in [Scene::Node, Scene::Services, Scene::Replicas]
+    for (scene, seed) in [Scene::Node, Scene::Services, Scene::Replicas, Scene::Quorum]
         .into_iter()
         .flat_map(|scene| (0..3).map(move |s| (scene, s)))
     {
@@ -128,6 +133,11 @@ fn services_soak() {
 #[test]
 fn replicas_soak() {
     tell(check(Scene::Replicas, seeds(SOAK_SEEDS), steps(SOAK_STEPS)));
+}
+
+#[test]
+fn quorum_soak() {
+    tell(check(Scene::Quorum, seeds(SOAK_SEEDS), steps(SOAK_STEPS)));
 }
 
 fn tell((_, failures): (Summary, Vec<Failure>)) {
@@ -213,4 +223,14 @@ const OF_REPLICAS: [&str; 16] = [
     "an eligible replica led that was not in sync",
     "the last leader led, since nobody was eligible",
     "too few replicas were in sync for an append",
+];
+
+const OF_THE_QUORUM: [&str; 7] = [
+    "a change waited for the one before",
+    "a follower's log had parted",
+    "a stranger was not heard",
+    "a voter lost its disk",
+    "a voter was given a snapshot",
+    "leadership was handed over",
+    "the voters changed",
 ];

@@ -1,0 +1,423 @@
+//! The metadata quorum on several machines: the broker's own controllers, which agree by messages that the network brings late,
+//! twice or never, over disks that lose what was not flushed. Clients set something and are told when it is agreed on.
+//! It must never let anything happen that is not an event.
+
+mod judge;
+mod process;
+mod trouble;
+
+use std::path::Path;
+
+use bytes::Bytes;
+use ottla_core::controller::{NotController, Reply};
+use ottla_log::Disk;
+use ottla_log::disk::MemoryDisk;
+use ottla_model::NodeId;
+use ottla_node::controller::{Input, Output};
+use ottla_node::quorum::{
+    Body, ChangeRefused, Message, Refused, ReplicaKey, Snapshot, SnapshotId, TICK_MS, VoterChange, VoterSet,
+};
+
+use crate::bus::{Bus, Place};
+use crate::cluster::{Cluster, Event, Rules};
+use crate::dice::Dice;
+use crate::invariants::ledger::Loss;
+use crate::marks::{mark, mark_if};
+use crate::mutation::Mutation;
+use crate::verdict::{Verdict, Violation};
+use judge::Judge;
+use process::{Process, Start, Who, directory, voter};
+use trouble::Plan;
+
+/// What happens at a machine.
+pub(crate) enum Local {
+    Boot,
+    /// Bytes of another machine.
+    Hear(Bytes),
+    Tick,
+    /// A client asks.
+    Asked(Ask),
+    /// There is time to write a snapshot.
+    Write(Box<Snapshot>),
+    Written(Option<SnapshotId>),
+    ChangeVoters(VoterChange),
+    TransferLeadership,
+    End(Loss),
+}
+
+/// What happens elsewhere.
+pub(crate) enum Global {
+    /// A client asks, again if need be.
+    Wake {
+        client: usize,
+        attempt: u64,
+    },
+    /// A client is told.
+    Answer {
+        ask: Ask,
+        agreed: bool,
+    },
+    /// Whoever replaces machines looks how far it is.
+    Operate,
+    Trouble,
+}
+
+/// A client's request: that something be set under this number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ask {
+    pub client: usize,
+    pub attempt: u64,
+    pub number: u64,
+}
+
+/// One request at a time; without a word in time it is made again, to whoever leads then.
+#[derive(Debug, Default)]
+struct Client {
+    attempt: u64,
+    number: u64,
+    agreed: u64,
+    /// Whom it takes for the leader.
+    leader: usize,
+}
+
+pub(crate) struct Quorums {
+    plan: Plan,
+    cluster: Cluster<Quorums>,
+    /// As what each machine starts.
+    starts: Vec<Start>,
+    /// A machine whose disk was wiped: the replica that it was must go, and the one that it is must come.
+    replaced: Option<(usize, ReplicaKey)>,
+    clients: Vec<Client>,
+    judge: Judge,
+}
+
+impl Rules for Quorums {
+    type Process = Process;
+    type Local = Local;
+    type Global = Global;
+
+    fn cluster(&mut self) -> &mut Cluster<Quorums> {
+        &mut self.cluster
+    }
+
+    fn local(&mut self, at: usize, what: Local) -> Verdict {
+        let outputs = match what {
+            Local::Boot => self.boot(at)?,
+            Local::End(loss) => {
+                self.end(at, loss);
+                Vec::new()
+            }
+            what => self.in_process(at, what)?,
+        };
+        self.carry_out(at, outputs)?;
+        let machine = &self.cluster.machines[at];
+        machine.process.as_ref().map_or(Ok(()), |process| self.judge.watch(machine.id, machine.life, process))
+    }
+
+    fn global(&mut self, what: Global) -> Verdict {
+        match what {
+            Global::Wake { client, attempt } => self.wake(client, attempt),
+            Global::Answer { ask, agreed } => self.answered(ask, agreed),
+            Global::Operate => self.operate(),
+            Global::Trouble => self.trouble(),
+        }
+        Ok(())
+    }
+
+    /// As [`crate::machine::Machine::end`]; it begins again after a while.
+    fn end(&mut self, at: usize, loss: Loss) {
+        let loss = self.cluster.machines[at].end(loss);
+        self.cluster.note_at(at, || format!("ends: {loss:?}"));
+        let most_ms = *self.cluster.dice.pick(&[10, 300, 3_000]);
+        let down_ms = self.cluster.dice.between(1, most_ms);
+        self.cluster.local(at, down_ms, Local::Boot);
+    }
+
+    // Everybody votes, has the same log and all of it is agreed on, and all clients are told.
+    fn finish(&mut self) -> Verdict {
+        let deadline_ms = self.cluster.now_ms() + PATIENCE_MS;
+        while !self.is_healed() {
+            if self.cluster.now_ms() > deadline_ms {
+                return Err(Violation::new("everybody agrees some day", self.unfinished()));
+            }
+            self.next()?;
+        }
+        let processes = self.cluster.machines.iter().filter_map(|m| Some((m.id, m.process.as_ref()?)));
+        self.judge.finish(processes)
+    }
+
+    fn judged(&self) -> (usize, usize) {
+        self.judge.summary()
+    }
+}
+
+impl Quorums {
+    pub fn new(seed: u64, mutation: Option<Mutation>, trace_lines: usize) -> Quorums {
+        let mut dice = Dice::new(seed);
+        let plan = Plan::draw(&mut dice);
+        let bus = Bus::draw(plan.machines, &mut dice);
+        let memories: Vec<MemoryDisk> = (0..plan.machines).map(|_| blank(dice.number())).collect();
+        let mut cluster: Cluster<Quorums> = Cluster::new(dice, bus, memories, mutation, trace_lines);
+        cluster.plan = format!("{plan:?} {:?}", cluster.bus);
+        let founding: Vec<NodeId> = (1..=plan.founders as i32).map(NodeId).collect();
+        let starts = cluster.machines.iter().map(|machine| Start::founding(machine.id, &founding)).collect();
+        for at in 0..plan.machines {
+            let delay_ms = cluster.dice.between(0, 50);
+            cluster.local(at, delay_ms, Local::Boot);
+        }
+        cluster.global(OPERATE_MS, Global::Operate);
+        cluster.global(plan.trouble_every_ms, Global::Trouble);
+        for client in 0..plan.clients {
+            cluster.global(100, Global::Wake { client, attempt: 0 });
+        }
+        let clients = (0..plan.clients).map(|_| Client::default()).collect();
+        Quorums { plan, cluster, starts, replaced: None, clients, judge: Judge::default() }
+    }
+
+    fn boot(&mut self, at: usize) -> Result<Vec<Output<Who>>, Violation> {
+        let (now_ms, mutation) = (self.cluster.now_ms(), self.cluster.mutation);
+        let chance = self.cluster.dice.split();
+        let machine = &mut self.cluster.machines[at];
+        if machine.process.is_some() {
+            return Ok(Vec::new());
+        }
+        machine.begin();
+        let (id, disk) = (machine.id, machine.disk.clone());
+        let started = Process::start(&self.starts[at], disk, now_ms, chance, mutation);
+        let broken = |why: String| Violation::new("a controller starts again", format!("{id}: {why}"));
+        let (process, outputs) = started.map_err(broken)?;
+        let offsets = process.controller.quorum().store().log().offsets();
+        machine.process = Some(process);
+        self.cluster.note_at(at, || format!("up: {offsets:?}"));
+        self.cluster.restarts += 1;
+        let first_tick_ms = self.cluster.dice.between(1, TICK_MS);
+        self.cluster.work(at, first_tick_ms, Local::Tick);
+        Ok(outputs)
+    }
+
+    fn in_process(&mut self, at: usize, what: Local) -> Result<Vec<Output<Who>>, Violation> {
+        let cluster = &mut self.cluster;
+        let now_ms = cluster.now_ms();
+        let id = cluster.machines[at].id;
+        if cluster.machines[at].process.is_none() {
+            return Ok(Vec::new());
+        }
+        let input = match what {
+            Local::Boot | Local::End(_) => return Ok(Vec::new()),
+            Local::Hear(bytes) => {
+                let message = Message::decode(&bytes);
+                let message = message.map_err(|e| Violation::new("messages are read", e.to_string()))?;
+                cluster.trace.note(now_ms, || format!("node {id} hears {message:?}"));
+                mark_if(matches!(message.body, Body::SnapshotChunk { .. }), "a voter was given a snapshot");
+                mark_if(matches!(message.body, Body::NotAppended { .. }), "a follower's log had parted");
+                mark_if(matches!(message.body, Body::TimeoutNow), "leadership was handed over");
+                Input::Message(Box::new(message))
+            }
+            Local::Tick => {
+                cluster.work(at, TICK_MS, Local::Tick);
+                Input::Tick
+            }
+            Local::Asked(ask) => {
+                Input::Command { token: Who::Client(ask), command: process::set(ask.number) }
+            }
+            Local::Write(snapshot) => {
+                let written = snapshot.write(&*cluster.machines[at].disk);
+                let written = written.map_err(|e| Violation::new("no disk fails here", e.to_string()))?;
+                cluster.note_at(at, || format!("wrote {}", written.file_name()));
+                let delay_ms = cluster.dice.between(0, 5);
+                cluster.work(at, delay_ms, Local::Written(Some(written)));
+                return Ok(Vec::new());
+            }
+            Local::Written(written) => Input::Snapshotted(written),
+            Local::ChangeVoters(change) => Input::ChangeVoters { token: Who::Operator, change },
+            Local::TransferLeadership => Input::TransferLeadership,
+        };
+        let mut outputs = Vec::new();
+        let Some(process) = &mut cluster.machines[at].process else { return Ok(outputs) };
+        let stepped = process.controller.step(now_ms, input, &mut outputs);
+        stepped.map_err(|e| Violation::new("a controller goes on", format!("{id}: {e}")))?;
+        Ok(outputs)
+    }
+
+    fn carry_out(&mut self, at: usize, outputs: Vec<Output<Who>>) -> Verdict {
+        let id = self.cluster.machines[at].id;
+        for output in outputs {
+            match output {
+                Output::Send(message) => self.send(at, *message),
+                Output::Published(image) => self.judge.published(id, &image)?,
+                Output::Snapshot(snapshot) => {
+                    let delay_ms = self.cluster.dice.between(0, 20);
+                    self.cluster.work(at, delay_ms, Local::Write(Box::new(snapshot)));
+                }
+                Output::Reply { token: Who::Client(ask), reply } => self.reply(at, ask, &reply),
+                Output::Reply { token: Who::Operator, .. } | Output::Full(_) => {}
+                Output::Refused(why) => {
+                    mark_if(matches!(why, Refused::NotAVoter(_)), "a stranger was not heard");
+                    self.cluster.note_at(at, || format!("refuses {why}"));
+                }
+                Output::VotersChanged { outcome, .. } => {
+                    self.cluster.note_at(at, || format!("voters changed: {outcome:?}"));
+                    mark_if(outcome.is_ok(), "the voters changed");
+                    mark_if(outcome == Err(ChangeRefused::Pending), "a change waited for the one before");
+                    if outcome == Err(ChangeRefused::Invalid) {
+                        return Err(Violation::new("a set of voters is sane", format!("{outcome:?}")));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, at: usize, message: Message) {
+        let (from, to) = (self.cluster.machines[at].place(), message.to.id.0 as Place);
+        let Some(receiver) = (to as usize).checked_sub(1).filter(|to| *to < self.plan.machines) else {
+            return;
+        };
+        if self.cluster.mutation == Some(Mutation::BelieveAppendsArrive)
+            && let Some(answer) = process::as_if_appended(&message)
+        {
+            self.cluster.local(at, 0, Local::Hear(answer.encode()));
+        }
+        if matches!(message.body, Body::VoteAnswer(ballot) if ballot.granted) {
+            self.has_voted(at);
+        }
+        let bytes = message.encode();
+        let arrival = || Event::Local { at: receiver, life: None, what: Local::Hear(bytes.clone()) };
+        self.cluster.send(from, to, arrival);
+    }
+
+    // What is said counts, whether it is heard or not.
+    fn reply(&mut self, at: usize, ask: Ask, reply: &Result<Reply, NotController>) {
+        let agreed =
+            matches!(reply, Ok(Reply::ConfigsAltered(outcomes)) if outcomes.iter().all(|(_, o)| o.is_ok()));
+        if agreed && let Some(process) = &self.cluster.machines[at].process {
+            self.judge.answered(ask.number, process.controller.image().offset);
+        }
+        let from = self.cluster.machines[at].place();
+        let arrival = || Event::Global(Global::Answer { ask, agreed });
+        self.cluster.send(from, CLIENTS + ask.client as Place, arrival);
+    }
+
+    fn wake(&mut self, client: usize, attempt: u64) {
+        let cluster = &mut self.cluster;
+        let this = &mut self.clients[client];
+        if this.attempt != attempt || (cluster.finishing && this.agreed == this.number) {
+            return;
+        }
+        if this.agreed == this.number {
+            // Numbers of different clients differ.
+            this.number += if this.number == 0 { 1 + client as u64 } else { self.plan.clients as u64 };
+        }
+        this.attempt += 1;
+        let ask = Ask { client, attempt: this.attempt, number: this.number };
+        let leads =
+            |m: &crate::machine::Machine<Process>| m.process.as_ref().is_some_and(|p| p.controller.leads());
+        match cluster.machines.iter().position(leads) {
+            Some(leader) if !cluster.dice.percent(5) => this.leader = leader,
+            _ => this.leader = cluster.dice.below(cluster.machines.len() as u64) as usize,
+        }
+        let (at, to) = (this.leader, cluster.machines[this.leader].place());
+        let arrival = || Event::Local { at, life: None, what: Local::Asked(ask) };
+        cluster.send(CLIENTS + client as Place, to, arrival);
+        cluster.global(CLIENT_PATIENCE_MS, Global::Wake { client, attempt: ask.attempt });
+    }
+
+    fn answered(&mut self, ask: Ask, agreed: bool) {
+        self.cluster.note(|| format!("{ask:?} is answered: {agreed}"));
+        let this = &mut self.clients[ask.client];
+        if this.attempt != ask.attempt {
+            return;
+        }
+        if agreed {
+            this.agreed = this.number;
+        }
+        let pause_ms = self.cluster.dice.between(0, self.plan.pause_ms_max);
+        self.cluster.global(pause_ms, Global::Wake { client: ask.client, attempt: ask.attempt });
+    }
+
+    // The replica that is no more is taken out, then the one that is there instead is taken in. Machines that did not found
+    // the quorum join it. One change at a time, and asked for again until it is done.
+    fn operate(&mut self) {
+        self.cluster.global(OPERATE_MS, Global::Operate);
+        let Some((leader, voters)) = self.led() else { return };
+        let gone = self.replaced.filter(|(_, gone)| voters.get(gone.id) == Some(*gone));
+        let missing = self.starts.iter().find(|start| voters.get(start.me.id).is_none());
+        let change = match (gone, missing) {
+            (Some((_, gone)), _) => VoterChange::Remove(gone),
+            (None, Some(start)) => VoterChange::Add(voter(start.me)),
+            (None, None) => return self.replaced = None,
+        };
+        self.cluster.note_at(leader, || format!("is asked for {change:?}"));
+        self.cluster.work(leader, 0, Local::ChangeVoters(change));
+    }
+
+    // Who leads, and who votes as far as is agreed on there.
+    fn led(&self) -> Option<(usize, VoterSet)> {
+        let leading = self.cluster.machines.iter().enumerate().filter_map(|(at, machine)| {
+            let controller = &machine.process.as_ref()?.controller;
+            controller.leads().then(|| (controller.quorum().epoch(), at, controller.quorum().voters()))
+        });
+        leading.max_by_key(|(epoch, _, _)| *epoch).map(|(_, at, voters)| (at, voters))
+    }
+
+    /// The machine comes back with an empty disk, as another replica.
+    fn wipe(&mut self, at: usize) {
+        self.end(at, Loss::Power);
+        let machine = &mut self.cluster.machines[at];
+        let (id, life) = (machine.id, machine.life);
+        machine.memory.remove_dir_all(Path::new(DATA)).expect("a disk that works");
+        machine.memory.create_dir_all(Path::new(DATA)).expect("a disk that works");
+        machine.memory.write_back();
+        let before = self.starts[at].me;
+        if self.cluster.mutation == Some(Mutation::TakeWipedForItself) {
+            return;
+        }
+        mark("a voter lost its disk");
+        self.starts[at] = Start::joining(ReplicaKey { id, directory_id: directory(id, life) });
+        self.replaced = Some((at, before));
+    }
+
+    fn is_healed(&self) -> bool {
+        self.is_everywhere() && self.clients.iter().all(|client| client.agreed == client.number)
+    }
+
+    /// Whether everybody votes and has everything.
+    fn is_everywhere(&self) -> bool {
+        let Some((leader, voters)) = self.led() else { return false };
+        let processes = self.cluster.machines.iter().map(|machine| machine.process.as_ref());
+        let ends: Vec<Option<(i64, i64)>> = processes
+            .map(|process| {
+                let quorum = process?.controller.quorum();
+                Some((quorum.high_watermark(), quorum.next_offset()))
+            })
+            .collect();
+        let all_vote = self.starts.iter().all(|start| voters.get(start.me.id) == Some(start.me));
+        all_vote && ends.iter().all(|end| end.is_some_and(|(hw, end)| hw == end) && *end == ends[leader])
+    }
+
+    fn unfinished(&self) -> String {
+        let members = self.cluster.machines.iter().map(|machine| {
+            let quorum = machine.process.as_ref().map(|process| process.controller.quorum());
+            let offsets =
+                quorum.map(|q| (q.epoch(), q.leader(), q.leads(), q.high_watermark(), q.next_offset()));
+            (machine.id, offsets)
+        });
+        let members: Vec<_> = members.collect();
+        format!("{members:?} {:?} {:?} {:?}", self.led(), self.replaced, self.clients)
+    }
+}
+
+// The log directory is older than all that happens.
+fn blank(seed: u64) -> MemoryDisk {
+    let memory = MemoryDisk::new(seed);
+    memory.create_dir_all(Path::new(DATA)).expect("an empty disk");
+    memory.write_back();
+    memory
+}
+
+const DATA: &str = "/data";
+const CLIENTS: Place = 1_000;
+const OPERATE_MS: i64 = 300;
+const CLIENT_PATIENCE_MS: i64 = 2_000;
+/// Who does not agree by then never will.
+const PATIENCE_MS: i64 = 60_000;

@@ -1,0 +1,172 @@
+//! A controller's process in this world, and what its shell does around it: it opens the metadata log, and gives the controller
+//! its settings. It must never decide anything.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ottla_core::controller::{AlterConfigs, Alteration, Change, Command};
+use ottla_log::Disk;
+use ottla_log::log::{Log, Opening};
+use ottla_model::config::{BrokerConfig, Sources, TopicConfig, load};
+use ottla_model::image::ConfigResource;
+use ottla_model::record::ResourceType;
+use ottla_model::{CLUSTER_METADATA_TOPIC, DirectoryId, METADATA_TOPIC_ID, NodeId, TopicPartition};
+use ottla_node::controller::{Controller, Output, Settings, Snapshots};
+use ottla_node::quorum::{Body, Keep, Membership, Message, Quorum, ReplicaKey, Store, VoterSet, Voters};
+use ottla_protocol::batch::control::{KRaftVersion, KRaftVoters, VoterNode};
+
+use super::Ask;
+use crate::dice::Dice;
+use crate::disk::SimDisk;
+use crate::mutation::Mutation;
+
+/// Who asks a controller.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Who {
+    Client(Ask),
+    Operator,
+}
+
+/// As what a machine's process starts.
+#[derive(Clone, Debug)]
+pub(super) struct Start {
+    pub me: ReplicaKey,
+    founders: Vec<ReplicaKey>,
+}
+
+impl Start {
+    /// One of those that founded the quorum, if it is among them.
+    pub fn founding(id: NodeId, founders: &[NodeId]) -> Start {
+        let key = |id: NodeId| ReplicaKey { id, directory_id: directory(id, 0) };
+        let founders = if founders.contains(&id) { founders } else { &[] };
+        Start { me: key(id), founders: founders.iter().map(|id| key(*id)).collect() }
+    }
+
+    /// Whoever leads will tell it everything.
+    pub fn joining(me: ReplicaKey) -> Start {
+        Start { me, founders: Vec::new() }
+    }
+
+    fn voters(&self) -> Voters {
+        let record =
+            KRaftVoters { version: 0, voters: self.founders.iter().map(|key| voter(*key)).collect() };
+        let founders = match self.founders.is_empty() {
+            true => Membership::default(),
+            false => Membership {
+                version: Some(KRaftVersion { version: 0, kraft_version: 1 }),
+                voters: Some(record),
+            },
+        };
+        let all = VoterSet::new(self.founders.iter().copied());
+        Voters { cluster_id: "sim".into(), me: self.me, all, founders }
+    }
+}
+
+pub(super) fn directory(id: NodeId, life: u64) -> DirectoryId {
+    DirectoryId::from_u128(((id.0 as u128) << 100) + 1_000 + u128::from(life))
+}
+
+pub(super) fn voter(key: ReplicaKey) -> VoterNode {
+    VoterNode {
+        id: key.id.0,
+        directory_id: key.directory_id,
+        endpoints: Vec::new(),
+        kraft_version_min: 0,
+        kraft_version_max: 1,
+    }
+}
+
+pub(crate) struct Process {
+    pub controller: Controller<Who>,
+}
+
+impl Process {
+    pub(super) fn start(
+        start: &Start,
+        disk: Arc<SimDisk>,
+        now_ms: i64,
+        mut chance: Dice,
+        mutation: Option<Mutation>,
+    ) -> Result<(Process, Vec<Output<Who>>), String> {
+        let id = TopicPartition::new(CLUSTER_METADATA_TOPIC, 0);
+        let dir = PathBuf::from(super::DATA).join(id.to_string());
+        if mutation == Some(Mutation::ForgetVote) {
+            forget_vote(&*disk, &dir);
+        }
+        let topic = Arc::new(TopicConfig {
+            segment_bytes: SEGMENT_BYTES,
+            retention_bytes: -1,
+            retention_ms: -1,
+            max_message_bytes: i32::MAX,
+            ..TopicConfig::default()
+        });
+        let opening = Opening {
+            disk: disk.clone(),
+            dir,
+            partition: id,
+            topic_id: Some(METADATA_TOPIC_ID),
+            config: topic.clone(),
+            clean_shutdown: false,
+            recovery_point: 0,
+            log_start: 0,
+            now_ms,
+            producer_id_expiration_ms: i64::MAX,
+            jitter_seed: 0,
+        };
+        let (log, _) = Log::open(opening).map_err(|e| e.to_string())?;
+        let voters = start.voters();
+        let store = Store::open(disk, log, topic, voters.clone()).map_err(|e| e.to_string())?;
+        let mut draws = chance.split();
+        let quorum = Quorum::new(store, &voters, Box::new(move || draws.number()));
+        let settings = Settings {
+            config: config(),
+            snapshots: Snapshots {
+                bytes: SNAPSHOT_BYTES,
+                interval_ms: 0,
+                keep: Keep { bytes: 2 * SNAPSHOT_BYTES, ms: -1 },
+            },
+            chance: Box::new(move || chance.number()),
+        };
+        let mut controller = Controller::new(quorum.map_err(|e| e.to_string())?, settings);
+        let mut outputs = Vec::new();
+        controller.settle(now_ms, &mut outputs).map_err(|e| e.to_string())?;
+        Ok((Process { controller }, outputs))
+    }
+}
+
+// Whom this node voted for in its term; the term itself it knows.
+fn forget_vote(disk: &dyn Disk, dir: &Path) {
+    let path = dir.join("quorum-state");
+    let Ok(bytes) = disk.read_to_vec(&path) else { return };
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let Some((head, tail)) = text.split_once("\"votedId\":") else { return };
+    let Some((_, tail)) = tail.split_once(',') else { return };
+    let forgotten = format!("{head}\"votedId\":-1,{tail}");
+    disk.replace(&path, forgotten.as_bytes()).expect("no disk fails here");
+}
+
+fn config() -> BrokerConfig {
+    load(Sources { file: None, env: [], overrides: &[] }).expect("the defaults").0
+}
+
+/// What a client asks for: that a subscription to metrics have this number in its name.
+pub(super) fn set(number: u64) -> Command {
+    let change = ("interval.ms".to_owned(), Change::Set("60000".to_owned()));
+    let resources = vec![(resource(number), Alteration::Some(vec![change]))];
+    Command::AlterConfigs(AlterConfigs { resources, validate_only: false })
+}
+
+pub(super) fn resource(number: u64) -> ConfigResource {
+    ConfigResource { kind: ResourceType::ClientMetrics, name: number.to_string() }
+}
+
+/// The answer of a follower that has taken everything, whether it has or not.
+pub(super) fn as_if_appended(message: &Message) -> Option<Message> {
+    let Body::Append { previous, entries, .. } = &message.body else { return None };
+    let body = Body::Appended { index: previous.index + entries.len() as u64, commit: 0 };
+    Some(Message { from: message.to, to: message.from, body, ..message.clone() })
+}
+
+/// Small, so that every run has some.
+const SNAPSHOT_BYTES: i64 = 2_500;
+const SEGMENT_BYTES: i32 = 1_500;

@@ -1,0 +1,96 @@
+//! What a seed draws for a quorum, and what goes wrong between and under its members. It must never be more than a machine, a
+//! network, a power grid or an operator could do.
+
+use super::{Global, Local, Quorums};
+use crate::cluster::Rules;
+use crate::dice::Dice;
+use crate::invariants::ledger::Loss;
+use crate::mutation::Mutation;
+use crate::plan::Trouble;
+
+/// One run's shape.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub machines: usize,
+    /// The others join what these have founded.
+    pub founders: usize,
+    pub clients: usize,
+    pub troubles: Vec<Trouble>,
+    pub trouble_every_ms: i64,
+    pub pause_ms_max: i64,
+    /// A machine loses its disk now and then, and comes back as another replica.
+    pub wipes: bool,
+    pub transfers: bool,
+    /// Who has just given its vote may end at once.
+    pub ends_voters: bool,
+}
+
+impl Plan {
+    pub fn draw(dice: &mut Dice) -> Plan {
+        let troubles = Trouble::draw_together(dice);
+        let machines = *dice.pick(&[1, 3, 3, 3, 5]);
+        let founders = if dice.percent(70) { machines } else { dice.between(1, machines as i64) as usize };
+        Plan {
+            machines,
+            founders,
+            clients: dice.between(1, 4) as usize,
+            troubles,
+            trouble_every_ms: *dice.pick(&[100, 500, 2_000]),
+            pause_ms_max: *dice.pick(&[0, 20, 500]),
+            wipes: machines > 1 && dice.percent(30),
+            transfers: dice.percent(20),
+            ends_voters: dice.percent(30),
+        }
+    }
+}
+
+impl Quorums {
+    pub(super) fn trouble(&mut self) {
+        let cluster = &mut self.cluster;
+        if cluster.finishing {
+            return;
+        }
+        let every = self.plan.trouble_every_ms;
+        let pause_ms = cluster.dice.between(every / 4, every * 2);
+        cluster.global(pause_ms, Global::Trouble);
+        let at = cluster.anybody();
+        if self.plan.transfers && cluster.dice.percent(10) {
+            cluster.work(at, 0, Local::TransferLeadership);
+        }
+        let wipes = self.plan.wipes || cluster.mutation == Some(Mutation::TakeWipedForItself);
+        if wipes && cluster.dice.percent(10) && self.may_lose_a_disk() {
+            self.cluster.note_at(at, || "trouble: its disk is lost".into());
+            return self.wipe(at);
+        }
+        let cluster = &mut self.cluster;
+        let trouble = *cluster.dice.pick(&self.plan.troubles);
+        cluster.note_at(at, || format!("trouble: {trouble:?}"));
+        let up = cluster.machines[at].process.is_some();
+        match trouble {
+            Trouble::Kill if up => self.end(at, Loss::Process),
+            Trouble::KillInside => cluster.end_inside(at, Loss::Process),
+            Trouble::LosePower if up => self.end(at, Loss::Power),
+            Trouble::LosePowerInside => cluster.end_inside(at, Loss::Power),
+            Trouble::LoseAllPower => {
+                (0..self.cluster.machines.len()).for_each(|at| self.end(at, Loss::Power));
+            }
+            Trouble::Kill | Trouble::LosePower => {}
+            other => cluster.disturb(at, other),
+        }
+    }
+
+    /// A vote is on its way.
+    pub(super) fn has_voted(&mut self, at: usize) {
+        let cluster = &mut self.cluster;
+        let ends = self.plan.ends_voters || cluster.mutation == Some(Mutation::ForgetVote);
+        if ends && !cluster.finishing && cluster.dice.percent(40) {
+            let loss = *cluster.dice.pick(&[Loss::Process, Loss::Power]);
+            cluster.work(at, 0, Local::End(loss));
+        }
+    }
+
+    // One disk at a time, and only when everybody votes and has everything: what two of three have agreed on is on two disks.
+    fn may_lose_a_disk(&self) -> bool {
+        self.replaced.is_none() && self.plan.machines > 2 && self.is_everywhere()
+    }
+}
