@@ -40,12 +40,7 @@ pub trait Machine {
 
     /// Takes one input. While a write is in progress, the only inputs are its outcome, `Resign`, and commands that
     /// [`Machine::can_take`] allows.
-    fn step(
-        &mut self,
-        now_ms: i64,
-        input: Input<Self::Token, Self::Command>,
-        out: &mut Vec<Effect<Self::Token, Self::Reply, Self::Record, Self::Errand>>,
-    );
+    fn step(&mut self, now_ms: i64, input: Input<Self::Token, Self::Command>, out: &mut Vec<EffectOf<Self>>);
 
     /// When the next [`Input::Tick`] is due. It may be due again right after a tick, since one tick does not always do
     /// everything.
@@ -99,6 +94,10 @@ pub enum Input<T, C> {
     /// The shard moves to another broker: every waiting caller gets this error. The state must not be used afterwards.
     Resign(ErrorCode),
 }
+
+/// The effects of one machine.
+pub type EffectOf<M> =
+    Effect<<M as Machine>::Token, <M as Machine>::Reply, <M as Machine>::Record, <M as Machine>::Errand>;
 
 /// What a machine wants to be done.
 #[derive(Debug)]

@@ -1,7 +1,6 @@
 //! How the records are laid out. A value of version 0 is in the classic form, version 1 is flexible (KIP-482); keys are
 //! always classic and have a type where values have a version.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -124,7 +123,7 @@ fn read_partitions(from: &mut Reader<'_>, form: Form) -> Result<Partitions, Read
         let ids = from.array_of(form, size_of::<i32>(), |from| from.i32())?;
         from.skip_tagged_fields(form)?;
         if !ids.is_empty() {
-            partitions.entry(topic).or_insert_with(BTreeSet::new).extend(ids);
+            partitions.entry(topic).or_default().extend(ids);
         }
     }
     Ok(partitions)

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use ottla_core::controller::{Command, NotController, ProducerIdBlock, Reply};
 use ottla_log::dirs::Checkpoint;
-use ottla_log::log::{Appended, FlushTicket, NotMoved, Retired};
+use ottla_log::log::{Appended, NotMoved, Retired};
 use ottla_model::config::BrokerConfig;
 use ottla_model::image::Image;
 use ottla_model::{BrokerEpoch, NodeId};

@@ -1,14 +1,11 @@
 //! What clients ask of the node. Batches are checked here, outside the lanes, as the broker does. It must never answer
 //! before an owner has.
 
-use ottla_core::controller::{AllocateProducerIds, DeleteTopics, NotController, ProducerIdBlock, Reply};
-use ottla_core::group;
-use ottla_core::partition::Acks;
+use ottla_core::controller::{AllocateProducerIds, DeleteTopics, ProducerIdBlock, Reply};
 use ottla_core::question::Question;
 use ottla_log::check::{Origin, Rules, check};
 use ottla_model::TopicId;
 use ottla_node::lane::{Answered, Append, Input};
-use ottla_protocol::batch::BatchHeader;
 use ottla_protocol::{ErrorCode, ProducerId};
 
 use super::said::{Answer, Produce};

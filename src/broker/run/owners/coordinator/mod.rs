@@ -36,6 +36,7 @@ where
     M: Machine<Token = oneshot::Sender<<M as Machine>::Reply>> + Send + 'static,
     M::Command: Send,
     M::Reply: Send,
+    M::Errand: Send,
 {
     pub fn new(
         topic: &'static str,

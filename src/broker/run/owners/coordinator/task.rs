@@ -41,6 +41,7 @@ where
     M: Machine<Token = oneshot::Sender<<M as Machine>::Reply>> + Send + 'static,
     M::Command: Send,
     M::Reply: Send,
+    M::Errand: Send,
 {
     pub fn new(
         broker: Arc<Broker>,
