@@ -17,7 +17,7 @@ fn each_transaction_has_an_epoch_of_its_own() {
             at(3, add("a", &[1])).says(&["a: CONCURRENT_TRANSACTIONS"]),
             at(4, marked(&[(0, OK)])).says(&["log app CompleteCommit 1000/1"]),
             // What comes late of the transaction before does not get into the next one.
-            at(5, add("x", &[0]).as_producer(1000, 0)).says(&["x: PRODUCER_FENCED"]),
+            at(5, add("x", &[0]).of_producer(1000, 0)).says(&["x: PRODUCER_FENCED"]),
             at(6, add("a", &[1])).says(&["log app Ongoing 1000/1 t-1", "a ok"]),
             at(7, abort("a")).says(&[
                 "log app PrepareAbort 1000/2 t-1",
@@ -48,11 +48,11 @@ fn the_epoch_says_whether_a_client_asks_again() {
         let asks = [(abort("a"), 6), (abort("a"), 7), (commit("a"), 6), (commit("a"), 7)];
         for ((ask, epoch), says) in asks.into_iter().zip(cells) {
             let story = format!("{state}: {ask:?} with epoch {epoch}");
-            let row = at(0, ask.as_producer(900, epoch)).says(says);
+            let row = at(0, ask.of_producer(900, epoch)).says(says);
             check_on(&story, stage_after(after_many(*state, 7)), vec![row]);
         }
         for epoch in [5, 8] {
-            let row = at(0, abort("a").as_producer(900, epoch)).says(fenced);
+            let row = at(0, abort("a").of_producer(900, epoch)).says(fenced);
             check_on("an epoch of nobody", stage_after(after_many(*state, 7)), vec![row]);
         }
     }
@@ -77,7 +77,7 @@ fn a_lost_answer_is_given_again() {
             at(7, commit("a")).says(&["a goes on as 1000/1"]),
             at(8, add("a", &[0])).says(&["log app Ongoing 1000/1 t-0", "a ok"]),
             // Too late: the next one is open.
-            at(9, commit("x").as_producer(1000, 0)).says(&["x: PRODUCER_FENCED"]),
+            at(9, commit("x").of_producer(1000, 0)).says(&["x: PRODUCER_FENCED"]),
         ],
     );
 }
@@ -85,15 +85,15 @@ fn a_lost_answer_is_given_again() {
 #[test]
 fn the_last_epoch_of_an_id_leads_to_the_next_id() {
     let rows = vec![
-        at(0, Deed::Lose(commit("a").as_producer(900, 32_766))).says(&[
+        at(0, Deed::Lose(commit("a").of_producer(900, 32_766))).says(&[
             "log app PrepareCommit 900/32767 then 1000 t-0",
             "a goes on as 1000/0",
             "markers commit 900/32767 t-0",
         ]),
         at(1, marked(&[(0, OK)])).says(&["log app CompleteCommit 1000/0"]),
-        at(2, commit("a").as_producer(900, 32_766)).says(&["a goes on as 1000/0"]),
-        at(3, abort("a").as_producer(900, 32_766)).says(&["a: INVALID_TXN_STATE"]),
-        at(4, commit("a").as_producer(900, 32_765)).says(&["a: INVALID_PRODUCER_ID_MAPPING"]),
+        at(2, commit("a").of_producer(900, 32_766)).says(&["a goes on as 1000/0"]),
+        at(3, abort("a").of_producer(900, 32_766)).says(&["a: INVALID_TXN_STATE"]),
+        at(4, commit("a").of_producer(900, 32_765)).says(&["a: INVALID_PRODUCER_ID_MAPPING"]),
         at(5, add("a", &[1])).says(&["log app Ongoing 1000/0 t-1", "a ok"]),
     ];
     check_on(
@@ -102,13 +102,13 @@ fn the_last_epoch_of_an_id_leads_to_the_next_id() {
         rows,
     );
     let rows = vec![
-        at(0, abort("a").as_producer(900, 32_766)).says(&[
+        at(0, abort("a").of_producer(900, 32_766)).says(&[
             "log app PrepareAbort 900/32767 then 1000",
             "a goes on as 1000/0",
             "log app CompleteAbort 1000/0",
         ]),
         at(1, Deed::Reload),
-        at(2, abort("a").as_producer(900, 32_766)).says(&["a goes on as 1000/0"]),
+        at(2, abort("a").of_producer(900, 32_766)).says(&["a goes on as 1000/0"]),
         at(3, start("b")).says(&["log app Empty 1000/1", "b is 1000/1"]),
     ];
     check_on(
@@ -122,7 +122,7 @@ fn the_last_epoch_of_an_id_leads_to_the_next_id() {
 fn without_an_id_for_what_comes_after_nothing_ends() {
     let rows = vec![
         at(0, Deed::RefuseIds(ErrorCode::CoordinatorLoadInProgress)),
-        at(1, commit("a").as_producer(900, 32_766)).says(&["a: COORDINATOR_LOAD_IN_PROGRESS"]),
+        at(1, commit("a").of_producer(900, 32_766)).says(&["a: COORDINATOR_LOAD_IN_PROGRESS"]),
         at(2, start("b")).says(&["b: COORDINATOR_LOAD_IN_PROGRESS"]),
         at(3, describe()).says(&["op Ongoing 900/32766 since 0 within 60000 t-0"]),
     ];

@@ -31,7 +31,7 @@ impl Ask {
     }
 
     /// As somebody else than who the actor is.
-    pub fn as_producer(mut self, id: i64, epoch: i16) -> Ask {
+    pub fn of_producer(mut self, id: i64, epoch: i16) -> Ask {
         let producer = Producer { id: ProducerId(id), epoch: ProducerEpoch(epoch) };
         if let Some(of_command) = self.producer() {
             *of_command = producer;

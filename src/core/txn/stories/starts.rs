@@ -77,12 +77,12 @@ fn a_producer_goes_on_after_an_error() {
             at(4, Deed::Lose(recover("a"))).says(&["log app Empty 1000/3", "a is 1000/3"]),
             at(5, start("b")).says(&["log app Empty 1000/4", "b is 1000/4"]),
             at(6, recover("a")).says(&["a: PRODUCER_FENCED"]),
-            at(7, recover("a").as_producer(77, 4)).says(&["a: PRODUCER_FENCED"]),
+            at(7, recover("a").of_producer(77, 4)).says(&["a: PRODUCER_FENCED"]),
         ],
     );
     check(
         "its coordinator has forgotten it, or never knew it",
-        vec![at(0, recover("a").as_producer(77, 4)).says(&["log app Empty 1000/0", "a is 1000/0"])],
+        vec![at(0, recover("a").of_producer(77, 4)).says(&["log app Empty 1000/0", "a is 1000/0"])],
     );
     check(
         "another coordinator does not know the epoch before",
@@ -121,18 +121,18 @@ fn a_producer_whose_epochs_are_used_up_gets_another_id() {
     ];
     check_on("a new producer", stage_after(after_many(TransactionState::Empty, 32_765)), rows);
     let rows = vec![
-        at(0, Deed::Lose(recover("a").as_producer(900, 32_766)))
+        at(0, Deed::Lose(recover("a").of_producer(900, 32_766)))
             .says(&["log app Empty 1000/0", "a is 1000/0"]),
         // It never heard of its new id, and is known by the old one.
-        at(1, recover("a").as_producer(900, 32_766)).says(&["log app Empty 1000/0", "a is 1000/0"]),
-        at(2, recover("a").as_producer(900, 32_765)).says(&["a: PRODUCER_FENCED"]),
+        at(1, recover("a").of_producer(900, 32_766)).says(&["log app Empty 1000/0", "a is 1000/0"]),
+        at(2, recover("a").of_producer(900, 32_765)).says(&["a: PRODUCER_FENCED"]),
         at(3, recover("a")).says(&["log app Empty 1000/1", "a is 1000/1"]),
     ];
     check_on("one that goes on", stage_after(after_many(TransactionState::Empty, 32_766)), rows);
     let rows = vec![
-        at(0, Deed::Lose(recover("a").as_producer(900, 32_765)))
+        at(0, Deed::Lose(recover("a").of_producer(900, 32_765)))
             .says(&["log app Empty 900/32766", "a is 900/32766"]),
-        at(1, recover("a").as_producer(900, 32_765)).says(&["log app Empty 900/32766", "a is 900/32766"]),
+        at(1, recover("a").of_producer(900, 32_765)).says(&["log app Empty 900/32766", "a is 900/32766"]),
     ];
     check_on(
         "one that was given its last epoch",

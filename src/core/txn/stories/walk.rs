@@ -58,7 +58,7 @@ impl Walk {
         let settings = Settings { id_expiration_ms: 2_000_000, ..Settings::default() };
         let mut stage = Stage::new(settings, level);
         stage.gathers = seed % 2 == 1;
-        if seed % 2 == 0 {
+        if seed.is_multiple_of(2) {
             let mut worn = after_many(TransactionState::Empty, 32_763);
             worn.layout = level.layout();
             let (key, value) =
