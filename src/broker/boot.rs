@@ -30,6 +30,7 @@ use crate::net::host_name;
 use crate::net::listener::{self, Bound, Wishes};
 use crate::net::memory::RequestMemory;
 use crate::net::service::Service;
+use crate::node::Node;
 use crate::run::owners::groups;
 use crate::run::owners::partition::Partition;
 use crate::run::owners::storage::Storage;
@@ -105,23 +106,27 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
     let epoch = join(&config, &control, &storage, &bound).await?;
     storage.set_strays_aside(config.node_id, &control.image.load());
     let Control { settings, partitions, image, flushers, groups, registrar, controller, threads } = control;
-    let broker = Arc::new(Broker {
+    let node = Arc::new(Node {
         me: config.node_id,
         cluster_id: storage.cluster_id.clone(),
+        metadata_directory: storage.directory_id(&config.metadata_log_dir),
+        settings: settings.clone(),
         loggers: Loggers::new(options.log),
-        sessions: sessions(&config),
-        movers: Movers::new(partitions.clone(), settings.clone(), storage.clone(), registrar),
-        settings,
-        storage: storage.clone(),
-        partitions,
+        image,
         controller,
-        groups,
-        producer_ids: Default::default(),
         census: Default::default(),
         request_memory: RequestMemory::new(config.queued_max_request_bytes),
         readers: Threads::new("reader", READERS_MAX),
         stopping: Stopping::new(),
-        image,
+    });
+    let broker = Arc::new(Broker {
+        node,
+        sessions: sessions(&config),
+        movers: Movers::new(partitions.clone(), settings, storage.clone(), registrar),
+        storage: storage.clone(),
+        partitions,
+        groups,
+        producer_ids: Default::default(),
     });
     groups::wake_all(&broker);
     resume_moves(&broker);

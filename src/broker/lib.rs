@@ -8,7 +8,7 @@
 //! * `run/owners` are the owners of state: partitions, the controller's thread, coordinators, log directories, the image.
 //! * `run/work` goes on in the background: flushes, the cleaner, moves between directories, housekeeping.
 //! * `run/serve` is what handlers of requests have in common: produce, fetch, list offsets, create topics, alter configs.
-//! * `broker.rs` is what they all share.
+//! * `node.rs` is what all of a node shares, `broker.rs` what a broker has besides.
 //!
 //! ARCHITECTURE.md walks through a Produce, a Fetch, a JoinGroup and a CreateTopics, file by file.
 
@@ -19,6 +19,7 @@ mod broker;
 mod clock;
 mod loggers;
 mod net;
+mod node;
 mod request;
 mod run;
 mod stop;

@@ -5,11 +5,11 @@ use ottla_core::controller::Refusal;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::api::Operation;
 
-use super::context::Context;
+use super::context::AtNode;
 use crate::request::Staged;
 
 /// Why nothing can be said or done: the caller may not ask, or nobody could answer.
-pub(super) fn refusal(context: &Context<'_>, operation: Operation) -> Refusal {
+pub(super) fn refusal(context: &AtNode<'_>, operation: Operation) -> Refusal {
     match context.check_cluster(operation) {
         Ok(()) => Refusal::new(ErrorCode::SecurityDisabled, "No Authorizer is configured."),
         Err(code) => code.into(),

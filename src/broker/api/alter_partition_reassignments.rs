@@ -14,9 +14,9 @@ use ottla_protocol::messages::{
 };
 
 use super::answers::text;
-use super::context::{Begun, Context};
+use super::context::{AtNode, Begun};
 
-pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
     let request: AlterPartitionReassignmentsRequest = context.read(body)?;
     if let Err(code) = context.check_cluster(Operation::Alter) {
         let response = AlterPartitionReassignmentsResponse::default()

@@ -10,31 +10,31 @@ use ottla_protocol::api_versions::{
 };
 
 use super::answers::{encoded, text};
-use super::context::{Begun, Context};
-use crate::broker::Broker;
+use super::context::{AtNode, Begun, Context};
+use crate::node::Node;
 use crate::request::{Queued, Staged};
 
-pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
-    let Context { broker, caller, version, .. } = *context;
+pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
+    let Context { node, caller, version, .. } = *context;
     if !ApiKey::ApiVersions.row().serves(version) {
         let refused = encoded(ApiVersionsResponse::unsupported_version(), 0);
         return Ok(Staged::Queued(Queued::Answered(refused)));
     }
     let request = ApiVersionsRequest::read(version, body)?;
-    let response = match check(broker, version, &request) {
-        Ok(()) => describe(broker, caller.kind),
+    let response = match check(node, version, &request) {
+        Ok(()) => describe(node, caller.kind),
         Err(code) => ApiVersionsResponse::failed(code),
     };
     Ok(context.now(response))
 }
 
-fn check(broker: &Broker, version: i16, request: &ApiVersionsRequest) -> Result<(), ErrorCode> {
+fn check(node: &Node, version: i16, request: &ApiVersionsRequest) -> Result<(), ErrorCode> {
     if version >= 3 && !(named(&request.client_software_name) && named(&request.client_software_version)) {
         return Err(ErrorCode::InvalidRequest);
     }
     // KIP-1242: a client that means another node or cluster hears it before it does any harm.
-    let elsewhere = request.cluster_id.as_ref().is_some_and(|id| id.as_str() != broker.cluster_id)
-        || (request.node_id >= 0 && request.node_id != broker.me.0);
+    let elsewhere = request.cluster_id.as_ref().is_some_and(|id| id.as_str() != node.cluster_id)
+        || (request.node_id >= 0 && request.node_id != node.me.0);
     if elsewhere { Err(ErrorCode::RebootstrapRequired) } else { Ok(()) }
 }
 
@@ -47,8 +47,8 @@ fn named(software: &str) -> bool {
         && bytes.iter().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-'))
 }
 
-fn describe(broker: &Broker, listener: Listener) -> ApiVersionsResponse {
-    let image = broker.image.load();
+fn describe(node: &Node, listener: Listener) -> ApiVersionsResponse {
+    let image = node.image.load();
     let supported = feature::supported(false).map(|(name, min_version, max_version)| SupportedFeature {
         name: text(name),
         min_version,

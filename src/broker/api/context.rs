@@ -1,4 +1,4 @@
-//! What every handler is given besides the bytes of its request: the broker, who calls, and which version of which API
+//! What every handler is given besides the bytes of its request: the node, who calls, and which version of which API
 //! is spoken. It also asks whether the caller may, and makes the answer, so that a handler never has to say the version twice.
 
 use std::future::Future;
@@ -14,33 +14,45 @@ use super::responses::Response;
 use super::rights::Rights;
 use crate::authorizer::Authorizer;
 use crate::broker::Broker;
+use crate::node::Node;
 use crate::request::{Answer, Caller, Queued, Staged};
 use crate::run::owners::controller::Controller;
 
-/// One request, without its body.
+/// One request, without its body. An API that controllers answer too gets it without a broker ([`AtNode`]).
 #[derive(Clone, Copy)]
-pub(super) struct Context<'a> {
-    pub broker: &'a Arc<Broker>,
+pub(super) struct Context<'a, B = &'a Arc<Broker>> {
+    pub node: &'a Arc<Node>,
+    pub broker: B,
     pub caller: &'a Caller,
     pub authorizer: &'a Arc<dyn Authorizer>,
     pub api: &'static ApiRow,
     pub version: i16,
 }
 
+/// A request that a broker or a controller answers.
+pub(super) type AtNode<'a> = Context<'a, ()>;
+
 /// What `begin` of each API returns. Bytes that are not a request of the API and version close the connection.
 pub(super) type Begun = Result<Staged, Malformed>;
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// The same request, for a handler that needs no broker.
+    pub fn at_node(&self) -> AtNode<'a> {
+        let Context { node, caller, authorizer, api, version, .. } = *self;
+        Context { node, broker: (), caller, authorizer, api, version }
+    }
+}
+
+impl<B> Context<'_, B> {
     /// The request, where the messages crate has a type for it.
     pub fn read<R: Decodable>(&self, body: Bytes) -> Result<R, Malformed> {
         codec::decode(self.api.key, self.version, body)
     }
 
-    /// The way to the active controller, which only an API has that the table says is forwarded. That controller is this
-    /// node's own, so that the request itself does not have to travel.
+    /// The way to the active controller, which only an API has that the table says is forwarded.
     pub fn controller(&self) -> Controller {
         assert_ne!(self.api.forwarding, Forwarding::Never, "{} is answered by the broker", self.api.name);
-        self.broker.controller.clone()
+        self.node.controller.clone()
     }
 
     /// What the caller may do.

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use ottla_protocol::messages::{CreateDelegationTokenRequest, CreateDelegationTokenResponse};
 
-use super::context::{Begun, Context};
+use super::context::{AtNode, Begun};
 use super::tokens::{ANONYMOUS, NO_TIME, NOT_ALLOWED, USER};
 
-pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
     let version = context.version;
     let request: CreateDelegationTokenRequest = context.read(body)?;
     let owner = request.owner_principal_name.filter(|name| !name.is_empty());

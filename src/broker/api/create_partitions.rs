@@ -13,9 +13,9 @@ use ottla_protocol::messages::create_partitions_response::CreatePartitionsTopicR
 use ottla_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 
 use super::answers::text;
-use super::context::{Begun, Context};
+use super::context::{AtNode, Begun};
 
-pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
     let request: CreatePartitionsRequest = context.read(body)?;
     let mut seen = BTreeSet::new();
     let names = request.topics.iter().map(|topic| topic.name.to_string());

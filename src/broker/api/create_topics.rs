@@ -14,11 +14,11 @@ use ottla_protocol::messages::create_topics_response::{CreatableTopicConfigs, Cr
 use ottla_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 
 use super::answers::text;
-use super::context::{Begun, Context};
-use crate::broker::Broker;
+use super::context::{AtNode, Begun, Context};
+use crate::node::Node;
 
-pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
-    let Context { broker, version, .. } = *context;
+pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
+    let Context { node, version, .. } = *context;
     let request: CreateTopicsRequest = context.read(body)?;
     let mut count: BTreeMap<TopicName, usize> = BTreeMap::new();
     for topic in &request.topics {
@@ -34,7 +34,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let topics = request.topics.into_iter().map(new_topic);
     let topics = topics.filter(|t| count[&t.name] == 1 && !refused.contains(&t.name)).collect();
     let validate_only = request.validate_only;
-    let (broker, controller) = (broker.clone(), context.controller());
+    let (node, controller) = (node.clone(), context.controller());
     Ok(context.later(async move {
         let outcomes: BTreeMap<TopicName, _> =
             match controller.ask(CreateTopics { topics, validate_only }).await {
@@ -49,7 +49,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
             } else {
                 outcomes.get(&name).cloned().unwrap_or_else(|| Err(NotController.into()))
             };
-            let result = result(&broker, &name, outcome, validate_only, version);
+            let result = result(&node, &name, outcome, validate_only, version);
             if version >= 5 && opaque.contains(&name) { without_configs(result) } else { result }
         });
         CreateTopicsResponse::default().with_topics(results.collect())
@@ -82,7 +82,7 @@ fn new_topic(topic: CreatableTopic) -> NewTopic {
 }
 
 fn result(
-    broker: &Broker,
+    node: &Node,
     name: &str,
     outcome: Result<Created, Refusal>,
     validate_only: bool,
@@ -105,7 +105,7 @@ fn result(
         result
             .with_num_partitions(created.partitions)
             .with_replication_factor(created.replication_factor)
-            .with_configs(Some(configs(broker, &created)))
+            .with_configs(Some(configs(node, &created)))
     } else {
         result
     };
@@ -125,8 +125,8 @@ fn without_configs(result: CreatableTopicResult) -> CreatableTopicResult {
         .with_topic_config_error_code(Resource::Topic.refusal().code())
 }
 
-fn configs(broker: &Broker, created: &Created) -> Vec<CreatableTopicConfigs> {
-    let described = describe_topic(&broker.config(), &created.configs);
+fn configs(node: &Node, created: &Created) -> Vec<CreatableTopicConfigs> {
+    let described = describe_topic(&node.config(), &created.configs);
     let rows = described.into_iter().map(|config| {
         // As it was written; only DescribeConfigs tells what was made of it.
         let value = created.configs.get(&config.name).or(config.value.as_ref());

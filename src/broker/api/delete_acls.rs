@@ -7,9 +7,9 @@ use ottla_protocol::messages::{DeleteAclsRequest, DeleteAclsResponse};
 
 use super::acls::{refusal, refuse_unknown};
 use super::answers::text;
-use super::context::{Begun, Context};
+use super::context::{AtNode, Begun};
 
-pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
     let request: DeleteAclsRequest = context.read(body)?;
     let refusal = refusal(context, Operation::Alter);
     let parts = request.filters.iter().flat_map(|filter| {

@@ -12,7 +12,7 @@ use ottla_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
 use uuid::Uuid;
 
 use super::answers::text;
-use super::context::{Begun, Context};
+use super::context::{AtNode, Begun, Context};
 
 /// A topic as it was named, and what it is.
 struct Named {
@@ -21,10 +21,10 @@ struct Named {
     outcome: Result<(), Refusal>,
 }
 
-pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
-    let Context { broker, version, .. } = *context;
+pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
+    let Context { node, version, .. } = *context;
     let request: DeleteTopicsRequest = context.read(body)?;
-    if !broker.config().delete_topic_enable {
+    if !node.config().delete_topic_enable {
         let code = if version < 3 { ErrorCode::InvalidRequest } else { ErrorCode::TopicDeletionDisabled };
         let all = name_all(context, request).into_iter();
         let refused = all.map(|named| Named { outcome: Err(code.into()), ..named });
@@ -43,8 +43,8 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     }))
 }
 
-fn name_all(context: &Context<'_>, request: DeleteTopicsRequest) -> Vec<Named> {
-    let image = context.broker.image.load();
+fn name_all(context: &AtNode<'_>, request: DeleteTopicsRequest) -> Vec<Named> {
+    let image = context.node.image.load();
     let check = |operation, name: &TopicName| context.check(operation, Resource::Topic, name);
     let refused = |id, name, code: ErrorCode| Named { id, name, outcome: Err(code.into()) };
     let find = |name: &TopicName| {

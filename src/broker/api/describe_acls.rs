@@ -6,9 +6,9 @@ use ottla_protocol::messages::{DescribeAclsRequest, DescribeAclsResponse};
 
 use super::acls::{refusal, refuse_unknown};
 use super::answers::text;
-use super::context::{Begun, Context};
+use super::context::{AtNode, Begun};
 
-pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
     let request: DescribeAclsRequest = context.read(body)?;
     let refusal = refusal(context, Operation::Describe);
     let parts = [

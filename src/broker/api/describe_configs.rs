@@ -21,8 +21,8 @@ use ottla_protocol::messages::describe_configs_response::{
 use ottla_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
 use super::answers::text;
-use super::context::{Begun, Context};
-use crate::broker::Broker;
+use super::context::{AtNode, Begun, Context};
+use crate::node::Node;
 
 /// Kafka's codes of a level that may have been changed, and of a value without a type.
 const DYNAMIC_BROKER_LOGGER: i8 = 6;
@@ -35,22 +35,22 @@ struct Detail {
     version: i16,
 }
 
-pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
-    let Context { broker, version, .. } = *context;
+pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
+    let Context { node, version, .. } = *context;
     let request: DescribeConfigsRequest = context.read(body)?;
     let detail = Detail {
         synonyms: request.include_synonyms,
         documentation: version >= 3 && request.include_documentation,
         version,
     };
-    let image = broker.image.load();
+    let image = node.image.load();
     let results = request.resources.into_iter().map(|resource| {
         let result = DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
         let (kind, name) = (resource.resource_type, resource.resource_name.as_str());
         let permitted = context.rights().check_configs(Operation::DescribeConfigs, kind, name);
-        match permitted.map_err(Refusal::from).and_then(|()| describe(broker, &image, &resource)) {
+        match permitted.map_err(Refusal::from).and_then(|()| describe(node, &image, &resource)) {
             Ok(configs) => {
                 let wanted = configs.into_iter().filter(|config| wants(&resource, &config.name));
                 result.with_configs(wanted.map(|config| row(config, &detail)).collect())
@@ -73,7 +73,7 @@ fn wants(resource: &DescribeConfigsResource, name: &str) -> bool {
 }
 
 fn describe(
-    broker: &Broker,
+    node: &Node,
     image: &Image,
     resource: &DescribeConfigsResource,
 ) -> Result<Vec<DescribedConfig>, Refusal> {
@@ -91,21 +91,21 @@ fn describe(
             if image.topic(name).is_none() {
                 return Err(ErrorCode::UnknownTopicOrPartition.into());
             }
-            Ok(describe_topic(&broker.config(), set(ResourceType::Topic)))
+            Ok(describe_topic(&node.config(), set(ResourceType::Topic)))
         }
-        Some(ResourceType::Broker) if name.is_empty() => Ok(describe_cluster_default(&broker.config())),
+        Some(ResourceType::Broker) if name.is_empty() => Ok(describe_cluster_default(&node.config())),
         Some(ResourceType::Broker) => {
-            this_broker(broker, name)?;
-            Ok(describe_broker(&broker.config()))
+            this_broker(node, name)?;
+            Ok(describe_broker(&node.config()))
         }
         Some(ResourceType::Group) if name.is_empty() => nameless("group"),
-        Some(ResourceType::Group) => Ok(describe_group(&broker.config(), set(ResourceType::Group))),
+        Some(ResourceType::Group) => Ok(describe_group(&node.config(), set(ResourceType::Group))),
         Some(ResourceType::ClientMetrics) if name.is_empty() => nameless("client metrics subscription"),
         Some(ResourceType::ClientMetrics) => Ok(describe_client_metrics(set(ResourceType::ClientMetrics))),
         Some(ResourceType::BrokerLogger) if name.is_empty() => nameless("broker"),
         Some(ResourceType::BrokerLogger) => {
-            this_broker(broker, name)?;
-            Ok(broker.loggers.levels().map(|(name, level)| logger(name, level)).collect())
+            this_broker(node, name)?;
+            Ok(node.loggers.levels().map(|(name, level)| logger(name, level)).collect())
         }
         None => {
             let why = format!("Unsupported resource type: {}", resource.resource_type);
@@ -114,8 +114,8 @@ fn describe(
     }
 }
 
-fn this_broker(broker: &Broker, name: &str) -> Result<(), Refusal> {
-    let me = broker.me.0;
+fn this_broker(node: &Node, name: &str) -> Result<(), Refusal> {
+    let me = node.me.0;
     let why = match name.parse::<i32>() {
         Ok(id) if id == me => return Ok(()),
         Ok(_) => format!("Unexpected broker id, expected {me}, but received {name}"),

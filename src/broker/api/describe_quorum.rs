@@ -5,17 +5,17 @@ use bytes::Bytes;
 use ottla_model::CLUSTER_METADATA_TOPIC;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::api::Operation;
-use ottla_protocol::messages::describe_quorum_response::{Node, PartitionData, ReplicaState, TopicData};
+use ottla_protocol::messages::describe_quorum_response::{self, PartitionData, ReplicaState, TopicData};
 use ottla_protocol::messages::{DescribeQuorumRequest, DescribeQuorumResponse};
 use uuid::Uuid;
 
 use super::answers::text;
-use super::context::{Begun, Context};
-use crate::broker::Broker;
+use super::context::{AtNode, Begun, Context};
 use crate::clock::now_ms;
+use crate::node::Node;
 
-pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
-    let Context { broker, version, .. } = *context;
+pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
+    let Context { node, version, .. } = *context;
     let request: DescribeQuorumRequest = context.read(body)?;
     if let Err(code) = context.check_cluster(Operation::Describe) {
         return Ok(context.now(DescribeQuorumResponse::default().with_error_code(code.code())));
@@ -27,17 +27,17 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         }
         _ => false,
     };
-    let response = if is_ours { described(broker, version) } else { unknown(request, version) };
+    let response = if is_ours { described(node, version) } else { unknown(request, version) };
     let response = if version >= 2 { response.with_error_message(None) } else { response };
     Ok(context.now(response))
 }
 
 // One voter has what it has agreed on with itself: the log ends at the high watermark.
-fn described(broker: &Broker, version: i16) -> DescribeQuorumResponse {
-    let image = broker.image.load();
-    let (me, end) = (broker.me.0, image.offset + 1);
+fn described(node: &Node, version: i16) -> DescribeQuorumResponse {
+    let image = node.image.load();
+    let (me, end) = (node.me.0, image.offset + 1);
     let voter = ReplicaState::default().with_replica_id(me.into()).with_log_end_offset(end);
-    let voter = if version >= 2 { voter.with_replica_directory_id(directory(broker)) } else { voter };
+    let voter = if version >= 2 { voter.with_replica_directory_id(directory(node)) } else { voter };
     let voter = if version >= 1 {
         let now = now_ms();
         voter.with_last_fetch_timestamp(now).with_last_caught_up_timestamp(now)
@@ -54,14 +54,18 @@ fn described(broker: &Broker, version: i16) -> DescribeQuorumResponse {
         .with_topic_name(text(CLUSTER_METADATA_TOPIC).into())
         .with_partitions(vec![partition]);
     let response = DescribeQuorumResponse::default().with_topics(vec![topic]);
-    if version >= 2 { response.with_nodes(vec![Node::default().with_node_id(me.into())]) } else { response }
+    if version >= 2 {
+        response.with_nodes(vec![describe_quorum_response::Node::default().with_node_id(me.into())])
+    } else {
+        response
+    }
 }
 
 // Voters that are only listed in the configuration are known without their directories.
-fn directory(broker: &Broker) -> Uuid {
-    let config = broker.config();
+fn directory(node: &Node) -> Uuid {
+    let config = node.config();
     let founded = config.controller_quorum_voters.is_empty();
-    founded.then(|| broker.storage.directory_id(&config.metadata_log_dir)).flatten().unwrap_or_default()
+    founded.then(|| node.metadata_directory).flatten().unwrap_or_default()
 }
 
 fn unknown(request: DescribeQuorumRequest, version: i16) -> DescribeQuorumResponse {

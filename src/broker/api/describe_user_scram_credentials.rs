@@ -11,10 +11,10 @@ use ottla_protocol::messages::describe_user_scram_credentials_response::{
 use ottla_protocol::messages::{DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse};
 
 use super::answers::text;
-use super::context::{Begun, Context};
+use super::context::{AtNode, Begun};
 
-pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
-    let broker = context.broker;
+pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
+    let node = context.node;
     let request: DescribeUserScramCredentialsRequest = context.read(body)?;
     if let Err(code) = context.check_cluster(Operation::Describe) {
         let response = DescribeUserScramCredentialsResponse::default()
@@ -22,7 +22,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
             .with_error_message(Some(text(code.message())));
         return Ok(context.now(response));
     }
-    let image = broker.image.load();
+    let image = node.image.load();
     let mut known: BTreeMap<&str, Vec<CredentialInfo>> = BTreeMap::new();
     for credential in image.scram_credentials() {
         let info = CredentialInfo::default()

@@ -12,9 +12,9 @@ use ottla_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaE
 use ottla_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse};
 
 use super::answers::text;
-use super::context::{Begun, Context};
+use super::context::{AtNode, Begun};
 
-pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
     let version = context.version;
     let request: ElectLeadersRequest = context.read(body)?;
     if let Err(code) = context.check_cluster(Operation::Alter) {

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use ottla_protocol::messages::{ExpireDelegationTokenRequest, ExpireDelegationTokenResponse};
 
-use super::context::{Begun, Context};
+use super::context::{AtNode, Begun};
 use super::tokens::{NO_TIME, NOT_ALLOWED};
 
-pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
     context.read::<ExpireDelegationTokenRequest>(body)?;
     let response = ExpireDelegationTokenResponse::default()
         .with_error_code(NOT_ALLOWED.code())

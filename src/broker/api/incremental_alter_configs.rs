@@ -10,20 +10,20 @@ use ottla_protocol::{ErrorCode, StrBytes};
 
 use super::alter_configs::well_formed;
 use super::answers::text;
-use super::context::{Begun, Context};
+use super::context::{AtNode, Begun};
 use crate::run::serve::configs::{ResourceAlteration, alter};
 
 /// Kafka's code of deleting a key, the one operation without a value.
 const DELETE: i8 = 1;
 
-pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
-    let broker = context.broker;
+pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
+    let node = context.node;
     let request: IncrementalAlterConfigsRequest = context.read(body)?;
     let asked: Vec<ResourceAlteration> =
         request.resources.into_iter().map(|resource| ask(context, resource)).collect();
-    let (broker, controller) = (broker.clone(), context.controller());
+    let (node, controller) = (node.clone(), context.controller());
     Ok(context.later(async move {
-        let outcomes = alter(&broker, &controller, asked, request.validate_only).await;
+        let outcomes = alter(&node, &controller, asked, request.validate_only).await;
         let responses = outcomes.into_iter().map(|outcome| {
             AlterConfigsResourceResponse::default()
                 .with_resource_type(outcome.kind)
@@ -35,7 +35,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     }))
 }
 
-fn ask(context: &Context<'_>, resource: AlterConfigsResource) -> ResourceAlteration {
+fn ask(context: &AtNode<'_>, resource: AlterConfigsResource) -> ResourceAlteration {
     let (kind, name) = (resource.resource_type, resource.resource_name.as_str());
     let permitted = context.rights().check_configs(Operation::AlterConfigs, kind, name);
     let names: Vec<&str> = resource.configs.iter().map(|config| config.name.as_str()).collect();

@@ -10,11 +10,11 @@ use ottla_protocol::messages::list_partition_reassignments_response::{
 use ottla_protocol::messages::{ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse};
 
 use super::answers::text;
-use super::context::{Begun, Context};
+use super::context::{AtNode, Begun};
 use super::topics::ids;
 
-pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
-    let broker = context.broker;
+pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
+    let node = context.node;
     let request: ListPartitionReassignmentsRequest = context.read(body)?;
     if let Err(code) = context.check_cluster(Operation::Describe) {
         let response = ListPartitionReassignmentsResponse::default()
@@ -22,7 +22,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
             .with_error_message(Some(text(code.message())));
         return Ok(context.now(response));
     }
-    let image = broker.image.load();
+    let image = node.image.load();
     let topics: Vec<OngoingTopicReassignment> = match &request.topics {
         None => image.topics().filter_map(|topic| moving(topic, |_| true)).collect(),
         Some(named) => {

@@ -91,7 +91,8 @@ impl Dispatcher for BrokerApis {
             ));
         }
         debug!(target: REQUESTS, api = api.name, version, client_id = ?caller.client_id, peer = %caller.peer);
-        let context = Context { broker: &self.broker, caller, authorizer: &self.authorizer, api, version };
+        let (broker, authorizer) = (&self.broker, &self.authorizer);
+        let context = Context { node: &broker.node, broker, caller, authorizer, api, version };
         begin(&context, body).unwrap_or_else(|malformed| Staged::Refused(malformed.to_string()))
     }
 }
@@ -113,36 +114,38 @@ fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         ApiKey::ListGroups => list_groups::begin(context, body),
         ApiKey::DeleteGroups => delete_groups::begin(context, body),
         ApiKey::OffsetDelete => offset_delete::begin(context, body),
-        ApiKey::ApiVersions => api_versions::begin(context, body),
-        ApiKey::CreateTopics => create_topics::begin(context, body),
-        ApiKey::DeleteTopics => delete_topics::begin(context, body),
+        ApiKey::ApiVersions => api_versions::begin(&context.at_node(), body),
+        ApiKey::CreateTopics => create_topics::begin(&context.at_node(), body),
+        ApiKey::DeleteTopics => delete_topics::begin(&context.at_node(), body),
         ApiKey::InitProducerId => init_producer_id::begin(context, body),
-        ApiKey::DescribeConfigs => describe_configs::begin(context, body),
-        ApiKey::DescribeCluster => describe_cluster::begin(context, body),
-        ApiKey::AlterConfigs => alter_configs::begin(context, body),
-        ApiKey::IncrementalAlterConfigs => incremental_alter_configs::begin(context, body),
+        ApiKey::DescribeConfigs => describe_configs::begin(&context.at_node(), body),
+        ApiKey::DescribeCluster => describe_cluster::begin(&context.at_node(), body),
+        ApiKey::AlterConfigs => alter_configs::begin(&context.at_node(), body),
+        ApiKey::IncrementalAlterConfigs => incremental_alter_configs::begin(&context.at_node(), body),
         ApiKey::ListConfigResources => list_config_resources::begin(context, body),
-        ApiKey::CreatePartitions => create_partitions::begin(context, body),
+        ApiKey::CreatePartitions => create_partitions::begin(&context.at_node(), body),
         ApiKey::DeleteRecords => delete_records::begin(context, body),
         ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::begin(context, body),
         ApiKey::DescribeProducers => describe_producers::begin(context, body),
-        ApiKey::ListPartitionReassignments => list_partition_reassignments::begin(context, body),
-        ApiKey::ElectLeaders => elect_leaders::begin(context, body),
+        ApiKey::ListPartitionReassignments => list_partition_reassignments::begin(&context.at_node(), body),
+        ApiKey::ElectLeaders => elect_leaders::begin(&context.at_node(), body),
         ApiKey::ListTransactions => list_transactions::begin(context, body),
-        ApiKey::AlterPartitionReassignments => alter_partition_reassignments::begin(context, body),
-        ApiKey::CreateAcls => create_acls::begin(context, body),
-        ApiKey::DeleteAcls => delete_acls::begin(context, body),
-        ApiKey::SaslHandshake => sasl_handshake::begin(context, body),
-        ApiKey::SaslAuthenticate => sasl_authenticate::begin(context, body),
-        ApiKey::CreateDelegationToken => create_delegation_token::begin(context, body),
-        ApiKey::RenewDelegationToken => renew_delegation_token::begin(context, body),
-        ApiKey::ExpireDelegationToken => expire_delegation_token::begin(context, body),
-        ApiKey::DescribeDelegationToken => describe_delegation_token::begin(context, body),
+        ApiKey::AlterPartitionReassignments => alter_partition_reassignments::begin(&context.at_node(), body),
+        ApiKey::CreateAcls => create_acls::begin(&context.at_node(), body),
+        ApiKey::DeleteAcls => delete_acls::begin(&context.at_node(), body),
+        ApiKey::SaslHandshake => sasl_handshake::begin(&context.at_node(), body),
+        ApiKey::SaslAuthenticate => sasl_authenticate::begin(&context.at_node(), body),
+        ApiKey::CreateDelegationToken => create_delegation_token::begin(&context.at_node(), body),
+        ApiKey::RenewDelegationToken => renew_delegation_token::begin(&context.at_node(), body),
+        ApiKey::ExpireDelegationToken => expire_delegation_token::begin(&context.at_node(), body),
+        ApiKey::DescribeDelegationToken => describe_delegation_token::begin(&context.at_node(), body),
         ApiKey::DescribeTransactions => describe_transactions::begin(context, body),
-        ApiKey::DescribeAcls => describe_acls::begin(context, body),
-        ApiKey::DescribeUserScramCredentials => describe_user_scram_credentials::begin(context, body),
+        ApiKey::DescribeAcls => describe_acls::begin(&context.at_node(), body),
+        ApiKey::DescribeUserScramCredentials => {
+            describe_user_scram_credentials::begin(&context.at_node(), body)
+        }
         ApiKey::DescribeClientQuotas => describe_client_quotas::begin(context, body),
-        ApiKey::DescribeQuorum => describe_quorum::begin(context, body),
+        ApiKey::DescribeQuorum => describe_quorum::begin(&context.at_node(), body),
         ApiKey::AlterReplicaLogDirs => alter_replica_log_dirs::begin(context, body),
         ApiKey::DescribeLogDirs => describe_log_dirs::begin(context, body),
         ApiKey::DescribeTopicPartitions => describe_topic_partitions::begin(context, body),

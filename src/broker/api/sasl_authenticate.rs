@@ -6,9 +6,9 @@ use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::{SaslAuthenticateRequest, SaslAuthenticateResponse};
 
 use super::answers::text;
-use super::context::{Begun, Context};
+use super::context::{AtNode, Begun};
 
-pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
     context.read::<SaslAuthenticateRequest>(body)?;
     let response = SaslAuthenticateResponse::default()
         .with_error_code(ErrorCode::IllegalSaslState.code())

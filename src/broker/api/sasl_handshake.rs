@@ -5,9 +5,9 @@ use bytes::Bytes;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::{SaslHandshakeRequest, SaslHandshakeResponse};
 
-use super::context::{Begun, Context};
+use super::context::{AtNode, Begun};
 
-pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
+pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
     context.read::<SaslHandshakeRequest>(body)?;
     let response = SaslHandshakeResponse::default().with_error_code(ErrorCode::IllegalSaslState.code());
     Ok(context.now(response))

@@ -10,7 +10,7 @@ use ottla_model::image::ConfigResource;
 use ottla_model::record::ResourceType;
 use ottla_protocol::ErrorCode;
 
-use crate::broker::Broker;
+use crate::node::Node;
 use crate::run::owners::controller::Controller;
 
 /// A resource as a client names it, and its changes.
@@ -33,13 +33,13 @@ pub(crate) struct Outcome {
 
 /// Returns the outcomes in the order of the resources.
 pub(crate) async fn alter(
-    broker: &Arc<Broker>,
+    node: &Arc<Node>,
     controller: &Controller,
     asked: Vec<ResourceAlteration>,
     validate_only: bool,
 ) -> Vec<Outcome> {
     let named: Vec<(i8, String)> = asked.iter().map(|one| (one.kind, one.name.clone())).collect();
-    let decided = decide(broker, controller, asked, validate_only).await;
+    let decided = decide(node, controller, asked, validate_only).await;
     let outcomes = named.into_iter().zip(decided).map(|((kind, name), decided)| {
         let (code, message) = match decided {
             Ok(()) => (ErrorCode::None, None),
@@ -51,7 +51,7 @@ pub(crate) async fn alter(
 }
 
 async fn decide(
-    broker: &Arc<Broker>,
+    node: &Arc<Node>,
     controller: &Controller,
     asked: Vec<ResourceAlteration>,
     validate_only: bool,
@@ -63,11 +63,11 @@ async fn decide(
         let prepared = if twice.contains(&(one.kind, one.name.clone())) {
             Err(Refusal::new(ErrorCode::InvalidRequest, "The request names a resource more than once"))
         } else {
-            prepare(broker, one)
+            prepare(node, one)
         };
         outcomes.push(match prepared {
             Ok((ConfigResource { kind: ResourceType::BrokerLogger, name }, alteration)) => {
-                Some(alter_loggers(broker, &name, &alteration, validate_only))
+                Some(alter_loggers(node, &name, &alteration, validate_only))
             }
             Ok(resource) => {
                 resources.push(resource);
@@ -98,14 +98,14 @@ fn named_twice(asked: &[ResourceAlteration]) -> BTreeSet<(i8, String)> {
     names.filter(|name| !seen.insert(name.clone())).collect()
 }
 
-fn prepare(broker: &Broker, asked: ResourceAlteration) -> Result<(ConfigResource, Alteration), Refusal> {
+fn prepare(node: &Node, asked: ResourceAlteration) -> Result<(ConfigResource, Alteration), Refusal> {
     let alteration = asked.alteration?;
     let Some(kind) = ResourceType::from_code(asked.kind) else {
         let why = format!("Unknown resource type {}", asked.kind);
         return Err(Refusal::new(ErrorCode::InvalidRequest, why));
     };
     match kind {
-        ResourceType::Broker => check_broker(broker, &asked.name, &alteration)?,
+        ResourceType::Broker => check_broker(node, &asked.name, &alteration)?,
         ResourceType::Topic | ResourceType::Group => {}
         ResourceType::ClientMetrics | ResourceType::BrokerLogger => {}
     }
@@ -114,7 +114,7 @@ fn prepare(broker: &Broker, asked: ResourceAlteration) -> Result<(ConfigResource
 
 // Log levels are not metadata: they belong to this process, and change here (KIP-412).
 fn alter_loggers(
-    broker: &Broker,
+    node: &Node,
     name: &str,
     alteration: &Alteration,
     validate_only: bool,
@@ -123,20 +123,20 @@ fn alter_loggers(
         let why = format!("AlterConfigs knows no resource type {}", ResourceType::BrokerLogger.code());
         return Err(Refusal::new(ErrorCode::InvalidRequest, why));
     };
-    this_broker(broker, name)?;
-    broker.loggers.alter(changes, validate_only)
+    this_broker(node, name)?;
+    node.loggers.alter(changes, validate_only)
 }
 
-fn check_broker(broker: &Broker, name: &str, alteration: &Alteration) -> Result<(), Refusal> {
+fn check_broker(node: &Node, name: &str, alteration: &Alteration) -> Result<(), Refusal> {
     let scope = if name.is_empty() {
         DynamicScope::AllBrokers
     } else {
-        this_broker(broker, name)?;
+        this_broker(node, name)?;
         DynamicScope::OneBroker
     };
-    let image = broker.image.load();
+    let image = node.image.load();
     let none = BTreeMap::new();
-    let me = broker.me.to_string();
+    let me = node.me.to_string();
     let of = |name: &str| image.configs(ResourceType::Broker, name).unwrap_or(&none);
     let (mine, others) = match scope {
         DynamicScope::OneBroker => (of(&me), of("")),
@@ -145,14 +145,14 @@ fn check_broker(broker: &Broker, name: &str, alteration: &Alteration) -> Result<
     let values = altered(ResourceType::Broker, mine, alteration)?;
     // Kafka answers INVALID_REQUEST here, and not INVALID_CONFIG (KAFKA-13609).
     let refuse = |error: ConfigError| Refusal::new(ErrorCode::InvalidRequest, error.to_string());
-    check_broker_change(&broker.config(), scope, &values, others).map_err(refuse)
+    check_broker_change(&node.config(), scope, &values, others).map_err(refuse)
 }
 
-fn this_broker(broker: &Broker, name: &str) -> Result<(), Refusal> {
+fn this_broker(node: &Node, name: &str) -> Result<(), Refusal> {
     let refuse = |why: String| Err(Refusal::new(ErrorCode::InvalidRequest, why));
     match name.parse::<i32>() {
-        Ok(id) if id == broker.me.0 => Ok(()),
-        Ok(_) => refuse(format!("Unexpected broker id, expected {}, but received {name}", broker.me)),
+        Ok(id) if id == node.me.0 => Ok(()),
+        Ok(_) => refuse(format!("Unexpected broker id, expected {}, but received {name}", node.me)),
         Err(_) => refuse(format!("A node's id must be a whole number, but it is: {name}")),
     }
 }
