@@ -37,6 +37,8 @@ pub(super) struct Target {
     pub isr: Vec<NodeId>,
     /// The directories of the replicas that are new, or that are in another directory now.
     pub directories: Vec<(NodeId, DirectoryId)>,
+    /// Whether the leader recovers from an unclean election (KIP-704): `LEADER_RECOVERED` or `LEADER_RECOVERING`.
+    pub recovery: i8,
     pub candidates: Candidates,
 }
 
@@ -48,6 +50,7 @@ impl Target {
             adding: partition.adding.clone(),
             isr: partition.isr.clone(),
             directories: Vec::new(),
+            recovery: partition.leader_recovery_state,
             candidates: Candidates::InSync,
         }
     }
@@ -207,8 +210,9 @@ impl Rules<'_> {
         if new_term {
             record.leader = leader_change(next);
         }
-        if unclean && !partition.is_recovering() {
-            record.leader_recovery_state = LEADER_RECOVERING;
+        let recovery = if unclean { LEADER_RECOVERING } else { target.recovery };
+        if recovery != partition.leader_recovery_state {
+            record.leader_recovery_state = recovery;
         }
         let elr = if unclean { Vec::new() } else { self.eligible_beside(partition, &target, &isr) };
         record.eligible_leader_replicas = (elr != partition.elr).then_some(elr);

@@ -10,6 +10,7 @@ mod leadership;
 mod partitions;
 mod placement;
 mod producers;
+mod proposals;
 mod questions;
 mod reassignments;
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use directories::Assignment;
 pub use elections::{Elected, Election};
 pub use partitions::MorePartitions;
 pub use placement::Placement;
+pub use proposals::{Altered, IsrProposal};
 pub use questions::*;
 pub use reassignments::{FactorChange, Reassignment};
 pub use topics::{Created, NewTopic};
@@ -123,6 +125,7 @@ pub fn decide(view: &mut View<'_>, command: Command) -> Decision<Reply> {
         Command::AllocateProducerIds(allocate) => {
             producers::allocate(view, &allocate).map(Reply::ProducerIds)
         }
+        Command::AlterPartition(alter) => proposals::alter(view, alter).map(Reply::PartitionsAltered),
         Command::AssignReplicas(assign) => directories::assign(view, assign).map(Reply::ReplicasAssigned),
         Command::DirectoriesOffline(lost) => directories::offline(view, &lost).map(Reply::DirectoriesOffline),
     }

@@ -5,8 +5,8 @@ use ottla_model::{BrokerEpoch, DirectoryId, NodeId, TopicId, TopicName};
 use ottla_protocol::ErrorCode;
 
 use super::{
-    Alteration, Assignment, Created, Elected, Election, FactorChange, HeartbeatAnswer, MorePartitions,
-    NewTopic, ProducerIdBlock, Reassignment, Refusal, Registration,
+    Alteration, Altered, Assignment, Created, Elected, Election, FactorChange, HeartbeatAnswer, IsrProposal,
+    MorePartitions, NewTopic, ProducerIdBlock, Reassignment, Refusal, Registration,
 };
 use crate::question::{Question, questions};
 
@@ -23,6 +23,7 @@ pub enum Command {
     AlterPartitionReassignments(AlterPartitionReassignments),
     AlterConfigs(AlterConfigs),
     AllocateProducerIds(AllocateProducerIds),
+    AlterPartition(AlterPartition),
     AssignReplicas(AssignReplicas),
     DirectoriesOffline(DirectoriesOffline),
 }
@@ -41,6 +42,8 @@ pub enum Reply {
     Reassigned(Vec<Result<(), Refusal>>),
     ConfigsAltered(Vec<(ConfigResource, Result<(), Refusal>)>),
     ProducerIds(Result<ProducerIdBlock, Refusal>),
+    /// In the order of the proposals. The refusal says that the broker's epoch is not the present one.
+    PartitionsAltered(Result<Vec<Result<Altered, ErrorCode>>, Refusal>),
     /// In the order of the assignments.
     ReplicasAssigned(Result<Vec<Result<(), ErrorCode>>, Refusal>),
     DirectoriesOffline(Result<(), Refusal>),
@@ -57,6 +60,8 @@ questions! { Command, Reply:
     AlterPartitionReassignments => Command::AlterPartitionReassignments, Reassigned(Vec<Result<(), Refusal>>);
     AlterConfigs => Command::AlterConfigs, ConfigsAltered(Vec<(ConfigResource, Result<(), Refusal>)>);
     AllocateProducerIds => Command::AllocateProducerIds, ProducerIds(Result<ProducerIdBlock, Refusal>);
+    AlterPartition => Command::AlterPartition,
+        PartitionsAltered(Result<Vec<Result<Altered, ErrorCode>>, Refusal>);
     AssignReplicas => Command::AssignReplicas,
         ReplicasAssigned(Result<Vec<Result<(), ErrorCode>>, Refusal>);
     DirectoriesOffline => Command::DirectoriesOffline, DirectoriesOffline(Result<(), Refusal>);
@@ -136,6 +141,14 @@ pub struct AllocateProducerIds {
     pub epoch: BrokerEpoch,
 }
 
+/// What a leader proposes for its partitions.
+#[derive(Clone, Debug)]
+pub struct AlterPartition {
+    pub broker: NodeId,
+    pub epoch: BrokerEpoch,
+    pub proposals: Vec<IsrProposal>,
+}
+
 /// AssignReplicasToDirs (KIP-858).
 #[derive(Clone, Debug)]
 pub struct AssignReplicas {
@@ -177,6 +190,7 @@ impl Command {
             Command::AlterPartitionReassignments(_) => false,
             Command::Bootstrap(_) | Command::RegisterBroker(_) | Command::Heartbeat(_) => true,
             Command::DeleteTopics(_) | Command::AlterConfigs(_) => true,
+            Command::AlterPartition(_) => true,
             Command::AssignReplicas(_) | Command::DirectoriesOffline(_) => true,
         }
     }
@@ -210,6 +224,7 @@ impl Command {
                 )
             }
             Command::AllocateProducerIds(_) => Reply::ProducerIds(Err(refusal())),
+            Command::AlterPartition(_) => Reply::PartitionsAltered(Err(refusal())),
             Command::AssignReplicas(_) => Reply::ReplicasAssigned(Err(refusal())),
             Command::DirectoriesOffline(_) => Reply::DirectoriesOffline(Err(refusal())),
         })

@@ -1,7 +1,6 @@
 //! Moving replicas to other brokers (KIP-455, KIP-860), with the checks of Kafka's controller in its order. A move
 //! begins with the new replicas beside the old ones, and ends with the old ones gone once the in-sync set allows it;
 //! where it allows it already, as with a mere change of order, one record does both.
-//! Missing: going on with a move when the in-sync set grows, which no cluster of one broker can see.
 
 use ottla_model::image::{Partition, Topic};
 use ottla_model::{NodeId, TopicName};

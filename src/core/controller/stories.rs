@@ -3,6 +3,7 @@
 mod admin;
 mod directories;
 mod leadership;
+mod proposals;
 mod reassignments;
 
 use std::collections::BTreeSet;

@@ -110,7 +110,7 @@ impl Partition {
 
     /// The partition after a change. A change that names a leader raises the leader epoch, even if it is the same leader;
     /// every change raises the partition epoch.
-    fn merge(&self, change: &PartitionChangeRecord) -> Result<Partition, Impossible> {
+    pub fn merge(&self, change: &PartitionChangeRecord) -> Result<Partition, Impossible> {
         let replicas = change.replicas.as_ref().unwrap_or(&self.replicas).clone();
         let directories = change.directories.as_ref().unwrap_or(&self.directories);
         let (leader, leader_epoch) = match change.leader {

@@ -18,7 +18,7 @@ use crate::controller::leadership::{self, Candidates, Target};
 const ONLINE: DirectoryId = Uuid::from_u128(1000);
 const LOST: DirectoryId = Uuid::from_u128(2000);
 
-fn nodes(digits: &str) -> Vec<NodeId> {
+pub(super) fn nodes(digits: &str) -> Vec<NodeId> {
     digits.chars().map(|digit| NodeId(digit.to_digit(10).expect("a digit") as i32)).collect()
 }
 
@@ -35,6 +35,7 @@ fn parse(text: &str) -> PartitionRecord {
         replicas,
         directories,
         leader_epoch: LeaderEpoch(0),
+        partition_epoch: 0,
         ..Default::default()
     };
     while let Some(word) = words.next() {
@@ -77,20 +78,20 @@ fn print(partition: &Partition) -> String {
 }
 
 /// A partition of a cluster of five brokers.
-struct Given {
-    before: &'static str,
-    alive: &'static str,
-    min_isr: &'static str,
-    unclean: &'static str,
-    eligible: bool,
-    level: i16,
+pub(super) struct Given {
+    pub before: &'static str,
+    pub alive: &'static str,
+    pub min_isr: &'static str,
+    pub unclean: &'static str,
+    pub eligible: bool,
+    pub level: i16,
 }
 
-const GIVEN: Given =
+pub(super) const GIVEN: Given =
     Given { before: "", alive: "12345", min_isr: "2", unclean: "false", eligible: true, level: 30 };
 
 impl Given {
-    fn cluster(&self) -> Cluster {
+    pub(super) fn cluster(&self) -> Cluster {
         let mut cluster = Cluster::new(5);
         let mut new = topic("t", 1, 1);
         let set = |key: &str, value: &str| (key.to_owned(), Some(value.to_owned()));
@@ -136,7 +137,7 @@ impl Cluster {
         records.len()
     }
 
-    fn printed(&self) -> String {
+    pub(super) fn printed(&self) -> String {
         print(self.image.partition("t", 0).expect("it is there"))
     }
 }
