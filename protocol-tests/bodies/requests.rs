@@ -1,6 +1,7 @@
 //! Request frames, as they come off a socket: the header, and behind it what that API and version make of the rest.
 
 use bytes::{Bytes, BytesMut};
+use ottla_node::quorum::Message;
 use ottla_protocol::api::{API_TABLE, ApiKey};
 use ottla_protocol::api_versions::ApiVersionsRequest;
 use ottla_protocol::fetch::FetchRequest;
@@ -20,6 +21,7 @@ macro_rules! generated {
                 ApiKey::ListOffsets => list_offsets::read_request(version, body).map(drop),
                 ApiKey::OffsetCommit => offsets::read_commit(version, &body).map(drop),
                 ApiKey::OffsetFetch => offsets::read_fetch(version, &body).map(drop),
+                ApiKey::QuorumMessage => voters_message(&body),
                 $(ApiKey::$name => round_trip::<$request>(key, version, body),)*
             }
         }
@@ -36,7 +38,28 @@ macro_rules! generated {
     };
 }
 
+// What a voter says: whatever can be read is written as it was.
+fn voters_message(body: &Bytes) -> Result<(), Malformed> {
+    let message = Message::decode(body)?;
+    let again = Message::decode(&message.encode()).expect("what is written can be read");
+    assert_eq!(again, message);
+    Ok(())
+}
+
 generated! {
+    AlterPartition => AlterPartitionRequest,
+    UpdateFeatures => UpdateFeaturesRequest,
+    Envelope => EnvelopeRequest,
+    FetchSnapshot => FetchSnapshotRequest,
+    BrokerRegistration => BrokerRegistrationRequest,
+    BrokerHeartbeat => BrokerHeartbeatRequest,
+    UnregisterBroker => UnregisterBrokerRequest,
+    AllocateProducerIds => AllocateProducerIdsRequest,
+    ControllerRegistration => ControllerRegistrationRequest,
+    AssignReplicasToDirs => AssignReplicasToDirsRequest,
+    AddRaftVoter => AddRaftVoterRequest,
+    RemoveRaftVoter => RemoveRaftVoterRequest,
+    UpdateRaftVoter => UpdateRaftVoterRequest,
     Metadata => MetadataRequest,
     FindCoordinator => FindCoordinatorRequest,
     JoinGroup => JoinGroupRequest,

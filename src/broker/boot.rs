@@ -1,42 +1,56 @@
 //! From a configuration to a broker that serves, and back to a directory that is marked clean.
 
 mod control;
+mod network;
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
-use ottla_core::controller::{Heartbeat, Registration};
+use ottla_core::controller::Registration;
 use ottla_log::Disk;
 use ottla_log::dirs::DirError;
 use ottla_log::disk::RealDisk;
 use ottla_log::log::Log;
 use ottla_log::survey::{self, Stop};
 use ottla_model::BrokerEpoch;
-use ottla_model::config::{BrokerConfig, Listener, Source};
+use ottla_model::config::{BrokerConfig, Listener, Role, Source};
 use ottla_model::image::Endpoint;
-use ottla_node::joining::{Joining, Next};
+use ottla_node::lifecycle::{Lifecycle, Patience};
 use ottla_node::quorum::QuorumError;
+use ottla_node::replicas::Replicas;
 use ottla_protocol::api::Listener as Kind;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use control::Control;
+use control::{Control, FirstFailure};
 
 use crate::api::BrokerApis;
 use crate::broker::{Broker, sessions};
+use crate::clock::now_ms;
 use crate::loggers::{LogFilter, Loggers};
 use crate::net::host_name;
 use crate::net::listener::{self, Bound, Wishes};
 use crate::net::memory::RequestMemory;
 use crate::net::service::Service;
 use crate::node::Node;
-use crate::run::owners::groups;
+use crate::run::owners::controller::Controller;
+use crate::run::owners::groups::{self, GroupCoordinator};
+use crate::run::owners::metadata::Metadata;
 use crate::run::owners::partition::Partition;
+use crate::run::owners::publisher::{Notice, Publisher};
+use crate::run::owners::settings::Settings;
 use crate::run::owners::storage::Storage;
+use crate::run::owners::uplink::Uplink;
 use crate::run::work::cleaner::Cleaners;
+use crate::run::work::flusher::Flushers;
+use crate::run::work::heart::{Heart, Standing};
 use crate::run::work::housekeeping::keep_house;
 use crate::run::work::mover::Movers;
+use crate::run::work::registrar::Registrar;
 use crate::run::work::threads::Threads;
 use crate::stop::Stopping;
 
@@ -57,6 +71,11 @@ pub enum BootError {
     Storage(String),
     #[error("the controller failed: {0}")]
     Controller(String),
+    #[error(
+        "no cluster id: controller.quorum.voters has several nodes, and log.dirs has no meta.properties; set the same \
+         CLUSTER_ID in the environment of each, or format the directories"
+    )]
+    NoClusterId,
     /// Each in a line of its own.
     #[error("{}", .0.iter().map(Stop::to_string).collect::<Vec<_>>().join("\n"))]
     NotTakenOver(Vec<Stop>),
@@ -71,15 +90,23 @@ pub struct Options {
     pub log: LogFilter,
 }
 
-/// A broker that serves. Dropping it does not stop it: [`Server::stop`] does.
+/// A node that serves. Dropping it does not stop it: [`Server::stop`] does.
 pub struct Server {
-    pub(crate) broker: Arc<Broker>,
+    pub(crate) running: Option<RunningBroker>,
+    control: Option<Control>,
     storage: Arc<Storage>,
-    threads: Vec<std::thread::JoinHandle<()>>,
-    cleaners: Cleaners,
-    epoch: BrokerEpoch,
-    /// The addresses that it listens on, in the order of `listeners`.
+    /// The addresses that it listens on, in the order of `listeners`: those for clients, or a controller's if there are none.
     pub addresses: Vec<std::net::SocketAddr>,
+}
+
+/// The broker of a node.
+pub(crate) struct RunningBroker {
+    pub broker: Arc<Broker>,
+    publisher: std::thread::JoinHandle<()>,
+    /// Ends the publisher where no controller does.
+    ends_publisher: Sender<Notice>,
+    cleaners: Cleaners,
+    membership: Membership,
 }
 
 /// A way to hear that the broker must stop by itself.
@@ -91,27 +118,100 @@ const OPEN_FILES_MAX: usize = 8192;
 /// Each reads for one connection at a time. More would not make one disk faster, and would keep it from others for longer.
 const READERS_MAX: usize = 4;
 
-/// Starts a broker: ports first, then storage, then the quorum, then the partitions, then clients.
+/// Starts a node: ports first, then storage, then the quorum, then the partitions, then clients.
 pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Failure), BootError> {
     let config = Arc::new(config);
     refuse_huge_pages();
     let open_files = allow_files();
-    let bound = bind_all(&config)?;
-    let addresses = bound.iter().map(|b| b.address).collect();
+    let bound = bind_all(&config, config.broker_listeners())?;
+    let controllers = bind_controllers(&config)?;
+    let shown = if bound.is_empty() { &controllers } else { &bound };
+    let addresses = shown.iter().map(|b| b.address).collect();
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::with_open_files(open_files));
     take_over(&*disk, &config)?;
+    if options.cluster_id.is_none()
+        && config.controller_quorum_voters.len() > 1
+        && !Storage::is_formatted(&*disk, &config)
+    {
+        return Err(BootError::NoClusterId);
+    }
     let storage = Arc::new(Storage::open(disk, &config, options.cluster_id.as_deref())?);
     info!(node_id = config.node_id.0, cluster_id = storage.cluster_id, "starting");
-    let (control, failure) = Control::start(&config, &storage)?;
-    let epoch = join(&config, &control, &storage, &bound).await?;
-    storage.set_strays_aside(config.node_id, &control.image.load());
-    let Control { settings, partitions, image, flushers, groups, registrar, controller, threads } = control;
+    let (ends, failure) = FirstFailure::new();
+    let flushers = Flushers::default();
+    let loggers = Arc::new(Loggers::new(options.log));
+    let (said, hears) = channel();
+    let publisher = config.has_role(Role::Broker).then(|| said.clone());
+    let control = Control::start(&config, &storage, publisher, flushers.clone(), ends.clone())?;
+    control.serve(&config, &storage, loggers.clone(), controllers);
+    let running = match config.has_role(Role::Broker) {
+        true => {
+            let parts = Parts { config: &config, storage: &storage, loggers, flushers, said, hears, ends };
+            Some(start_broker(parts, &control, bound).await?)
+        }
+        false => None,
+    };
+    info!("Kafka Server started");
+    Ok((Server { running, control: Some(control), storage, addresses }, failure))
+}
+
+/// What a broker is made of.
+struct Parts<'a> {
+    config: &'a Arc<BrokerConfig>,
+    storage: &'a Arc<Storage>,
+    loggers: Arc<Loggers>,
+    flushers: Flushers,
+    said: Sender<Notice>,
+    hears: Receiver<Notice>,
+    ends: FirstFailure,
+}
+
+async fn start_broker(
+    parts: Parts<'_>,
+    control: &Control,
+    bound: Vec<Bound>,
+) -> Result<RunningBroker, BootError> {
+    let Parts { config, storage, loggers, flushers, said, hears, ends } = parts;
+    let image = Arc::new(Metadata::default());
+    let settings = Arc::new(Settings::new(config.clone()));
+    let several = config.controller_quorum_voters.len() > 1;
+    let uplink = || Uplink::new(storage.cluster_id.clone(), control.leading.clone(), image.clone());
+    let controller = Controller {
+        here: Some(control.commands.clone()),
+        uplink: several.then(|| Arc::new(uplink())),
+        leading: control.leading.clone(),
+        carried_out: true,
+        missed: None,
+    };
+    let registrar = Arc::new(Registrar::new(config.node_id, image.clone(), controller.clone()));
+    storage.report_to(&said);
+    let publisher = Publisher {
+        me: config.node_id,
+        replicas: Replicas::new(config.clone()),
+        settings: settings.clone(),
+        storage: storage.clone(),
+        partitions: Arc::default(),
+        flushers: flushers.clone(),
+        image: image.clone(),
+        failures: said.clone(),
+        give_up: Box::new(move |why| ends.tell(BootError::Storage(why))),
+        groups: Arc::new(GroupCoordinator::new(config)),
+        registrar: registrar.clone(),
+    };
+    let (partitions, groups) = (publisher.partitions.clone(), publisher.groups.clone());
+    let thread = std::thread::Builder::new().name("publisher".into());
+    let thread = thread.spawn(move || publisher.serve(&hears)).map_err(BootError::Thread)?;
+    // A connection of its own: no request of a client's delays a heartbeat.
+    let hears =
+        Controller { uplink: controller.uplink.as_ref().map(|_| Arc::new(uplink())), ..controller.clone() };
+    let mut membership = join(config, hears, &image, storage, &bound, control.network()).await;
+    membership.joined().await?;
+    storage.set_strays_aside(config.node_id, &image.load());
     let node = Arc::new(Node {
         me: config.node_id,
         cluster_id: storage.cluster_id.clone(),
-        metadata_directory: storage.directory_id(&config.metadata_log_dir),
         settings: settings.clone(),
-        loggers: Loggers::new(options.log),
+        loggers,
         image,
         controller,
         census: Default::default(),
@@ -121,7 +221,7 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
     });
     let broker = Arc::new(Broker {
         node,
-        sessions: sessions(&config),
+        sessions: sessions(config),
         movers: Movers::new(partitions.clone(), settings, storage.clone(), registrar),
         storage: storage.clone(),
         partitions,
@@ -133,11 +233,10 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
     let cleaners = Cleaners::start(broker.partitions.clone(), broker.settings.clone(), storage.clone());
     let cleaners = cleaners.map_err(BootError::Thread)?;
     for socket in bound {
-        tokio::spawn(serve(broker.clone(), socket));
+        tokio::spawn(serve(service(&broker), socket));
     }
     tokio::spawn(keep_house(broker.clone(), storage.clone(), flushers));
-    info!("Kafka Server started");
-    Ok((Server { broker, storage, threads, cleaners, epoch, addresses }, failure))
+    Ok(RunningBroker { broker, publisher: thread, ends_publisher: said, cleaners, membership })
 }
 
 // What a kill has cut short, as in Kafka.
@@ -184,25 +283,29 @@ fn allow_files() -> usize {
     half.min(OPEN_FILES_MAX)
 }
 
-async fn serve(broker: Arc<Broker>, bound: Bound) {
-    let name = bound.listener.name.clone();
-    let service = Service {
+fn service(broker: &Arc<Broker>) -> Service {
+    Service {
         kind: Kind::Broker,
         settings: broker.settings.clone(),
         census: broker.census.clone(),
         request_memory: broker.request_memory.clone(),
         readers: broker.readers.clone(),
         stopping: broker.stopping.clone(),
-        dispatcher: Arc::new(BrokerApis::new(broker)),
-    };
+        dispatcher: Arc::new(BrokerApis::new(broker.clone())),
+    }
+}
+
+async fn serve(service: Service, bound: Bound) {
+    let name = bound.listener.name.clone();
     if let Err(error) = listener::accept(Arc::new(service), bound).await {
         error!(listener = name, %error, "stopped listening");
     }
 }
 
-fn bind_all(config: &BrokerConfig) -> Result<Vec<Bound>, BootError> {
-    // The controller's listener is not opened: the quorum has one voter, and it is this process.
-    let listeners = config.broker_listeners();
+fn bind_all<'a>(
+    config: &BrokerConfig,
+    listeners: impl Iterator<Item = &'a Listener>,
+) -> Result<Vec<Bound>, BootError> {
     let wishes = Wishes { backlog: backlog(config), receive_buffer_bytes: receive_buffer(config) };
     let bind = |listener: &Listener| {
         listener::bind(listener, wishes).map_err(|source| BootError::Listen {
@@ -213,6 +316,18 @@ fn bind_all(config: &BrokerConfig) -> Result<Vec<Bound>, BootError> {
         })
     };
     listeners.map(bind).collect()
+}
+
+// A controller that is alone is needed by no other node: its listener is for tools, and may be missing.
+fn bind_controllers(config: &BrokerConfig) -> Result<Vec<Bound>, BootError> {
+    let alone = config.controller_quorum_voters.len() < 2 && config.has_role(Role::Broker);
+    match bind_all(config, config.controller_listeners()) {
+        Err(error) if alone => {
+            warn!("{error}; nothing but --bootstrap-controller needs that listener");
+            Ok(Vec::new())
+        }
+        bound => bound,
+    }
 }
 
 // Where nobody has set it, as many as the kernel allows: beyond the default of 50 a burst of new connections waits for TCP
@@ -231,13 +346,48 @@ fn receive_buffer(config: &BrokerConfig) -> i32 {
     }
 }
 
-// Everything that the cluster must know of this broker before it serves.
+/// A broker's place in its cluster.
+pub(crate) struct Membership {
+    standing: watch::Receiver<Standing>,
+    leave: watch::Sender<bool>,
+}
+
+impl Membership {
+    // The epoch under which it serves.
+    async fn joined(&mut self) -> Result<BrokerEpoch, BootError> {
+        let settled = self.standing.wait_for(|standing| *standing != Standing::Coming).await;
+        match settled.map(|standing| standing.clone()) {
+            Ok(Standing::Here(epoch)) => Ok(epoch),
+            Ok(Standing::Refused(why)) => Err(BootError::Registration(why)),
+            Ok(Standing::Coming | Standing::Left) | Err(_) => {
+                Err(BootError::Registration("it was asked to leave".into()))
+            }
+        }
+    }
+
+    // Hands over what it leads, as far as others can take it. The epoch that it had.
+    async fn leave(&mut self) -> Option<BrokerEpoch> {
+        let had = match &*self.standing.borrow() {
+            Standing::Here(epoch) => Some(*epoch),
+            _ => None,
+        };
+        self.leave.send_replace(true);
+        let over = |standing: &Standing| matches!(standing, Standing::Left | Standing::Refused(_));
+        // If the task has ended, it is over, too.
+        let _ = self.standing.wait_for(over).await;
+        had
+    }
+}
+
+// Begins to tell the cluster everything that it must know of this broker before it serves, and that it is alive.
 async fn join(
     config: &BrokerConfig,
-    control: &Control,
+    controller: Controller,
+    image: &Arc<Metadata>,
     storage: &Storage,
     bound: &[Bound],
-) -> Result<BrokerEpoch, BootError> {
+    network: &Handle,
+) -> Membership {
     let registration = Registration {
         id: config.node_id,
         incarnation: Uuid::new_v4(),
@@ -246,19 +396,12 @@ async fn join(
         log_dirs: storage.directory_ids(),
         features: Vec::new(),
     };
-    let mut joining = Joining::new(registration, storage.found());
-    let mut command = joining.begin();
-    loop {
-        let reply = control.controller.ask(command).await;
-        command = match joining.next(reply, &control.image.load()) {
-            Next::Ask(next) => next,
-            Next::Refused(why) => return Err(BootError::Registration(why)),
-            Next::Joined(epoch) => {
-                info!("The broker has been unfenced. Transitioning from RECOVERY to RUNNING.");
-                return Ok(epoch);
-            }
-        };
-    }
+    let life = Lifecycle::new(registration, storage.found(), Patience::of(config), now_ms());
+    let (standing, stands) = watch::channel(Standing::Coming);
+    let (leave, leaves) = watch::channel(false);
+    let heart = Heart { life, controller, image: image.clone(), standing, leave: leaves };
+    network.spawn(heart.beat());
+    Membership { standing: stands, leave }
 }
 
 // What clients are told where the configuration names no host; it is looked up only then.
@@ -290,34 +433,42 @@ impl Server {
     /// Stops: no new requests, everything flushed, directories marked clean.
     pub async fn stop(self) {
         info!("shutting down");
-        self.broker.stopping.cancel();
-        self.broker.census.emptied().await;
-        let last_heartbeat = Heartbeat {
-            broker: self.broker.me,
-            epoch: self.epoch,
-            metadata_offset: self.broker.image.load().offset,
-            want_fence: false,
-            want_shutdown: true,
-        };
-        // A controller that cannot write any more does not keep the logs from being closed.
-        let _ = self.broker.controller.ask(last_heartbeat).await;
-        self.broker.controller.stop();
-        let Server { broker, storage, threads, cleaners, epoch, .. } = self;
+        let Server { running, control, storage, .. } = self;
+        let mut epoch = None;
+        let mut running = running;
+        if let Some(running) = &mut running {
+            // Others lead before clients are sent away, so that they find somebody.
+            epoch = running.membership.leave().await;
+            running.broker.stopping.cancel();
+            running.broker.census.emptied().await;
+        }
         let closed = tokio::task::spawn_blocking(move || {
-            cleaners.stop();
-            broker.movers.stop();
-            for thread in threads {
-                if thread.join().is_err() {
-                    error!("a control thread failed");
-                }
+            if let Some(control) = control {
+                control.stop();
             }
-            let (closed, failed) = close_all(&broker);
-            storage.close(&closed, &failed, epoch);
+            if let Some(running) = running {
+                running.close(&storage, epoch);
+            }
         });
         if closed.await.is_err() {
             error!("closing the logs failed; the next start recovers them");
         }
         info!("shut down");
+    }
+}
+
+impl RunningBroker {
+    fn close(self, storage: &Storage, epoch: Option<BrokerEpoch>) {
+        let RunningBroker { broker, publisher, ends_publisher, cleaners, .. } = self;
+        // This fails if the publisher has ended with its controller.
+        let _ = ends_publisher.send(Notice::Ended);
+        cleaners.stop();
+        broker.movers.stop();
+        if publisher.join().is_err() {
+            error!("the thread that follows the metadata failed");
+        }
+        let (closed, failed) = close_all(&broker);
+        storage.close(&closed, &failed, epoch.unwrap_or(BrokerEpoch::NONE));
     }
 }
 

@@ -23,6 +23,7 @@ mod node;
 mod request;
 mod run;
 mod stop;
+mod travels;
 
 pub use boot::{BootError, Failure, Options, Server, start};
 pub use loggers::LogFilter;

@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::Guard;
+use ottla_model::NodeId;
 use ottla_model::config::BrokerConfig;
-use ottla_model::image::Image;
-use ottla_model::{DirectoryId, NodeId};
 
 use crate::loggers::Loggers;
 use crate::net::census::Census;
 use crate::net::memory::RequestMemory;
 use crate::run::owners::controller::Controller;
+use crate::run::owners::metadata::Metadata;
 use crate::run::owners::settings::Settings;
 use crate::run::work::threads::Threads;
 use crate::stop::Stopping;
@@ -20,12 +20,10 @@ use crate::stop::Stopping;
 pub(crate) struct Node {
     pub me: NodeId,
     pub cluster_id: String,
-    /// Of the directory in which the metadata log is.
-    pub metadata_directory: Option<DirectoryId>,
     pub settings: Arc<Settings>,
-    pub loggers: Loggers,
+    pub loggers: Arc<Loggers>,
     /// A controller's is what is agreed on; a broker's is what it has carried out.
-    pub image: Arc<ArcSwap<Image>>,
+    pub image: Arc<Metadata>,
     pub controller: Controller,
     pub census: Arc<Census>,
     pub request_memory: RequestMemory,

@@ -2,7 +2,7 @@
 //! sides use, so that neither has to know the other.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -21,6 +21,19 @@ pub(crate) struct Caller {
     pub peer: SocketAddr,
     pub client_id: Option<StrBytes>,
 }
+
+/// A request as a client has sent it, to be sent on.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientRequest {
+    pub api: &'static ApiRow,
+    pub version: i16,
+    pub client_id: Option<StrBytes>,
+    pub peer: IpAddr,
+    pub body: Bytes,
+}
+
+/// The tagged field of an Envelope's response in which a controller of ours says up to where its metadata was (int64).
+pub(crate) const METADATA_OFFSET_TAG: i32 = 10_000;
 
 /// Answers the requests of a listener. A connection knows nothing else of the node that it belongs to.
 pub(crate) trait Dispatcher: Send + Sync {
@@ -50,6 +63,21 @@ pub(crate) enum Staged {
     Queued(Queued),
     /// The bytes are no request that can be answered: those before it are, and then the connection ends.
     Refused(String),
+}
+
+impl Staged {
+    /// Waits for the answer.
+    pub async fn answer(self) -> Answer {
+        let queued = match self {
+            Staged::Queueing(queueing) => queueing.await,
+            Staged::Queued(queued) => queued,
+            Staged::Refused(why) => return Answer::Close(why),
+        };
+        match queued {
+            Queued::Answered(answer) => answer,
+            Queued::Answering(_, answering) => answering.await,
+        }
+    }
 }
 
 /// A request whose changes are all queued.

@@ -4,7 +4,7 @@
 //!
 //! * [`lane`]: the owner of one partition's log. Appends, flushes, replication and retention are its inputs.
 //! * [`replicas`]: what a new metadata image asks of this broker: which logs to open, lead, follow, configure or delete.
-//! * [`joining`]: how a broker that has started registers with its controller and is unfenced.
+//! * [`lifecycle`]: how a broker registers with its controller, is unfenced, shows that it is alive, and leaves.
 //! * [`quorum`]: the metadata log and the Raft group that agrees on it.
 //! * [`controller`]: the active controller: it decides commands, offers the records to the quorum, answers when they are
 //!   agreed on.
@@ -17,8 +17,8 @@
 pub mod cleaning;
 pub mod controller;
 pub mod coordinator;
-pub mod joining;
 pub mod lane;
+pub mod lifecycle;
 pub mod moving;
 pub mod quorum;
 pub mod replicas;

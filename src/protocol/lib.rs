@@ -29,6 +29,7 @@ pub mod list_offsets;
 pub mod offsets;
 pub mod primitives;
 pub mod produce;
+pub mod quorum;
 mod shape;
 mod topic;
 

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use ottla_protocol::api::{ApiRow, CLUSTER_NAME, Forwarding, Operation, Resource};
@@ -27,6 +28,8 @@ pub(super) struct Context<'a, B = &'a Arc<Broker>> {
     pub authorizer: &'a Arc<dyn Authorizer>,
     pub api: &'static ApiRow,
     pub version: i16,
+    /// Set where a question met no active controller; only who sent the request on wants to know.
+    pub missed: Option<&'a Arc<AtomicBool>>,
 }
 
 /// A request that a broker or a controller answers.
@@ -38,8 +41,8 @@ pub(super) type Begun = Result<Staged, Malformed>;
 impl<'a> Context<'a> {
     /// The same request, for a handler that needs no broker.
     pub fn at_node(&self) -> AtNode<'a> {
-        let Context { node, caller, authorizer, api, version, .. } = *self;
-        Context { node, broker: (), caller, authorizer, api, version }
+        let Context { node, caller, authorizer, api, version, missed, .. } = *self;
+        Context { node, broker: (), caller, authorizer, api, version, missed }
     }
 }
 
@@ -51,8 +54,9 @@ impl<B> Context<'_, B> {
 
     /// The way to the active controller, which only an API has that the table says is forwarded.
     pub fn controller(&self) -> Controller {
-        assert_ne!(self.api.forwarding, Forwarding::Never, "{} is answered by the broker", self.api.name);
-        self.node.controller.clone()
+        let decided_there = self.api.forwarding != Forwarding::Never || !self.api.listeners.broker;
+        assert!(decided_there, "{} is answered by the broker", self.api.name);
+        Controller { missed: self.missed.cloned(), ..self.node.controller.clone() }
     }
 
     /// What the caller may do.

@@ -1,33 +1,69 @@
-//! DescribeCluster v0-2 (KIP-700, KIP-919 endpoint types from v1, KIP-1073 fenced brokers from v2).
+//! DescribeCluster v0-2 (KIP-700, KIP-919 endpoint types from v1, KIP-1073 fenced brokers from v2). A broker's listener tells
+//! the brokers, a controller's the controllers.
 
 use bytes::Bytes;
+use ottla_core::controller::NotController;
+use ottla_node::quorum::QuorumState;
 use ottla_protocol::ErrorCode;
-use ottla_protocol::api::OPERATIONS_NOT_ASKED;
+use ottla_protocol::api::{Listener, OPERATIONS_NOT_ASKED, Operation};
 use ottla_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use ottla_protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
 
 use super::answers::text;
-use super::context::{AtNode, Begun, Context};
+use super::context::{AtNode, Begun};
 use super::topics::controller;
 use crate::node::Node;
 
-/// Kafka's EndpointType of brokers; 2 would be controllers, which have listeners of their own.
+/// Kafka's EndpointType.
 const BROKERS: i8 = 1;
+const CONTROLLERS: i8 = 2;
 
 pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
-    let Context { node, caller, version, .. } = *context;
+    let (node, version) = (context.node, context.version);
     let request: DescribeClusterRequest = context.read(body)?;
-    if version >= 1 && request.endpoint_type != BROKERS {
-        let (code, why) = match request.endpoint_type {
-            2 => (ErrorCode::MismatchedEndpointType, "The request was sent to an endpoint of type BROKER"),
-            _ => (ErrorCode::UnsupportedEndpointType, "Unsupported endpoint type"),
-        };
-        let response = empty(node).with_error_code(code.code()).with_error_message(Some(text(why)));
+    let here = if context.caller.kind == Listener::Controller { CONTROLLERS } else { BROKERS };
+    let asked = if version >= 1 { request.endpoint_type } else { BROKERS };
+    if asked != here {
+        let (code, why) = mismatch(here, asked);
+        let response = empty(node, here).with_error_code(code.code()).with_error_message(Some(text(why)));
         return Ok(context.now(response));
     }
+    let asked = request.include_cluster_authorized_operations;
+    let operations = asked.then(|| context.rights().cluster_operations());
+    let operations = operations.unwrap_or(OPERATIONS_NOT_ASKED);
+    if here == BROKERS {
+        let with_fenced = version >= 2 && request.include_fenced_brokers;
+        let response = brokers(context, with_fenced).with_cluster_authorized_operations(operations);
+        return Ok(context.now(response));
+    }
+    if let Err(code) = context.check_cluster(Operation::Alter) {
+        return Ok(context.now(empty(node, here).with_error_code(code.code())));
+    }
+    let (node, described) = (node.clone(), context.node.controller.clone());
+    Ok(context.later(async move {
+        match described.describe().await {
+            Ok(state) => controllers(&node, &state).with_cluster_authorized_operations(operations),
+            Err(NotController) => empty(&node, here).with_error_code(ErrorCode::NotController.code()),
+        }
+    }))
+}
+
+fn mismatch(here: i8, asked: i8) -> (ErrorCode, &'static str) {
+    match (here, asked) {
+        (BROKERS, CONTROLLERS) => {
+            (ErrorCode::MismatchedEndpointType, "The request was sent to an endpoint of type BROKER")
+        }
+        (CONTROLLERS, BROKERS) => {
+            (ErrorCode::MismatchedEndpointType, "The request was sent to an endpoint of type CONTROLLER")
+        }
+        _ => (ErrorCode::UnsupportedEndpointType, "Unsupported endpoint type"),
+    }
+}
+
+fn brokers(context: &AtNode<'_>, with_fenced: bool) -> DescribeClusterResponse {
+    let AtNode { node, caller, version, .. } = *context;
     let image = node.image.load();
     let listener = &*caller.listener;
-    let with_fenced = version >= 2 && request.include_fenced_brokers;
     let brokers = image.brokers().filter(|b| with_fenced || !b.fenced).filter_map(|known| {
         let endpoint = known.endpoint(listener)?;
         let described = DescribeClusterBroker::default()
@@ -37,18 +73,28 @@ pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
             .with_rack(known.rack.as_deref().map(text));
         Some(if version >= 2 { described.with_is_fenced(known.fenced) } else { described })
     });
-    let asked = request.include_cluster_authorized_operations;
-    let operations = asked.then(|| context.rights().cluster_operations());
-    let response = empty(node)
+    empty(node, BROKERS)
         .with_controller_id(controller(&image, listener).into())
-        .with_cluster_authorized_operations(operations.unwrap_or(OPERATIONS_NOT_ASKED))
-        .with_brokers(brokers.collect());
-    Ok(context.now(response))
+        .with_brokers(brokers.collect())
 }
 
-fn empty(node: &Node) -> DescribeClusterResponse {
+fn controllers(node: &Node, state: &QuorumState) -> DescribeClusterResponse {
+    let known = state.voters.iter().filter_map(|voter| {
+        let address = state.addresses.get(&voter.key.id)?;
+        let described = DescribeClusterBroker::default()
+            .with_broker_id(voter.key.id.0.into())
+            .with_host(text(&address.host))
+            .with_port(i32::from(address.port));
+        Some(described)
+    });
+    empty(node, CONTROLLERS)
+        .with_controller_id(state.leader.map_or(-1, |leader| leader.0).into())
+        .with_brokers(known.collect())
+}
+
+fn empty(node: &Node, endpoint_type: i8) -> DescribeClusterResponse {
     DescribeClusterResponse::default()
-        .with_endpoint_type(BROKERS)
+        .with_endpoint_type(endpoint_type)
         .with_cluster_id(text(&node.cluster_id))
         .with_controller_id((-1).into())
         .with_cluster_authorized_operations(OPERATIONS_NOT_ASKED)

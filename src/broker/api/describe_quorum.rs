@@ -1,21 +1,23 @@
-//! DescribeQuorum v0-2 (KIP-595, KIP-836 times from v1, KIP-853 nodes from v2): a quorum of one, which is this node.
-//! Missing: the voter's listeners, none of which is open.
+//! DescribeQuorum v0-2 (KIP-595, KIP-836 times from v1, KIP-853 nodes from v2), answered by the quorum's leader, which alone
+//! knows how far the voters are.
 
 use bytes::Bytes;
+use ottla_core::controller::NotController;
 use ottla_model::CLUSTER_METADATA_TOPIC;
+use ottla_node::quorum::{QuorumState, VoterState};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::api::Operation;
-use ottla_protocol::messages::describe_quorum_response::{self, PartitionData, ReplicaState, TopicData};
+use ottla_protocol::messages::describe_quorum_response::{
+    Listener, Node, PartitionData, ReplicaState, TopicData,
+};
 use ottla_protocol::messages::{DescribeQuorumRequest, DescribeQuorumResponse};
-use uuid::Uuid;
 
 use super::answers::text;
-use super::context::{AtNode, Begun, Context};
-use crate::clock::now_ms;
-use crate::node::Node;
+use super::context::{AtNode, Begun};
+use crate::run::owners::controller::Controller;
 
 pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
-    let Context { node, version, .. } = *context;
+    let version = context.version;
     let request: DescribeQuorumRequest = context.read(body)?;
     if let Err(code) = context.check_cluster(Operation::Describe) {
         return Ok(context.now(DescribeQuorumResponse::default().with_error_code(code.code())));
@@ -27,45 +29,76 @@ pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
         }
         _ => false,
     };
-    let response = if is_ours { described(node, version) } else { unknown(request, version) };
-    let response = if version >= 2 { response.with_error_message(None) } else { response };
-    Ok(context.now(response))
+    if !is_ours {
+        return Ok(context.now(unknown(request, version)));
+    }
+    let controller = context.controller();
+    let unnamed = context.node.config().controller_listener_names.first().cloned().unwrap_or_default();
+    Ok(context.later(async move {
+        match state(&controller).await {
+            Ok(state) => described(&state, &unnamed, version),
+            Err(NotController) => refused(version),
+        }
+    }))
 }
 
-// One voter has what it has agreed on with itself: the log ends at the high watermark.
-fn described(node: &Node, version: i16) -> DescribeQuorumResponse {
-    let image = node.image.load();
-    let (me, end) = (node.me.0, image.offset + 1);
-    let voter = ReplicaState::default().with_replica_id(me.into()).with_log_end_offset(end);
-    let voter = if version >= 2 { voter.with_replica_directory_id(directory(node)) } else { voter };
-    let voter = if version >= 1 {
-        let now = now_ms();
-        voter.with_last_fetch_timestamp(now).with_last_caught_up_timestamp(now)
-    } else {
-        voter
-    };
+async fn state(controller: &Controller) -> Result<QuorumState, NotController> {
+    let state = controller.describe().await?;
+    if state.leads { Ok(state) } else { Err(controller.none()) }
+}
+
+fn described(state: &QuorumState, unnamed: &str, version: i16) -> DescribeQuorumResponse {
+    let voters = state.voters.iter().map(|voter| replica(voter, version));
     let partition = PartitionData::default()
-        .with_leader_id(me.into())
-        .with_leader_epoch(image.epoch.0)
-        .with_high_watermark(end)
-        .with_current_voters(vec![voter]);
+        .with_leader_id(state.leader.map_or(-1, |leader| leader.0).into())
+        .with_leader_epoch(state.epoch.0)
+        .with_high_watermark(state.high_watermark)
+        .with_current_voters(voters.collect());
+    let response = response(partition, version);
+    if version < 2 {
+        return response;
+    }
+    let listener = |name: &str, host: &str, port| {
+        Listener::default().with_name(text(name)).with_host(text(host)).with_port(port)
+    };
+    let nodes = state.voters.iter().map(|voter| {
+        let id = voter.key.id;
+        let logged = state.nodes.get(&id).into_iter().flatten();
+        let mut listeners: Vec<_> =
+            logged.map(|endpoint| listener(&endpoint.name, &endpoint.host, endpoint.port)).collect();
+        // Those of controller.quorum.voters have no names of their own.
+        if let (true, Some(address)) = (listeners.is_empty(), state.addresses.get(&id)) {
+            listeners.push(listener(unnamed, &address.host, address.port));
+        }
+        Node::default().with_node_id(id.0.into()).with_listeners(listeners)
+    });
+    response.with_nodes(nodes.collect())
+}
+
+fn replica(voter: &VoterState, version: i16) -> ReplicaState {
+    let state =
+        ReplicaState::default().with_replica_id(voter.key.id.0.into()).with_log_end_offset(voter.log_end);
+    let state = if version >= 2 { state.with_replica_directory_id(voter.key.directory_id) } else { state };
+    match version {
+        0 => state,
+        _ => {
+            state.with_last_fetch_timestamp(voter.heard_ms).with_last_caught_up_timestamp(voter.caught_up_ms)
+        }
+    }
+}
+
+fn refused(version: i16) -> DescribeQuorumResponse {
+    let code = ErrorCode::NotLeaderOrFollower;
+    response(PartitionData::default().with_error_code(code.code()), version)
+}
+
+fn response(partition: PartitionData, version: i16) -> DescribeQuorumResponse {
     let partition = if version >= 2 { partition.with_error_message(None) } else { partition };
     let topic = TopicData::default()
         .with_topic_name(text(CLUSTER_METADATA_TOPIC).into())
         .with_partitions(vec![partition]);
     let response = DescribeQuorumResponse::default().with_topics(vec![topic]);
-    if version >= 2 {
-        response.with_nodes(vec![describe_quorum_response::Node::default().with_node_id(me.into())])
-    } else {
-        response
-    }
-}
-
-// Voters that are only listed in the configuration are known without their directories.
-fn directory(node: &Node) -> Uuid {
-    let config = node.config();
-    let founded = config.controller_quorum_voters.is_empty();
-    founded.then(|| node.metadata_directory).flatten().unwrap_or_default()
+    if version >= 2 { response.with_error_message(None) } else { response }
 }
 
 fn unknown(request: DescribeQuorumRequest, version: i16) -> DescribeQuorumResponse {
@@ -80,5 +113,6 @@ fn unknown(request: DescribeQuorumRequest, version: i16) -> DescribeQuorumRespon
         let partitions = partitions.collect();
         TopicData::default().with_topic_name(topic.topic_name).with_partitions(partitions)
     });
-    DescribeQuorumResponse::default().with_topics(topics.collect())
+    let response = DescribeQuorumResponse::default().with_topics(topics.collect());
+    if version >= 2 { response.with_error_message(None) } else { response }
 }

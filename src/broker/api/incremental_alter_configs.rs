@@ -21,9 +21,9 @@ pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
     let request: IncrementalAlterConfigsRequest = context.read(body)?;
     let asked: Vec<ResourceAlteration> =
         request.resources.into_iter().map(|resource| ask(context, resource)).collect();
-    let (node, controller) = (node.clone(), context.controller());
+    let (node, listener, controller) = (node.clone(), context.caller.kind, context.controller());
     Ok(context.later(async move {
-        let outcomes = alter(&node, &controller, asked, request.validate_only).await;
+        let outcomes = alter(&node, listener, &controller, asked, request.validate_only).await;
         let responses = outcomes.into_iter().map(|outcome| {
             AlterConfigsResourceResponse::default()
                 .with_resource_type(outcome.kind)

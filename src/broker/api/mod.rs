@@ -2,12 +2,16 @@
 //! into the response of that version; between them nothing looks at a version.
 
 mod acls;
+mod add_raft_voter;
 mod alter_configs;
 mod alter_partition_reassignments;
 mod alter_replica_log_dirs;
 mod answers;
 mod api_versions;
+mod broker_heartbeat;
+mod broker_registration;
 mod context;
+mod controller;
 mod create_acls;
 mod create_delegation_token;
 mod create_partitions;
@@ -29,6 +33,7 @@ mod describe_topic_partitions;
 mod describe_transactions;
 mod describe_user_scram_credentials;
 mod elect_leaders;
+mod envelope;
 mod expire_delegation_token;
 mod fetch;
 mod find_coordinator;
@@ -49,6 +54,9 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod questions;
+mod quorum_message;
+mod remove_raft_voter;
 mod renew_delegation_token;
 mod responses;
 mod rights;
@@ -57,20 +65,25 @@ mod sasl_handshake;
 mod sync_group;
 mod tokens;
 mod topics;
+mod update_raft_voter;
+mod voters;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ottla_protocol::api::{ApiKey, ApiRow};
+use ottla_protocol::api::{ApiKey, ApiRow, Forwarding};
 use tracing::debug;
 
 use crate::authorizer::{Authorizer, Everyone};
 use crate::broker::Broker;
 use crate::loggers::REQUESTS;
-use crate::request::{Caller, Dispatcher, Staged};
+use crate::request::{Caller, ClientRequest, Dispatcher, Queued, Staged};
+use crate::run::owners::uplink::{Forwarded, Uplink};
 use context::{Begun, Context};
+pub(crate) use controller::ControllerApis;
 
 /// The APIs of a broker.
+#[derive(Clone)]
 pub(crate) struct BrokerApis {
     broker: Arc<Broker>,
     authorizer: Arc<dyn Authorizer>,
@@ -84,17 +97,56 @@ impl BrokerApis {
 
 impl Dispatcher for BrokerApis {
     fn dispatch(&self, caller: &Caller, api: &'static ApiRow, version: i16, body: Bytes) -> Staged {
-        if !api.serves(version) && api.id != ApiKey::ApiVersions {
-            return Staged::Refused(format!(
-                "{} version {version}, served are {} to {}",
-                api.name, api.served.min, api.served.max
-            ));
+        if let Err(refused) = served(caller, api, version) {
+            return refused;
         }
-        debug!(target: REQUESTS, api = api.name, version, client_id = ?caller.client_id, peer = %caller.peer);
+        match &self.broker.controller.uplink {
+            Some(uplink) if api.forwarding == Forwarding::Whole && !self.broker.controller.leads_here() => {
+                let (apis, caller, uplink) = (self.clone(), caller.clone(), uplink.clone());
+                let forwarded = async move { apis.forward(&uplink, &caller, api, version, body).await };
+                Staged::Queueing(Box::pin(forwarded))
+            }
+            _ => self.begin(caller, api, version, body),
+        }
+    }
+}
+
+impl BrokerApis {
+    fn begin(&self, caller: &Caller, api: &'static ApiRow, version: i16, body: Bytes) -> Staged {
         let (broker, authorizer) = (&self.broker, &self.authorizer);
-        let context = Context { node: &broker.node, broker, caller, authorizer, api, version };
+        let node = &broker.node;
+        let context = Context { node, broker, caller, authorizer, api, version, missed: None };
         begin(&context, body).unwrap_or_else(|malformed| Staged::Refused(malformed.to_string()))
     }
+
+    // Where no controller takes it in time, this node says so in the words of the API: it is none.
+    async fn forward(
+        &self,
+        uplink: &Uplink,
+        caller: &Caller,
+        api: &'static ApiRow,
+        version: i16,
+        body: Bytes,
+    ) -> Queued {
+        let client_id = caller.client_id.clone();
+        let request = ClientRequest { api, version, client_id, peer: caller.peer.ip(), body: body.clone() };
+        Queued::Answered(match uplink.forward(&request).await {
+            Forwarded::Answered(answer) => answer,
+            Forwarded::Here | Forwarded::Nobody => self.begin(caller, api, version, body).answer().await,
+        })
+    }
+}
+
+// The refusal of a version that is not served; ApiVersions answers any.
+fn served(caller: &Caller, api: &'static ApiRow, version: i16) -> Result<(), Staged> {
+    if !api.serves(version) && api.id != ApiKey::ApiVersions {
+        return Err(Staged::Refused(format!(
+            "{} version {version}, served are {} to {}",
+            api.name, api.served.min, api.served.max
+        )));
+    }
+    debug!(target: REQUESTS, api = api.name, version, client_id = ?caller.client_id, peer = %caller.peer);
+    Ok(())
 }
 
 fn begin(context: &Context<'_>, body: Bytes) -> Begun {
@@ -149,6 +201,20 @@ fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         ApiKey::AlterReplicaLogDirs => alter_replica_log_dirs::begin(context, body),
         ApiKey::DescribeLogDirs => describe_log_dirs::begin(context, body),
         ApiKey::DescribeTopicPartitions => describe_topic_partitions::begin(context, body),
+        ApiKey::AddRaftVoter => add_raft_voter::begin(&context.at_node(), body),
+        ApiKey::RemoveRaftVoter => remove_raft_voter::begin(&context.at_node(), body),
+        ApiKey::UnregisterBroker | ApiKey::UpdateFeatures => controller::begin(&context.at_node(), body),
+        // Of the controller listener alone, which a broker's connection cannot name.
+        ApiKey::AlterPartition
+        | ApiKey::Envelope
+        | ApiKey::FetchSnapshot
+        | ApiKey::BrokerRegistration
+        | ApiKey::BrokerHeartbeat
+        | ApiKey::AllocateProducerIds
+        | ApiKey::ControllerRegistration
+        | ApiKey::AssignReplicasToDirs
+        | ApiKey::UpdateRaftVoter
+        | ApiKey::QuorumMessage => Ok(Staged::Refused(format!("{} at a broker", context.api.name))),
     }
 }
 

@@ -5,6 +5,7 @@ use bytes::BytesMut;
 use ottla_protocol::api_versions::ApiVersionsResponse;
 use ottla_protocol::messages::*;
 use ottla_protocol::produce::ProduceResponse;
+use ottla_protocol::quorum::QuorumMessageResponse;
 use ottla_protocol::{Malformed, codec, delete_groups, describe_log_dirs, list_offsets, offsets};
 
 /// A response, still of no version.
@@ -49,19 +50,21 @@ macro_rules! never_throttled {
 }
 
 typed! {
-    AlterConfigsResponse AlterPartitionReassignmentsResponse AlterReplicaLogDirsResponse CreateAclsResponse
+    AddRaftVoterResponse AllocateProducerIdsResponse AlterConfigsResponse AlterPartitionReassignmentsResponse
+    AlterPartitionResponse AssignReplicasToDirsResponse BrokerHeartbeatResponse BrokerRegistrationResponse
+    AlterReplicaLogDirsResponse CreateAclsResponse
     CreateDelegationTokenResponse CreatePartitionsResponse CreateTopicsResponse DeleteAclsResponse
     DeleteRecordsResponse DeleteTopicsResponse DescribeAclsResponse DescribeClientQuotasResponse
     DescribeClusterResponse DescribeConfigsResponse DescribeDelegationTokenResponse DescribeGroupsResponse
     DescribeProducersResponse DescribeTopicPartitionsResponse DescribeTransactionsResponse
     DescribeUserScramCredentialsResponse ElectLeadersResponse ExpireDelegationTokenResponse
     FindCoordinatorResponse HeartbeatResponse IncrementalAlterConfigsResponse InitProducerIdResponse
-    JoinGroupResponse LeaveGroupResponse ListConfigResourcesResponse ListGroupsResponse
+    JoinGroupResponse LeaveGroupResponse RemoveRaftVoterResponse UpdateRaftVoterResponse ListConfigResourcesResponse ListGroupsResponse
     ListPartitionReassignmentsResponse ListTransactionsResponse MetadataResponse OffsetDeleteResponse
     OffsetForLeaderEpochResponse RenewDelegationTokenResponse SyncGroupResponse
 }
 
-never_throttled! { DescribeQuorumResponse SaslAuthenticateResponse SaslHandshakeResponse }
+never_throttled! { DescribeQuorumResponse EnvelopeResponse SaslAuthenticateResponse SaslHandshakeResponse }
 
 responses! {
     DeleteGroupsResponse, |this, version, buf| delete_groups::write_response(this, version, buf);
@@ -82,6 +85,15 @@ responses! {
         this.write(version, buf);
         Ok(())
     };
+}
+
+/// Of a private API, whose response has an error code alone.
+impl Response for QuorumMessageResponse {
+    fn set_throttle(&mut self, _ms: i32) {}
+
+    fn write(&self, version: i16, buf: &mut BytesMut) -> Result<(), Malformed> {
+        codec::encode(self, version, buf)
+    }
 }
 
 /// With a word for each directory: whether it is cordoned.

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::boot::{Options, start};
-use crate::request::{Answer, Part, Queued};
+use crate::request::{Answer, Part};
 use samples::{Sample, samples};
 
 /// Says the same to everybody, and remembers what it was asked.
@@ -71,20 +71,22 @@ fn config(dir: &tempfile::TempDir) -> BrokerConfig {
     load(Sources { file: None, env: [], overrides: &overrides }).expect("a configuration").0
 }
 
+/// Both listeners of a node that is broker and controller.
+struct Listeners {
+    broker: BrokerApis,
+    controller: ControllerApis,
+}
+
 // The bytes of an answer; none of these comes from a file.
-async fn ask(apis: &BrokerApis, sample: &Sample) -> Vec<u8> {
+async fn ask(apis: &Listeners, sample: &Sample) -> Vec<u8> {
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
-    let caller = Caller { listener: Arc::from("PLAINTEXT"), kind: Listener::Broker, peer, client_id: None };
     let row = sample.api.row();
-    let queued = match apis.dispatch(&caller, row, sample.version, sample.body.clone()) {
-        Staged::Queueing(queueing) => queueing.await,
-        Staged::Queued(queued) => queued,
-        Staged::Refused(why) => panic!("{}: {why}", row.name),
+    let (kind, dispatcher): (_, &dyn Dispatcher) = match row.listeners.broker {
+        true => (Listener::Broker, &apis.broker),
+        false => (Listener::Controller, &apis.controller),
     };
-    let answer = match queued {
-        Queued::Answered(answer) => answer,
-        Queued::Answering(_, answering) => answering.await,
-    };
+    let caller = Caller { listener: Arc::from("PLAINTEXT"), kind, peer, client_id: None };
+    let answer = dispatcher.dispatch(&caller, row, sample.version, sample.body.clone()).answer().await;
     let Answer::Parts(parts) = answer else { panic!("{}: no answer", row.name) };
     let bytes = parts.into_iter().flat_map(|part| match part {
         Part::Bytes(bytes) => bytes.to_vec(),
@@ -117,9 +119,10 @@ async fn every_api_asks_for_its_rights_and_refuses_who_has_none() {
     let dir = tempfile::tempdir().expect("a folder");
     let (server, _failure) = start(config(&dir), Options::default()).await.expect("it starts");
     let (permits, refuses) = (Recorder::new(true), Recorder::new(false));
-    let apis = |authorizer: &Arc<Recorder>| BrokerApis {
-        broker: server.broker.clone(),
-        authorizer: authorizer.clone(),
+    let broker = &server.running.as_ref().expect("it has a broker").broker;
+    let apis = |authorizer: &Arc<Recorder>| Listeners {
+        broker: BrokerApis { broker: broker.clone(), authorizer: authorizer.clone() },
+        controller: ControllerApis::asking(broker.node.clone(), authorizer.clone()),
     };
     let mut asked: BTreeSet<(ApiKey, Operation, Resource)> = BTreeSet::new();
     let samples = samples();

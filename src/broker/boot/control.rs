@@ -1,122 +1,169 @@
-//! The two threads behind everything that a broker does with metadata, and what they share with the rest of it: the
-//! controller's thread decides, the publisher's thread carries out what a new image asks.
+//! The controller of a node: the thread that decides, the runtime of its listener, and what others know it by.
 
 use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use ottla_log::Disk;
 use ottla_log::disk::RealDisk;
 use ottla_model::config::BrokerConfig;
-use ottla_model::image::Image;
 use ottla_node::controller::{Controller as Machine, Settings as MachineSettings, Snapshots};
-use ottla_node::quorum::{Keep, Quorum};
-use ottla_node::replicas::Replicas;
+use ottla_node::quorum::{Founder, Keep, Quorum};
+use ottla_protocol::api::Listener as Kind;
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
 use tracing::{error, warn};
 
-use super::{BootError, Failure};
+use super::network::Network;
+use super::{BootError, Failure, serve};
+use crate::api::ControllerApis;
 use crate::clock::now_ms;
-use crate::run::owners::controller::{self, Controller, Token, Writer};
-use crate::run::owners::groups::GroupCoordinator;
-use crate::run::owners::partitions::Partitions;
-use crate::run::owners::publisher::Publisher;
+use crate::loggers::Loggers;
+use crate::net::listener::Bound;
+use crate::net::memory::RequestMemory;
+use crate::net::service::Service;
+use crate::node::Node;
+use crate::run::owners::controller::{self, Commands, Controller, Surroundings, Token, Writer};
+use crate::run::owners::leading::Leading;
+use crate::run::owners::metadata::Metadata;
+use crate::run::owners::publisher::Notice;
 use crate::run::owners::settings::Settings;
 use crate::run::owners::storage::Storage;
 use crate::run::work::flusher::Flushers;
-use crate::run::work::registrar::Registrar;
+use crate::run::work::messenger::Messenger;
+use crate::run::work::threads::Threads;
+use crate::stop::Stopping;
 
-/// What both threads work on. The rest of the broker is built around it.
+/// A controller that serves.
 pub(super) struct Control {
-    pub settings: Arc<Settings>,
-    pub partitions: Arc<Partitions>,
-    pub image: Arc<ArcSwap<Image>>,
-    pub flushers: Flushers,
-    pub groups: Arc<GroupCoordinator>,
-    pub registrar: Arc<Registrar>,
-    pub controller: Controller,
-    pub threads: Vec<JoinHandle<()>>,
+    pub commands: Commands,
+    pub leading: watch::Receiver<Leading>,
+    agreed: Arc<Metadata>,
+    thread: JoinHandle<()>,
+    network: Network,
+    stopping: Stopping,
 }
 
 impl Control {
+    /// Starts the thread; `publisher` hears what a broker on this node has to carry out.
     pub fn start(
         config: &Arc<BrokerConfig>,
-        storage: &Arc<Storage>,
-    ) -> Result<(Control, Failure), BootError> {
+        storage: &Storage,
+        publisher: Option<Sender<Notice>>,
+        flushers: Flushers,
+        ends: FirstFailure,
+    ) -> Result<Control, BootError> {
         // Its own: whoever changes a name on a stalled disk keeps others from opening files.
-        let metadata_disk: Arc<dyn Disk> = Arc::new(RealDisk::default());
-        let machine = machine(metadata_disk.clone(), config, storage)?;
-        let (said, hears) = channel();
-        storage.report_to(&said);
-        let (ends, failure) = FirstFailure::new();
-        let flushers = Flushers::default();
-        let writer = Writer { disk: metadata_disk, flushers: flushers.clone() };
-        let controller_ends = ends.clone();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk::default());
+        let machine = machine(disk.clone(), config, storage)?;
+        let network = Network::start().map_err(BootError::Thread)?;
+        let patience = Duration::from_millis(config.controller_quorum_request_timeout_ms.max(1) as u64);
+        let (leading, known) = watch::channel(Leading::nobody());
+        let agreed = Arc::new(Metadata::default());
+        let surroundings = Surroundings {
+            publisher,
+            agreed: agreed.clone(),
+            leading,
+            writer: Writer { disk, flushers },
+            messenger: Messenger::new(network.handle().clone(), patience),
+        };
         let ended = move |outcome: Result<(), String>| {
             if let Err(failed) = outcome {
                 error!(error = failed, "the controller cannot go on");
-                controller_ends.tell(BootError::Controller(failed));
+                ends.tell(BootError::Controller(failed));
             }
         };
-        let (controller, controller_thread) =
-            controller::start(machine, false, said.clone(), writer, ended).map_err(BootError::Thread)?;
-        let image = Arc::new(ArcSwap::from_pointee(Image::empty()));
-        let registrar = {
-            let (me, image, controller) = (config.node_id, image.clone(), controller.clone());
-            Arc::new(Registrar { me, image, tell: Box::new(move |command| controller.tell(command)) })
-        };
-        let publisher = Publisher {
+        let (commands, thread) =
+            controller::start(machine, surroundings, ended).map_err(BootError::Thread)?;
+        Ok(Control { commands, leading: known, agreed, thread, network, stopping: Stopping::new() })
+    }
+
+    /// Serves the controller listeners.
+    pub fn serve(
+        &self,
+        config: &Arc<BrokerConfig>,
+        storage: &Storage,
+        loggers: Arc<Loggers>,
+        bound: Vec<Bound>,
+    ) {
+        let settings = Arc::new(Settings::new(config.clone()));
+        let node = Arc::new(Node {
             me: config.node_id,
-            replicas: Replicas::new(config.clone()),
-            settings: Arc::new(Settings::new(config.clone())),
-            storage: storage.clone(),
-            partitions: Arc::default(),
-            flushers: flushers.clone(),
-            image: image.clone(),
-            failures: said,
-            give_up: Box::new(move |why| ends.tell(BootError::Storage(why))),
-            groups: Arc::new(GroupCoordinator::new(config)),
-            registrar: registrar.clone(),
-        };
-        let (settings, partitions) = (publisher.settings.clone(), publisher.partitions.clone());
-        let groups = publisher.groups.clone();
-        let publisher_thread = std::thread::Builder::new()
-            .name("publisher".into())
-            .spawn(move || publisher.serve(&hears))
-            .map_err(BootError::Thread)?;
-        let threads = vec![controller_thread, publisher_thread];
-        let control =
-            Control { settings, partitions, image, flushers, groups, registrar, controller, threads };
-        Ok((control, failure))
+            cluster_id: storage.cluster_id.clone(),
+            settings: settings.clone(),
+            loggers,
+            image: self.agreed.clone(),
+            controller: Controller {
+                here: Some(self.commands.clone()),
+                uplink: None,
+                leading: self.leading.clone(),
+                carried_out: false,
+                missed: None,
+            },
+            census: Default::default(),
+            request_memory: RequestMemory::new(-1),
+            readers: Threads::new("controller-reader", 1),
+            stopping: self.stopping.clone(),
+        });
+        for socket in bound {
+            let service = Service {
+                kind: Kind::Controller,
+                settings: settings.clone(),
+                census: node.census.clone(),
+                request_memory: node.request_memory.clone(),
+                readers: node.readers.clone(),
+                stopping: node.stopping.clone(),
+                dispatcher: Arc::new(ControllerApis::new(node.clone())),
+            };
+            self.network.handle().spawn(serve(service, socket));
+        }
+    }
+
+    /// The runtime on which a broker's heart beats, too.
+    pub fn network(&self) -> &Handle {
+        self.network.handle()
+    }
+
+    /// Hands leadership over, and ends. May take a second.
+    pub fn stop(self) {
+        self.commands.stop();
+        if self.thread.join().is_err() {
+            error!("the thread of the controller failed");
+        }
+        self.stopping.cancel();
+        self.network.stop();
     }
 }
 
-/// The way to say that the broker must stop by itself. The first reason is the one that counts; the broker may be stopping
+/// The way to say that the node must stop by itself. The first reason is the one that counts; the node may be stopping
 /// already.
 #[derive(Clone)]
-struct FirstFailure(Arc<Mutex<Option<oneshot::Sender<BootError>>>>);
+pub(super) struct FirstFailure(Arc<Mutex<Option<oneshot::Sender<BootError>>>>);
 
 impl FirstFailure {
-    fn new() -> (FirstFailure, Failure) {
+    pub fn new() -> (FirstFailure, Failure) {
         let (fails, failure) = oneshot::channel();
         (FirstFailure(Arc::new(Mutex::new(Some(fails)))), failure)
     }
 
-    fn tell(&self, why: BootError) {
+    pub fn tell(&self, why: BootError) {
         drop(self.0.lock().take().map(|fails| fails.send(why)));
     }
 }
 
-// The controller of a quorum that has this node alone.
 fn machine(
     disk: Arc<dyn Disk>,
     config: &BrokerConfig,
     storage: &Storage,
 ) -> Result<Machine<Token>, BootError> {
-    let directory = storage.directory_id(&config.metadata_log_dir);
-    let (quorum, recovery) = Quorum::of_one(disk, config, directory, now_ms())?;
+    let founder = Founder {
+        cluster_id: storage.cluster_id.clone(),
+        directory: storage.directory_id(&config.metadata_log_dir),
+        chance: Box::new(rand::random::<u64>),
+    };
+    let (quorum, recovery) = Quorum::found(disk, config, founder, now_ms())?;
     if recovery.truncated_bytes > 0 || !recovery.dropped_segments.is_empty() {
         warn!(
             truncated_bytes = recovery.truncated_bytes,

@@ -27,7 +27,7 @@ pub fn stops(found: &Survey, config: &BrokerConfig) -> Vec<Stop> {
     let mut stops = Vec::new();
     directories(found, config, &mut stops);
     if let Some(metadata) = found.metadata.as_ref().filter(|metadata| !is_told(metadata, found, config)) {
-        with_metadata(metadata, config, &mut stops);
+        with_metadata(metadata, &mut stops);
     }
     // A metadata log without a record is one that a start had just created: it says nothing about partitions.
     if found.metadata.as_ref().is_none_or(|metadata| metadata.end == 0 && metadata.problem.is_none()) {
@@ -111,7 +111,7 @@ fn is_told(metadata: &Metadata, found: &Survey, config: &BrokerConfig) -> bool {
     not_found && found.dirs.iter().any(unreadable)
 }
 
-fn with_metadata(metadata: &Metadata, config: &BrokerConfig, stops: &mut Vec<String>) {
+fn with_metadata(metadata: &Metadata, stops: &mut Vec<String>) {
     let folder = metadata.folder.display();
     if let Some(problem) = &metadata.problem {
         stops.push(format!(
@@ -129,17 +129,7 @@ fn with_metadata(metadata: &Metadata, config: &BrokerConfig, stops: &mut Vec<Str
             ));
         }
     }
-    let voters = metadata.membership.voters.iter().flat_map(|voters| &voters.voters);
-    let others: Vec<String> =
-        voters.map(|voter| voter.id).filter(|id| *id != config.node_id.0).map(|id| id.to_string()).collect();
-    if !others.is_empty() {
-        stops.push(format!(
-            "{folder}: node {} also votes in the metadata quorum, and only one controller is supported yet; remove it with \
-             kafka-metadata-quorum remove-controller",
-            others.join(", node ")
-        ));
-    }
-    let topics = metadata.image.topics().filter_map(|topic| refused(topic, &metadata.image, config));
+    let topics = metadata.image.topics().filter_map(|topic| refused(topic, &metadata.image));
     let mut topics: Vec<String> = topics.map(|line| format!("{folder}: {line}")).collect();
     let more = topics.len().saturating_sub(TOPICS_TOLD);
     topics.truncate(TOPICS_TOLD);
@@ -150,20 +140,8 @@ fn with_metadata(metadata: &Metadata, config: &BrokerConfig, stops: &mut Vec<Str
 }
 
 /// Why a topic cannot be served as it is. `None`: it can.
-fn refused(topic: &Topic, image: &Image, config: &BrokerConfig) -> Option<String> {
+fn refused(topic: &Topic, image: &Image) -> Option<String> {
     let name = &topic.name;
-    let elsewhere = |(id, partition): (&i32, &std::sync::Arc<ottla_model::image::Partition>)| {
-        (partition.replicas != [config.node_id]).then(|| (*id, partition.replicas.clone()))
-    };
-    if let Some((partition, replicas)) = topic.partitions.iter().find_map(elsewhere) {
-        let replicas: Vec<String> = replicas.iter().map(ToString::to_string).collect();
-        return Some(format!(
-            "partition {name}-{partition} has its replicas on nodes {}, and only node {} is here; move them to it with \
-             kafka-reassign-partitions",
-            replicas.join(","),
-            config.node_id
-        ));
-    }
     let configs = image.configs(ResourceType::Topic, name)?;
     if configs.get("remote.storage.enable").is_some_and(|value| value.trim().eq_ignore_ascii_case("true")) {
         return Some(format!(

@@ -8,7 +8,7 @@ use ottla_model::config::{Sources, load};
 use ottla_model::image::Image;
 use ottla_model::record::*;
 use ottla_protocol::LeaderEpoch;
-use ottla_protocol::batch::control::{ControlRecord, KRaftVoters, SnapshotFooter, SnapshotHeader, VoterNode};
+use ottla_protocol::batch::control::{ControlRecord, SnapshotFooter, SnapshotHeader};
 use ottla_protocol::batch::{BatchBuilder, Compression};
 use uuid::Uuid;
 
@@ -153,10 +153,8 @@ fn metadata_must_be_what_this_broker_can_serve() {
         &served(&[level("new.version", 1)]),
         &["new.version, this feature is unknown"],
     );
-    let line =
-        "/a/__cluster_metadata-0: partition t-0 has its replicas on nodes 1,2, and only node 1 is here";
-    check("replicated", &served(&topic(&[1, 2], &[])), &[line]);
-    check("somewhere else", &served(&topic(&[3], &[])), &["has its replicas on nodes 3,"]);
+    check("replicated", &served(&topic(&[1, 2], &[])), &[]);
+    check("somewhere else", &served(&topic(&[3], &[])), &[]);
     let tiered = [("remote.storage.enable", "true")];
     check("tiered", &served(&topic(&[1], &tiered)), &["topic t has remote.storage.enable=true"]);
     check("no longer tiered", &served(&topic(&[1], &[("remote.storage.enable", "false")])), &[]);
@@ -174,33 +172,14 @@ fn metadata_must_be_what_this_broker_can_serve() {
 }
 
 #[test]
-fn this_node_votes_alone() {
-    for (voters, expected) in [(&[1][..], &[][..]), (&[1, 2, 3], &["node 2, node 3 also votes"]), (&[], &[])]
-    {
-        let voter = |id: &i32| VoterNode {
-            id: *id,
-            directory_id: Uuid::from_u128(1000),
-            endpoints: Vec::new(),
-            kraft_version_min: 0,
-            kraft_version_max: 1,
-        };
-        let mut found = served(&topic(&[1], &[]));
-        let voters = KRaftVoters { version: 0, voters: voters.iter().map(voter).collect() };
-        found.metadata.as_mut().expect("served").membership.voters = Some(voters);
-        check("voters", &found, expected);
-    }
-}
-
-#[test]
 fn a_thousand_topics_do_not_make_a_thousand_lines() {
     let mut records = Vec::new();
     for n in 0..1_000u128 {
         let topic_id = Uuid::from_u128(1_000 + n);
         records.push(TopicRecord { name: format!("t{n}"), topic_id }.into());
-        let replicas = vec![NodeId(1), NodeId(2)];
-        records.push(
-            PartitionRecord { partition_id: 0, topic_id, replicas, ..PartitionRecord::default() }.into(),
-        );
+        let (resource_name, name) = (format!("t{n}"), "remote.storage.enable".to_owned());
+        let value = Some("true".to_owned());
+        records.push(ConfigRecord { resource_type: ResourceType::Topic, resource_name, name, value }.into());
     }
     let stops = stops(&served(&records), &config());
     assert_eq!(stops.len(), 21);

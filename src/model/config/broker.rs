@@ -88,6 +88,7 @@ broker_config! {
     controller_quorum_election_backoff_max_ms: i32 = "controller.quorum.election.backoff.max.ms",
     controller_quorum_election_timeout_ms: i32 = "controller.quorum.election.timeout.ms",
     controller_quorum_fetch_timeout_ms: i32 = "controller.quorum.fetch.timeout.ms",
+    controller_quorum_request_timeout_ms: i32 = "controller.quorum.request.timeout.ms",
     cordoned_log_dirs: Vec<String> = "cordoned.log.dirs",
     default_replication_factor: i32 = "default.replication.factor",
     delete_topic_enable: bool = "delete.topic.enable",

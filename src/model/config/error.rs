@@ -30,9 +30,7 @@ pub enum ConfigError {
     /// The start stops, because to ignore the key would break what the key promises.
     #[error("Refused {key}={value}: {why}")]
     Refused { key: String, value: String, why: &'static str },
-    #[error("Refused {key}={value}: several controllers are not supported yet, only one that is this node")]
-    SeveralControllers { key: &'static str, value: String },
-    #[error("Refused process.roles={value}: only broker,controller in one node is supported yet")]
+    #[error("Refused process.roles={value}: only nodes whose process.roles has controller are supported yet")]
     SeparateRoles { value: String },
     #[error(
         "Refused {key}={value}: configuration providers (${{provider:...}}) are not supported, write the value itself"

@@ -45,19 +45,8 @@ pub(super) fn check(config: &BrokerConfig) -> Result<(), ConfigError> {
 
 /// Refuses what Kafka supports and this broker does not yet.
 pub(super) fn check_supported(config: &BrokerConfig) -> Result<(), ConfigError> {
-    if config.controller_quorum_voters.len() > 1 {
-        return Err(ConfigError::SeveralControllers {
-            key: VOTERS,
-            value: written(&config.controller_quorum_voters),
-        });
-    }
-    if config.controller_quorum_bootstrap_servers.len() > 1 {
-        let value = written(&config.controller_quorum_bootstrap_servers);
-        return Err(ConfigError::SeveralControllers { key: BOOTSTRAP, value });
-    }
-    if !(config.has_role(Role::Broker) && config.has_role(Role::Controller)) {
-        let role = if config.has_role(Role::Broker) { "broker" } else { "controller" };
-        return Err(ConfigError::SeparateRoles { value: role.to_owned() });
+    if !config.has_role(Role::Controller) {
+        return Err(ConfigError::SeparateRoles { value: "broker".to_owned() });
     }
     Ok(())
 }

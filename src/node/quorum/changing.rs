@@ -154,6 +154,11 @@ impl Quorum {
         voters::node_of(successor)
     }
 
+    /// Whether this member leads and another one can take over.
+    pub fn hands_over(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader && self.best_follower().is_some()
+    }
+
     fn best_follower(&self) -> Option<u64> {
         let raft = &self.raw.raft;
         let voters = raft.prs().conf().voters().ids();

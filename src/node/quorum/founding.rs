@@ -9,17 +9,18 @@ use ottla_model::config::{BrokerConfig, Listener, TopicConfig};
 use ottla_model::{CLUSTER_METADATA_TOPIC, DirectoryId, METADATA_TOPIC_ID, TopicPartition};
 use ottla_protocol::batch::control::{KRaftVersion, KRaftVoters, VoterEndpoint, VoterNode};
 
-use super::{Membership, Quorum, QuorumError, ReplicaKey, Store, Voters};
+use super::{Chance, Membership, Quorum, QuorumError, ReplicaKey, Store, VoterSet, Voters};
 
 impl Quorum {
-    /// Opens the metadata log in its directory, whose id is `directory`, and joins with it the quorum of which this node is
-    /// the only voter. The recovery says whether the log was damaged.
-    pub fn of_one(
+    /// Opens the metadata log in its directory and joins its quorum with it: the voters that the log names, or those of
+    /// `controller.quorum.voters`, or else this node alone. The recovery says whether the log was damaged.
+    pub fn found(
         disk: Arc<dyn Disk>,
         config: &BrokerConfig,
-        directory: Option<DirectoryId>,
+        founder: Founder,
         now_ms: i64,
     ) -> Result<(Quorum, Recovery), QuorumError> {
+        let Founder { cluster_id, directory, chance } = founder;
         let id = TopicPartition::new(CLUSTER_METADATA_TOPIC, 0);
         let topic = Arc::new(topic_config(config));
         // Read whole at each start, so the whole of it is checked; it is small.
@@ -38,12 +39,25 @@ impl Quorum {
         })?;
         let directory_id = directory.unwrap_or_default();
         let me = ReplicaKey { id: config.node_id, directory_id };
+        let listed = &config.controller_quorum_voters;
+        let all = match listed.is_empty() {
+            true => VoterSet::new([ReplicaKey::of(config.node_id)]),
+            false => VoterSet::new(listed.iter().map(|voter| ReplicaKey::of(voter.id))),
+        };
+        let addresses = listed.iter().map(|voter| (voter.id, voter.address.clone())).collect();
         let founders = founders(config, directory);
-        let voters = Voters { me, founders, ..Voters::only(config.node_id) };
+        let voters = Voters { cluster_id, me, all, founders, addresses };
         let store = Store::open(disk, log, topic, voters.clone())?;
-        // It waits for nobody, so there is nothing to draw.
-        Ok((Quorum::new(store, &voters, Box::new(|| 0))?, recovery))
+        Ok((Quorum::new(store, &voters, chance)?, recovery))
     }
+}
+
+/// Who founds a quorum, or comes back to it.
+pub struct Founder {
+    pub cluster_id: String,
+    /// The id of the directory in which the metadata log is.
+    pub directory: Option<DirectoryId>,
+    pub chance: Chance,
 }
 
 // Snapshots alone say what may leave the metadata log.

@@ -62,6 +62,7 @@ impl Quorum {
             _ => {}
         }
         self.pass_on(from, term, body);
+        self.note_heard(from.id);
         Ok(())
     }
 

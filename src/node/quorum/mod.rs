@@ -6,6 +6,7 @@
 mod agreed;
 mod changing;
 mod convert;
+mod describing;
 mod download;
 mod entries;
 mod error;
@@ -28,12 +29,15 @@ use ottla_protocol::{LeaderEpoch, Offset};
 use raft::eraftpb::{self, Entry, MessageType};
 use raft::{Config, RawNode, StateRole};
 
+use describing::Heard;
 use download::{Download, Offered};
 
 pub use agreed::{Agreed, Committed, Keep, Settled, Spend};
 pub use changing::{ChangeRefused, VoterChange};
+pub use describing::{QuorumState, VoterState};
 pub use entries::metadata_batch;
 pub use error::QuorumError;
+pub use founding::Founder;
 pub use gate::Refused;
 pub use message::{Body, MESSAGE_BYTES_MAX, Message};
 pub use snapshot::{Membership, Snapshot, SnapshotId};
@@ -73,6 +77,7 @@ pub struct Quorum {
     voters_in_force: u64,
     download: Option<Download>,
     offered: Offered,
+    heard: Heard,
     /// What is to be said besides what raft-rs says.
     unsent: Vec<(ReplicaKey, Body)>,
 }
@@ -108,6 +113,7 @@ impl Quorum {
             voters_in_force,
             download: None,
             offered: Offered::default(),
+            heard: Heard::default(),
             unsent: Vec::new(),
         };
         quorum.draw_timeout();

@@ -289,6 +289,10 @@ impl Store {
         }
     }
 
+    pub(super) fn now_ms(&self) -> i64 {
+        self.now_ms
+    }
+
     pub(super) fn stamp(&mut self, now_ms: i64) {
         self.now_ms = now_ms;
     }

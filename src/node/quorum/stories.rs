@@ -6,7 +6,7 @@ mod membership;
 mod snapshots;
 mod strangers;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -102,6 +102,7 @@ impl Member {
             me: self.me,
             all: VoterSet::new(self.founding.iter().map(|node| key(*node))),
             founders: founded_by(&self.founding),
+            addresses: BTreeMap::new(),
         };
         let mut draws = self.me.id.0 as u64;
         let chance = move || {

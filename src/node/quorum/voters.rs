@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use ottla_log::metadata::Membership;
+use ottla_model::config::HostPort;
 use ottla_model::{DirectoryId, NodeId};
 use ottla_protocol::batch::control::KRaftVoters;
 
@@ -105,13 +106,21 @@ pub struct Voters {
     pub all: VoterSet,
     /// What a new log says of its quorum. Nothing where `controller.quorum.voters` says it to everybody.
     pub founders: Membership,
+    /// Where the voters of `controller.quorum.voters` are.
+    pub addresses: BTreeMap<NodeId, HostPort>,
 }
 
 impl Voters {
     /// A quorum of one.
     pub fn only(me: NodeId) -> Voters {
         let me = ReplicaKey::of(me);
-        Voters { cluster_id: String::new(), me, all: VoterSet::new([me]), founders: Membership::default() }
+        Voters {
+            cluster_id: String::new(),
+            me,
+            all: VoterSet::new([me]),
+            founders: Membership::default(),
+            addresses: BTreeMap::new(),
+        }
     }
 }
 

@@ -116,9 +116,12 @@ pub fn api(key: i16) -> Option<&'static ApiRow> {
     API_TABLE.binary_search_by_key(&key, |row| row.key).ok().map(|at| &API_TABLE[at])
 }
 
+/// Keys from here on are of our own APIs, which nobody is told of.
+const PRIVATE_FROM: i16 = 10_000;
+
 /// What ApiVersions tells on this kind of listener, in the order of the keys.
 pub fn advertised(listener: Listener) -> impl Iterator<Item = &'static ApiRow> {
-    API_TABLE.iter().filter(move |row| row.listeners.include(listener))
+    API_TABLE.iter().filter(move |row| row.key < PRIVATE_FROM && row.listeners.include(listener))
 }
 
 /// The reference page's tables, in Markdown: every API of Kafka's, served or not.
@@ -421,6 +424,22 @@ apis! {
         on [broker controller] forwarded whole, layout Some(&shape::DESCRIBE_QUORUM),
         rights [Describe on Cluster],
         "tells the voters of the metadata quorum and how far they are";
+    AlterPartition = 56, versions (2-3), flexible 0,
+        on [controller], layout Some(&shape::ALTER_PARTITION),
+        rights [ClusterAction on Cluster],
+        "changes in-sync sets, as leaders of partitions see them";
+    UpdateFeatures = 57, versions (0-2), flexible 0,
+        on [broker controller] forwarded whole, layout Some(&shape::UPDATE_FEATURES),
+        rights [Alter on Cluster],
+        "raises and lowers the levels of features";
+    Envelope = 58, versions (0-0), flexible 0,
+        on [controller], layout Some(&shape::ENVELOPE),
+        rights [ClusterAction on Cluster],
+        "carries a client's request that a broker sends on";
+    FetchSnapshot = 59, versions (0-1), flexible 0,
+        on [controller], layout Some(&shape::FETCH_SNAPSHOT),
+        rights [ClusterAction on Cluster],
+        "reads a snapshot of the metadata, piece by piece";
     DescribeCluster = 60, versions (0-2), flexible 0,
         on [broker controller], layout Some(&shape::DESCRIBE_CLUSTER),
         rights [Describe on Cluster ("authorized operations"), Alter on Cluster ("at a controller")],
@@ -429,6 +448,18 @@ apis! {
         on [broker], layout Some(&shape::DESCRIBE_PRODUCERS),
         rights [Read on Topic],
         "lists the producers that partitions remember";
+    BrokerRegistration = 62, versions (0-4), flexible 0,
+        on [controller], layout Some(&shape::BROKER_REGISTRATION),
+        rights [ClusterAction on Cluster],
+        "makes a broker that has started known";
+    BrokerHeartbeat = 63, versions (0-1), flexible 0,
+        on [controller], layout Some(&shape::BROKER_HEARTBEAT),
+        rights [ClusterAction on Cluster],
+        "shows that a broker is alive, and what it wants";
+    UnregisterBroker = 64, versions (0-0), flexible 0,
+        on [broker controller] forwarded whole, layout Some(&shape::UNREGISTER_BROKER),
+        rights [Alter on Cluster],
+        "forgets a broker";
     DescribeTransactions = 65, versions (0-0), flexible 0,
         on [broker], layout Some(&shape::DESCRIBE_TRANSACTIONS),
         rights [Describe on TransactionalId, Describe on Topic {Shown}],
@@ -437,6 +468,18 @@ apis! {
         on [broker], layout Some(&shape::LIST_TRANSACTIONS),
         rights [Describe on TransactionalId {Shown}],
         "lists transactional ids and their states";
+    AllocateProducerIds = 67, versions (0-0), flexible 0,
+        on [controller], layout Some(&shape::ALLOCATE_PRODUCER_IDS),
+        rights [ClusterAction on Cluster],
+        "gives a broker producer ids to hand out";
+    ControllerRegistration = 70, versions (0-0), flexible 0,
+        on [controller], layout Some(&shape::CONTROLLER_REGISTRATION),
+        rights [ClusterAction on Cluster],
+        "makes a controller that has started known";
+    AssignReplicasToDirs = 73, versions (0-0), flexible 0,
+        on [controller], layout Some(&shape::ASSIGN_REPLICAS_TO_DIRS),
+        rights [ClusterAction on Cluster],
+        "tells in which directories a broker's replicas are";
     ListConfigResources = 74, versions (0-1), flexible 0,
         on [broker], layout Some(&shape::LIST_CONFIG_RESOURCES),
         rights [DescribeConfigs on Cluster],
@@ -445,6 +488,23 @@ apis! {
         on [broker], layout Some(&shape::DESCRIBE_TOPIC_PARTITIONS),
         rights [Describe on Topic],
         "tells the partitions of topics page by page, with their eligible leader replicas";
+    AddRaftVoter = 80, versions (0-0), flexible 0,
+        on [broker controller] forwarded whole, layout Some(&shape::ADD_RAFT_VOTER),
+        rights [Alter on Cluster],
+        "adds a voter to the metadata quorum";
+    RemoveRaftVoter = 81, versions (0-0), flexible 0,
+        on [broker controller] forwarded whole, layout Some(&shape::REMOVE_RAFT_VOTER),
+        rights [Alter on Cluster],
+        "removes a voter from the metadata quorum";
+    UpdateRaftVoter = 82, versions (0-0), flexible 0,
+        on [controller], layout Some(&shape::UPDATE_RAFT_VOTER),
+        rights [ClusterAction on Cluster],
+        "tells a voter's new addresses";
+    // Ours alone, and of no client's concern.
+    QuorumMessage = 10000, versions (0-0), flexible NEVER,
+        on [controller], layout BY_HAND,
+        rights [ClusterAction on Cluster],
+        "carries a message of one voter of the metadata quorum to another";
 }
 
 #[cfg(test)]

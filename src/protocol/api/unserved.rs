@@ -18,14 +18,13 @@ pub struct Unserved {
 const TRANSACTIONS: &str = "transactions are not there yet; FindCoordinator and InitProducerId say so before";
 const QUOTAS: &str = "quotas are not enforced yet, and one that is set would promise it";
 const SCRAM: &str = "SASL is not there yet, and credentials that are set would promise it";
-const FEATURES: &str = "levels of features cannot be changed yet";
-const MEMBERSHIP: &str = "one node can neither get nor lose another yet";
+const MEMBERSHIP: &str = "a controller is forgotten when it is no voter any more";
 const CONSUMER_GROUPS: &str = "groups of the new protocol (KIP-848) are not there yet; clients and tools that do not find it use the classic one";
 const TELEMETRY: &str =
     "clients that find it send their metrics; Kafka tells of it only with a plugin that takes them";
 const SHARE_GROUPS: &str = "share groups (KIP-932) are not there yet";
 const STREAMS_GROUPS: &str = "streams groups (KIP-1071) are not there yet; Kafka Streams uses classic groups";
-const CONTROLLERS: &str = "of Kafka's controller listener only, for other nodes: there are none yet, and that listener is not opened";
+const CONTROLLERS: &str = "voters of our quorum speak otherwise with each other (QuorumMessage)";
 
 const fn no(key: i16, name: &'static str, (min, max): (i16, i16), why: &'static str) -> Unserved {
     Unserved { key, name, versions: VersionRange { min, max }, why }
@@ -43,27 +42,14 @@ pub static UNSERVED: &[Unserved] = &[
     no(52, "Vote", (0, 2), CONTROLLERS),
     no(53, "BeginQuorumEpoch", (0, 1), CONTROLLERS),
     no(54, "EndQuorumEpoch", (0, 1), CONTROLLERS),
-    no(56, "AlterPartition", (2, 3), CONTROLLERS),
-    no(57, "UpdateFeatures", (0, 2), FEATURES),
-    no(58, "Envelope", (0, 0), CONTROLLERS),
-    no(59, "FetchSnapshot", (0, 1), CONTROLLERS),
-    no(62, "BrokerRegistration", (0, 4), CONTROLLERS),
-    no(63, "BrokerHeartbeat", (0, 2), CONTROLLERS),
-    no(64, "UnregisterBroker", (0, 0), MEMBERSHIP),
-    no(67, "AllocateProducerIds", (0, 0), CONTROLLERS),
     no(68, "ConsumerGroupHeartbeat", (0, 1), CONSUMER_GROUPS),
     no(69, "ConsumerGroupDescribe", (0, 1), CONSUMER_GROUPS),
-    no(70, "ControllerRegistration", (0, 0), CONTROLLERS),
     no(71, "GetTelemetrySubscriptions", (0, 0), TELEMETRY),
     no(72, "PushTelemetry", (0, 0), TELEMETRY),
-    no(73, "AssignReplicasToDirs", (0, 0), CONTROLLERS),
     no(76, "ShareGroupHeartbeat", (1, 1), SHARE_GROUPS),
     no(77, "ShareGroupDescribe", (1, 1), SHARE_GROUPS),
     no(78, "ShareFetch", (1, 2), SHARE_GROUPS),
     no(79, "ShareAcknowledge", (1, 2), SHARE_GROUPS),
-    no(80, "AddRaftVoter", (0, 1), MEMBERSHIP),
-    no(81, "RemoveRaftVoter", (0, 0), MEMBERSHIP),
-    no(82, "UpdateRaftVoter", (0, 0), CONTROLLERS),
     no(83, "InitializeShareGroupState", (0, 0), SHARE_GROUPS),
     no(84, "ReadShareGroupState", (0, 0), SHARE_GROUPS),
     no(85, "WriteShareGroupState", (0, 1), SHARE_GROUPS),

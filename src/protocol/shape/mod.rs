@@ -6,6 +6,7 @@
 
 mod admin;
 mod apis;
+mod controllers;
 mod groups;
 mod security;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod tests;
 
 pub(crate) use admin::*;
 pub(crate) use apis::*;
+pub(crate) use controllers::*;
 pub(crate) use groups::*;
 pub(crate) use security::*;
 
@@ -82,6 +84,10 @@ const fn int64(name: &'static str) -> Field {
 
 const fn uuid(name: &'static str) -> Field {
     field(name, Kind::One(Value::Fixed(16)))
+}
+
+const fn uuids(name: &'static str) -> Field {
+    field(name, Kind::Array(Value::Fixed(16)))
 }
 
 const fn string(name: &'static str) -> Field {

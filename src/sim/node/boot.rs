@@ -12,8 +12,8 @@ use ottla_model::BrokerEpoch;
 use ottla_model::config::BrokerConfig;
 use ottla_model::image::Image;
 use ottla_node::controller::{Controller, Output as ControllerOutput, Settings, Snapshots};
-use ottla_node::joining::{Joining, Next};
-use ottla_node::quorum::{Keep, Quorum};
+use ottla_node::lifecycle::{Input, Lifecycle, Next, Patience, bootstrap};
+use ottla_node::quorum::{Founder, Keep, Quorum};
 use ottla_node::replicas::Replicas;
 
 use super::coordinator::Coordinator;
@@ -84,18 +84,23 @@ impl Node {
             log_dirs: self.storage.directory_ids(),
             features: Vec::new(),
         };
-        let mut joining = Joining::new(registration, self.storage.found().map_err(failed)?);
-        let mut command = joining.begin();
+        // The controller is this process, and answers at once: there is nothing to wait for.
+        let _ = self.ask(now_ms, bootstrap(), said)?;
+        let found = self.storage.found().map_err(failed)?;
+        let mut life = Lifecycle::new(registration, found, Patience::of(&self.config), now_ms);
+        let mut next = life.begin();
         loop {
-            let reply = self.ask(now_ms, command, said)?;
-            command = match joining.next(reply, &self.image) {
-                Next::Ask(next) => next,
+            let input = match next {
+                Next::Ask(command) => Input::Replied(self.ask(now_ms, command, said)?),
+                Next::WaitUntil(_) => Input::Due,
                 Next::Refused(why) => return Err(BootError(why)),
+                Next::Left => return Err(failed("it left before it came")),
                 Next::Joined(epoch) => {
                     self.epoch = epoch;
                     return Ok(());
                 }
             };
+            next = life.next(now_ms, input, &self.image);
         }
     }
 
@@ -166,7 +171,13 @@ fn controller(
     now_ms: i64,
     dice: &mut Dice,
 ) -> Result<Controller<Who>, BootError> {
-    let (quorum, _) = Quorum::of_one(disk, config, Some(storage.metadata_dir()), now_ms).map_err(failed)?;
+    let founder = Founder {
+        cluster_id: "simulated".into(),
+        directory: Some(storage.metadata_dir()),
+        // A quorum of one waits for nobody, so there is nothing to draw.
+        chance: Box::new(|| 0),
+    };
+    let (quorum, _) = Quorum::found(disk, config, founder, now_ms).map_err(failed)?;
     let mut chance = dice.split();
     let settings = Settings {
         config: config.clone(),

@@ -58,7 +58,7 @@ impl Start {
             },
         };
         let all = VoterSet::new(self.founders.iter().copied());
-        Voters { cluster_id: "sim".into(), me: self.me, all, founders }
+        Voters { cluster_id: "sim".into(), me: self.me, all, founders, addresses: Default::default() }
     }
 }
 

@@ -1,9 +1,12 @@
 //! A request of each API that names something, so that there is something to ask about.
 
 use bytes::{Bytes, BytesMut};
+use ottla_model::NodeId;
+use ottla_node::quorum::{Body, Message, ReplicaKey};
 use ottla_protocol::api::ApiKey;
 use ottla_protocol::api_versions::ApiVersionsRequest;
 use ottla_protocol::fetch::{FetchPartition, FetchRequest, FetchTopic, IsolationLevel};
+use ottla_protocol::header::{RequestHeader, write_request_header};
 use ottla_protocol::messages::*;
 use ottla_protocol::produce::{ProducePartition, ProduceRequest, ProduceTopic};
 use ottla_protocol::{Encodable, LeaderEpoch, StrBytes, TopicRef, codec};
@@ -45,6 +48,7 @@ pub(super) fn samples() -> Vec<Sample> {
     all.extend(security());
     all.extend(topics());
     all.extend(transactions());
+    all.extend(controllers());
     all.extend(deletions());
     all
 }
@@ -326,6 +330,44 @@ fn transactions() -> Vec<Sample> {
             DescribeTransactionsRequest::default().with_transactional_ids(vec![id]),
         ),
         sample(ApiKey::ListTransactions, 0, ListTransactionsRequest::default()),
+    ]
+}
+
+/// What brokers and controllers ask each other. None of it changes anything: the broker epochs are old ones, and the voters are
+/// another cluster's.
+fn controllers() -> Vec<Sample> {
+    let elsewhere = || Some(word("elsewhere"));
+    let mut enclosed = BytesMut::new();
+    let header = RequestHeader {
+        api_key: ApiKey::ListPartitionReassignments.code(),
+        api_version: 0,
+        correlation_id: 1,
+        client_id: None,
+    };
+    write_request_header(&mut enclosed, &header);
+    let listed = ListPartitionReassignmentsRequest::default().with_topics(None);
+    codec::encode(&listed, 0, &mut enclosed).expect("it can be encoded");
+    let envelope = EnvelopeRequest::default()
+        .with_request_data(enclosed.freeze())
+        .with_client_host_address(Bytes::from_static(&[127, 0, 0, 1]));
+    let voter = ReplicaKey::of(NodeId(9));
+    let (cluster_id, body) = ("elsewhere".to_owned(), Body::Heartbeat { commit: 0 });
+    let said = Message { cluster_id, from: voter, to: voter, voters_index: 0, term: 1, body };
+    vec![
+        sample(
+            ApiKey::BrokerRegistration,
+            4,
+            BrokerRegistrationRequest::default().with_cluster_id(word("elsewhere")),
+        ),
+        sample(ApiKey::BrokerHeartbeat, 1, BrokerHeartbeatRequest::default()),
+        sample(ApiKey::AllocateProducerIds, 0, AllocateProducerIdsRequest::default()),
+        sample(ApiKey::AlterPartition, 3, AlterPartitionRequest::default()),
+        sample(ApiKey::AssignReplicasToDirs, 0, AssignReplicasToDirsRequest::default()),
+        sample(ApiKey::Envelope, 0, envelope),
+        sample(ApiKey::AddRaftVoter, 0, AddRaftVoterRequest::default().with_cluster_id(elsewhere())),
+        sample(ApiKey::RemoveRaftVoter, 0, RemoveRaftVoterRequest::default().with_cluster_id(elsewhere())),
+        sample(ApiKey::UpdateRaftVoter, 0, UpdateRaftVoterRequest::default().with_cluster_id(elsewhere())),
+        Sample { api: ApiKey::QuorumMessage, version: 0, body: said.encode() },
     ]
 }
 

@@ -1,8 +1,9 @@
 //! The thread of the metadata quorum and its controller. It uses the metadata log's disk alone, so that a stalled data
-//! disk cannot lose an election. It passes all of its outputs to the publisher thread, in order.
+//! disk cannot lose an election. What a broker on this node has to carry out goes to the publisher thread, in order.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -10,52 +11,146 @@ use ottla_core::controller::{Command, NotController, Reply};
 use ottla_core::question::Question;
 use ottla_log::Disk;
 use ottla_node::controller::{Controller as Machine, ControllerError, Input, Output};
-use ottla_node::quorum::{Snapshot, SnapshotId, TICK_MS};
-use tokio::sync::oneshot;
-use tracing::{error, info};
+use ottla_node::lifecycle::bootstrap;
+use ottla_node::quorum::{
+    ChangeRefused, Message as Said, QuorumState, Refused, Snapshot, SnapshotId, TICK_MS, VoterChange,
+};
+use tokio::sync::{oneshot, watch};
+use tracing::{error, info, warn};
 
+use super::leading::Leading;
+use super::metadata::Metadata;
 use super::publisher::Notice;
+use super::uplink::Uplink;
 use crate::clock::now_ms;
 use crate::run::work::flusher::Flushers;
+use crate::run::work::messenger::Messenger;
 
-/// Where the answer to a command is sent.
-pub(crate) type Token = oneshot::Sender<Result<Reply, NotController>>;
+/// Where the answer to a command is sent, and what has to happen before.
+#[derive(Debug)]
+pub(crate) enum Token {
+    /// The broker of this node has carried out what was decided.
+    CarriedOut(oneshot::Sender<Result<Reply, NotController>>),
+    /// The quorum has agreed on it.
+    Agreed(oneshot::Sender<Result<Reply, NotController>>),
+    VotersChanged(oneshot::Sender<Result<(), ChangeRefused>>),
+}
 
-/// Sends commands to this node's controller. Clones send to the same one.
+impl Token {
+    pub fn answer(self, reply: Result<Reply, NotController>) {
+        // Sending fails if the caller has stopped waiting.
+        match self {
+            Token::CarriedOut(waits) | Token::Agreed(waits) => drop(waits.send(reply)),
+            Token::VotersChanged(waits) => drop(waits.send(Err(ChangeRefused::NotLeader))),
+        }
+    }
+
+    fn changed(self, outcome: Result<(), ChangeRefused>) {
+        match self {
+            // This fails if the caller has stopped waiting.
+            Token::VotersChanged(waits) => drop(waits.send(outcome)),
+            other => other.answer(Err(NotController)),
+        }
+    }
+}
+
+/// The way to the active controller, from one role of this node. Clones lead to the same one.
 #[derive(Clone)]
 pub(crate) struct Controller {
-    commands: Sender<Message>,
+    /// The thread of this node, if it is a controller.
+    pub here: Option<Commands>,
+    /// Where another node may be the active one.
+    pub uplink: Option<Arc<Uplink>>,
+    pub leading: watch::Receiver<Leading>,
+    /// Whether the broker of this node has to carry out a decision before its answer is told.
+    pub carried_out: bool,
+    /// Set where a question met no active controller.
+    pub missed: Option<Arc<AtomicBool>>,
 }
+
+/// Sends to this node's thread.
+#[derive(Clone)]
+pub(crate) struct Commands(Sender<Message>);
 
 enum Message {
     Ask(Command, Token),
+    ChangeVoters(VoterChange, Token),
+    Hear(Box<Said>),
+    Describe(oneshot::Sender<QuorumState>),
     Snapshotted(Option<SnapshotId>),
     Stop,
 }
 
 impl Controller {
-    /// Sends a question and waits until the change is committed and applied on this broker.
+    /// Sends a question to the active controller, wherever it is, and waits until the change is agreed on and known here.
     pub async fn ask<Q>(&self, question: Q) -> Result<Q::Answer, NotController>
     where
         Q: Question<Command = Command, Reply = Reply>,
     {
+        let reply = match &self.uplink {
+            Some(uplink) if !self.leads_here() => uplink.carry(question.command()).await,
+            _ => self.ask_here(question.command()).await,
+        };
+        reply.map(Q::answer).map_err(|NotController| self.none())
+    }
+
+    /// How the quorum stands, as this node knows it.
+    pub async fn describe(&self) -> Result<QuorumState, NotController> {
+        match &self.here {
+            Some(here) => here.describe().await,
+            None => Err(self.none()),
+        }
+    }
+
+    /// Says that there is no active controller here, and notes it for who has sent the request on.
+    pub fn none(&self) -> NotController {
+        self.missed.iter().for_each(|missed| missed.store(true, Ordering::Relaxed));
+        NotController
+    }
+
+    /// Whether the active controller is in this process.
+    pub fn leads_here(&self) -> bool {
+        self.leading.borrow().here
+    }
+
+    async fn ask_here(&self, command: Command) -> Result<Reply, NotController> {
         let (token, reply) = oneshot::channel();
-        // If the thread has ended, there is no controller any more.
-        self.commands.send(Message::Ask(question.command(), token)).map_err(|_| NotController)?;
-        reply.await.map_err(|_| NotController)?.map(Q::answer)
+        let token = if self.carried_out { Token::CarriedOut(token) } else { Token::Agreed(token) };
+        self.here.as_ref().ok_or(NotController)?.send(Message::Ask(command, token))?;
+        reply.await.map_err(|_| NotController)?
+    }
+}
+
+impl Commands {
+    // This fails if the thread has ended: there is no controller any more.
+    fn send(&self, message: Message) -> Result<(), NotController> {
+        self.0.send(message).map_err(|_| NotController)
     }
 
-    /// Sends a command without waiting for the answer.
-    pub fn tell(&self, command: Command) {
-        // If the thread has ended, the command is lost; nobody waits for its answer.
-        let (token, _) = oneshot::channel();
-        let _ = self.commands.send(Message::Ask(command, token));
+    /// Passes on what another replica of the quorum says.
+    pub fn hear(&self, said: Said) {
+        // Nobody waits for an answer.
+        let _ = self.send(Message::Hear(Box::new(said)));
     }
 
-    /// Ends the thread after the commands so far.
+    /// How the quorum stands, as this node knows it.
+    pub async fn describe(&self) -> Result<QuorumState, NotController> {
+        let (token, state) = oneshot::channel();
+        self.send(Message::Describe(token))?;
+        state.await.map_err(|_| NotController)
+    }
+
+    /// Changes who votes (KIP-853), and waits until that is agreed on.
+    pub async fn change_voters(&self, change: VoterChange) -> Result<(), ChangeRefused> {
+        let (token, outcome) = oneshot::channel();
+        let sent = self.send(Message::ChangeVoters(change, Token::VotersChanged(token)));
+        sent.map_err(|_| ChangeRefused::NotLeader)?;
+        outcome.await.unwrap_or(Err(ChangeRefused::NotLeader))
+    }
+
+    /// Ends the thread after what was sent so far.
     pub fn stop(&self) {
-        // This fails if the thread has ended already.
-        let _ = self.commands.send(Message::Stop);
+        let _ = self.send(Message::Stop);
     }
 }
 
@@ -84,67 +179,160 @@ impl Writer {
     }
 }
 
-/// Starts the thread. `said` gets the controller's outputs; `ends` is called with the reason when the thread ends.
-pub(crate) fn start(
-    mut machine: Machine<Token>,
-    ticks: bool,
-    said: Sender<Notice>,
-    writer: Writer,
-    ends: impl FnOnce(Result<(), String>) + Send + 'static,
-) -> std::io::Result<(Controller, std::thread::JoinHandle<()>)> {
-    let (commands, inbox) = channel();
-    let back = commands.clone();
-    let thread = std::thread::Builder::new().name("controller".into()).spawn(move || {
-        // raft-rs panics if it cannot read its log. In this case, too, the process has to learn that there is no
-        // controller any more.
-        let served = catch_unwind(AssertUnwindSafe(|| {
-            serve(&mut machine, &inbox, ticks, |output| match output {
-                Output::Snapshot(snapshot) => writer.write(snapshot, back.clone()),
-                Output::Full(true) => {
-                    error!("the disk of the metadata log is full: refusing new topics until there is room");
-                }
-                Output::Full(false) => info!("the metadata log has room again"),
-                // This fails if the publisher has ended: the broker is stopping, and has refused the waiting requests.
-                output => drop(said.send(Notice::Controller(output))),
-            })
-        }));
-        ends(served.map_or_else(|_| Err("it panicked".into()), |ended| ended.map_err(|e| e.to_string())));
-        // This fails if the publisher has ended.
-        let _ = said.send(Notice::Ended);
-    })?;
-    Ok((Controller { commands }, thread))
+/// What the thread works with besides its machine.
+pub(crate) struct Surroundings {
+    /// Where a broker on this node hears of everything.
+    pub publisher: Option<Sender<Notice>>,
+    pub agreed: Arc<Metadata>,
+    pub leading: watch::Sender<Leading>,
+    pub writer: Writer,
+    pub messenger: Messenger,
 }
 
-fn serve(
-    machine: &mut Machine<Token>,
-    inbox: &Receiver<Message>,
-    ticks: bool,
-    put_out: impl Fn(Output<Token>),
-) -> Result<(), ControllerError> {
-    let tick = Duration::from_millis(TICK_MS as u64);
-    let mut next_tick = Instant::now() + tick;
-    let mut out = Vec::new();
-    machine.settle(now_ms(), &mut out)?;
-    loop {
-        out.drain(..).for_each(&put_out);
-        // The only voter sends no heartbeats, so the machine may sleep.
-        let message = if ticks {
-            inbox.recv_timeout(next_tick.saturating_duration_since(Instant::now()))
-        } else {
-            inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        };
-        match message {
-            Ok(Message::Ask(command, token)) => {
-                machine.step(now_ms(), Input::Command { token, command }, &mut out)?;
+/// Starts the thread. `ends` is called with the reason when it ends.
+pub(crate) fn start(
+    machine: Machine<Token>,
+    surroundings: Surroundings,
+    ends: impl FnOnce(Result<(), String>) + Send + 'static,
+) -> std::io::Result<(Commands, std::thread::JoinHandle<()>)> {
+    let (commands, inbox) = channel();
+    let back = commands.clone();
+    let publisher = surroundings.publisher.clone();
+    let mut thread = Thread { machine, surroundings, inbox, back, told: None };
+    let handle = std::thread::Builder::new().name("controller".into()).spawn(move || {
+        // raft-rs panics if it cannot read its log. In this case, too, the process has to learn that there is no
+        // controller any more.
+        let served = catch_unwind(AssertUnwindSafe(|| thread.serve()));
+        ends(served.map_or_else(|_| Err("it panicked".into()), |ended| ended.map_err(|e| e.to_string())));
+        // This fails if the publisher has ended.
+        drop(publisher.map(|publisher| publisher.send(Notice::Ended)));
+    })?;
+    Ok((Commands(commands), handle))
+}
+
+struct Thread {
+    machine: Machine<Token>,
+    surroundings: Surroundings,
+    inbox: Receiver<Message>,
+    back: Sender<Message>,
+    /// What was logged last of what was refused, and when.
+    told: Option<(Refused, Instant)>,
+}
+
+/// How long a leader that stops waits for another one to take over.
+const HANDING_OVER: Duration = Duration::from_secs(1);
+/// The same refusal is logged again after this long.
+const TELL_AGAIN_AFTER: Duration = Duration::from_secs(30);
+
+impl Thread {
+    fn serve(&mut self) -> Result<(), ControllerError> {
+        let tick = Duration::from_millis(TICK_MS as u64);
+        let mut next_tick = Instant::now() + tick;
+        let mut out = Vec::new();
+        self.machine.settle(now_ms(), &mut out)?;
+        let mut stop_at: Option<Instant> = None;
+        loop {
+            out.drain(..).for_each(|output| self.put_out(output));
+            if self.tell_who_leads() && self.machine.image().metadata_version().is_none() {
+                // Nobody waits for the answer.
+                let (token, _) = oneshot::channel();
+                let (token, command) = (Token::Agreed(token), bootstrap());
+                self.machine.step(now_ms(), Input::Command { token, command }, &mut out)?;
+                continue;
             }
-            Ok(Message::Snapshotted(outcome)) => {
-                machine.step(now_ms(), Input::Snapshotted(outcome), &mut out)?;
+            if stop_at.is_some_and(|at| Instant::now() >= at || !self.machine.quorum().hands_over()) {
+                return Ok(());
             }
-            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            Err(RecvTimeoutError::Timeout) => {
-                next_tick = Instant::now() + tick;
-                machine.step(now_ms(), Input::Tick, &mut out)?;
+            match self.inbox.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Ok(Message::Stop) if !self.machine.quorum().hands_over() => return Ok(()),
+                Ok(Message::Stop) => {
+                    stop_at = Some(Instant::now() + HANDING_OVER);
+                    self.machine.step(now_ms(), Input::TransferLeadership, &mut out)?;
+                }
+                Ok(message) => self.take(message, &mut out)?,
+                Err(RecvTimeoutError::Timeout) => {
+                    next_tick = Instant::now() + tick;
+                    self.machine.step(now_ms(), Input::Tick, &mut out)?;
+                }
             }
         }
+    }
+
+    fn take(&mut self, message: Message, out: &mut Vec<Output<Token>>) -> Result<(), ControllerError> {
+        let input = match message {
+            Message::Ask(command, token) => Input::Command { token, command },
+            Message::ChangeVoters(change, token) => Input::ChangeVoters { token, change },
+            Message::Hear(said) => Input::Message(said),
+            Message::Snapshotted(outcome) => Input::Snapshotted(outcome),
+            Message::Describe(waits) => {
+                // This fails if the caller has stopped waiting.
+                let _ = waits.send(self.machine.quorum().state());
+                return Ok(());
+            }
+            // Handled before.
+            Message::Stop => Input::TransferLeadership,
+        };
+        self.machine.step(now_ms(), input, out)
+    }
+
+    fn put_out(&mut self, output: Output<Token>) {
+        match output {
+            Output::Snapshot(snapshot) => self.surroundings.writer.write(snapshot, self.back.clone()),
+            Output::Full(true) => {
+                error!("the disk of the metadata log is full: refusing new topics until there is room");
+            }
+            Output::Full(false) => info!("the metadata log has room again"),
+            Output::Send(said) => {
+                let address = self.machine.quorum().address(said.to.id);
+                self.surroundings.messenger.send(*said, address);
+            }
+            Output::Refused(refused) => self.tell_refused(refused),
+            Output::VotersChanged { token, outcome } => token.changed(outcome),
+            Output::Published(image) => {
+                self.surroundings.agreed.store(image.clone());
+                self.tell_broker(Notice::Published(image));
+            }
+            Output::Reply { token: token @ Token::CarriedOut(_), reply } => {
+                self.tell_broker(Notice::Reply(token, reply));
+            }
+            Output::Reply { token, reply } => token.answer(reply),
+        }
+    }
+
+    fn tell_broker(&self, notice: Notice) {
+        // This fails if the publisher has ended: the broker is stopping, and has refused the waiting requests.
+        drop(self.surroundings.publisher.as_ref().map(|publisher| publisher.send(notice)));
+    }
+
+    // A stranger may repeat itself as often as it likes.
+    fn tell_refused(&mut self, refused: Refused) {
+        let again = |(told, at): &(Refused, Instant)| *told == refused && at.elapsed() < TELL_AGAIN_AFTER;
+        if !self.told.as_ref().is_some_and(again) {
+            warn!("a message to the metadata quorum was not heard: {refused}");
+            self.told = Some((refused, Instant::now()));
+        }
+    }
+
+    // Whether this node has become the active controller.
+    fn tell_who_leads(&self) -> bool {
+        let quorum = self.machine.quorum();
+        let leader = quorum.leader();
+        let here = self.machine.leads();
+        let known = Leading { epoch: quorum.epoch(), leader, here, address: None };
+        self.surroundings.leading.send_if_modified(|told| {
+            if known.is_same_as(told) {
+                return false;
+            }
+            let address = leader.and_then(|leader| quorum.address(leader));
+            match leader {
+                Some(leader) => {
+                    info!(%leader, epoch = known.epoch.0, here, "the metadata quorum has a leader")
+                }
+                None => info!(epoch = known.epoch.0, "the metadata quorum has no leader"),
+            }
+            *told = Leading { address, ..known.clone() };
+            true
+        }) && here
     }
 }

@@ -3,11 +3,14 @@
 pub(crate) mod controller;
 pub(crate) mod coordinator;
 pub(crate) mod groups;
+pub(crate) mod leading;
+pub(crate) mod metadata;
 pub(crate) mod partition;
 pub(crate) mod partitions;
 pub(crate) mod producer_ids;
 pub(crate) mod publisher;
 pub(crate) mod settings;
 pub(crate) mod storage;
+pub(crate) mod uplink;
 pub(crate) mod volume;
 pub(crate) mod waiter;

@@ -11,10 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use ottla_core::controller::{NotController, Reply};
 use ottla_model::image::Image;
 use ottla_model::{NodeId, TopicId};
-use ottla_node::controller::Output;
 use ottla_node::lane::{Host, Input as LaneInput, Lane, Role};
 use ottla_node::replicas::{Action, Input, Key, LastOwner, NotOpened, Note, Opened, Opening, Replicas};
 use parking_lot::Mutex;
@@ -23,6 +22,7 @@ use uuid::Uuid;
 
 use super::controller::Token;
 use super::groups::GroupCoordinator;
+use super::metadata::Metadata;
 use super::partition::Partition;
 use super::partitions::Partitions;
 use super::settings::Settings;
@@ -39,8 +39,10 @@ const ROOM_AFTER: Duration = Duration::from_secs(1);
 
 /// A message to the thread.
 pub(crate) enum Notice {
-    /// An output of the controller.
-    Controller(Output<Token>),
+    /// The metadata has changed.
+    Published(Arc<Image>),
+    /// An answer that may be told once what was published before it is carried out.
+    Reply(Token, Result<Reply, NotController>),
     /// A log directory has failed.
     VolumeFailed,
     /// The owner of a partition has panicked.
@@ -57,7 +59,7 @@ pub(crate) struct Publisher {
     pub storage: Arc<Storage>,
     pub partitions: Arc<Partitions>,
     pub flushers: Flushers,
-    pub image: Arc<ArcSwap<Image>>,
+    pub image: Arc<Metadata>,
     pub groups: Arc<GroupCoordinator>,
     pub registrar: Arc<Registrar>,
     /// For partitions, to report that they have failed.
@@ -90,13 +92,8 @@ impl Publisher {
                 notices.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
             match notice {
-                Ok(Notice::Controller(Output::Published(image))) => self.step(Input::Published(image)),
-                Ok(Notice::Controller(Output::Reply { token, reply })) => {
-                    // This fails if the caller has stopped waiting.
-                    let _ = token.send(reply);
-                }
-                // The controller's thread handles these. Nobody else votes, so nothing is sent.
-                Ok(Notice::Controller(_)) => {}
+                Ok(Notice::Published(image)) => self.step(Input::Published(image)),
+                Ok(Notice::Reply(token, reply)) => token.answer(reply),
                 Ok(Notice::VolumeFailed) => self.lose_failed(),
                 Ok(Notice::OwnerFailed(topic, index)) => self.recover(topic, index),
                 Err(RecvTimeoutError::Timeout) => {

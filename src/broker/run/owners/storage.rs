@@ -18,7 +18,7 @@ use ottla_log::moves::{forget_copy, set_aside};
 use ottla_model::config::{BrokerConfig, TopicConfig};
 use ottla_model::image::Image;
 use ottla_model::{BrokerEpoch, DirectoryId, NodeId, TopicId, TopicPartition, fresh_id, uuid_to_base64};
-use ottla_node::joining::is_assigned;
+use ottla_node::lifecycle::is_assigned;
 use ottla_node::replicas::LastOwner;
 use ottla_protocol::Offset;
 use parking_lot::Mutex;
@@ -119,6 +119,11 @@ impl Storage {
             leaving: Mutex::default(),
             checkpointing: Mutex::default(),
         })
+    }
+
+    /// Whether a directory says already which cluster it belongs to.
+    pub fn is_formatted(disk: &dyn Disk, config: &BrokerConfig) -> bool {
+        all_paths(config).iter().any(|path| matches!(MetaProperties::read(disk, path), Ok(Some(_))))
     }
 
     pub fn directory_id(&self, path: &Path) -> Option<DirectoryId> {

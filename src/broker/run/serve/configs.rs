@@ -1,5 +1,5 @@
 //! Changing settings for a client: what this broker can check alone is refused here, the rest is sent to the controller.
-//! As in Kafka, the settings of a broker are checked by that broker.
+//! As in Kafka, the settings of a broker are checked by that broker; a controller takes what a broker sends on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use ottla_model::config::{ConfigError, DynamicScope, check_broker_change};
 use ottla_model::image::ConfigResource;
 use ottla_model::record::ResourceType;
 use ottla_protocol::ErrorCode;
+use ottla_protocol::api::Listener;
 
 use crate::node::Node;
 use crate::run::owners::controller::Controller;
@@ -34,12 +35,13 @@ pub(crate) struct Outcome {
 /// Returns the outcomes in the order of the resources.
 pub(crate) async fn alter(
     node: &Arc<Node>,
+    listener: Listener,
     controller: &Controller,
     asked: Vec<ResourceAlteration>,
     validate_only: bool,
 ) -> Vec<Outcome> {
     let named: Vec<(i8, String)> = asked.iter().map(|one| (one.kind, one.name.clone())).collect();
-    let decided = decide(node, controller, asked, validate_only).await;
+    let decided = decide(node, listener, controller, asked, validate_only).await;
     let outcomes = named.into_iter().zip(decided).map(|((kind, name), decided)| {
         let (code, message) = match decided {
             Ok(()) => (ErrorCode::None, None),
@@ -52,6 +54,7 @@ pub(crate) async fn alter(
 
 async fn decide(
     node: &Arc<Node>,
+    listener: Listener,
     controller: &Controller,
     asked: Vec<ResourceAlteration>,
     validate_only: bool,
@@ -63,7 +66,7 @@ async fn decide(
         let prepared = if twice.contains(&(one.kind, one.name.clone())) {
             Err(Refusal::new(ErrorCode::InvalidRequest, "The request names a resource more than once"))
         } else {
-            prepare(node, one)
+            prepare(node, listener, one)
         };
         outcomes.push(match prepared {
             Ok((ConfigResource { kind: ResourceType::BrokerLogger, name }, alteration)) => {
@@ -98,14 +101,19 @@ fn named_twice(asked: &[ResourceAlteration]) -> BTreeSet<(i8, String)> {
     names.filter(|name| !seen.insert(name.clone())).collect()
 }
 
-fn prepare(node: &Node, asked: ResourceAlteration) -> Result<(ConfigResource, Alteration), Refusal> {
+fn prepare(
+    node: &Node,
+    listener: Listener,
+    asked: ResourceAlteration,
+) -> Result<(ConfigResource, Alteration), Refusal> {
     let alteration = asked.alteration?;
     let Some(kind) = ResourceType::from_code(asked.kind) else {
         let why = format!("Unknown resource type {}", asked.kind);
         return Err(Refusal::new(ErrorCode::InvalidRequest, why));
     };
     match kind {
-        ResourceType::Broker => check_broker(node, &asked.name, &alteration)?,
+        ResourceType::Broker if listener == Listener::Broker => check_broker(node, &asked.name, &alteration)?,
+        ResourceType::Broker => {}
         ResourceType::Topic | ResourceType::Group => {}
         ResourceType::ClientMetrics | ResourceType::BrokerLogger => {}
     }

@@ -2,7 +2,9 @@
 
 pub(crate) mod cleaner;
 pub(crate) mod flusher;
+pub(crate) mod heart;
 pub(crate) mod housekeeping;
+pub(crate) mod messenger;
 pub(crate) mod mover;
 pub(crate) mod progress;
 pub(crate) mod registrar;

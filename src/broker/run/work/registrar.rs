@@ -3,20 +3,39 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use ottla_core::controller::{AssignReplicas, Assignment, Command, DirectoriesOffline};
 use ottla_core::question::Question;
-use ottla_model::image::Image;
 use ottla_model::{BrokerEpoch, DirectoryId, NodeId};
+
+use tokio::runtime::Handle;
+
+use crate::run::owners::controller::Controller;
+use crate::run::owners::metadata::Metadata;
 
 /// Sends to the controller.
 pub(crate) struct Registrar {
-    pub me: NodeId,
-    pub image: Arc<ArcSwap<Image>>,
-    pub tell: Box<dyn Fn(Command) + Send + Sync>,
+    me: NodeId,
+    image: Arc<Metadata>,
+    tell: Box<dyn Fn(Command) + Send + Sync>,
 }
 
 impl Registrar {
+    /// To be called on the runtime on which it shall ask.
+    pub fn new(me: NodeId, image: Arc<Metadata>, controller: Controller) -> Registrar {
+        let runtime = Handle::current();
+        let tell = move |command: Command| {
+            let controller = controller.clone();
+            runtime.spawn(async move { drop(controller.ask(command).await) });
+        };
+        Registrar { me, image, tell: Box::new(tell) }
+    }
+
+    /// One that nobody hears.
+    #[cfg(test)]
+    pub fn silent(me: NodeId, image: Arc<Metadata>) -> Registrar {
+        Registrar { me, image, tell: Box::new(|_| {}) }
+    }
+
     pub fn assign(&self, assignments: Vec<Assignment>) {
         if let Some(epoch) = self.epoch()
             && !assignments.is_empty()

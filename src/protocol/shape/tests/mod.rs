@@ -88,6 +88,19 @@ macro_rules! by_type {
             DescribeProducers DescribeProducersRequest DescribeProducersResponse
             ListTransactions ListTransactionsRequest ListTransactionsResponse
             ListConfigResources ListConfigResourcesRequest ListConfigResourcesResponse
+            BrokerRegistration BrokerRegistrationRequest BrokerRegistrationResponse
+            BrokerHeartbeat BrokerHeartbeatRequest BrokerHeartbeatResponse
+            UnregisterBroker UnregisterBrokerRequest UnregisterBrokerResponse
+            ControllerRegistration ControllerRegistrationRequest ControllerRegistrationResponse
+            AlterPartition AlterPartitionRequest AlterPartitionResponse
+            AllocateProducerIds AllocateProducerIdsRequest AllocateProducerIdsResponse
+            AssignReplicasToDirs AssignReplicasToDirsRequest AssignReplicasToDirsResponse
+            Envelope EnvelopeRequest EnvelopeResponse
+            UpdateFeatures UpdateFeaturesRequest UpdateFeaturesResponse
+            FetchSnapshot FetchSnapshotRequest FetchSnapshotResponse
+            AddRaftVoter AddRaftVoterRequest AddRaftVoterResponse
+            RemoveRaftVoter RemoveRaftVoterRequest RemoveRaftVoterResponse
+            UpdateRaftVoter UpdateRaftVoterRequest UpdateRaftVoterResponse
         )
     };
     (@match $what:expr, $call:ident $arguments:tt, $($api:ident $request:ident $response:ident)+) => {

@@ -44,8 +44,8 @@ fn stage_with(settings: &[(&str, &str)]) -> Stage {
     storage.report_to(&failures);
     let gave_up = Arc::new(Mutex::new(None));
     let reason = gave_up.clone();
-    let image = Arc::new(ArcSwap::from_pointee(Image::empty()));
-    let registrar = Registrar { me: config.node_id, image: image.clone(), tell: Box::new(|_| {}) };
+    let image = Arc::new(Metadata::default());
+    let registrar = Registrar::silent(config.node_id, image.clone());
     let mut publisher = Publisher {
         me: config.node_id,
         replicas: Replicas::new(config.clone()),
@@ -217,7 +217,7 @@ fn messages_that_keep_coming_do_not_put_off_what_waits_for_room() {
         assert!(began.elapsed() < Duration::from_secs(60), "it is never tried again");
         // Each answer is awaited, so that the messages come as fast as they are processed.
         let (token, answer) = tokio::sync::oneshot::channel();
-        said.send(Notice::Controller(Output::Reply { token, reply: Err(NotController) })).expect("it hears");
+        said.send(Notice::Reply(Token::CarriedOut(token), Err(NotController))).expect("it hears");
         answer.blocking_recv().expect("it answers").expect_err("and that is what it was given");
     }
     said.send(Notice::Ended).expect("it hears");

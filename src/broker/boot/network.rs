@@ -1,0 +1,39 @@
+//! The runtime of a controller: one thread for its listener and its connections to other voters, so that a broker that is
+//! busy, on this node or elsewhere, keeps no vote and no heartbeat waiting.
+
+use std::io;
+use std::thread::JoinHandle;
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+
+/// The thread.
+pub(super) struct Network {
+    handle: Handle,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Network {
+    pub fn start() -> io::Result<Network> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("controller-net".into()).spawn(move || {
+            // Either way it is over.
+            let _ = runtime.block_on(stopped);
+        })?;
+        Ok(Network { handle, stop, thread })
+    }
+
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Ends everything that runs there.
+    pub fn stop(self) {
+        // This fails if the thread has ended.
+        let _ = self.stop.send(());
+        drop(self.thread.join());
+    }
+}

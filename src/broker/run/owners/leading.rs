@@ -1,0 +1,28 @@
+//! Who is the active controller, as this node knows it. Written by the thread that follows the metadata log.
+
+use ottla_model::NodeId;
+use ottla_model::config::HostPort;
+use ottla_protocol::LeaderEpoch;
+
+/// The leader of the metadata quorum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Leading {
+    pub epoch: LeaderEpoch,
+    pub leader: Option<NodeId>,
+    /// It is this node, and ready to decide.
+    pub here: bool,
+    /// Of its controller listener.
+    pub address: Option<HostPort>,
+}
+
+impl Leading {
+    /// Nobody is known.
+    pub fn nobody() -> Leading {
+        Leading { epoch: LeaderEpoch(0), leader: None, here: false, address: None }
+    }
+
+    /// Whether both mean the same leader of the same epoch.
+    pub fn is_same_as(&self, other: &Leading) -> bool {
+        (self.epoch, self.leader, self.here) == (other.epoch, other.leader, other.here)
+    }
+}
