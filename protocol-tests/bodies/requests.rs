@@ -8,6 +8,8 @@ use ottla_protocol::fetch::FetchRequest;
 use ottla_protocol::header::{RequestHeader, read_request_header, write_request_header};
 use ottla_protocol::messages::*;
 use ottla_protocol::produce::ProduceRequest;
+use ottla_protocol::txn_markers::WriteTxnMarkersRequest;
+use ottla_protocol::txn_offsets::TxnOffsetCommitRequest;
 use ottla_protocol::{Encodable, Malformed, StrBytes, api, codec, list_offsets, offsets};
 
 macro_rules! generated {
@@ -22,6 +24,8 @@ macro_rules! generated {
                 ApiKey::OffsetCommit => offsets::read_commit(version, &body).map(drop),
                 ApiKey::OffsetFetch => offsets::read_fetch(version, &body).map(drop),
                 ApiKey::QuorumMessage => voters_message(&body),
+                ApiKey::TxnOffsetCommit => TxnOffsetCommitRequest::read(version, &body).map(drop),
+                ApiKey::WriteTxnMarkers => WriteTxnMarkersRequest::read(version, &body).map(drop),
                 $(ApiKey::$name => round_trip::<$request>(key, version, body),)*
             }
         }
@@ -81,6 +85,9 @@ generated! {
     RenewDelegationToken => RenewDelegationTokenRequest,
     ExpireDelegationToken => ExpireDelegationTokenRequest,
     DescribeDelegationToken => DescribeDelegationTokenRequest,
+    AddPartitionsToTxn => AddPartitionsToTxnRequest,
+    AddOffsetsToTxn => AddOffsetsToTxnRequest,
+    EndTxn => EndTxnRequest,
     DescribeTransactions => DescribeTransactionsRequest,
     DeleteAcls => DeleteAclsRequest,
     AlterPartitionReassignments => AlterPartitionReassignmentsRequest,

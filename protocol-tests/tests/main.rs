@@ -26,4 +26,5 @@ mod partitions_admin;
 mod pipelining;
 mod sessions;
 mod spellings;
+mod transactions;
 mod versions;

@@ -40,8 +40,9 @@ use protocol_tests::requests::{self, text, topic_name};
 use protocol_tests::{Broker, Topic, batch, broker, name_of};
 
 /// Versions that the message crate does not know: `golden` asks ApiVersions 5 byte for byte, `groups` OffsetCommit 10
-/// and OffsetFetch 10, `cluster_admin` DescribeLogDirs 5, `apis` DeleteGroups 3.
-const ASKED_ELSEWHERE: [(i16, i16); 5] = [(18, 5), (8, 10), (9, 10), (35, 5), (42, 3)];
+/// and OffsetFetch 10, `cluster_admin` DescribeLogDirs 5, `apis` DeleteGroups 3, `transactions` WriteTxnMarkers 2 and
+/// TxnOffsetCommit 6.
+const ASKED_ELSEWHERE: [(i16, i16); 7] = [(18, 5), (8, 10), (9, 10), (35, 5), (42, 3), (27, 2), (28, 6)];
 
 const COORDINATOR_NOT_AVAILABLE: i16 = 15;
 const ILLEGAL_SASL_STATE: i16 = 34;
@@ -49,6 +50,7 @@ const SECURITY_DISABLED: i16 = 54;
 const TOKEN_REQUEST_NOT_ALLOWED: i16 = 64;
 const TRANSACTIONAL_ID_NOT_FOUND: i16 = 105;
 const NOT_COORDINATOR: i16 = 16;
+const INVALID_PRODUCER_ID_MAPPING: i16 = 49;
 const LOG_DIR_NOT_FOUND: i16 = 57;
 const UNKNOWN_MEMBER_ID: i16 = 25;
 const GROUP_ID_NOT_FOUND: i16 = 69;
@@ -58,6 +60,11 @@ const NO_REASSIGNMENT_IN_PROGRESS: i16 = 85;
 /// An error that the request is bound to meet is as good as none.
 fn expected(code: i16, error: i16) -> i16 {
     if code == error { 0 } else { code }
+}
+
+/// Nobody knows the transactional id; its coordinator may not be there yet.
+fn of_nobody(code: i16) -> i16 {
+    [INVALID_PRODUCER_ID_MAPPING, NOT_COORDINATOR, COORDINATOR_NOT_AVAILABLE].into_iter().fold(code, expected)
 }
 
 /// What the requests are about.
@@ -314,6 +321,57 @@ matrix! {
     DescribeDelegationTokenRequest:
         |_| DescribeDelegationTokenRequest::default(),
         codes |answer| vec![expected(answer.error_code, TOKEN_REQUEST_NOT_ALLOWED)];
+    AddPartitionsToTxnRequest:
+        |about| {
+            let topic = add_partitions_to_txn_request::AddPartitionsToTxnTopic::default();
+            let topics = vec![topic.with_name(topic_name(&about.topic.name)).with_partitions(vec![0])];
+            let (id, request) = (TransactionalId("none".into()), AddPartitionsToTxnRequest::default());
+            if about.version < 4 {
+                return request.with_v3_and_below_transactional_id(id).with_v3_and_below_topics(topics);
+            }
+            let one = add_partitions_to_txn_request::AddPartitionsToTxnTransaction::default();
+            request.with_transactions(vec![one.with_transactional_id(id).with_topics(topics)])
+        },
+        codes |answer| {
+            let transactions = answer.results_by_transaction.iter().flat_map(|one| &one.topic_results);
+            let topics = transactions.chain(&answer.results_by_topic_v3_and_below);
+            let partitions = topics.flat_map(|topic| &topic.results_by_partition);
+            partitions.map(|at| of_nobody(at.partition_error_code)).chain([answer.error_code]).collect()
+        };
+    AddOffsetsToTxnRequest:
+        |about| {
+            let request = AddOffsetsToTxnRequest::default().with_transactional_id(TransactionalId("none".into()));
+            request.with_group_id(GroupId(text(&about.group)))
+        },
+        codes |answer| vec![of_nobody(answer.error_code)];
+    EndTxnRequest:
+        |_| EndTxnRequest::default().with_transactional_id(TransactionalId("none".into())),
+        codes |answer| vec![of_nobody(answer.error_code)];
+    TxnOffsetCommitRequest:
+        |about| {
+            let at = txn_offset_commit_request::TxnOffsetCommitRequestPartition::default();
+            let at = at.with_committed_leader_epoch(-1).with_committed_metadata(None);
+            let topic = txn_offset_commit_request::TxnOffsetCommitRequestTopic::default();
+            let topic = topic.with_name(topic_name(&about.topic.name)).with_partitions(vec![at]);
+            let request = TxnOffsetCommitRequest::default().with_transactional_id(TransactionalId("none".into()));
+            let request = request.with_group_id(GroupId(text(&about.group))).with_topics(vec![topic]);
+            if about.version >= 3 { request.with_generation_id(-1) } else { request }
+        },
+        codes |answer| {
+            let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
+            partitions.map(|at| of_nobody(at.error_code)).collect()
+        };
+    WriteTxnMarkersRequest:
+        |about| {
+            let topic = write_txn_markers_request::WritableTxnMarkerTopic::default();
+            let topic = topic.with_name(topic_name(&about.topic.name)).with_partition_indexes(vec![0]);
+            let marker = write_txn_markers_request::WritableTxnMarker::default().with_producer_id(1_000_000.into());
+            WriteTxnMarkersRequest::default().with_markers(vec![marker.with_topics(vec![topic])])
+        },
+        codes |answer| {
+            let topics = answer.markers.iter().flat_map(|marker| &marker.topics);
+            topics.flat_map(|topic| &topic.partitions).map(|at| at.error_code).collect()
+        };
     DescribeTransactionsRequest:
         |_| DescribeTransactionsRequest::default().with_transactional_ids(vec![TransactionalId("none".into())]),
         // Apache Kafka may not have its coordinator yet.

@@ -10,9 +10,11 @@ use parking_lot::Mutex;
 
 use crate::node::Node;
 use crate::run::owners::groups::GroupCoordinator;
+use crate::run::owners::markers::MarkerWriter;
 use crate::run::owners::partitions::Partitions;
 use crate::run::owners::producer_ids::ProducerIds;
 use crate::run::owners::storage::Storage;
+use crate::run::owners::transactions::TransactionCoordinator;
 use crate::run::work::mover::Movers;
 
 /// A running broker. It is a node, and is used as one.
@@ -22,8 +24,10 @@ pub(crate) struct Broker {
     pub partitions: Arc<Partitions>,
     pub sessions: Mutex<Sessions>,
     pub groups: Arc<GroupCoordinator>,
+    pub transactions: TransactionCoordinator,
+    pub markers: Arc<MarkerWriter>,
     pub movers: Movers,
-    pub producer_ids: ProducerIds,
+    pub producer_ids: Arc<ProducerIds>,
 }
 
 impl Deref for Broker {

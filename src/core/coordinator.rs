@@ -13,6 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ottla_model::VerificationGuard;
 use ottla_model::image::Image;
 use ottla_protocol::batch::control::TransactionResult;
 use ottla_protocol::{ErrorCode, Offset, ProducerEpoch, ProducerId};
@@ -110,7 +111,7 @@ pub enum Effect<T, R, W, E = Infallible> {
     Write {
         ticket: Ticket,
         records: Vec<W>,
-        transaction: Option<Producer>,
+        transaction: Option<InTransaction>,
     },
     /// Have this done elsewhere, once everything that the machine has applied is replicated: a coordinator that is
     /// replaced must not have acted on records that its successor does not have. What it comes to is told by a command.
@@ -128,6 +129,21 @@ pub struct Ticket(pub u64);
 pub struct Producer {
     pub id: ProducerId,
     pub epoch: ProducerEpoch,
+}
+
+/// The transaction that records are part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InTransaction {
+    pub producer: Producer,
+    /// What the log has given out for its first batch there. `None`: the transaction was open there already.
+    pub guard: Option<VerificationGuard>,
+}
+
+impl From<Producer> for InTransaction {
+    /// It is open there already.
+    fn from(producer: Producer) -> InTransaction {
+        InTransaction { producer, guard: None }
+    }
 }
 
 /// Something that an operator may want to know.

@@ -18,6 +18,11 @@ impl BrokerEpoch {
     pub const NONE: BrokerEpoch = BrokerEpoch(-1);
 }
 
+/// What a log gives out when it begins to verify, with the coordinator, that a transaction is open, and wants to see with
+/// the transaction's first batch (KIP-890). It means something to that log alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerificationGuard(pub u64);
+
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

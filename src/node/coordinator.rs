@@ -10,20 +10,26 @@ mod gathering;
 pub mod groups;
 pub mod keeper;
 pub mod loading;
+mod shards;
 #[cfg(test)]
 mod stories;
+pub mod transactions;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use ottla_core::coordinator::{Effect, Input as Asked, Machine, Producer, Record};
+use ottla_model::VerificationGuard;
 use ottla_model::image::Image;
+use ottla_model::txn::TransactionVersion;
 use ottla_protocol::batch::control::{ControlRecord, TransactionResult};
 use ottla_protocol::batch::{BatchError, BatchHeader, Compression, DecompressLimit, records};
 use ottla_protocol::{ErrorCode, Offset, ProducerId};
 
+pub use gathering::marker;
 use gathering::{Content, Gathering};
+pub use shards::shard_of;
 
 /// No batch of a coordinator comes near this; a damaged one may claim anything.
 const BATCH_BYTES_MAX: DecompressLimit = DecompressLimit(1 << 30);
@@ -61,6 +67,7 @@ pub struct Ending {
     pub producer: Producer,
     pub result: TransactionResult,
     pub coordinator_epoch: i32,
+    pub version: TransactionVersion,
 }
 
 /// What the shard wants done.
@@ -72,9 +79,19 @@ pub enum Output<T, R> {
     },
     /// Append this batch as a whole. Until its [`Input::Appended`], only [`Input::Replicated`] and [`Input::Resign`] are
     /// allowed.
-    Append(Bytes),
+    Append(ShardBatch),
     /// A line for the log.
     Note(String),
+}
+
+/// A batch on its way to the log, and what the batch itself does not say.
+#[derive(Clone, Debug)]
+pub struct ShardBatch {
+    pub bytes: Bytes,
+    /// What the log has given out for the first batch of the transaction.
+    pub guard: Option<VerificationGuard>,
+    /// Of a marker (KIP-1228).
+    pub transaction_version: i16,
 }
 
 /// What a log says that cannot be loaded.
@@ -314,9 +331,9 @@ impl<M: Machine> Shard<M> {
 
     fn append(&mut self, out: &mut Outputs<M>) {
         assert!(self.appending.is_none(), "one append at a time");
-        if let Some(batch) = self.gathering.next() {
-            self.appending = Some(batch.content);
-            out.push(Output::Append(batch.bytes));
+        if let Some(gathered) = self.gathering.next() {
+            self.appending = Some(gathered.content);
+            out.push(Output::Append(gathered.batch));
         }
     }
 

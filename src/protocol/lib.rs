@@ -32,6 +32,8 @@ pub mod produce;
 pub mod quorum;
 mod shape;
 mod topic;
+pub mod txn_markers;
+pub mod txn_offsets;
 
 pub use codec::Malformed;
 pub use error::ErrorCode;

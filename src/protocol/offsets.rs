@@ -234,11 +234,11 @@ fn write_topic(version: i16, form: Form, name: &TopicName, id: Uuid, writer: &mu
     }
 }
 
-fn text(read: &str) -> StrBytes {
+pub(crate) fn text(read: &str) -> StrBytes {
     StrBytes::from_string(read.to_owned())
 }
 
-fn named(api: &str, version: i16, error: ReadError) -> Malformed {
+pub(crate) fn named(api: &str, version: i16, error: ReadError) -> Malformed {
     Malformed::from(error).within(format_args!("{api}Request v{version}"))
 }
 

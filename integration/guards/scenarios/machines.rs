@@ -35,6 +35,7 @@ impl Waiters for Numbers {
     type Swap = usize;
     type Move = usize;
     type Fetch = usize;
+    type Verification = usize;
     type Fetcher = usize;
 }
 

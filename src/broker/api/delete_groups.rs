@@ -10,7 +10,7 @@ use ottla_protocol::messages::delete_groups_response::DeletableGroupResult;
 use ottla_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse};
 
 use super::context::{Begun, Context};
-use super::groups::{ask, group_of, shared};
+use super::groups::{group_of, shared};
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let broker = context.broker;
@@ -24,7 +24,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
                 results.push(result(&group, code));
                 continue;
             }
-            let deleted = ask(&broker, DeleteGroup(group)).await;
+            let deleted = broker.groups.ask(DeleteGroup(group)).await;
             results.extend(deleted.iter().map(|(id, error)| result(id, *error)));
         }
         DeleteGroupsResponse::default().with_results(results)

@@ -10,7 +10,7 @@ use ottla_protocol::{ErrorCode, StrBytes};
 
 use super::answers::text;
 use super::context::{Begun, Context};
-use super::groups::{ask, group_of, shared, text_of, text_option};
+use super::groups::{group_of, shared, text_of, text_option};
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
@@ -25,7 +25,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
                 groups.push(one(&group, Err(code), version));
                 continue;
             }
-            let described = ask(&broker, DescribeGroup(group)).await;
+            let described = broker.groups.ask(DescribeGroup(group)).await;
             groups.extend(described.into_iter().map(|(id, found)| one(&id, found, version)));
         }
         let described = groups.iter_mut().filter(|group| group.error_code == ErrorCode::None.code());

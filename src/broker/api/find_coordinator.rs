@@ -1,17 +1,13 @@
 //! FindCoordinator v0-6 (KIP-699 many keys from v4, KIP-932 share coordinators from v6). Groups are found by the
-//! partition of `__consumer_offsets` that they fall to, which is created when it is first asked for.
-//!
-//! There are no transaction and share coordinators yet. A client repeats a retriable error such as
-//! COORDINATOR_NOT_AVAILABLE until its own patience ends (60 s in Java, `init_transactions`'s argument in librdkafka), so
-//! what is never going to come is refused with an error that ends the attempt at once:
-//! - transaction: TRANSACTIONAL_ID_AUTHORIZATION_FAILED. Java, franz-go, sarama and kafka-python give up on any error
-//!   that is not retriable, but librdkafka on this one alone (`rd_kafka_txn_handle_FindCoordinator`); it asks again
-//!   every half second after any other, UNSUPPORTED_VERSION included. InitProducerId answers the same for the same reason.
-//! - share: INVALID_REQUEST, Kafka's answer to a key that is none. Only brokers ask for share coordinators.
+//! partition of `__consumer_offsets` that they fall to, transactional ids by that of `__transaction_state`; either topic
+//! is created when it is first asked for. There are no share coordinators yet: INVALID_REQUEST, Kafka's answer to a key that
+//! is none. Only brokers ask for them.
 
 use bytes::Bytes;
-use ottla_model::GROUP_METADATA_TOPIC;
-use ottla_node::coordinator::groups::{offsets_topic, shard_of};
+use ottla_model::{GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC};
+use ottla_node::coordinator::groups::new_offsets_topic;
+use ottla_node::coordinator::shard_of;
+use ottla_node::coordinator::transactions::new_state_topic;
 use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::find_coordinator_response::Coordinator;
 use ottla_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
@@ -21,13 +17,15 @@ use super::answers::text;
 use super::context::{Begun, Context};
 use super::rights::Rights;
 use super::topics::{Viewer, see};
-use crate::run::serve::create::create_offsets_topic;
+use crate::broker::Broker;
+use crate::run::serve::create::create_internal;
 
-const GROUP: i8 = 0;
-const TRANSACTION: i8 = 1;
-
-/// What a producer with a transactional id reads in its error.
-const NO_TRANSACTIONS: &str = "This broker has no transactions yet.";
+/// What a key names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Group,
+    TransactionalId,
+}
 
 /// Where a key's coordinator is.
 struct CoordinatorAddress {
@@ -38,31 +36,71 @@ struct CoordinatorAddress {
 
 type Outcome = Result<CoordinatorAddress, (ErrorCode, String)>;
 
+impl Kind {
+    fn of(key_type: i8) -> Result<Kind, (ErrorCode, String)> {
+        match key_type {
+            0 => Ok(Kind::Group),
+            1 => Ok(Kind::TransactionalId),
+            other => Err((ErrorCode::InvalidRequest, format!("There are no coordinators of type {other}."))),
+        }
+    }
+
+    fn resource(self) -> Resource {
+        match self {
+            Kind::Group => Resource::Group,
+            Kind::TransactionalId => Resource::TransactionalId,
+        }
+    }
+
+    fn topic(self) -> &'static str {
+        match self {
+            Kind::Group => GROUP_METADATA_TOPIC,
+            Kind::TransactionalId => TRANSACTION_STATE_TOPIC,
+        }
+    }
+
+    // Why the topic could not be created.
+    async fn create_topic(self, broker: &Broker) -> Option<String> {
+        let new = match self {
+            Kind::Group => new_offsets_topic(&broker.config()),
+            Kind::TransactionalId => new_state_topic(&broker.config()),
+        };
+        let outcome = create_internal(broker, new).await;
+        match (self, &outcome) {
+            (Kind::Group, Ok(())) => broker.groups.wake_all(),
+            (Kind::Group, Err(why)) => broker.groups.say_once(why),
+            (Kind::TransactionalId, Ok(())) => broker.transactions.wake_all(),
+            (Kind::TransactionalId, Err(why)) => broker.transactions.say_once(why),
+        }
+        outcome.err()
+    }
+}
+
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, caller, version, .. } = *context;
     let request: FindCoordinatorRequest = context.read(body)?;
     let image = broker.image.load();
     let one = std::slice::from_ref(&request.key);
     let keys = if version >= 4 { &request.coordinator_keys } else { one };
-    let permitted = |key: &StrBytes| may_find(context.rights(), GROUP, key).is_ok();
-    if request.key_type != GROUP || offsets_topic(&image).is_some() || !keys.iter().any(permitted) {
+    let missing = Kind::of(request.key_type).ok().filter(|kind| {
+        let permitted = |key: &StrBytes| may_find(context.rights(), *kind, key).is_ok();
+        image.topic(kind.topic()).is_none() && keys.iter().any(permitted)
+    });
+    let Some(kind) = missing else {
         let viewer = Viewer { broker, image: &image, listener: &caller.listener };
         return Ok(context.now(answer(&request, viewer, context.rights(), version, None)));
-    }
+    };
     drop(image);
     let (broker, kept) = (broker.clone(), context.rights().keep());
     Ok(context.later(async move {
-        let failed = create_offsets_topic(&broker).await.err();
-        if let Some(why) = &failed {
-            broker.groups.say_once(why);
-        }
+        let failed = kind.create_topic(&broker).await;
         let listener = &kept.rights().caller.listener;
         let viewer = Viewer { broker: &broker, image: &broker.image.load(), listener };
         answer(&request, viewer, kept.rights(), version, failed.as_deref())
     }))
 }
 
-// `failed` is why the offsets topic could not be created.
+// `failed` is why the topic could not be created.
 fn answer(
     request: &FindCoordinatorRequest,
     viewer: Viewer<'_>,
@@ -72,8 +110,9 @@ fn answer(
 ) -> FindCoordinatorResponse {
     let response = FindCoordinatorResponse::default();
     let find = |key: &StrBytes| {
-        may_find(rights, request.key_type, key)?;
-        find(viewer, request.key_type, key, failed)
+        let kind = Kind::of(request.key_type)?;
+        may_find(rights, kind, key)?;
+        find(viewer, kind, key, failed)
     };
     if version >= 4 {
         let each = request.coordinator_keys.iter().map(|key| {
@@ -104,31 +143,18 @@ fn answer(
     response.with_error_message(message)
 }
 
-fn may_find(rights: Rights<'_>, key_type: i8, key: &str) -> Result<(), (ErrorCode, String)> {
-    let resource = match key_type {
-        GROUP => Resource::Group,
-        TRANSACTION => Resource::TransactionalId,
-        _ => return Ok(()),
-    };
-    let checked = rights.check(Operation::Describe, resource, key);
+fn may_find(rights: Rights<'_>, kind: Kind, key: &str) -> Result<(), (ErrorCode, String)> {
+    let checked = rights.check(Operation::Describe, kind.resource(), key);
     checked.map_err(|code| (code, code.message().to_owned()))
 }
 
-fn find(viewer: Viewer<'_>, key_type: i8, key: &str, failed: Option<&str>) -> Outcome {
+fn find(viewer: Viewer<'_>, kind: Kind, key: &str, failed: Option<&str>) -> Outcome {
     let Viewer { image, listener, .. } = viewer;
     let unavailable = |why: &str| Err((ErrorCode::CoordinatorNotAvailable, why.to_owned()));
-    match key_type {
-        GROUP => {}
-        TRANSACTION => {
-            return Err((ErrorCode::TransactionalIdAuthorizationFailed, NO_TRANSACTIONS.to_owned()));
-        }
-        other => {
-            return Err((ErrorCode::InvalidRequest, format!("There are no coordinators of type {other}.")));
-        }
-    }
-    let Some(topic) = offsets_topic(image) else {
+    let name = kind.topic();
+    let Some(topic) = image.topic(name) else {
         let why = failed.map(|why| format!(" ({why})")).unwrap_or_default();
-        return unavailable(&format!("There is no topic {GROUP_METADATA_TOPIC} yet{why}."));
+        return unavailable(&format!("There is no topic {name} yet{why}."));
     };
     let shard = shard_of(key, topic.partitions.len());
     let leader = topic.partitions.get(&shard).and_then(|partition| {
@@ -139,6 +165,6 @@ fn find(viewer: Viewer<'_>, key_type: i8, key: &str, failed: Option<&str>) -> Ou
         Some((id, endpoint)) => {
             Ok(CoordinatorAddress { node: id.0, host: text(&endpoint.host), port: i32::from(endpoint.port) })
         }
-        None => unavailable(&format!("{GROUP_METADATA_TOPIC}-{shard} has no leader.")),
+        None => unavailable(&format!("{name}-{shard} has no leader.")),
     }
 }

@@ -7,8 +7,6 @@ use std::sync::Arc;
 use ottla_protocol::StrBytes;
 use ottla_protocol::messages::GroupId;
 
-pub(super) use crate::run::owners::groups::{ask, ask_all};
-
 /// One copy, shared from here on.
 pub(super) fn shared(text: &StrBytes) -> Arc<str> {
     Arc::from(&**text)

@@ -6,7 +6,7 @@ use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::{HeartbeatRequest, HeartbeatResponse};
 
 use super::context::{Begun, Context};
-use super::groups::{ask, shared, shared_option};
+use super::groups::{shared, shared_option};
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let broker = context.broker;
@@ -22,6 +22,6 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     };
     let broker = broker.clone();
     Ok(context.later(async move {
-        HeartbeatResponse::default().with_error_code(ask(&broker, heartbeat).await.code())
+        HeartbeatResponse::default().with_error_code(broker.groups.ask(heartbeat).await.code())
     }))
 }

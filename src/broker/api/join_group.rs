@@ -11,7 +11,7 @@ use ottla_protocol::messages::join_group_response::JoinGroupResponseMember;
 use ottla_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 
 use super::context::{Begun, Context};
-use super::groups::{ask, java_address, shared, shared_option, text_of, text_option};
+use super::groups::{java_address, shared, shared_option, text_of, text_option};
 use crate::request::Caller;
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
@@ -22,7 +22,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     }
     let join = command(request, caller, version);
     let broker = broker.clone();
-    Ok(context.later(async move { response(ask(&broker, join).await, version) }))
+    Ok(context.later(async move { response(broker.groups.ask(join).await, version) }))
 }
 
 fn command(request: JoinGroupRequest, caller: &Caller, version: i16) -> Join {

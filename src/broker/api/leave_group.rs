@@ -8,7 +8,7 @@ use ottla_protocol::messages::leave_group_response::MemberResponse;
 use ottla_protocol::messages::{LeaveGroupRequest, LeaveGroupResponse};
 
 use super::context::{Begun, Context};
-use super::groups::{ask, shared, shared_option, text_of, text_option};
+use super::groups::{shared, shared_option, text_of, text_option};
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
@@ -28,7 +28,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     };
     let leave = Leave { group: shared(&request.group_id.0), members };
     let broker = broker.clone();
-    Ok(context.later(async move { response(ask(&broker, leave).await, version) }))
+    Ok(context.later(async move { response(broker.groups.ask(leave).await, version) }))
 }
 
 fn response(left: Left, version: i16) -> LeaveGroupResponse {

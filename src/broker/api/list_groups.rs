@@ -9,7 +9,7 @@ use ottla_protocol::messages::{ListGroupsRequest, ListGroupsResponse};
 
 use super::answers::text;
 use super::context::{Begun, Context};
-use super::groups::{ask_all, group_of, text_of};
+use super::groups::{group_of, text_of};
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
@@ -20,7 +20,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     Ok(context.later(async move {
         let mut all = Vec::new();
         let mut error = ErrorCode::None;
-        for listed in ask_all(&broker, &list).await {
+        for listed in broker.groups.ask_all(&list).await {
             match listed {
                 Ok(listed) => {
                     let shown =

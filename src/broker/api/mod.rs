@@ -2,6 +2,8 @@
 //! into the response of that version; between them nothing looks at a version.
 
 mod acls;
+mod add_offsets_to_txn;
+mod add_partitions_to_txn;
 mod add_raft_voter;
 mod alter_configs;
 mod alter_partition_reassignments;
@@ -33,6 +35,7 @@ mod describe_topic_partitions;
 mod describe_transactions;
 mod describe_user_scram_credentials;
 mod elect_leaders;
+mod end_txn;
 mod envelope;
 mod expire_delegation_token;
 mod fetch;
@@ -65,8 +68,11 @@ mod sasl_handshake;
 mod sync_group;
 mod tokens;
 mod topics;
+mod transactions;
+mod txn_offset_commit;
 mod update_raft_voter;
 mod voters;
+mod write_txn_markers;
 
 use std::sync::Arc;
 
@@ -181,6 +187,11 @@ fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         ApiKey::DescribeProducers => describe_producers::begin(context, body),
         ApiKey::ListPartitionReassignments => list_partition_reassignments::begin(&context.at_node(), body),
         ApiKey::ElectLeaders => elect_leaders::begin(&context.at_node(), body),
+        ApiKey::AddPartitionsToTxn => add_partitions_to_txn::begin(context, body),
+        ApiKey::AddOffsetsToTxn => add_offsets_to_txn::begin(context, body),
+        ApiKey::EndTxn => end_txn::begin(context, body),
+        ApiKey::WriteTxnMarkers => write_txn_markers::begin(context, body),
+        ApiKey::TxnOffsetCommit => txn_offset_commit::begin(context, body),
         ApiKey::ListTransactions => list_transactions::begin(context, body),
         ApiKey::AlterPartitionReassignments => alter_partition_reassignments::begin(&context.at_node(), body),
         ApiKey::CreateAcls => create_acls::begin(&context.at_node(), body),

@@ -16,39 +16,51 @@ use ottla_protocol::offsets::{TOPIC_IDS_SINCE, read_commit};
 use ottla_protocol::{ErrorCode, LeaderEpoch};
 
 use super::context::{Begun, Context};
-use super::groups::{ask, shared, shared_option};
+use super::groups::{shared, shared_option};
 
 /// A topic, or why the coordinator does not hear of it.
-type Known = Result<Arc<Topic>, ErrorCode>;
+pub(super) type Known = Result<Arc<Topic>, ErrorCode>;
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
     let request = read_commit(version, &body)?;
     if let Err(code) = context.check(Operation::Read, Resource::Group, &request.group_id) {
         let refused = vec![Err(code); request.topics.len()];
-        return Ok(context.now(response(&request, &refused, &mut std::iter::empty())));
+        let topics = response(&request, &refused, &mut std::iter::empty());
+        return Ok(context.now(OffsetCommitResponse::default().with_topics(topics)));
     }
-    let topics = resolve(context, &request, &broker.image.load());
+    let by_id = version >= TOPIC_IDS_SINCE;
+    let topics = resolve(context, &request, &broker.image.load(), by_id);
     let broker = broker.clone();
     Ok(context.later(async move {
-        let commit = command(&request, &topics, version);
+        let own_retention = (version <= 4).then_some(request.retention_time_ms);
+        let commit = CommitOffsets {
+            retention_ms: own_retention.filter(|ms| *ms != -1),
+            knows_group_id_not_found: version >= 9,
+            ..command(&request, &topics)
+        };
         // With nothing left to commit it is still for the coordinator to say whether the member may.
-        let committed = ask(&broker, commit).await;
+        let committed = broker.groups.ask(commit).await;
         let mut told =
             committed.topics.into_iter().flat_map(|topic| topic.partitions).map(|(_, error)| error);
-        response(&request, &topics, &mut told)
+        OffsetCommitResponse::default().with_topics(response(&request, &topics, &mut told))
     }))
 }
 
-// In the order of the request.
-fn resolve(context: &Context<'_>, request: &OffsetCommitRequest, image: &Image) -> Vec<Known> {
+/// The topics of a request that names them by id or by name, in its order.
+pub(super) fn resolve(
+    context: &Context<'_>,
+    request: &OffsetCommitRequest,
+    image: &Image,
+    by_id: bool,
+) -> Vec<Known> {
     let check = |name: &str| context.check(Operation::Read, Resource::Topic, name);
-    let known = request.topics.iter().map(|topic| match context.version {
-        TOPIC_IDS_SINCE.. => {
+    let known = request.topics.iter().map(|topic| match by_id {
+        true => {
             let known = image.topic_by_id(topic.topic_id).ok_or(ErrorCode::UnknownTopicId)?;
             check(&known.name).map(|()| known.clone())
         }
-        _ => {
+        false => {
             check(&topic.name)?;
             image.topic(&topic.name).cloned().ok_or(ErrorCode::UnknownTopicOrPartition)
         }
@@ -60,7 +72,8 @@ fn exists(topic: &Known, partition: i32) -> bool {
     topic.as_ref().is_ok_and(|known| known.partitions.contains_key(&partition))
 }
 
-fn command(request: &OffsetCommitRequest, topics: &[Known], version: i16) -> CommitOffsets {
+/// What the coordinator is asked, without what depends on the version.
+pub(super) fn command(request: &OffsetCommitRequest, topics: &[Known]) -> CommitOffsets {
     let topics = request.topics.iter().zip(topics).filter_map(|(topic, known)| {
         let partitions = topic.partitions.iter().filter(|p| exists(known, p.partition_index));
         let partitions: Vec<_> = partitions
@@ -74,25 +87,24 @@ fn command(request: &OffsetCommitRequest, topics: &[Known], version: i16) -> Com
         let known = known.as_ref().ok().filter(|_| !partitions.is_empty())?;
         Some(CommitTopic { topic: known.name.clone(), id: Some(known.id), partitions })
     });
-    let own_retention = (version <= 4).then_some(request.retention_time_ms);
     CommitOffsets {
         group: shared(&request.group_id.0),
         member_id: shared(&request.member_id),
         generation: request.generation_id_or_member_epoch,
         instance_id: shared_option(&request.group_instance_id),
-        retention_ms: own_retention.filter(|ms| *ms != -1),
+        retention_ms: None,
         transaction: None,
-        knows_group_id_not_found: version >= 9,
+        knows_group_id_not_found: false,
         topics: topics.collect(),
     }
 }
 
-// The coordinator tells of what it was told of, in that order; the rest does not exist.
-fn response(
+/// The topics of a response. The coordinator tells of what it was told of, in that order; the rest does not exist.
+pub(super) fn response(
     request: &OffsetCommitRequest,
     topics: &[Known],
     told: &mut impl Iterator<Item = ErrorCode>,
-) -> OffsetCommitResponse {
+) -> Vec<OffsetCommitResponseTopic> {
     let mut one = |(topic, known): (&OffsetCommitRequestTopic, &Known)| {
         let partitions = topic.partitions.iter().map(|p| {
             let error = match known {
@@ -112,5 +124,5 @@ fn response(
             .with_topic_id(topic.topic_id)
             .with_partitions(partitions)
     };
-    OffsetCommitResponse::default().with_topics(request.topics.iter().zip(topics).map(&mut one).collect())
+    request.topics.iter().zip(topics).map(&mut one).collect()
 }

@@ -12,7 +12,7 @@ use ottla_protocol::messages::offset_delete_response::{
 use ottla_protocol::messages::{OffsetDeleteRequest, OffsetDeleteResponse, TopicName};
 
 use super::context::{Begun, Context};
-use super::groups::{ask, shared};
+use super::groups::shared;
 use crate::broker::Broker;
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
@@ -29,7 +29,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let broker = broker.clone();
     Ok(context.later(async move {
         let delete = command(&request, &broker, &refused);
-        response(&request, &ask(&broker, delete).await, &refused)
+        response(&request, &broker.groups.ask(delete).await, &refused)
     }))
 }
 

@@ -17,7 +17,7 @@ use ottla_protocol::offsets::{TOPIC_IDS_SINCE, read_fetch};
 use ottla_protocol::{ErrorCode, LeaderEpoch};
 
 use super::context::{Begun, Context};
-use super::groups::{ask, group_of, shared, text_of};
+use super::groups::{group_of, shared, text_of};
 use super::rights::Rights;
 use crate::broker::Broker;
 
@@ -44,7 +44,7 @@ async fn fetch(broker: &Arc<Broker>, rights: Rights<'_>, fetch: FetchOffsets) ->
         return OffsetsFetched { group, error, topics: Vec::new() };
     }
     let all = fetch.topics.is_none();
-    let mut fetched = ask(broker, fetch).await;
+    let mut fetched = broker.groups.ask(fetch).await;
     let check = |topic: &FetchedTopic| rights.check(Operation::Describe, Resource::Topic, &topic.topic);
     fetched.topics.retain(|topic| !all || check(topic).is_ok());
     for topic in &mut fetched.topics {

@@ -1,21 +1,29 @@
 //! Produce v3-13 (KIP-98 batches, KIP-467 record errors from v8, KIP-951 leader hints from v10, KIP-516 topic ids
-//! from v13). Versions 0 to 2 are advertised, because librdkafka compresses only for brokers that do, and closed
-//! when used, as in Kafka 4. Missing: transactions, quotas.
+//! from v13, KIP-890 transactions). Versions 0 to 2 are advertised, because librdkafka compresses only for brokers that do, and closed
+//! when used, as in Kafka 4. Missing: quotas.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
+use ottla_core::coordinator::Producer;
 use ottla_core::partition::Acks;
+use ottla_log::check::Rejected;
+use ottla_log::disk::worker;
 use ottla_model::TopicId;
 use ottla_model::image::Image;
-use ottla_protocol::ErrorCode;
 use ottla_protocol::api::{Operation, Resource};
+use ottla_protocol::batch::BatchHeader;
 use ottla_protocol::produce::{
     ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse, RecordError, TopicRef,
 };
+use ottla_protocol::{ErrorCode, ProducerEpoch, ProducerId};
 
 use super::answers::{THROTTLE_MS, encoded, text};
 use super::context::{Begun, Context};
+use crate::broker::Broker;
 use crate::request::{Answer, Overtakers, Queued, Staged};
-use crate::run::serve::produce::{Outcome, ProduceOptions, Share, produce};
+use crate::run::serve::produce::{Outcome, ProduceOptions, Share, produce, reject};
+use crate::run::serve::verify::{Protocol, Transaction, verify_patiently};
 
 /// The topics and partitions of a request, in its order: the frame of the response.
 struct RequestedPartitions {
@@ -26,14 +34,12 @@ struct RequestedPartitions {
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
     let request = ProduceRequest::read(version, body)?;
-    let transaction = request.transactional_id.as_ref().map(|id| {
-        let permitted = context.check(Operation::Write, Resource::TransactionalId, id);
-        // A transactional id without a coordinator for it: the transaction cannot be open.
-        permitted.err().unwrap_or(ErrorCode::InvalidTxnState)
-    });
-    let (acks, refused) = match Acks::parse(request.acks) {
-        Ok(acks) => (acks, transaction),
-        Err(code) => (Acks::Leader, Some(code)),
+    let transaction = transaction(context, &request);
+    let (acks, refused) = match (Acks::parse(request.acks), &transaction) {
+        (Ok(acks), Err(code)) => (acks, Some(*code)),
+        (Ok(acks), Ok(_)) => (acks, None),
+        (Err(_), Err(code)) => (Acks::Leader, Some(*code)),
+        (Err(code), Ok(_)) => (Acks::Leader, Some(code)),
     };
     let image = broker.image.load();
     let mut topics = Vec::with_capacity(request.topics.len());
@@ -44,19 +50,99 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         for partition in topic.partitions {
             let led = found.and_then(|id| broker.partitions.led(&image, id, partition.index));
             indexes.push(partition.index);
-            shares.push(Share { partition: led, records: partition.records });
+            shares.push(Share { partition: led.map_err(reject), records: partition.records, guard: None });
         }
         topics.push((topic.topic, indexes));
     }
     let asked = RequestedPartitions { topics, acks };
-    let producing = produce(shares, &ProduceOptions { acks, timeout_ms: request.timeout_ms, version });
-    Ok(Staged::Queued(match producing.now() {
+    let options = ProduceOptions { acks, timeout_ms: request.timeout_ms, version };
+    let Ok(Some(transaction)) = transaction else {
+        return Ok(Staged::Queued(queue(asked, shares, &options)));
+    };
+    let broker = broker.clone();
+    Ok(Staged::Queueing(Box::pin(async move {
+        verify_shares(&broker, &transaction, &mut shares).await;
+        worker::mark();
+        queue(asked, shares, &options)
+    })))
+}
+
+fn queue(asked: RequestedPartitions, shares: Vec<Share>, options: &ProduceOptions) -> Queued {
+    let (producing, version) = (produce(shares, options), options.version);
+    match producing.now() {
         Some(outcomes) => Queued::Answered(reply(&asked, outcomes, version)),
         None => Queued::Answering(
             Overtakers::Produces,
             Box::pin(async move { reply(&asked, producing.await, version) }),
         ),
-    }))
+    }
+}
+
+// The producer and the first sequence of a batch that is part of a transaction. The batches say so, whatever the request says
+// (CVE-2018-17196). What is no batch is refused later.
+fn transactional(records: Option<&Bytes>) -> Option<(Producer, i32)> {
+    let header = BatchHeader::parse(records?).ok()?;
+    let producer =
+        Producer { id: ProducerId(header.producer_id), epoch: ProducerEpoch(header.producer_epoch) };
+    (header.is_transactional() && header.has_producer_id()).then_some((producer, header.base_sequence))
+}
+
+// The transaction that the request is part of, or why all of it is refused.
+fn transaction(context: &Context<'_>, request: &ProduceRequest) -> Result<Option<Transaction>, ErrorCode> {
+    let batches = request.topics.iter().flat_map(|topic| &topic.partitions);
+    let mut producers = batches.filter_map(|partition| transactional(partition.records.as_ref()));
+    let Some((producer, _)) = producers.next() else { return Ok(None) };
+    let refusal = Resource::TransactionalId.refusal();
+    let id = request.transactional_id.as_ref().ok_or(refusal)?;
+    context.check(Operation::Write, Resource::TransactionalId, id)?;
+    if producers.any(|(other, _)| other != producer) {
+        return Err(ErrorCode::InvalidProducerIdMapping);
+    }
+    let protocol = Protocol::of_produce(context.version);
+    Ok(Some(Transaction { id: Arc::from(&**id), producer, protocol }))
+}
+
+async fn verify_shares(broker: &Broker, transaction: &Transaction, shares: &mut [Share]) {
+    let mut places = Vec::new();
+    let mut batches = Vec::new();
+    for (place, share) in shares.iter().enumerate() {
+        if let (Ok(partition), Some((_, first))) = (&share.partition, transactional(share.records.as_ref())) {
+            places.push(place);
+            batches.push((partition.clone(), first));
+        }
+    }
+    let verified = verify_patiently(broker, transaction, &batches).await;
+    for (place, verified) in places.into_iter().zip(verified) {
+        match verified {
+            Ok(guard) => shares[place].guard = guard,
+            Err(code) => shares[place].partition = Err(unverified(code, transaction.protocol)),
+        }
+    }
+}
+
+// Older clients do not repeat a Produce after any retriable error: NOT_ENOUGH_REPLICAS they do, without looking for
+// another leader.
+fn unverified(code: ErrorCode, protocol: Protocol) -> Rejected {
+    let is_ending = code == ErrorCode::ConcurrentTransactions;
+    match code {
+        ErrorCode::InvalidTxnState => {
+            Rejected { message: "Partition was not added to the transaction".into(), ..reject(code) }
+        }
+        ErrorCode::NetworkException
+        | ErrorCode::CoordinatorLoadInProgress
+        | ErrorCode::CoordinatorNotAvailable
+        | ErrorCode::NotCoordinator
+        | ErrorCode::ConcurrentTransactions
+            if !(is_ending && protocol == Protocol::AddsByWriting) =>
+        {
+            let why = code.name();
+            let message = format!(
+                "Unable to verify the partition has been added to the transaction. Underlying error: {why}"
+            );
+            Rejected { message, ..reject(ErrorCode::NotEnoughReplicas) }
+        }
+        other => reject(other),
+    }
 }
 
 // Who may not write to a topic does not hear whether a topic of that name exists; ids are no secret.

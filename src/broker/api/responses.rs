@@ -6,6 +6,8 @@ use ottla_protocol::api_versions::ApiVersionsResponse;
 use ottla_protocol::messages::*;
 use ottla_protocol::produce::ProduceResponse;
 use ottla_protocol::quorum::QuorumMessageResponse;
+use ottla_protocol::txn_markers::WriteTxnMarkersResponse;
+use ottla_protocol::txn_offsets::TxnOffsetCommitResponse;
 use ottla_protocol::{Malformed, codec, delete_groups, describe_log_dirs, list_offsets, offsets};
 
 /// A response, still of no version.
@@ -50,14 +52,14 @@ macro_rules! never_throttled {
 }
 
 typed! {
-    AddRaftVoterResponse AllocateProducerIdsResponse AlterConfigsResponse AlterPartitionReassignmentsResponse
-    AlterPartitionResponse AssignReplicasToDirsResponse BrokerHeartbeatResponse BrokerRegistrationResponse
-    AlterReplicaLogDirsResponse CreateAclsResponse
+    AddOffsetsToTxnResponse AddPartitionsToTxnResponse AddRaftVoterResponse AllocateProducerIdsResponse
+    AlterConfigsResponse AlterPartitionReassignmentsResponse AlterPartitionResponse AlterReplicaLogDirsResponse
+    AssignReplicasToDirsResponse BrokerHeartbeatResponse BrokerRegistrationResponse CreateAclsResponse
     CreateDelegationTokenResponse CreatePartitionsResponse CreateTopicsResponse DeleteAclsResponse
     DeleteRecordsResponse DeleteTopicsResponse DescribeAclsResponse DescribeClientQuotasResponse
     DescribeClusterResponse DescribeConfigsResponse DescribeDelegationTokenResponse DescribeGroupsResponse
     DescribeProducersResponse DescribeTopicPartitionsResponse DescribeTransactionsResponse
-    DescribeUserScramCredentialsResponse ElectLeadersResponse ExpireDelegationTokenResponse
+    DescribeUserScramCredentialsResponse ElectLeadersResponse EndTxnResponse ExpireDelegationTokenResponse
     FindCoordinatorResponse HeartbeatResponse IncrementalAlterConfigsResponse InitProducerIdResponse
     JoinGroupResponse LeaveGroupResponse RemoveRaftVoterResponse UpdateRaftVoterResponse ListConfigResourcesResponse ListGroupsResponse
     ListPartitionReassignmentsResponse ListTransactionsResponse MetadataResponse OffsetDeleteResponse
@@ -81,6 +83,10 @@ responses! {
         this.write(version, buf);
         Ok(())
     };
+    TxnOffsetCommitResponse, |this, version, buf| {
+        this.write(version, buf);
+        Ok(())
+    };
     ApiVersionsResponse, |this, version, buf| {
         this.write(version, buf);
         Ok(())
@@ -93,6 +99,15 @@ impl Response for QuorumMessageResponse {
 
     fn write(&self, version: i16, buf: &mut BytesMut) -> Result<(), Malformed> {
         codec::encode(self, version, buf)
+    }
+}
+
+impl Response for WriteTxnMarkersResponse {
+    fn set_throttle(&mut self, _ms: i32) {}
+
+    fn write(&self, _version: i16, buf: &mut BytesMut) -> Result<(), Malformed> {
+        WriteTxnMarkersResponse::write(self, buf);
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 
 use super::context::{Begun, Context};
-use super::groups::{ask, shared, shared_option, text_option};
+use super::groups::{shared, shared_option, text_option};
 
 pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let Context { broker, version, .. } = *context;
@@ -34,7 +34,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
             .collect(),
     };
     let broker = broker.clone();
-    Ok(context.later(async move { response(ask(&broker, sync).await, version) }))
+    Ok(context.later(async move { response(broker.groups.ask(sync).await, version) }))
 }
 
 fn response(synced: Synced, version: i16) -> SyncGroupResponse {

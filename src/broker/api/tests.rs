@@ -43,14 +43,12 @@ impl Authorizer for Recorder {
     }
 }
 
-/// Rights that nobody can be asked for yet: there is no transaction, no token and no controller's listener.
+/// Rights that nobody can be asked for yet: there is no token and no controller's listener.
 const NOT_YET: &[(ApiKey, Operation, Resource)] = &[
     (ApiKey::CreateDelegationToken, Operation::CreateTokens, Resource::User),
     (ApiKey::DescribeDelegationToken, Operation::Describe, Resource::DelegationToken),
     (ApiKey::DescribeDelegationToken, Operation::DescribeTokens, Resource::User),
     (ApiKey::DescribeCluster, Operation::Alter, Resource::Cluster),
-    (ApiKey::DescribeTransactions, Operation::Describe, Resource::Topic),
-    (ApiKey::ListTransactions, Operation::Describe, Resource::TransactionalId),
 ];
 
 /// Asked for what merely adds to an answer; who lacks the right gets the answer without it.
@@ -66,6 +64,9 @@ fn config(dir: &tempfile::TempDir) -> BrokerConfig {
         ("advertised.listeners", "PLAINTEXT://127.0.0.1:9092".to_owned()),
         ("offsets.topic.replication.factor", "1".to_owned()),
         ("offsets.topic.num.partitions", "1".to_owned()),
+        ("transaction.state.log.replication.factor", "1".to_owned()),
+        ("transaction.state.log.min.isr", "1".to_owned()),
+        ("transaction.state.log.num.partitions", "1".to_owned()),
     ];
     let overrides: Vec<_> = overrides.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     load(Sources { file: None, env: [], overrides: &overrides }).expect("a configuration").0

@@ -16,8 +16,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, warn};
 
+use super::listening::serve;
 use super::network::Network;
-use super::{BootError, Failure, serve};
+use super::{BootError, Failure};
 use crate::api::ControllerApis;
 use crate::clock::now_ms;
 use crate::loggers::Loggers;
@@ -25,7 +26,7 @@ use crate::net::listener::Bound;
 use crate::net::memory::RequestMemory;
 use crate::net::service::Service;
 use crate::node::Node;
-use crate::run::owners::controller::{self, Commands, Controller, Surroundings, Token, Writer};
+use crate::run::owners::controller::{self, Commands, Companions, Controller, Token, Writer};
 use crate::run::owners::leading::Leading;
 use crate::run::owners::metadata::Metadata;
 use crate::run::owners::publisher::Notice;
@@ -62,7 +63,7 @@ impl Control {
         let patience = Duration::from_millis(config.controller_quorum_request_timeout_ms.max(1) as u64);
         let (leading, known) = watch::channel(Leading::nobody());
         let agreed = Arc::new(Metadata::default());
-        let surroundings = Surroundings {
+        let companions = Companions {
             publisher,
             agreed: agreed.clone(),
             leading,
@@ -75,8 +76,7 @@ impl Control {
                 ends.tell(BootError::Controller(failed));
             }
         };
-        let (commands, thread) =
-            controller::start(machine, surroundings, ended).map_err(BootError::Thread)?;
+        let (commands, thread) = controller::start(machine, companions, ended).map_err(BootError::Thread)?;
         Ok(Control { commands, leading: known, agreed, thread, network, stopping: Stopping::new() })
     }
 

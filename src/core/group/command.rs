@@ -9,7 +9,7 @@ use ottla_model::{TopicId, TopicName};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
 use super::reply::*;
-use crate::coordinator::Producer;
+use crate::coordinator::InTransaction;
 
 #[derive(Clone, Debug)]
 pub enum Command {
@@ -109,7 +109,7 @@ pub struct CommitOffsets {
     /// The client's own retention, in versions 2 to 4. `None`: the request had none, or -1.
     pub retention_ms: Option<i64>,
     /// The transaction that the offsets belong to (TxnOffsetCommit, KIP-98): they count once it is committed.
-    pub transaction: Option<Producer>,
+    pub transaction: Option<InTransaction>,
     /// Whether the client expects GROUP_ID_NOT_FOUND (OffsetCommit 9, TxnOffsetCommit 6) instead of ILLEGAL_GENERATION.
     pub knows_group_id_not_found: bool,
     /// Topics that exist. The API answers for the others.

@@ -29,7 +29,7 @@ use ottla_protocol::{ErrorCode, Offset, ProducerId};
 
 use crate::coordinator::{self, Machine, Record};
 
-pub use crate::coordinator::{Chance, Note, Producer, Ticket};
+pub use crate::coordinator::{Chance, InTransaction, Note, Producer, Ticket};
 pub use command::*;
 pub use questions::{DeleteGroup, DescribeGroup, OfGroup};
 pub use reply::*;

@@ -9,12 +9,12 @@ use ottla_protocol::{ErrorCode, Offset};
 use super::classic::JoinTerms;
 use super::command::Command;
 use super::reply::Reply;
-use super::{Effect, Groups, Note, Producer, Step, Ticket};
+use super::{Effect, Groups, InTransaction, Note, Step, Ticket};
 
 /// What a group, or the shard, has to write.
 pub(super) struct WantedWrite<T> {
     pub records: Vec<GroupRecord>,
-    pub transaction: Option<Producer>,
+    pub transaction: Option<InTransaction>,
     pub then: Then,
     pub answer: Option<Answer<T>>,
 }
@@ -74,7 +74,7 @@ impl Claim {
 pub(super) struct Writing<T> {
     ticket: Ticket,
     claim: Claim,
-    transaction: Option<Producer>,
+    transaction: Option<InTransaction>,
     /// A copy of the records that are applied after success.
     records: Vec<GroupRecord>,
     then: Then,
@@ -123,7 +123,7 @@ impl<T> Groups<T> {
         assert_eq!(writing.ticket, ticket, "the outcome of another write");
         let outcome = result.map_err(told);
         if let (Ok(first), true) = (result, !writing.records.is_empty()) {
-            let producer = writing.transaction.map(|producer| producer.id);
+            let producer = writing.transaction.map(|transaction| transaction.producer.id);
             for (offset, record) in (first..).zip(&writing.records) {
                 self.apply(offset, producer, record);
             }

@@ -22,6 +22,7 @@ mod ending;
 mod errand;
 mod init;
 mod partitions;
+mod questions;
 mod reply;
 mod settings;
 mod situation;
@@ -48,6 +49,7 @@ use crate::coordinator::{self, Machine, Record};
 pub use crate::coordinator::{Note, Producer, Ticket};
 pub use command::*;
 pub use errand::{Errand, Markers};
+pub use questions::*;
 pub use reply::*;
 pub use settings::Settings;
 

@@ -11,8 +11,8 @@ mod records;
 mod tests;
 
 use bytes::{Bytes, BytesMut};
-use ottla_model::TopicPartition;
 use ottla_model::config::{CompressionType, TopicConfig};
+use ottla_model::{TopicPartition, VerificationGuard};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::batch::{
     BatchHeader, Compression, DecompressLimit, HEADER_BYTES, TimestampType, batches, recompress,
@@ -49,10 +49,18 @@ pub struct CheckedBatch {
     pub header: BatchHeader,
     /// Who made the batch. A client's batch must have the next sequence number; a leader's batch is taken as it is.
     pub origin: Origin,
+    /// From [`crate::log::Log::start_verification`], for the first batch of a transaction. `None` as it is checked.
+    pub guard: Option<VerificationGuard>,
+    /// For markers: the transaction version of WriteTxnMarkers (KIP-1228). 0 as it is checked.
+    pub transaction_version: i16,
     body: Bytes,
 }
 
 impl CheckedBatch {
+    fn new(header: BatchHeader, origin: Origin, body: Bytes) -> CheckedBatch {
+        CheckedBatch { header, origin, guard: None, transaction_version: 0, body }
+    }
+
     /// What follows the header: the records, compressed if the header says so.
     pub fn body(&self) -> &Bytes {
         &self.body
@@ -132,7 +140,7 @@ fn check_batch(header: BatchHeader, batch: Bytes, rules: &Rules<'_>) -> Result<C
     let body = batch.slice(HEADER_BYTES..);
     stamp(&mut header, &body, max_timestamp, rules);
     envelope::check_fits_segment(&header, rules)?;
-    Ok(CheckedBatch { header, origin: rules.origin, body })
+    Ok(CheckedBatch::new(header, rules.origin, body))
 }
 
 /// Applies a `compression.type` other than `producer`, which overrides the client's codec.
@@ -185,7 +193,7 @@ fn replicated(records: &Bytes, rules: &Rules<'_>) -> Result<Vec<CheckedBatch>, R
             next => next.map_err(envelope::damaged)?,
         };
         envelope::check_crc(&header, &batch, rules.partition)?;
-        checked.push(CheckedBatch { header, origin: rules.origin, body: batch.slice(HEADER_BYTES..) });
+        checked.push(CheckedBatch::new(header, rules.origin, batch.slice(HEADER_BYTES..)));
     }
     Ok(checked)
 }

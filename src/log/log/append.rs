@@ -7,13 +7,13 @@ use bytes::Bytes;
 use ottla_protocol::batch::{BatchHeader, HEADER_BYTES, TimestampType};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
+use super::Log;
 use super::active::Fill;
 use super::epochs::EpochStart;
 use super::error::{AppendError, LogError, Refused};
 use super::marker::marker;
 use super::producers::{Change, Incoming, Producer, Verdict};
 use super::txn_index::AbortedTxn;
-use super::{Guard, Log};
 use crate::CheckedBatch;
 use crate::disk::is_full;
 
@@ -27,22 +27,6 @@ pub struct Appended {
     pub log_append_time_ms: i64,
     /// The producer had sent this batch before: the offsets are those of the first append, and nothing was written.
     pub duplicate: bool,
-}
-
-/// A batch, and what the batch itself does not say.
-#[derive(Clone, Copy, Debug)]
-pub struct Append<'a> {
-    pub batch: &'a CheckedBatch,
-    /// From [`Log::start_verification`], for the first batch of a transaction.
-    pub guard: Option<Guard>,
-    /// For markers: the transaction version of WriteTxnMarkers (KIP-1228).
-    pub transaction_version: i16,
-}
-
-impl<'a> Append<'a> {
-    pub fn new(batch: &'a CheckedBatch) -> Append<'a> {
-        Append { batch, guard: None, transaction_version: 0 }
-    }
 }
 
 /// Batches that will be written together.
@@ -71,28 +55,18 @@ impl Log {
         leader_epoch: LeaderEpoch,
         now_ms: i64,
     ) -> Result<Vec<Result<Appended, Refused>>, AppendError> {
-        self.append_each(batches.iter().map(Append::new), leader_epoch, now_ms)
-    }
-
-    /// As `append`, also for batches of verified transactions and for markers.
-    pub fn append_each<'a>(
-        &mut self,
-        appends: impl ExactSizeIterator<Item = Append<'a>>,
-        leader_epoch: LeaderEpoch,
-        now_ms: i64,
-    ) -> Result<Vec<Result<Appended, Refused>>, AppendError> {
         self.check_appendable()?;
         self.told(now_ms);
         if let Err(refused) = self.enter_epoch(leader_epoch)? {
-            return Ok(appends.map(|_| Err(refused.clone())).collect());
+            return Ok(batches.iter().map(|_| Err(refused.clone())).collect());
         }
         let start = self.log_end;
-        let mut results = Vec::with_capacity(appends.len());
-        let mut group = self.group(appends.len());
+        let mut results = Vec::with_capacity(batches.len());
+        let mut group = self.group(batches.len());
         let mut outcome = Ok(());
-        for append in appends {
+        for batch in batches {
             let planned = match outcome {
-                Ok(()) => self.plan(append, leader_epoch, now_ms, &mut group),
+                Ok(()) => self.plan(batch, leader_epoch, now_ms, &mut group),
                 Err(_) => Ok(Err(refused_by_storage())),
             };
             results.push(planned.unwrap_or_else(|e| {
@@ -154,25 +128,25 @@ impl Log {
     /// Decides about one batch. If the write of the group fails later, this decision is undone with it.
     fn plan<'a>(
         &mut self,
-        append: Append<'a>,
+        batch: &'a CheckedBatch,
         leader_epoch: LeaderEpoch,
         now_ms: i64,
         group: &mut Group<'a>,
     ) -> Result<Result<Appended, Refused>, AppendError> {
-        let mut header = append.batch.header;
+        let mut header = batch.header;
         let append_time = self.config.message_timestamp_type == TimestampType::LogAppendTime;
         if append_time && header.timestamp_type() != TimestampType::LogAppendTime {
             // The topic's config has changed since `check` stamped the batch.
             header.set_timestamp_type(TimestampType::LogAppendTime);
             header.max_timestamp = now_ms;
-            header.crc = header.crc_with(append.batch.body());
+            header.crc = header.crc_with(batch.body());
         }
         header.base_offset = group.next;
         header.partition_leader_epoch = leader_epoch.0;
         if let Err(refused) = self.check_fits(&header) {
             return Ok(Err(refused));
         }
-        let change = match self.judge(&append, header) {
+        let change = match self.judge(batch, header) {
             Err(refused) => return Ok(Err(refused)),
             Ok(Some(Verdict::Duplicate(seen))) => {
                 return Ok(Ok(Appended {
@@ -185,11 +159,7 @@ impl Log {
             Ok(Some(Verdict::New(change))) => Some(change),
             Ok(None) => None,
         };
-        self.add(
-            Planned { header, head: header.to_bytes(), body: append.batch.body(), change },
-            now_ms,
-            group,
-        )?;
+        self.add(Planned { header, head: header.to_bytes(), body: batch.body(), change }, now_ms, group)?;
         Ok(Ok(Appended {
             base_offset: header.base_offset,
             last_offset: header.last_offset(),
@@ -207,16 +177,15 @@ impl Log {
         Ok(())
     }
 
-    fn judge(&self, append: &Append<'_>, header: BatchHeader) -> Result<Option<Verdict>, Refused> {
+    fn judge(&self, batch: &CheckedBatch, header: BatchHeader) -> Result<Option<Verdict>, Refused> {
         if !header.has_producer_id() {
             return Ok(None);
         }
-        let origin = append.batch.origin;
         let marker = match header.is_control() {
-            true => marker(&header, &batch_bytes(append.batch), append.transaction_version),
+            true => marker(&header, &batch_bytes(batch), batch.transaction_version),
             false => None,
         };
-        self.producers.judge(&Incoming { header, marker, origin, guard: append.guard }).map(Some)
+        self.producers.judge(&Incoming { header, marker, origin: batch.origin, guard: batch.guard }).map(Some)
     }
 
     /// Puts a batch into the group. If the batch has to go into a new segment, the group so far is written first.

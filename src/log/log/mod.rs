@@ -37,7 +37,7 @@ mod truncate;
 mod txn_index;
 mod verification;
 
-pub use append::{Append, Appended};
+pub use append::Appended;
 pub use cleaning::{Cleaned, Cleaning, Dirt, NotSwapped, OffsetMap, Step, Swap};
 pub use error::{AppendError, LogError, ReadError, Refused};
 pub use flush::{FlushTicket, WriteOut};
@@ -46,7 +46,6 @@ pub use open::{Opening, Recovery};
 pub use reader::{Isolation, LogReader, Offsets, Slice, TimestampedOffset};
 pub use relocation::{GoLive, NotMoved, Relocation, Settled, extent};
 pub use retention::Retired;
-pub use verification::Guard;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -54,7 +53,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ottla_model::config::TopicConfig;
-use ottla_model::{FolderSuffix, PartitionFolder, TopicId, TopicPartition};
+use ottla_model::{FolderSuffix, PartitionFolder, TopicId, TopicPartition, VerificationGuard};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use uuid::Uuid;
 
@@ -248,7 +247,7 @@ impl Log {
         base_sequence: i32,
         supports_epoch_bump: bool,
         now_ms: i64,
-    ) -> Result<Option<Guard>, Refused> {
+    ) -> Result<Option<VerificationGuard>, Refused> {
         if let Some(last) = self.producers.epoch(producer_id.0).filter(|&last| epoch.0 < last) {
             let message = format!("Epoch {epoch} of producer {producer_id} is below its last one, {last}");
             return Err(Refused::new(ErrorCode::InvalidProducerEpoch, message));

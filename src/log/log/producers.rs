@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use ottla_model::VerificationGuard;
 use ottla_protocol::batch::{BatchHeader, NO_SEQUENCE, decrement_sequence};
 use ottla_protocol::{ErrorCode, Offset, ProducerEpoch, ProducerId};
 
@@ -62,7 +63,7 @@ pub(super) struct Incoming {
     /// A batch that is read again from the log counts as [`Origin::Replication`]: it was checked before it was appended.
     pub origin: Origin,
     /// The guard of the verification that the broker made for this batch (KIP-890).
-    pub guard: Option<super::Guard>,
+    pub guard: Option<VerificationGuard>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,15 +3,11 @@
 
 use std::collections::HashMap;
 
+use ottla_model::VerificationGuard;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::batch::BatchHeader;
 
 use super::error::Refused;
-
-/// Created when a verification starts, and passed to the append. If the transaction has ended in between, the log refuses
-/// the batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Guard(u64);
 
 #[derive(Debug, Default)]
 pub(super) struct Verifications {
@@ -23,7 +19,8 @@ pub(super) struct Verifications {
 
 #[derive(Debug)]
 struct Pending {
-    guard: Guard,
+    /// Passed to the append. If the transaction has ended in between, the log refuses the batch.
+    guard: VerificationGuard,
     since_ms: i64,
     supports_epoch_bump: bool,
     /// The lowest sequence that was seen. A batch above it would leave a hole that its producer could never fill
@@ -40,10 +37,10 @@ impl Verifications {
         sequence: i32,
         epoch_bump: bool,
         now_ms: i64,
-    ) -> Guard {
+    ) -> VerificationGuard {
         let pending = self.pending.entry(producer_id).or_insert_with(|| {
             self.given += 1;
-            let guard = Guard(self.given);
+            let guard = VerificationGuard(self.given);
             Pending {
                 guard,
                 since_ms: now_ms,
@@ -61,7 +58,7 @@ impl Verifications {
     }
 
     /// Checks a transactional batch whose producer has no open transaction here.
-    pub fn check(&self, header: &BatchHeader, guard: Option<Guard>) -> Result<(), Refused> {
+    pub fn check(&self, header: &BatchHeader, guard: Option<VerificationGuard>) -> Result<(), Refused> {
         let shown =
             guard.is_some() && guard == self.pending.get(&header.producer_id).map(|pending| pending.guard);
         if !self.required || header.is_control() || shown {

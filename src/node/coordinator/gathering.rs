@@ -4,25 +4,26 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use ottla_core::coordinator::{Producer, Record, Ticket};
+use ottla_core::coordinator::{InTransaction, Producer, Record, Ticket};
+use ottla_model::VerificationGuard;
 use ottla_protocol::LeaderEpoch;
 use ottla_protocol::batch::control::ControlRecord;
 use ottla_protocol::batch::{BatchBuilder, Compression};
 
-use super::Ending;
+use super::{Ending, ShardBatch};
 
 /// Batches that nothing has been asked to append yet, in the order of the log.
 pub(super) struct Gathering<T> {
     compression: Compression,
     /// A batch that has reached this size takes no more records. One write is never divided, however large it is.
     pub bytes_max: usize,
-    closed: VecDeque<Batch<T>>,
+    closed: VecDeque<Gathered<T>>,
     /// Takes more records.
     open: Option<Open>,
 }
 
-pub(super) struct Batch<T> {
-    pub bytes: Bytes,
+pub(super) struct Gathered<T> {
+    pub batch: ShardBatch,
     pub content: Content<T>,
 }
 
@@ -41,6 +42,7 @@ pub(super) struct GatheredWrite {
 struct Open {
     builder: BatchBuilder,
     places: Vec<GatheredWrite>,
+    guard: Option<VerificationGuard>,
     opened_ms: i64,
 }
 
@@ -74,7 +76,7 @@ impl<T> Gathering<T> {
         now_ms: i64,
         ticket: Ticket,
         records: &[R],
-        transaction: Option<Producer>,
+        transaction: Option<InTransaction>,
     ) {
         let records: Vec<_> = records.iter().map(Record::to_key_value).collect();
         let bytes = |(key, value): &(Bytes, Option<Bytes>)| {
@@ -87,8 +89,9 @@ impl<T> Gathering<T> {
         }
         let compression = self.compression;
         let open = self.open.get_or_insert_with(|| Open {
-            builder: builder(compression, transaction),
+            builder: builder(compression, transaction.map(|transaction| transaction.producer)),
             places: Vec::new(),
+            guard: transaction.and_then(|transaction| transaction.guard),
             opened_ms: now_ms,
         });
         let index = i64::try_from(open.builder.record_count()).unwrap_or(i64::MAX);
@@ -104,30 +107,37 @@ impl<T> Gathering<T> {
     /// Adds the marker that ends a transaction, behind everything that was added before.
     pub fn add_marker(&mut self, now_ms: i64, token: T, ending: Ending) {
         self.close();
-        let mut batch = builder(Compression::None, Some(ending.producer)).control();
-        batch.append_control(now_ms, &ControlRecord::end_txn(ending.result, ending.coordinator_epoch));
-        let bytes = batch.build(0, LeaderEpoch::NONE);
-        self.closed.push_back(Batch { bytes, content: Content::Marker { token, ending } });
+        let bytes = marker(now_ms, &ending);
+        let batch = ShardBatch { bytes, guard: None, transaction_version: ending.version.0 };
+        self.closed.push_back(Gathered { batch, content: Content::Marker { token, ending } });
     }
 
     /// The open batch takes no more.
     pub fn close(&mut self) {
         if let Some(open) = self.open.take() {
             let bytes = open.builder.build(0, LeaderEpoch::NONE);
-            self.closed.push_back(Batch { bytes, content: Content::Records(open.places) });
+            let batch = ShardBatch { bytes, guard: open.guard, transaction_version: 0 };
+            self.closed.push_back(Gathered { batch, content: Content::Records(open.places) });
         }
     }
 
     /// The next batch to append. One that takes more records is not.
-    pub fn next(&mut self) -> Option<Batch<T>> {
+    pub fn next(&mut self) -> Option<Gathered<T>> {
         self.closed.pop_front()
     }
 
     /// Gives everything up.
     pub fn drain(&mut self) -> impl Iterator<Item = Content<T>> {
         self.open = None;
-        self.closed.drain(..).map(|batch| batch.content)
+        self.closed.drain(..).map(|gathered| gathered.content)
     }
+}
+
+/// The batch that ends a transaction in a partition.
+pub fn marker(now_ms: i64, ending: &Ending) -> Bytes {
+    let mut batch = builder(Compression::None, Some(ending.producer)).control();
+    batch.append_control(now_ms, &ControlRecord::end_txn(ending.result, ending.coordinator_epoch));
+    batch.build(0, LeaderEpoch::NONE)
 }
 
 /// Records of coordinators have no sequence: nobody retries them blindly.

@@ -1,5 +1,4 @@
-//! What makes a coordinator the coordinator of groups: its topic, the shard that a group falls to, and its settings as the
-//! broker's configuration has them.
+//! What makes a coordinator the coordinator of groups: its topic, and its settings as the broker's configuration has them.
 //! It must never know what is asked of a group.
 
 use std::sync::Arc;
@@ -12,13 +11,6 @@ use ottla_model::image::{Image, Topic};
 use ottla_protocol::batch::Compression;
 
 use super::{Linger, ShardSettings};
-
-/// The partition of `__consumer_offsets` that a group falls to: Java's hash of its name, as every broker and tool computes it.
-pub fn shard_of(group: &str, partitions: usize) -> i32 {
-    let hash =
-        group.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
-    hash.checked_abs().unwrap_or(0) % i32::try_from(partitions.max(1)).unwrap_or(i32::MAX)
-}
 
 /// The offsets topic. `None`: nobody has needed it yet.
 pub fn offsets_topic(image: &Image) -> Option<&Arc<Topic>> {
@@ -72,20 +64,4 @@ pub fn load_buffer_bytes(config: &BrokerConfig) -> usize {
 
 fn size(setting: i32) -> usize {
     usize::try_from(setting).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    // Computed with Java's String.hashCode and Kafka's Utils.abs.
-    #[test]
-    fn a_group_falls_to_the_shard_that_java_says() {
-        let rows = [("", 0), ("a", 47), ("my-group", 12), ("Aa", 12), ("BB", 12), ("größe", 7)];
-        for (group, shard) in rows {
-            assert_eq!(shard_of(group, 50), shard, "{group}");
-        }
-        // Its hash is the smallest integer there is, which has no absolute value.
-        assert_eq!(shard_of("polygenelubricants", 50), 0);
-    }
 }

@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use ottla_core::coordinator::Machine;
 use ottla_log::check::{CheckedBatch, Origin, Rules, check};
 use ottla_log::log::Offsets;
@@ -16,7 +15,7 @@ use ottla_model::image::Image;
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
 use super::loading::Loading;
-use super::{Input, Linger, LoadError, Output, Shard, ShardSettings};
+use super::{Input, Linger, LoadError, Output, Shard, ShardBatch, ShardSettings};
 
 /// How long until a log that could not be loaded is looked at again.
 pub const RETRY_MS: i64 = 1_000;
@@ -40,6 +39,9 @@ pub enum KeeperOutput<M: Machine> {
     },
     /// Read the log to its end, then call [`Keeper::loaded`].
     Load(Box<Loading<M>>),
+    /// Have this done elsewhere, and tell the machine by a command what it came to. If nobody tells, the machine waits
+    /// for ever.
+    Errand(M::Errand),
     /// Append this batch, then call [`Keeper::appended`]. The answer is wanted when it is in the log, not when it is safe.
     Append {
         batch: CheckedBatch,
@@ -61,7 +63,7 @@ pub enum KeeperNote {
 pub struct Keeper<M: Machine> {
     partition: TopicPartition,
     terms: ShardSettings,
-    empty_machine: Box<dyn Fn() -> M + Send>,
+    empty_machine: Box<dyn Fn(LeaderEpoch) -> M + Send>,
     state: State<M>,
     /// What has come and was not taken yet.
     waiting: VecDeque<Sent<M>>,
@@ -94,7 +96,7 @@ struct Serving<M: Machine> {
 
 /// A batch that is on its way to the log.
 struct Appending {
-    bytes: Bytes,
+    batch: ShardBatch,
     checked_against: Option<Arc<TopicConfig>>,
 }
 
@@ -108,10 +110,11 @@ enum Next {
 
 /// For the shell.
 impl<M: Machine> Keeper<M> {
+    /// `empty_machine` makes a machine for a partition that is led under this epoch.
     pub fn new(
         partition: TopicPartition,
         terms: ShardSettings,
-        empty_machine: impl Fn() -> M + Send + 'static,
+        empty_machine: impl Fn(LeaderEpoch) -> M + Send + 'static,
     ) -> Keeper<M> {
         Keeper {
             partition,
@@ -235,7 +238,7 @@ impl<M: Machine> Keeper<M> {
 impl<M: Machine> Keeper<M> {
     // An empty log, as of a topic that was just created, has nothing to read: nobody has to hear that it is being loaded.
     fn load(&mut self, now_ms: i64, here: &ShardLog, out: &mut Vec<KeeperOutput<M>>) {
-        let loading = Loading::new((self.empty_machine)(), self.terms, here.offsets);
+        let loading = Loading::new((self.empty_machine)(here.leader_epoch), self.terms, here.offsets);
         let leader_epoch = here.leader_epoch;
         if loading.is_done() {
             return self.begin_to_serve(loading.finish(now_ms), leader_epoch);
@@ -301,11 +304,12 @@ impl<M: Machine> Keeper<M> {
             match output {
                 Output::Reply { token, reply } => out.push(KeeperOutput::Reply { token, reply }),
                 Output::Note(note) => out.push(KeeperOutput::Note(KeeperNote::Machine(note))),
-                Output::Append(bytes) => {
-                    serving.appending = Some(Appending { bytes, checked_against: None });
+                Output::Append(batch) => {
+                    serving.appending = Some(Appending { batch, checked_against: None });
                 }
             }
         }
+        out.extend(serving.shard.take_errands().into_iter().map(KeeperOutput::Errand));
     }
 
     // Has the batch appended that waits for it. One that the topic does not take is refused here.
@@ -319,9 +323,11 @@ impl<M: Machine> Keeper<M> {
             now_ms,
             produce_version: -1,
         };
-        let checked = check(appending.bytes.clone(), &rules).map_err(|rejected| rejected.code);
+        let checked = check(appending.batch.bytes.clone(), &rules).map_err(|rejected| rejected.code);
         match checked.and_then(|mut batches| batches.pop().ok_or(ErrorCode::UnknownServerError)) {
-            Ok(batch) => {
+            Ok(mut batch) => {
+                batch.guard = appending.batch.guard;
+                batch.transaction_version = appending.batch.transaction_version;
                 appending.checked_against = Some(here.config.clone());
                 out.push(KeeperOutput::Append { batch, checked_against: here.config.clone() });
             }

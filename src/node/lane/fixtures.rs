@@ -21,6 +21,7 @@ impl Waiters for u32 {
     type Swap = u32;
     type Move = u32;
     type Fetch = u32;
+    type Verification = u32;
     type Fetcher = u32;
 }
 

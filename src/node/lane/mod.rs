@@ -18,6 +18,7 @@ mod restarts;
 #[cfg(test)]
 mod stories;
 mod upkeep;
+mod verifying;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -30,7 +31,9 @@ use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
 use flushing::flush_now;
 use moving::Moving;
-pub use ports::{Answered, Append, Cut, FetchPosition, FromLeader, Input, LeftBehind, Output, Waiters};
+pub use ports::{
+    Answered, Append, Cut, FetchPosition, FromLeader, Input, LeftBehind, Output, Upcoming, Waiters,
+};
 
 /// The broker that a lane runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +112,7 @@ impl<W: Waiters> Lane<W> {
     /// power could then take it.
     pub fn new(host: Host, mut log: Log, role: Role, config: Arc<TopicConfig>, now_ms: i64) -> Lane<W> {
         let acting = Acting::of(host.id, role, &log, now_ms);
+        log.require_verification(true);
         let must_flush = log.unflushed_messages() >= config.flush_messages && flush_now(&mut log).is_err();
         let flushing = Flushing::Idle;
         let (held, moving, offline, full) = (VecDeque::new(), None, false, false);
@@ -174,7 +178,7 @@ impl<W: Waiters> Lane<W> {
         for input in inputs {
             match input {
                 Input::Append(append) => appends.push(&append.batch),
-                Input::ExpireProducersAfter(_) | Input::DeleteRecords { .. } => {}
+                Input::ExpireProducersAfter(_) | Input::DeleteRecords { .. } | Input::Verify { .. } => {}
                 Input::ReplicaFetched { .. } | Input::Stands { .. } | Input::IsrAnswered(_) => {}
                 // These inputs change the epoch or the size of segments, which decide about the appends behind them.
                 Input::Lead(_) | Input::Follow(_) | Input::Configure(_) => return true,
@@ -217,6 +221,10 @@ impl<W: Waiters> Lane<W> {
     fn take(&mut self, now_ms: i64, input: Input<W>, out: &mut Vec<Output<W>>) {
         match input {
             Input::Append(append) => self.append(now_ms, &mut vec![append], out),
+            Input::Verify { token, upcoming } => {
+                let outcome = self.verify(now_ms, &upcoming);
+                out.push(Output::Verifying { token, outcome });
+            }
             Input::Lead(leadership) => self.lead(now_ms, leadership, out),
             Input::Follow(followership) => self.follow(now_ms, followership, out),
             Input::Settle => self.assign_epoch(out),

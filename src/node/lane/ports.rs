@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ottla_core::coordinator::Producer;
 use ottla_core::partition::{
     Acks, Diverging, Fetched, Followership, IsrAnswer, Leadership, Proposal, Standing,
 };
@@ -13,8 +14,8 @@ use ottla_log::CheckedBatch;
 use ottla_log::log::{
     Appended, FlushTicket, LogError, NotMoved, Refused, Relocation, Retired, Swap, WriteOut,
 };
-use ottla_model::NodeId;
 use ottla_model::config::TopicConfig;
+use ottla_model::{NodeId, VerificationGuard};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 use uuid::Uuid;
 
@@ -30,6 +31,8 @@ pub trait Waiters: Debug {
     type Move: Debug;
     /// The fetch of another replica, which waits to be noted: [`Output::Noted`].
     type Fetch: Debug;
+    /// Waits for the verification of a transaction to begin: [`Output::Verifying`].
+    type Verification: Debug;
     /// This replica's own fetcher, which waits for its next fetch: [`Output::Followed`].
     type Fetcher: Debug;
 }
@@ -38,6 +41,12 @@ pub trait Waiters: Debug {
 #[derive(Debug)]
 pub enum Input<W: Waiters> {
     Append(Append<W>),
+    /// A transactional batch is about to be appended: is its transaction open here, or has it to be verified with its
+    /// coordinator? Answered by [`Output::Verifying`].
+    Verify {
+        token: W::Verification,
+        upcoming: Upcoming,
+    },
     /// The controller says that this node leads, in that epoch.
     Lead(Leadership),
     /// The controller says that another node leads, or none. Clients that wait here for a leader are sent away.
@@ -149,12 +158,27 @@ pub struct Append<W: Waiters> {
     pub deadline_ms: i64,
 }
 
+/// A batch of a transaction that is going to be appended.
+#[derive(Clone, Copy, Debug)]
+pub struct Upcoming {
+    pub producer: Producer,
+    pub base_sequence: i32,
+    /// Its client has another epoch for each transaction (KIP-890).
+    pub bumps_epoch: bool,
+}
+
 /// What the lane wants to be done.
 #[derive(Debug)]
 pub enum Output<W: Waiters> {
     Reply {
         token: W::Append,
         outcome: Result<Appended, Refused>,
+    },
+    /// Once the coordinator says that the batch is part of a transaction, it is appended with this guard. Without a guard:
+    /// the transaction is open here.
+    Verifying {
+        token: W::Verification,
+        outcome: Result<Option<VerificationGuard>, ErrorCode>,
     },
     /// The output has replaced its segments; or an error, after which the log is unchanged.
     Swapped {

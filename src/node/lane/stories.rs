@@ -82,6 +82,7 @@ impl Bench {
                 }
                 Output::Advanced | Output::Grown | Output::Deleted { .. } | Output::Swapped { .. } => {}
                 Output::Noted { .. } | Output::Followed { .. } | Output::Propose(_) => {}
+                Output::Verifying { .. } => {}
                 Output::Relocated { outcome: Ok(_), .. } => self.told.push("moved"),
                 Output::Relocated { outcome: Err(_), .. } => self.told.push("not moved"),
                 Output::Retire(retired) => {

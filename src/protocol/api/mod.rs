@@ -336,6 +336,30 @@ apis! {
         on [broker], layout Some(&shape::OFFSET_FOR_LEADER_EPOCH),
         rights [ClusterAction on Cluster or Describe on Topic],
         "tells where a leader epoch ends";
+    AddPartitionsToTxn = 24, versions (0-5), flexible 3,
+        on [broker], layout Some(&shape::ADD_PARTITIONS_TO_TXN),
+        rights [
+            Write on TransactionalId ("versions 0-3"),
+            Write on Topic ("versions 0-3"),
+            ClusterAction on Cluster ("versions 4-5")
+        ],
+        "adds partitions to a transaction; from version 4 on brokers ask, also whether it has them";
+    AddOffsetsToTxn = 25, versions (0-4), flexible 3,
+        on [broker], layout Some(&shape::ADD_OFFSETS_TO_TXN),
+        rights [Write on TransactionalId, Read on Group],
+        "adds the offsets of a group to a transaction";
+    EndTxn = 26, versions (0-5), flexible 3,
+        on [broker], layout Some(&shape::END_TXN),
+        rights [Write on TransactionalId],
+        "commits or aborts a transaction";
+    WriteTxnMarkers = 27, versions (1-2) typed (1-1), flexible 1,
+        on [broker], layout Some(&shape::WRITE_TXN_MARKERS),
+        rights [Alter on Cluster or ClusterAction on Cluster],
+        "ends transactions in partitions, for their coordinators";
+    TxnOffsetCommit = 28, versions (0-6) typed (0-5), flexible 3,
+        on [broker], layout Some(&shape::TXN_OFFSET_COMMIT),
+        rights [Write on TransactionalId, Read on Group, Read on Topic],
+        "commits offsets of a group, which count once the transaction is committed";
     DescribeAcls = 29, versions (1-3), flexible 2,
         on [broker controller], layout Some(&shape::DESCRIBE_ACLS),
         rights [Describe on Cluster],
@@ -463,7 +487,7 @@ apis! {
     DescribeTransactions = 65, versions (0-0), flexible 0,
         on [broker], layout Some(&shape::DESCRIBE_TRANSACTIONS),
         rights [Describe on TransactionalId, Describe on Topic {Shown}],
-        "tells the state of transactional ids, of which there are none yet (TRANSACTIONAL_ID_NOT_FOUND)";
+        "tells the state of transactional ids, and the partitions of their transactions";
     ListTransactions = 66, versions (0-2), flexible 0,
         on [broker], layout Some(&shape::LIST_TRANSACTIONS),
         rights [Describe on TransactionalId {Shown}],

@@ -15,7 +15,6 @@ pub struct Unserved {
     pub why: &'static str,
 }
 
-const TRANSACTIONS: &str = "transactions are not there yet; FindCoordinator and InitProducerId say so before";
 const QUOTAS: &str = "quotas are not enforced yet, and one that is set would promise it";
 const SCRAM: &str = "SASL is not there yet, and credentials that are set would promise it";
 const MEMBERSHIP: &str = "a controller is forgotten when it is no voter any more";
@@ -32,11 +31,6 @@ const fn no(key: i16, name: &'static str, (min, max): (i16, i16), why: &'static 
 
 /// In the order of the keys.
 pub static UNSERVED: &[Unserved] = &[
-    no(24, "AddPartitionsToTxn", (0, 5), TRANSACTIONS),
-    no(25, "AddOffsetsToTxn", (0, 4), TRANSACTIONS),
-    no(26, "EndTxn", (0, 5), TRANSACTIONS),
-    no(27, "WriteTxnMarkers", (1, 2), TRANSACTIONS),
-    no(28, "TxnOffsetCommit", (0, 6), TRANSACTIONS),
     no(49, "AlterClientQuotas", (0, 1), QUOTAS),
     no(51, "AlterUserScramCredentials", (0, 0), SCRAM),
     no(52, "Vote", (0, 2), CONTROLLERS),

@@ -11,12 +11,14 @@ mod groups;
 mod security;
 #[cfg(test)]
 mod tests;
+mod transactions;
 
 pub(crate) use admin::*;
 pub(crate) use apis::*;
 pub(crate) use controllers::*;
 pub(crate) use groups::*;
 pub(crate) use security::*;
+pub(crate) use transactions::*;
 
 use bytes::Bytes;
 

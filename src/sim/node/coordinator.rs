@@ -13,10 +13,10 @@ use ottla_core::question::Question;
 use ottla_log::log::{Appended, LogReader};
 use ottla_model::config::{BrokerConfig, TopicConfig};
 use ottla_model::{TopicId, TopicName, TopicPartition};
-use ottla_node::coordinator::groups::{new_offsets_topic, offsets_topic, settings, shard_of, terms};
+use ottla_node::coordinator::groups::{new_offsets_topic, offsets_topic, settings, terms};
 use ottla_node::coordinator::keeper::{Keeper, KeeperNote, KeeperOutput, ShardLog};
 use ottla_node::coordinator::loading::Loading;
-use ottla_node::coordinator::{Input, ShardSettings};
+use ottla_node::coordinator::{Input, ShardSettings, shard_of};
 use ottla_node::lane::{Answered, Append, Input as LaneInput};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
@@ -248,6 +248,7 @@ impl Node {
                 owner.loading = Some(loading);
                 self.wake_shard(shard, said);
             }
+            KeeperOutput::Errand(never) => match never {},
             KeeperOutput::Append { batch, checked_against } => {
                 let Some(owner) = self.owner_of(shard) else { return };
                 let key = owner.partition.key;
@@ -304,7 +305,7 @@ impl Node {
         Some(coordinator.owners.entry(shard).or_insert_with(|| {
             // Each machine draws other member ids than the ones before it.
             let chance = RefCell::new(dice.split());
-            let machine = move || {
+            let machine = move |_| {
                 let mut chance = chance.borrow_mut().split();
                 Groups::new(settings.clone(), Box::new(move || chance.number()))
             };

@@ -93,7 +93,10 @@ impl Node {
                 Output::Grown | Output::WriteOut(_) => {}
                 Output::Advanced => self.partition_moved(key, said),
                 // One node has no other replicas yet.
-                Output::Noted { .. } | Output::Followed { .. } | Output::Propose(_) => {}
+                Output::Noted { .. }
+                | Output::Followed { .. }
+                | Output::Propose(_)
+                | Output::Verifying { .. } => {}
                 // Nobody asks for that here.
                 Output::Deleted { .. } => {}
                 Output::Swapped { outcome, .. } => answers.push(Answered::Swapped(outcome)),

@@ -34,6 +34,7 @@ impl Waiters for Waiter {
     /// Which of the movers.
     type Move = usize;
     type Fetch = Ask;
+    type Verification = Ask;
     type Fetcher = Ask;
 }
 

@@ -67,6 +67,7 @@ impl Waiters for Ask {
     type Swap = Ask;
     type Move = Ask;
     type Fetch = Ask;
+    type Verification = Ask;
     type Fetcher = Ask;
 }
 

@@ -5,11 +5,14 @@ use ottla_model::NodeId;
 use ottla_node::quorum::{Body, Message, ReplicaKey};
 use ottla_protocol::api::ApiKey;
 use ottla_protocol::api_versions::ApiVersionsRequest;
+use ottla_protocol::batch::{BatchBuilder, Compression};
 use ottla_protocol::fetch::{FetchPartition, FetchRequest, FetchTopic, IsolationLevel};
 use ottla_protocol::header::{RequestHeader, write_request_header};
 use ottla_protocol::messages::*;
 use ottla_protocol::produce::{ProducePartition, ProduceRequest, ProduceTopic};
-use ottla_protocol::{Encodable, LeaderEpoch, StrBytes, TopicRef, codec};
+use ottla_protocol::txn_markers::{TxnMarker, WriteTxnMarkersRequest};
+use ottla_protocol::txn_offsets::TxnOffsetCommitRequest;
+use ottla_protocol::{Encodable, LeaderEpoch, ProducerEpoch, ProducerId, StrBytes, TopicRef, codec};
 use uuid::Uuid;
 
 /// A request.
@@ -40,6 +43,7 @@ fn group() -> GroupId {
 /// Those that make something come first, those that delete something last.
 pub(super) fn samples() -> Vec<Sample> {
     let mut all = vec![create_topics(), metadata("topic"), metadata("another"), find_coordinator(0)];
+    all.extend(begins_a_transaction());
     all.extend([find_coordinator(1), offset_commit(), produce(None), produce(Some(word("transaction")))]);
     all.extend([fetch(-1), fetch(1), list_offsets(-1), list_offsets(1)]);
     all.extend(groups());
@@ -82,19 +86,29 @@ fn find_coordinator(key_type: i8) -> Sample {
 }
 
 fn offset_commit() -> Sample {
+    sample(ApiKey::OffsetCommit, 8, commit_request())
+}
+
+fn commit_request() -> OffsetCommitRequest {
     let partition = offset_commit_request::OffsetCommitRequestPartition::default();
     let topic = offset_commit_request::OffsetCommitRequestTopic::default()
         .with_name(topic())
         .with_partitions(vec![partition]);
-    let request = OffsetCommitRequest::default()
+    OffsetCommitRequest::default()
         .with_group_id(group())
         .with_generation_id_or_member_epoch(-1)
-        .with_topics(vec![topic]);
-    sample(ApiKey::OffsetCommit, 8, request)
+        .with_topics(vec![topic])
 }
 
+/// With an id: a batch of a transaction.
 fn produce(transactional_id: Option<StrBytes>) -> Sample {
-    let partitions = vec![ProducePartition { index: 0, records: None }];
+    let records = transactional_id.is_some().then(|| {
+        let batch = BatchBuilder::new(Compression::None).producer(ProducerId(7), ProducerEpoch(0), 0);
+        let mut batch = batch.transactional();
+        batch.append(0, None, Some(b"value"), &[]);
+        batch.build(0, LeaderEpoch::NONE)
+    });
+    let partitions = vec![ProducePartition { index: 0, records }];
     let topics = vec![ProduceTopic { topic: TopicRef::Name(word("topic")), partitions }];
     let request = ProduceRequest { transactional_id, acks: 1, timeout_ms: 5000, topics };
     let mut body = BytesMut::new();
@@ -319,16 +333,58 @@ fn transactions() -> Vec<Sample> {
     let id = TransactionalId(word("transaction"));
     vec![
         sample(ApiKey::InitProducerId, 4, InitProducerIdRequest::default().with_transactional_id(None)),
-        sample(
-            ApiKey::InitProducerId,
-            4,
-            InitProducerIdRequest::default().with_transactional_id(Some(id.clone())),
-        ),
-        sample(
-            ApiKey::DescribeTransactions,
-            0,
-            DescribeTransactionsRequest::default().with_transactional_ids(vec![id]),
-        ),
+        sample(ApiKey::EndTxn, 3, EndTxnRequest::default().with_transactional_id(id)),
+    ]
+}
+
+/// It is open in the topic when it is described.
+fn begins_a_transaction() -> Vec<Sample> {
+    let id = TransactionalId(word("transaction"));
+    let init = InitProducerIdRequest::default()
+        .with_transactional_id(Some(id.clone()))
+        .with_transaction_timeout_ms(60_000);
+    let topic = add_partitions_to_txn_request::AddPartitionsToTxnTopic::default()
+        .with_name(topic())
+        .with_partitions(vec![0]);
+    let by_client = AddPartitionsToTxnRequest::default()
+        .with_v3_and_below_transactional_id(id.clone())
+        .with_v3_and_below_producer_id(0.into())
+        .with_v3_and_below_topics(vec![topic.clone()]);
+    let by_broker = add_partitions_to_txn_request::AddPartitionsToTxnTransaction::default()
+        .with_transactional_id(id.clone())
+        .with_topics(vec![topic]);
+    let by_broker = AddPartitionsToTxnRequest::default().with_transactions(vec![by_broker]);
+    let offsets = AddOffsetsToTxnRequest::default().with_transactional_id(id.clone()).with_group_id(group());
+    let commit = commit_request();
+    let mut body = BytesMut::new();
+    TxnOffsetCommitRequest {
+        transactional_id: id.0.clone(),
+        producer_id: ProducerId(0),
+        producer_epoch: ProducerEpoch(0),
+        commit,
+    }
+    .write(5, &mut body);
+    let offset_commit = Sample { api: ApiKey::TxnOffsetCommit, version: 5, body: body.freeze() };
+    let marker = TxnMarker {
+        producer_id: ProducerId(0),
+        producer_epoch: ProducerEpoch(0),
+        committed: true,
+        topics: vec![(topic_word(), vec![0])],
+        coordinator_epoch: 0,
+        transaction_version: 0,
+    };
+    let mut body = BytesMut::new();
+    WriteTxnMarkersRequest { markers: vec![marker] }.write(1, &mut body);
+    let markers = Sample { api: ApiKey::WriteTxnMarkers, version: 1, body: body.freeze() };
+    vec![
+        find_coordinator(1),
+        sample(ApiKey::InitProducerId, 4, init),
+        sample(ApiKey::AddPartitionsToTxn, 3, by_client),
+        sample(ApiKey::AddPartitionsToTxn, 4, by_broker),
+        sample(ApiKey::AddOffsetsToTxn, 3, offsets),
+        offset_commit,
+        markers,
+        sample(ApiKey::DescribeTransactions, 0, described(id)),
         sample(ApiKey::ListTransactions, 0, ListTransactionsRequest::default()),
     ]
 }
@@ -369,6 +425,14 @@ fn controllers() -> Vec<Sample> {
         sample(ApiKey::UpdateRaftVoter, 0, UpdateRaftVoterRequest::default().with_cluster_id(elsewhere())),
         Sample { api: ApiKey::QuorumMessage, version: 0, body: said.encode() },
     ]
+}
+
+fn described(id: TransactionalId) -> DescribeTransactionsRequest {
+    DescribeTransactionsRequest::default().with_transactional_ids(vec![id])
+}
+
+fn topic_word() -> StrBytes {
+    topic().0
 }
 
 fn deletions() -> Vec<Sample> {

@@ -180,7 +180,7 @@ impl Writer {
 }
 
 /// What the thread works with besides its machine.
-pub(crate) struct Surroundings {
+pub(crate) struct Companions {
     /// Where a broker on this node hears of everything.
     pub publisher: Option<Sender<Notice>>,
     pub agreed: Arc<Metadata>,
@@ -192,13 +192,13 @@ pub(crate) struct Surroundings {
 /// Starts the thread. `ends` is called with the reason when it ends.
 pub(crate) fn start(
     machine: Machine<Token>,
-    surroundings: Surroundings,
+    companions: Companions,
     ends: impl FnOnce(Result<(), String>) + Send + 'static,
 ) -> std::io::Result<(Commands, std::thread::JoinHandle<()>)> {
     let (commands, inbox) = channel();
     let back = commands.clone();
-    let publisher = surroundings.publisher.clone();
-    let mut thread = Thread { machine, surroundings, inbox, back, told: None };
+    let publisher = companions.publisher.clone();
+    let mut thread = Thread { machine, companions, inbox, back, told: None };
     let handle = std::thread::Builder::new().name("controller".into()).spawn(move || {
         // raft-rs panics if it cannot read its log. In this case, too, the process has to learn that there is no
         // controller any more.
@@ -212,7 +212,7 @@ pub(crate) fn start(
 
 struct Thread {
     machine: Machine<Token>,
-    surroundings: Surroundings,
+    companions: Companions,
     inbox: Receiver<Message>,
     back: Sender<Message>,
     /// What was logged last of what was refused, and when.
@@ -278,19 +278,19 @@ impl Thread {
 
     fn put_out(&mut self, output: Output<Token>) {
         match output {
-            Output::Snapshot(snapshot) => self.surroundings.writer.write(snapshot, self.back.clone()),
+            Output::Snapshot(snapshot) => self.companions.writer.write(snapshot, self.back.clone()),
             Output::Full(true) => {
                 error!("the disk of the metadata log is full: refusing new topics until there is room");
             }
             Output::Full(false) => info!("the metadata log has room again"),
             Output::Send(said) => {
                 let address = self.machine.quorum().address(said.to.id);
-                self.surroundings.messenger.send(*said, address);
+                self.companions.messenger.send(*said, address);
             }
             Output::Refused(refused) => self.tell_refused(refused),
             Output::VotersChanged { token, outcome } => token.changed(outcome),
             Output::Published(image) => {
-                self.surroundings.agreed.store(image.clone());
+                self.companions.agreed.store(image.clone());
                 self.tell_broker(Notice::Published(image));
             }
             Output::Reply { token: token @ Token::CarriedOut(_), reply } => {
@@ -302,7 +302,7 @@ impl Thread {
 
     fn tell_broker(&self, notice: Notice) {
         // This fails if the publisher has ended: the broker is stopping, and has refused the waiting requests.
-        drop(self.surroundings.publisher.as_ref().map(|publisher| publisher.send(notice)));
+        drop(self.companions.publisher.as_ref().map(|publisher| publisher.send(notice)));
     }
 
     // A stranger may repeat itself as often as it likes.
@@ -320,7 +320,7 @@ impl Thread {
         let leader = quorum.leader();
         let here = self.machine.leads();
         let known = Leading { epoch: quorum.epoch(), leader, here, address: None };
-        self.surroundings.leading.send_if_modified(|told| {
+        self.companions.leading.send_if_modified(|told| {
             if known.is_same_as(told) {
                 return false;
             }

@@ -250,6 +250,7 @@ impl Partition {
             }
             Output::WriteOut(range) => self.place().volume.write_out(range),
             Output::Advanced | Output::Grown => self.wake(),
+            Output::Verifying { token, outcome } => tell(token, outcome),
             Output::Noted { token, .. } | Output::Followed { token, .. } => match token {},
             // There are no other replicas yet, so nothing is ever proposed.
             Output::Propose(_) => {}
@@ -313,6 +314,7 @@ impl Partition {
         for input in std::mem::take(&mut *self.queue.lock()) {
             match input {
                 Input::Append(append) => append.token.refuse(),
+                Input::Verify { token, .. } => tell(token, Err(ErrorCode::NotLeaderOrFollower)),
                 Input::DeleteRecords { token, .. } => tell(token, Err(ErrorCode::NotLeaderOrFollower)),
                 Input::SwapCleaned { token, .. } => {
                     tell(token, Err("the partition does not live here".into()));

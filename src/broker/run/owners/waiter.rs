@@ -1,10 +1,11 @@
 //! The waiters of this broker's lanes: a producer's request, a coordinator's shard, a request to delete records, a
-//! cleaner, a mover.
+//! cleaner, a mover, the verification of a transaction.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use ottla_log::log::{Appended, NotMoved, Refused};
+use ottla_model::VerificationGuard;
 use ottla_node::lane::{LeftBehind, Waiters};
 use ottla_protocol::{ErrorCode, Offset};
 use tokio::sync::oneshot;
@@ -24,6 +25,8 @@ impl Waiters for Waiting {
     /// Gets whether the output was swapped in.
     type Swap = oneshot::Sender<Result<(), String>>;
     type Move = Mover;
+    /// Gets the guard, or nothing if the transaction is open there.
+    type Verification = oneshot::Sender<Result<Option<VerificationGuard>, ErrorCode>>;
     /// There are no other replicas yet, so nothing is fetched or followed here.
     type Fetch = Infallible;
     type Fetcher = Infallible;
@@ -33,7 +36,8 @@ impl Waiters for Waiting {
 #[derive(Debug)]
 pub(crate) enum Appender {
     Producer(Slot),
-    Shard(oneshot::Sender<Result<Appended, ErrorCode>>),
+    /// The broker itself: a coordinator's shard, or whoever writes markers.
+    Broker(oneshot::Sender<Result<Appended, ErrorCode>>),
 }
 
 /// The waiter of a move to another directory.
@@ -49,7 +53,7 @@ impl Appender {
     pub fn fill(self, outcome: Result<Appended, Refused>) {
         match self {
             Appender::Producer(slot) => slot.fill(outcome),
-            Appender::Shard(waiting) => tell(waiting, outcome.map_err(|refused| refused.code)),
+            Appender::Broker(waiting) => tell(waiting, outcome.map_err(|refused| refused.code)),
         }
     }
 
@@ -57,7 +61,7 @@ impl Appender {
     pub fn refuse(self) {
         match self {
             Appender::Producer(slot) => slot.refuse(),
-            Appender::Shard(waiting) => tell(waiting, Err(ErrorCode::NotLeaderOrFollower)),
+            Appender::Broker(waiting) => tell(waiting, Err(ErrorCode::NotLeaderOrFollower)),
         }
     }
 }

@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use ottla_core::controller::{CreateTopics, NewTopic, NotController};
 use ottla_model::{TopicName, check_topic_name};
-use ottla_node::coordinator::groups::new_offsets_topic;
 use ottla_protocol::ErrorCode;
 
 use crate::broker::Broker;
-use crate::run::owners::groups::wake_all;
 
 /// Creates the missing topics with the broker's defaults. When this returns they have leaders, so that the first Produce
 /// finds one. Errors are by topic; a topic that exists by now is no error.
@@ -44,19 +42,16 @@ pub(crate) async fn auto_create(broker: &Arc<Broker>, names: Vec<TopicName>) -> 
     outcomes
 }
 
-/// Creates `__consumer_offsets` with the `offsets.topic.*` settings. When this returns it has leaders. The error is
-/// usually that there are too few brokers for its replication factor.
-pub(crate) async fn create_offsets_topic(broker: &Arc<Broker>) -> Result<(), String> {
-    let create = CreateTopics { topics: vec![new_offsets_topic(&broker.config())], validate_only: false };
+/// Creates the topic of a coordinator. When this returns it has leaders. The error is usually that there are too few
+/// brokers for its replication factor.
+pub(crate) async fn create_internal(broker: &Broker, topic: NewTopic) -> Result<(), String> {
+    let create = CreateTopics { topics: vec![topic], validate_only: false };
     let refused = match broker.controller.ask(create).await {
         Ok(created) => created.into_iter().find_map(|(_, outcome)| outcome.err()),
         Err(refused) => Some(refused.into()),
     };
     match refused.filter(|refusal| refusal.code != ErrorCode::TopicAlreadyExists) {
         Some(refusal) => Err(refusal.message),
-        None => {
-            wake_all(broker);
-            Ok(())
-        }
+        None => Ok(()),
     }
 }

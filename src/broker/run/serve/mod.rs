@@ -7,3 +7,4 @@ pub(crate) mod delete_records;
 pub(crate) mod fetch;
 pub(crate) mod list_offsets;
 pub(crate) mod produce;
+pub(crate) mod verify;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use ottla_core::partition::Acks;
 use ottla_log::check::{Origin, Rejected, Rules, check};
 use ottla_log::log::{Appended, Refused};
+use ottla_model::VerificationGuard;
 use ottla_node::lane::{Answered, Append, Input};
 use ottla_protocol::{ErrorCode, Offset};
 use parking_lot::Mutex;
@@ -20,8 +21,10 @@ use crate::run::owners::waiter::Appender;
 
 /// One partition's part of a Produce.
 pub(crate) struct Share {
-    pub partition: Result<Arc<Partition>, ErrorCode>,
+    pub partition: Result<Arc<Partition>, Rejected>,
     pub records: Option<Bytes>,
+    /// For the first batch of a transaction: it was verified.
+    pub guard: Option<VerificationGuard>,
 }
 
 /// The outcome for one partition.
@@ -109,8 +112,8 @@ fn fill(gathering: &Mutex<Gathering>, index: usize, result: Result<Stored, Rejec
     }
 }
 
-// As in Kafka, only errors of the records themselves have a message.
-fn reject(code: ErrorCode) -> Rejected {
+/// As in Kafka, only errors of the records themselves, and of their transaction, have a message.
+pub(crate) fn reject(code: ErrorCode) -> Rejected {
     Rejected { code, message: String::new(), record_errors: Vec::new() }
 }
 
@@ -166,7 +169,7 @@ fn submit(
     index: usize,
     gathering: &Arc<Mutex<Gathering>>,
 ) -> Result<(), Rejected> {
-    let partition = share.partition.map_err(reject)?;
+    let partition = share.partition?;
     let records = share.records.ok_or_else(|| reject(ErrorCode::InvalidRecord))?;
     let config = partition.config.load_full();
     let rules = Rules {
@@ -177,11 +180,8 @@ fn submit(
         produce_version: options.version,
     };
     let mut batches = check(records, &rules)?;
-    let batch = batches.pop().ok_or_else(|| reject(ErrorCode::InvalidRecord))?;
-    // Without a transaction coordinator no transaction can be open that the batch could belong to (KIP-890).
-    if batch.header.is_transactional() {
-        return Err(reject(ErrorCode::InvalidTxnState));
-    }
+    let mut batch = batches.pop().ok_or_else(|| reject(ErrorCode::InvalidRecord))?;
+    batch.guard = share.guard;
     let slot = Slot { gathering: gathering.clone(), index, partition: partition.clone(), filled: false };
     let token = Appender::Producer(slot);
     let deadline_ms = now + i64::from(options.timeout_ms.max(0));

@@ -32,6 +32,10 @@ pub(crate) async fn keep_house(broker: Arc<Broker>, storage: Arc<Storage>, flush
             _ = watermarks.tick() => Due::Checkpoint(Checkpoint::HighWatermark),
             () = stopping.cancelled() => return,
         };
+        if let Due::Sweep = due {
+            // Also after a partition of theirs came here, or was opened again.
+            broker.transactions.wake_all();
+        }
         let (broker, storage, flushers) = (broker.clone(), storage.clone(), flushers.clone());
         // A disk may stall, which must not block a worker that serves clients.
         let done = tokio::task::spawn_blocking(move || match due {

@@ -6,7 +6,7 @@ use super::*;
 
 fn in_transaction(ask: Ask, producer: i64) -> Ask {
     let producer = Producer { id: ProducerId(producer), epoch: ProducerEpoch(0) };
-    ask.commit(|commit| commit.transaction = Some(producer))
+    ask.commit(|commit| commit.transaction = Some(producer.into()))
 }
 
 /// Member a, stable in generation 1.

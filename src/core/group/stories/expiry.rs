@@ -76,7 +76,10 @@ fn an_offset_of_an_open_transaction_does_not_expire() {
     let mut stage = Stage::new(short());
     let producer = Producer { id: ProducerId(7), epoch: ProducerEpoch(0) };
     stage.perform(0, commit("a", -1, &[(0, 5)]).into());
-    stage.perform(1, commit("a", -1, &[(0, 6)]).commit(|commit| commit.transaction = Some(producer)).into());
+    stage.perform(
+        1,
+        commit("a", -1, &[(0, 6)]).commit(|commit| commit.transaction = Some(producer.into())).into(),
+    );
     assert!(stage.perform(CHECK_MS * 3, Deed::Wait).is_empty());
     stage.end_transaction(ProducerId(7), false);
     assert_eq!(stage.perform(CHECK_MS * 4, Deed::Wait), ["log g t-0 gone", "log g gone"]);
@@ -137,7 +140,7 @@ fn offsets_go_with_their_topic() {
             at(0, with_id(commit("a", -1, &[(0, 5)]), old)).says(&["log g t-0 5", "a ok"]),
             at(0, with_id(commit("a", -1, &[(1, 5)]), new)).says(&["log g t-1 5", "a ok"]),
             at(0, commit("a", -1, &[(2, 5)])).says(&["log g t-2 5", "a ok"]),
-            at(0, with_id(commit("a", -1, &[(3, 5)]), old).commit(|c| c.transaction = Some(producer)))
+            at(0, with_id(commit("a", -1, &[(3, 5)]), old).commit(|c| c.transaction = Some(producer.into())))
                 .says(&["log g t-3 5", "a ok"]),
             at(1, deleted(old)).says(&["log g t-0 gone", "log g t-2 gone", "log g t-3 gone", "op ok"]),
             at(2, deleted(old)).says(&["op ok"]),

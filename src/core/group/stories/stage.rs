@@ -204,7 +204,8 @@ impl Stage {
                 Effect::Note(note) => assert!(!note.to_string().is_empty()),
                 Effect::Reply { token, reply } => self.hear(token, reply),
                 Effect::Write { ticket, records, transaction } => {
-                    self.gathered.push((ticket, records, transaction));
+                    let producer = transaction.map(|transaction| transaction.producer);
+                    self.gathered.push((ticket, records, producer));
                     writes += 1;
                 }
             }

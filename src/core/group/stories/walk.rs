@@ -129,7 +129,9 @@ impl Walk {
             12 => commit(who, -1, &offsets).of(group),
             13 => {
                 let producer = Producer { id: ProducerId(self.below(2) as i64), epoch: ProducerEpoch(0) };
-                commit(who, -1, &offsets).of(group).commit(|commit| commit.transaction = Some(producer))
+                commit(who, -1, &offsets)
+                    .of(group)
+                    .commit(|commit| commit.transaction = Some(producer.into()))
             }
             14 => fetch_all(who).of(group),
             15 => delete(&[group, "h"]),

@@ -26,10 +26,10 @@ impl World {
         coordinator: i32,
         version: i16,
     ) -> ErrorCode {
-        let batch =
+        let mut batch =
             self.checked(end_of_txn(id, epoch, result, coordinator, self.now_ms), Origin::Coordinator);
-        let append = Append { batch: &batch, guard: None, transaction_version: version };
-        let mut results = self.log.append_each([append].into_iter(), self.epoch, self.now_ms).unwrap();
+        batch.transaction_version = version;
+        let mut results = self.log.append(&[batch], self.epoch, self.now_ms).unwrap();
         self.log.advance_high_watermark(self.log.log_end_offset());
         code(results.pop().unwrap())
     }
@@ -151,9 +151,9 @@ fn the_first_batch_of_a_transaction_needs_its_guard() {
     assert!(guard.is_some());
     assert_eq!(world.log.start_verification(id, epoch, 1, false, START_MS).unwrap(), guard, "one at a time");
     let send = |world: &mut World, sequence, guard| {
-        let batch = world.checked(txn(1, 0, sequence, "v"), Origin::Client);
-        let append = Append { batch: &batch, guard, transaction_version: 0 };
-        let mut results = world.log.append_each([append].into_iter(), world.epoch, START_MS).unwrap();
+        let mut batch = world.checked(txn(1, 0, sequence, "v"), Origin::Client);
+        batch.guard = guard;
+        let mut results = world.log.append(&[batch], world.epoch, START_MS).unwrap();
         code(results.pop().unwrap())
     };
     assert_eq!(
@@ -174,9 +174,9 @@ fn the_first_batch_of_a_transaction_needs_its_guard() {
     assert_eq!(code(stale), ErrorCode::InvalidProducerEpoch);
     // With epoch bumps, a producer without state must start with sequence 0.
     let bumps = world.log.start_verification(ProducerId(5), epoch, 3, true, START_MS).unwrap();
-    let batch = world.checked(txn(5, 0, 3, "v"), Origin::Client);
-    let append = Append { batch: &batch, guard: bumps, transaction_version: 2 };
-    let mut results = world.log.append_each([append].into_iter(), world.epoch, START_MS).unwrap();
+    let mut batch = world.checked(txn(5, 0, 3, "v"), Origin::Client);
+    batch.guard = bumps;
+    let mut results = world.log.append(&[batch], world.epoch, START_MS).unwrap();
     assert_eq!(code(results.pop().unwrap()), ErrorCode::OutOfOrderSequenceNumber);
 }
 

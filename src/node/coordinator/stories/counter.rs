@@ -73,7 +73,7 @@ impl Counter {
         let ticket = Ticket(self.tickets);
         let addition = Addition { name: name.to_owned(), by };
         self.writes.push_back((ticket, addition.clone(), transaction.map(|producer| producer.id), token));
-        Effect::Write { ticket, records: vec![addition], transaction }
+        Effect::Write { ticket, records: vec![addition], transaction: transaction.map(Into::into) }
     }
 
     fn ask(&mut self, token: u32, command: Command) -> Effect<u32, Reply, Addition> {

@@ -31,7 +31,7 @@ fn read(name: &'static str) -> Command {
 }
 
 fn ending(result: TransactionResult) -> Ending {
-    Ending { producer: SEVEN, result, coordinator_epoch: 3 }
+    Ending { producer: SEVEN, result, coordinator_epoch: 3, version: TransactionVersion::ORIGINAL }
 }
 
 /// What was said: to which question, and the count or the error.
@@ -48,7 +48,7 @@ fn told(out: Outputs<Counter>) -> Vec<(u32, Result<i64, ErrorCode>)> {
 
 fn records_in(out: &Outputs<Counter>) -> i32 {
     let [Output::Append(batch)] = &out[..] else { panic!("one append is expected") };
-    BatchHeader::parse(batch).expect("a batch").record_count
+    BatchHeader::parse(&batch.bytes).expect("a batch").record_count
 }
 
 impl Story {
@@ -151,7 +151,7 @@ fn a_transaction_counts_once_its_marker_is_written() {
         let out = story.end_transaction(ending(result));
         let out = story.append(out);
         let [Output::Append(batch)] = &out[..] else { panic!("the marker follows") };
-        let marker = BatchHeader::parse(batch).expect("a batch");
+        let marker = BatchHeader::parse(&batch.bytes).expect("a batch");
         assert!(marker.is_control() && marker.is_transactional());
         assert_eq!(told(story.append(out)), [], "it may yet be lost");
         assert_eq!(story.shard.applied(), story.log_end);

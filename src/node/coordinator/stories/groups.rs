@@ -179,11 +179,16 @@ fn offsets_of_a_transaction_count_once_its_marker_is_written() {
     let producer = Producer { id: ProducerId(7), epoch: ottla_protocol::ProducerEpoch(0) };
     let mut story = story();
     let Command::CommitOffsets(mut offsets) = commit(40) else { unreachable!("it is a commit") };
-    offsets.transaction = Some(producer);
+    offsets.transaction = Some(producer.into());
     let out = story.ask(Command::CommitOffsets(offsets));
     assert_eq!(told(story.settle(out)), [(1, Ok(0))]);
     assert_eq!(told(story.ask(fetch())), [(2, Ok(-1))]);
-    let ending = Ending { producer, result: TransactionResult::Commit, coordinator_epoch: 0 };
+    let ending = Ending {
+        producer,
+        result: TransactionResult::Commit,
+        coordinator_epoch: 0,
+        version: TransactionVersion::ORIGINAL,
+    };
     let out = story.end_transaction(ending);
     let replies = story.settle(out);
     let ended = Reply::TransactionEnded(ErrorCode::None);

@@ -37,7 +37,7 @@ impl Stage {
         let terms = ShardSettings { compression: Compression::None, linger, write_timeout_ms: 5_000 };
         let config = Arc::new(TopicConfig::default());
         Stage {
-            keeper: Keeper::new(TopicPartition::new("counters", 0), terms, Counter::new),
+            keeper: Keeper::new(TopicPartition::new("counters", 0), terms, |_| Counter::new()),
             log: ShardLog { leader_epoch: LeaderEpoch(1), offsets: offsets(0), config },
             now_ms: 1_000,
             said: Vec::new(),
@@ -71,6 +71,7 @@ impl Stage {
             KeeperOutput::Reply { token, reply: Reply::Done(code) } => Short::Refused(token, code),
             KeeperOutput::Reply { reply, .. } => panic!("nobody has read: {reply:?}"),
             KeeperOutput::Load(_) => Short::Load,
+            KeeperOutput::Errand(never) => match never {},
             KeeperOutput::Append { batch, .. } => Short::Append { records: batch.header.record_count },
             KeeperOutput::Note(KeeperNote::NotLoaded(_)) => Short::NotLoaded,
             KeeperOutput::Note(KeeperNote::InDoubt) => Short::InDoubt,

@@ -56,7 +56,7 @@ impl<M: Machine<Token = u32>> Stage<M> {
     /// Appends the one batch that is asked for, and tells the shard.
     fn append(&mut self, out: Outputs<M>) -> Outputs<M> {
         let [Output::Append(batch)] = &out[..] else { panic!("no append alone: {} outputs", out.len()) };
-        let outcome = self.write(batch);
+        let outcome = self.write(&batch.bytes);
         assert!(self.shard.is_in_step(&outcome, self.log_end));
         self.feed(Input::Appended(outcome))
     }
@@ -77,7 +77,7 @@ impl<M: Machine<Token = u32>> Stage<M> {
         while let Some(output) = queue.pop_front() {
             match output {
                 Output::Append(batch) => {
-                    let outcome = self.write(&batch);
+                    let outcome = self.write(&batch.bytes);
                     queue.extend(self.feed(Input::Appended(outcome)));
                 }
                 output => replies.push(output),

@@ -21,9 +21,14 @@ enum Direction {
     Response,
 }
 
-/// Version 10 of the offset APIs names topics by id. No layout has that: `crate::offsets` parses it.
+/// Version 10 of the offset APIs, and 6 of TxnOffsetCommit, name topics by id; version 2 of WriteTxnMarkers has one field
+/// more. No layout has that: a codec of this crate parses it.
 fn is_by_hand(row: &ApiRow, version: i16) -> bool {
-    matches!(row.id, ApiKey::OffsetCommit | ApiKey::OffsetFetch) && version > row.typed_max
+    let has_codec = matches!(
+        row.id,
+        ApiKey::OffsetCommit | ApiKey::OffsetFetch | ApiKey::TxnOffsetCommit | ApiKey::WriteTxnMarkers
+    );
+    has_codec && version > row.typed_max
 }
 
 /// Every layout at every version.
@@ -86,6 +91,11 @@ macro_rules! by_type {
             DescribeUserScramCredentials DescribeUserScramCredentialsRequest DescribeUserScramCredentialsResponse
             DescribeQuorum DescribeQuorumRequest DescribeQuorumResponse
             DescribeProducers DescribeProducersRequest DescribeProducersResponse
+            AddPartitionsToTxn AddPartitionsToTxnRequest AddPartitionsToTxnResponse
+            AddOffsetsToTxn AddOffsetsToTxnRequest AddOffsetsToTxnResponse
+            EndTxn EndTxnRequest EndTxnResponse
+            WriteTxnMarkers WriteTxnMarkersRequest WriteTxnMarkersResponse
+            TxnOffsetCommit TxnOffsetCommitRequest TxnOffsetCommitResponse
             ListTransactions ListTransactionsRequest ListTransactionsResponse
             ListConfigResources ListConfigResourcesRequest ListConfigResourcesResponse
             BrokerRegistration BrokerRegistrationRequest BrokerRegistrationResponse

@@ -20,14 +20,12 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use super::{Coordinator, Sent};
-use crate::broker::Broker;
 use crate::clock::now_ms;
 use crate::run::owners::partition::Partition;
 use crate::run::owners::waiter::Appender;
 
 /// One shard's task.
 pub(super) struct Task<M: Machine> {
-    broker: Arc<Broker>,
     coordinator: Arc<Coordinator<M>>,
     index: i32,
     inbox: mpsc::UnboundedReceiver<Sent<M>>,
@@ -44,27 +42,27 @@ where
     M::Errand: Send,
 {
     pub fn new(
-        broker: Arc<Broker>,
         coordinator: Arc<Coordinator<M>>,
         index: i32,
         inbox: mpsc::UnboundedReceiver<Sent<M>>,
     ) -> Task<M> {
         let machines = coordinator.clone();
-        let id = TopicPartition::new(coordinator.topic, index);
-        let keeper = Keeper::new(id, coordinator.terms, move || (machines.empty_machine)());
-        Task { broker, coordinator, index, inbox, keeper, partition: None }
+        let id = TopicPartition::new(coordinator.service.topic, index);
+        let keeper =
+            Keeper::new(id, coordinator.service.terms, move |epoch| (machines.service.empty_machine)(epoch));
+        Task { coordinator, index, inbox, keeper, partition: None }
     }
 
     /// Serves the shard until it moves to another broker.
     pub async fn keep(mut self) {
         let moved = Arc::new(Notify::new());
-        let stopping = self.broker.stopping.clone();
+        let stopping = self.coordinator.surroundings.stopping.clone();
         loop {
             // Registered before anything is checked. If the partition was removed, or its high watermark moved, between
             // the check and the registration, nothing would wake this task, and its clients would wait until they time
             // out.
             let registered = self.partition.as_ref().map(|partition| partition.wait(&moved));
-            let Some(here) = self.coordinator.partition(&self.broker, self.index) else { break };
+            let Some(here) = self.coordinator.partition(self.index) else { break };
             if !self.partition.as_ref().is_some_and(|known| Arc::ptr_eq(known, &here)) {
                 if self.partition.replace(here).is_some() {
                     // The partition was closed and opened again in between.
@@ -117,7 +115,7 @@ where
 
     // Returns whether something was loaded or appended: then another turn may be wanted at once.
     async fn turn(&mut self, here: Option<ShardLog>) -> bool {
-        let image = self.broker.image.load_full();
+        let image = self.coordinator.surroundings.image.load_full();
         let mut outputs = Vec::new();
         self.keeper.turn(now_ms(), here.as_ref(), &image, &mut outputs);
         let Some(partition) = self.partition.clone() else { return false };
@@ -136,6 +134,9 @@ where
                     self.keeper.appended(now_ms(), outcome, &view(&partition), &mut more);
                     worked = true;
                 }
+                KeeperOutput::Errand(errand) => {
+                    (self.coordinator.service.run)(&self.coordinator, self.index, errand)
+                }
                 told => self.tell([told]),
             }
             outputs.extend(more);
@@ -151,7 +152,7 @@ where
     ) -> Result<Box<Loading<M>>, LoadError> {
         let began = Instant::now();
         let reading = tokio::task::spawn_blocking({
-            let (partition, bytes_max) = (partition.clone(), self.coordinator.load_buffer_bytes);
+            let (partition, bytes_max) = (partition.clone(), self.coordinator.service.load_buffer_bytes);
             move || {
                 while !loading.is_done() {
                     loading.read_on(&partition.place().reader, bytes_max)?;
@@ -181,7 +182,7 @@ where
                 // This fails if the client has gone.
                 KeeperOutput::Reply { token, reply } => drop(token.send(reply)),
                 KeeperOutput::Note(note) => self.note(&note),
-                KeeperOutput::Load(_) | KeeperOutput::Append { .. } => {
+                KeeperOutput::Load(_) | KeeperOutput::Append { .. } | KeeperOutput::Errand(_) => {
                     unreachable!("only a turn with a partition wants that")
                 }
             }
@@ -189,7 +190,7 @@ where
     }
 
     fn note(&self, note: &KeeperNote) {
-        let partition = format_args!("{}-{}", self.coordinator.topic, self.index).to_string();
+        let partition = format_args!("{}-{}", self.coordinator.service.topic, self.index).to_string();
         match note {
             KeeperNote::Machine(_) => info!(partition, "{note}"),
             KeeperNote::InDoubt => warn!(partition, "{note}"),
@@ -222,7 +223,7 @@ async fn append(
     // The task may be on another thread than before, which serves clients, too.
     worker::mark();
     partition.submit(Input::Append(Append {
-        token: Appender::Shard(waiting),
+        token: Appender::Broker(waiting),
         batch,
         acks: Acks::All,
         answered: Answered::WhenAppended,

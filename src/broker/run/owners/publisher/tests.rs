@@ -12,7 +12,9 @@ use ottla_protocol::batch::{BatchBuilder, Compression};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
 use super::*;
-use crate::run::serve::produce::{ProduceOptions, Share, produce};
+use crate::run::owners::coordinator::Surroundings;
+use crate::run::serve::produce::{ProduceOptions, Share, produce, reject};
+use crate::stop::Stopping;
 
 const TOPIC: TopicId = TopicId::from_u128(7);
 
@@ -46,14 +48,17 @@ fn stage_with(settings: &[(&str, &str)]) -> Stage {
     let reason = gave_up.clone();
     let image = Arc::new(Metadata::default());
     let registrar = Registrar::silent(config.node_id, image.clone());
+    let partitions: Arc<Partitions> = Arc::default();
+    let surroundings =
+        Surroundings { image: image.clone(), partitions: partitions.clone(), stopping: Stopping::new() };
     let mut publisher = Publisher {
         me: config.node_id,
         replicas: Replicas::new(config.clone()),
         storage: Arc::new(storage),
-        partitions: Default::default(),
+        partitions,
         flushers: Default::default(),
         image,
-        groups: Arc::new(GroupCoordinator::new(&config)),
+        groups: Arc::new(GroupCoordinator::new(&config, surroundings)),
         registrar: Arc::new(registrar),
         settings: Arc::new(Settings::new(config)),
         failures,
@@ -94,7 +99,11 @@ fn image_with(partitions: i32) -> Arc<Image> {
 fn share(partition: Result<Arc<Partition>, ErrorCode>) -> Share {
     let mut batch = BatchBuilder::new(Compression::None);
     batch.append(1, None, Some(b"value"), &[]);
-    Share { partition, records: Some(batch.build(0, LeaderEpoch(-1))) }
+    Share {
+        partition: partition.map_err(reject),
+        records: Some(batch.build(0, LeaderEpoch(-1))),
+        guard: None,
+    }
 }
 
 impl Stage {

@@ -1,0 +1,258 @@
+//! The broker of a node: from a controller that can be asked to listeners that serve, and back to logs that are closed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+use std::thread::JoinHandle;
+
+use ottla_log::log::Log;
+use ottla_model::BrokerEpoch;
+use ottla_model::config::BrokerConfig;
+use ottla_node::replicas::Replicas;
+use tracing::error;
+
+use super::BootError;
+use super::control::{Control, FirstFailure};
+use super::listening::serve;
+use super::membership::{Membership, join};
+use crate::api::BrokerApis;
+use crate::broker::{Broker, sessions};
+use crate::loggers::Loggers;
+use crate::net::listener::Bound;
+use crate::net::memory::RequestMemory;
+use crate::net::service::Service;
+use crate::node::Node;
+use crate::run::owners::controller::Controller;
+use crate::run::owners::coordinator::Surroundings;
+use crate::run::owners::groups::GroupCoordinator;
+use crate::run::owners::markers::MarkerWriter;
+use crate::run::owners::metadata::Metadata;
+use crate::run::owners::partition::Partition;
+use crate::run::owners::partitions::Partitions;
+use crate::run::owners::publisher::{Notice, Publisher};
+use crate::run::owners::settings::Settings;
+use crate::run::owners::storage::Storage;
+use crate::run::owners::transactions::{ErrandRunner, TransactionCoordinator};
+use crate::run::owners::uplink::Uplink;
+use crate::run::work::cleaner::Cleaners;
+use crate::run::work::flusher::Flushers;
+use crate::run::work::housekeeping::keep_house;
+use crate::run::work::mover::Movers;
+use crate::run::work::registrar::Registrar;
+use crate::run::work::threads::Threads;
+use crate::stop::Stopping;
+use ottla_protocol::api::Listener as Kind;
+
+/// Each reads for one connection at a time. More would not make one disk faster, and would keep it from others for longer.
+const READERS_MAX: usize = 4;
+
+/// The broker of a node.
+pub(crate) struct RunningBroker {
+    pub broker: Arc<Broker>,
+    publisher: JoinHandle<()>,
+    /// Ends the publisher where no controller does.
+    ends_publisher: Sender<Notice>,
+    cleaners: Cleaners,
+    membership: Membership,
+}
+
+/// What a broker is made of.
+pub(super) struct Parts<'a> {
+    pub config: &'a Arc<BrokerConfig>,
+    pub storage: &'a Arc<Storage>,
+    pub loggers: Arc<Loggers>,
+    pub flushers: Flushers,
+    pub said: Sender<Notice>,
+    pub hears: Receiver<Notice>,
+    pub ends: FirstFailure,
+}
+
+pub(super) async fn start(
+    parts: Parts<'_>,
+    control: &Control,
+    bound: Vec<Bound>,
+) -> Result<RunningBroker, BootError> {
+    let Parts { config, storage, loggers, flushers, said, hears, ends } = parts;
+    let image = Arc::new(Metadata::default());
+    let settings = Arc::new(Settings::new(config.clone()));
+    let several = config.controller_quorum_voters.len() > 1;
+    let uplink = || Uplink::new(storage.cluster_id.clone(), control.leading.clone(), image.clone());
+    let controller = Controller {
+        here: Some(control.commands.clone()),
+        uplink: several.then(|| Arc::new(uplink())),
+        leading: control.leading.clone(),
+        carried_out: true,
+        missed: None,
+    };
+    let registrar = Arc::new(Registrar::new(config.node_id, image.clone(), controller.clone()));
+    let partitions: Arc<Partitions> = Arc::default();
+    let stopping = Stopping::new();
+    let surroundings =
+        Surroundings { image: image.clone(), partitions: partitions.clone(), stopping: stopping.clone() };
+    let groups = Arc::new(GroupCoordinator::new(config, surroundings.clone()));
+    storage.report_to(&said);
+    let publisher = Publisher {
+        me: config.node_id,
+        replicas: Replicas::new(config.clone()),
+        settings: settings.clone(),
+        storage: storage.clone(),
+        partitions: partitions.clone(),
+        flushers: flushers.clone(),
+        image: image.clone(),
+        failures: said.clone(),
+        give_up: Box::new(move |why| ends.tell(BootError::Storage(why))),
+        groups: groups.clone(),
+        registrar: registrar.clone(),
+    };
+    let thread = std::thread::Builder::new().name("publisher".into());
+    let thread = thread.spawn(move || publisher.serve(&hears)).map_err(BootError::Thread)?;
+    // A connection of its own: no request of a client's delays a heartbeat.
+    let hears =
+        Controller { uplink: controller.uplink.as_ref().map(|_| Arc::new(uplink())), ..controller.clone() };
+    let mut membership = join(config, hears, &image, storage, &bound, control.network()).await;
+    membership.joined().await?;
+    storage.set_strays_aside(config.node_id, &image.load());
+    let runner = errand_runner(config, &surroundings, &groups, &controller);
+    let node = Arc::new(Node {
+        me: config.node_id,
+        cluster_id: storage.cluster_id.clone(),
+        settings: settings.clone(),
+        loggers,
+        image,
+        controller,
+        census: Default::default(),
+        request_memory: RequestMemory::new(config.queued_max_request_bytes),
+        readers: Threads::new("reader", READERS_MAX),
+        stopping,
+    });
+    let broker = Arc::new(Broker {
+        node,
+        sessions: sessions(config),
+        movers: Movers::new(partitions.clone(), settings, storage.clone(), registrar),
+        storage: storage.clone(),
+        partitions,
+        groups,
+        producer_ids: runner.producer_ids.clone(),
+        markers: runner.markers.clone(),
+        transactions: TransactionCoordinator::new(config, surroundings, runner),
+    });
+    broker.groups.wake_all();
+    broker.transactions.wake_all();
+    resume_moves(&broker);
+    let cleaners = Cleaners::start(broker.partitions.clone(), broker.settings.clone(), storage.clone());
+    let cleaners = cleaners.map_err(BootError::Thread)?;
+    for socket in bound {
+        tokio::spawn(serve(service(&broker), socket));
+    }
+    tokio::spawn(keep_house(broker.clone(), storage.clone(), flushers));
+    Ok(RunningBroker { broker, publisher: thread, ends_publisher: said, cleaners, membership })
+}
+
+fn errand_runner(
+    config: &BrokerConfig,
+    surroundings: &Surroundings,
+    groups: &Arc<GroupCoordinator>,
+    controller: &Controller,
+) -> ErrandRunner {
+    let Surroundings { image, partitions, .. } = surroundings.clone();
+    let markers = MarkerWriter {
+        me: config.node_id,
+        image: image.clone(),
+        partitions,
+        groups: groups.clone(),
+        timeout_ms: config.request_timeout_ms.into(),
+    };
+    ErrandRunner {
+        me: config.node_id,
+        image,
+        controller: controller.clone(),
+        producer_ids: Arc::default(),
+        markers: Arc::new(markers),
+    }
+}
+
+// What a kill has cut short, as in Kafka.
+fn resume_moves(broker: &Broker) {
+    let image = broker.image.load();
+    for unfinished in broker.storage.unfinished_moves() {
+        let (id, folder) = (&unfinished.partition, &unfinished.folder);
+        let topic = image.topic(&id.topic);
+        if let Some(partition) = topic.and_then(|topic| broker.partitions.get(topic.id, id.partition))
+            && let Err(error) = broker.movers.resume(&partition, folder)
+        {
+            error!(partition = %id, folder = %folder.display(), %error, "cannot take the move up again");
+        }
+    }
+}
+
+fn service(broker: &Arc<Broker>) -> Service {
+    Service {
+        kind: Kind::Broker,
+        settings: broker.settings.clone(),
+        census: broker.census.clone(),
+        request_memory: broker.request_memory.clone(),
+        readers: broker.readers.clone(),
+        stopping: broker.stopping.clone(),
+        dispatcher: Arc::new(BrokerApis::new(broker.clone())),
+    }
+}
+
+impl RunningBroker {
+    /// Hands over what it leads, then sends the clients away. The epoch that it had.
+    pub async fn leave(&mut self) -> Option<BrokerEpoch> {
+        let epoch = self.membership.leave().await;
+        self.broker.stopping.cancel();
+        self.broker.census.emptied().await;
+        epoch
+    }
+
+    /// Ends what goes on in the background and closes every log.
+    pub fn close(self, storage: &Storage, epoch: Option<BrokerEpoch>) {
+        let RunningBroker { broker, publisher, ends_publisher, cleaners, .. } = self;
+        // This fails if the publisher has ended with its controller.
+        let _ = ends_publisher.send(Notice::Ended);
+        cleaners.stop();
+        broker.movers.stop();
+        if publisher.join().is_err() {
+            error!("the thread that follows the metadata failed");
+        }
+        let (closed, failed) = close_all(&broker);
+        storage.close(&closed, &failed, epoch.unwrap_or(BrokerEpoch::NONE));
+    }
+}
+
+fn close_all(broker: &Broker) -> (Vec<Log>, Vec<PathBuf>) {
+    let threads = broker.config().num_recovery_threads_per_data_dir.max(1) as usize;
+    let all = broker.partitions.all();
+    let share = all.len().div_ceil(threads).max(1);
+    let results = std::thread::scope(|scope| {
+        let started: Vec<_> = all
+            .chunks(share)
+            .map(|chunk| scope.spawn(|| chunk.iter().filter_map(close).collect::<Vec<_>>()))
+            .collect();
+        started.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect::<Vec<_>>()
+    });
+    let mut closed = Vec::new();
+    let mut failed = Vec::new();
+    for result in results {
+        match result {
+            Ok(log) => closed.push(log),
+            Err(folder) => failed.push(folder),
+        }
+    }
+    (closed, failed)
+}
+
+// None for a partition that was closed before; the folder of one that is not well.
+fn close(partition: &Arc<Partition>) -> Option<Result<Log, PathBuf>> {
+    let Some(mut log) = partition.close() else {
+        return partition.has_failed().then(|| Err(partition.place().folder.clone()));
+    };
+    Some(match log.close() {
+        Ok(()) => Ok(log),
+        Err(error) => {
+            error!(partition = %log.partition(), %error, "cannot close the log; the next start recovers it");
+            Err(log.dir().to_owned())
+        }
+    })
+}
