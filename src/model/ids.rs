@@ -65,10 +65,15 @@ pub fn is_directory_online(id: DirectoryId, online: &[DirectoryId]) -> bool {
     }
 }
 
+/// Whether Kafka keeps this id for itself, as the special values above.
+pub fn is_reserved(id: Uuid) -> bool {
+    id.as_u128() < IDS_RESERVED
+}
+
 /// Whether Kafka would assign this id: the first hundred are reserved, and an id whose text has a `-` could be taken for
 /// an option on a command line.
 pub fn is_assignable(id: Uuid) -> bool {
-    id.as_u128() >= IDS_RESERVED && !uuid_to_base64(id).contains('-')
+    !is_reserved(id) && !uuid_to_base64(id).contains('-')
 }
 
 /// A new id for a topic, a directory or an incarnation. `random` is called until its result is assignable, so it must not

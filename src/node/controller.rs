@@ -2,18 +2,21 @@
 //! they are agreed on and applied. A controller that does not lead only applies.
 //! It must never know who asked, or how the quorum's messages travel.
 
+mod duties;
 #[cfg(test)]
 mod stories;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use ottla_core::controller::{Command, Decision, NotController, Reply, View, decide};
-use ottla_model::NodeId;
+use duties::Timetable;
+use ottla_core::controller::{Bootstrap, Command, Decision, NotController, Reply, Sessions, View, decide};
+use ottla_core::question::Question;
 use ottla_model::config::BrokerConfig;
 use ottla_model::feature::MetadataVersion;
-use ottla_model::image::{ApplyError, Image};
+use ottla_model::image::{ApplyError, Broker, Image};
 use ottla_model::record::{MetadataRecord, RecordError};
+use ottla_model::{BrokerEpoch, NodeId};
 use ottla_protocol::batch::{BatchError, BatchHeader, DecompressLimit, records};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
@@ -60,6 +63,8 @@ pub enum Output<T> {
     Snapshot(Snapshot),
     /// Whether the metadata log's disk is full, when that has changed: new topics are refused meanwhile.
     Full(bool),
+    /// A broker was fenced, because nothing was heard of it for the time of a session.
+    Fenced(NodeId),
     /// To the replica that the message names. One that is lost does no harm.
     Send(Box<Message>),
     /// What another replica said was not heard.
@@ -89,6 +94,8 @@ pub struct Settings {
     /// What this node was started with.
     pub config: BrokerConfig,
     pub snapshots: Snapshots,
+    /// What the first active controller of a new cluster writes first.
+    pub bootstrap: Bootstrap,
     /// Random numbers, the only ones in here.
     pub chance: Box<dyn FnMut() -> u64 + Send>,
 }
@@ -143,10 +150,29 @@ pub struct Controller<T> {
     /// The epoch in which this node leads.
     led: Option<LeaderEpoch>,
     promises: VecDeque<Promise<T>>,
-    sessions: BTreeMap<NodeId, i64>,
+    sessions: Sessions,
+    timetable: Timetable,
     unsnapshotted: Unsnapshotted,
     /// Something was refused for want of room.
     full: bool,
+}
+
+/// Which broker a command is from, where that says something of the broker's session.
+#[derive(Clone, Copy, Debug)]
+enum Speaker {
+    Beats(NodeId, BrokerEpoch, Offset),
+    Registers(NodeId),
+    Nobody,
+}
+
+impl Speaker {
+    fn of(command: &Command) -> Speaker {
+        match command {
+            Command::Heartbeat(beat) => Speaker::Beats(beat.broker, beat.epoch, beat.metadata_offset),
+            Command::RegisterBroker(registration) => Speaker::Registers(registration.id),
+            _ => Speaker::Nobody,
+        }
+    }
 }
 
 /// Why the quorum was not asked.
@@ -169,6 +195,7 @@ struct Unsnapshotted {
 impl<T> Controller<T> {
     pub fn new(mut quorum: Quorum, settings: Settings) -> Controller<T> {
         let image = quorum.take_image().unwrap_or_else(Image::empty);
+        let sessions = Sessions::new(settings.config.broker_session_timeout_ms.into());
         Controller {
             quorum,
             settings,
@@ -176,7 +203,8 @@ impl<T> Controller<T> {
             applied: Arc::new(image),
             led: None,
             promises: VecDeque::new(),
-            sessions: BTreeMap::new(),
+            sessions,
+            timetable: Timetable::default(),
             unsnapshotted: Unsnapshotted::default(),
             full: false,
         }
@@ -202,7 +230,10 @@ impl<T> Controller<T> {
         out: &mut Vec<Output<T>>,
     ) -> Result<(), ControllerError> {
         match input {
-            Input::Tick => self.quorum.tick(),
+            Input::Tick => {
+                self.quorum.tick();
+                self.do_duties(now_ms, out);
+            }
             Input::Snapshotted(outcome) => {
                 self.unsnapshotted.writing = false;
                 if let Some(id) = outcome {
@@ -224,6 +255,18 @@ impl<T> Controller<T> {
 
     /// Applies what is agreed on already, without a new input; the first call brings the log's whole image.
     pub fn settle(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) -> Result<(), ControllerError> {
+        self.settle_once(now_ms, out)?;
+        if self.notice_leadership(now_ms, out) {
+            self.settle_once(now_ms, out)?;
+        }
+        while let Some(promise) = self.promises.pop_front_if(|p| p.offset <= self.applied.offset) {
+            out.push(promise.answer.kept(promise.token));
+        }
+        self.snapshot_if_due(now_ms, out);
+        Ok(())
+    }
+
+    fn settle_once(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) -> Result<(), ControllerError> {
         let Settled { agreed, messages } = self.quorum.settle(now_ms)?;
         if !agreed.is_empty() {
             self.apply(agreed, now_ms)?;
@@ -232,12 +275,7 @@ impl<T> Controller<T> {
                 out.push(Output::Published(self.applied.clone()));
             }
         }
-        self.notice_leadership(now_ms, out);
-        while let Some(promise) = self.promises.pop_front_if(|p| p.offset <= self.applied.offset) {
-            out.push(promise.answer.kept(promise.token));
-        }
         out.extend(messages.into_iter().map(|message| Output::Send(Box::new(message))));
-        self.snapshot_if_due(now_ms, out);
         Ok(())
     }
 
@@ -268,17 +306,27 @@ impl<T> Controller<T> {
         }
     }
 
-    fn notice_leadership(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) {
+    // Whether that had something to be written.
+    fn notice_leadership(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) -> bool {
         let led = self.quorum.leads().then(|| self.quorum.epoch());
         if led == self.led {
-            return;
+            return false;
         }
         // What was promised in another epoch may be agreed on yet, or never.
         let lost = self.promises.drain(..);
         out.extend(lost.map(|promise| promise.answer.broken(promise.token)));
         self.led = led;
         self.decided = (*self.applied).clone();
-        self.sessions.retain(|_, heard_ms| *heard_ms >= now_ms);
+        if self.led.is_none() {
+            return false;
+        }
+        self.sessions.begin(&self.decided, now_ms);
+        self.timetable.begin(&self.settings.config, now_ms);
+        // A cluster that has its levels is asked for nothing.
+        let bootstrap = self.settings.bootstrap.clone();
+        let Decision { records, .. } = self.with_view(now_ms, |view| decide(view, bootstrap.command()));
+        // What cannot be written now is written by whoever leads next.
+        !records.is_empty() && self.write(now_ms, &records, Spend::Reserve, out).is_ok()
     }
 
     fn change_voters(&mut self, now_ms: i64, token: T, change: &VoterChange, out: &mut Vec<Output<T>>) {
@@ -297,45 +345,78 @@ impl<T> Controller<T> {
             out.push(Output::Reply { token, reply: Err(NotController) });
             return;
         }
-        let speaker = match &command {
-            Command::Heartbeat(heartbeat) => Some(heartbeat.broker),
-            _ => None,
-        };
+        let speaker = Speaker::of(&command);
         let spend = if command.must_go_on() { Spend::Reserve } else { Spend::Nothing };
         let no_room = command.refused(ErrorCode::KafkaStorageError, "The metadata log's disk is full");
-        let Decision { records, answer: reply } = self.decide(now_ms, command);
-        if let (Some(broker), Reply::Heartbeat(Ok(_))) = (speaker, &reply) {
-            self.sessions.insert(broker, now_ms);
-        }
-        if !records.is_empty()
-            && let Err(refused) = self.offer(now_ms, &records, spend)
-        {
-            if refused == NotOffered::NoRoom && !std::mem::replace(&mut self.full, true) {
-                out.push(Output::Full(true));
-            }
+        let Decision { records, answer: reply } = self.with_view(now_ms, |view| decide(view, command));
+        if let Err(refused) = self.write(now_ms, &records, spend, out) {
             let reply = if refused == NotOffered::NoRoom { no_room } else { Err(NotController) };
             out.push(Output::Reply { token, reply });
             return;
         }
-        if !records.is_empty() && spend == Spend::Nothing && std::mem::take(&mut self.full) {
-            out.push(Output::Full(false));
-        }
+        self.notice(now_ms, speaker, &reply);
         let (answer, offset) = (Answer::Reply(reply), self.decided.offset);
         self.promises.push_back(Promise { token, answer, offset });
     }
 
-    fn decide(&mut self, now_ms: i64, command: Command) -> Decision<Reply> {
-        let expired = now_ms - i64::from(self.settings.config.broker_session_timeout_ms);
-        let alive = self.sessions.iter().filter(|(_, heard_ms)| **heard_ms >= expired);
-        let sessions: BTreeSet<NodeId> = alive.map(|(id, _)| *id).collect();
-        let mut view = View {
+    // What a broker has said of itself.
+    fn notice(&mut self, now_ms: i64, speaker: Speaker, reply: &Reply) {
+        match (speaker, reply) {
+            // It stops, and may be back at once.
+            (Speaker::Beats(broker, ..), Reply::Heartbeat(Ok(answer))) if answer.should_shut_down => {
+                self.sessions.forget(broker);
+            }
+            (Speaker::Beats(broker, epoch, metadata_offset), Reply::Heartbeat(Ok(_))) => {
+                self.sessions.heard(broker, epoch, metadata_offset, now_ms);
+                let leaves = |known: &Broker| known.in_controlled_shutdown && !known.fenced;
+                if self.decided.broker(broker).is_some_and(|known| leaves(known)) {
+                    self.sessions.leaves(broker, self.decided.offset);
+                }
+            }
+            (Speaker::Registers(broker), Reply::BrokerRegistered(Ok(epoch))) => {
+                self.sessions.forget_before(broker, *epoch);
+            }
+            _ => {}
+        }
+    }
+
+    fn with_view<A>(&mut self, now_ms: i64, act: impl FnOnce(&mut View<'_>) -> A) -> A {
+        let membership = self.quorum.membership();
+        let kraft_version = membership.version.map_or(0, |version| version.kraft_version);
+        let voters: Vec<NodeId> = self.quorum.voters().iter().map(|voter| voter.id).collect();
+        act(&mut View {
             image: &self.decided,
             next_offset: self.quorum.next_offset(),
-            sessions: &sessions,
+            now_ms,
+            sessions: &self.sessions,
+            kraft_version,
+            voters: &voters,
             config: &self.settings.config,
             chance: &mut self.settings.chance,
+        })
+    }
+
+    fn write(
+        &mut self,
+        now_ms: i64,
+        records: &[MetadataRecord],
+        spend: Spend,
+        out: &mut Vec<Output<T>>,
+    ) -> Result<(), NotOffered> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let offered = self.offer(now_ms, records, spend);
+        let full = match offered {
+            Err(NotOffered::NoRoom) => true,
+            Ok(()) if spend == Spend::Nothing => false,
+            // What may use the reserve says nothing of the room.
+            Ok(()) | Err(NotOffered::NotLeading) => self.full,
         };
-        decide(&mut view, command)
+        if std::mem::replace(&mut self.full, full) != full {
+            out.push(Output::Full(full));
+        }
+        offered
     }
 
     fn offer(&mut self, now_ms: i64, records: &[MetadataRecord], spend: Spend) -> Result<(), NotOffered> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ottla_core::controller::{AllocateProducerIds, AlterPartition, AssignReplicas};
+use ottla_core::controller::{AllocateProducerIds, AlterPartition, AssignReplicas, Heartbeat};
 use ottla_protocol::api::{ApiKey, ApiRow};
 
 use super::context::{AtNode, Begun, Context};
@@ -68,10 +68,13 @@ pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
         ApiKey::RemoveRaftVoter => remove_raft_voter::begin(context, body),
         ApiKey::UpdateRaftVoter => update_raft_voter::begin(context, body),
         ApiKey::BrokerRegistration => broker_registration::begin(context, body),
-        ApiKey::BrokerHeartbeat => broker_heartbeat::begin(context, body),
+        ApiKey::BrokerHeartbeat => questions::begin::<Heartbeat>(context, body),
         ApiKey::AllocateProducerIds => questions::begin::<AllocateProducerIds>(context, body),
         ApiKey::AlterPartition => questions::begin::<AlterPartition>(context, body),
         ApiKey::AssignReplicasToDirs => questions::begin::<AssignReplicas>(context, body),
+        ApiKey::UnregisterBroker => unregister_broker::begin(context, body),
+        ApiKey::UpdateFeatures => update_features::begin(context, body),
+        ApiKey::ControllerRegistration => controller_registration::begin(context, body),
         ApiKey::Envelope => envelope::begin(context, body),
         ApiKey::QuorumMessage => quorum_message::begin(context, body),
         _ => Ok(Staged::Refused(format!("{} at a controller", context.api.name))),

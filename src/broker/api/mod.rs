@@ -10,10 +10,10 @@ mod alter_partition_reassignments;
 mod alter_replica_log_dirs;
 mod answers;
 mod api_versions;
-mod broker_heartbeat;
 mod broker_registration;
 mod context;
 mod controller;
+mod controller_registration;
 mod create_acls;
 mod create_delegation_token;
 mod create_partitions;
@@ -70,6 +70,8 @@ mod tokens;
 mod topics;
 mod transactions;
 mod txn_offset_commit;
+mod unregister_broker;
+mod update_features;
 mod update_raft_voter;
 mod voters;
 mod write_txn_markers;
@@ -214,7 +216,8 @@ fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         ApiKey::DescribeTopicPartitions => describe_topic_partitions::begin(context, body),
         ApiKey::AddRaftVoter => add_raft_voter::begin(&context.at_node(), body),
         ApiKey::RemoveRaftVoter => remove_raft_voter::begin(&context.at_node(), body),
-        ApiKey::UnregisterBroker | ApiKey::UpdateFeatures => controller::begin(&context.at_node(), body),
+        ApiKey::UnregisterBroker => unregister_broker::begin(&context.at_node(), body),
+        ApiKey::UpdateFeatures => update_features::begin(&context.at_node(), body),
         // Of the controller listener alone, which a broker's connection cannot name.
         ApiKey::AlterPartition
         | ApiKey::Envelope

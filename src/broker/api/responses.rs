@@ -54,7 +54,8 @@ macro_rules! never_throttled {
 typed! {
     AddOffsetsToTxnResponse AddPartitionsToTxnResponse AddRaftVoterResponse AllocateProducerIdsResponse
     AlterConfigsResponse AlterPartitionReassignmentsResponse AlterPartitionResponse AlterReplicaLogDirsResponse
-    AssignReplicasToDirsResponse BrokerHeartbeatResponse BrokerRegistrationResponse CreateAclsResponse
+    AssignReplicasToDirsResponse ControllerRegistrationResponse UnregisterBrokerResponse UpdateFeaturesResponse
+    BrokerHeartbeatResponse BrokerRegistrationResponse CreateAclsResponse
     CreateDelegationTokenResponse CreatePartitionsResponse CreateTopicsResponse DeleteAclsResponse
     DeleteRecordsResponse DeleteTopicsResponse DescribeAclsResponse DescribeClientQuotasResponse
     DescribeClusterResponse DescribeConfigsResponse DescribeDelegationTokenResponse DescribeGroupsResponse

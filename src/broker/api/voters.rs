@@ -1,5 +1,7 @@
-//! What AddRaftVoter, RemoveRaftVoter and UpdateRaftVoter (KIP-853) have in common: asking the thread of the quorum.
+//! What AddRaftVoter, RemoveRaftVoter and UpdateRaftVoter (KIP-853) have in common: asking the thread of the quorum. And how
+//! they and others tell of one outcome: by a code and a message.
 
+use ottla_core::controller::{NotController, Refusal};
 use ottla_node::quorum::{ChangeRefused, VoterChange};
 use ottla_protocol::batch::control::{VoterEndpoint, VoterNode};
 use ottla_protocol::{ErrorCode, StrBytes};
@@ -47,6 +49,19 @@ pub(super) fn voter<'a>(
         port,
     });
     VoterNode { id, directory_id, endpoints: endpoints.collect(), kraft_version_min, kraft_version_max }
+}
+
+/// A refusal in the words of its code.
+pub(super) fn refused(code: ErrorCode) -> Outcome {
+    Err((code, code.message().to_owned()))
+}
+
+/// What the controller has made of a question.
+pub(super) fn of_refusal(answer: Result<Result<(), Refusal>, NotController>) -> Outcome {
+    match answer {
+        Ok(outcome) => outcome.map_err(|Refusal { code, message }| (code, message)),
+        Err(NotController) => refused(ErrorCode::NotController),
+    }
 }
 
 /// For a response: the error's code and message.

@@ -5,6 +5,7 @@ use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use ottla_core::controller::Bootstrap;
 use ottla_log::Disk;
 use ottla_log::disk::RealDisk;
 use ottla_model::config::BrokerConfig;
@@ -179,6 +180,7 @@ fn machine(
             interval_ms: config.metadata_log_max_snapshot_interval_ms,
             keep: Keep { bytes: config.metadata_max_retention_bytes, ms: config.metadata_max_retention_ms },
         },
+        bootstrap: Bootstrap::latest(),
         chance: Box::new(rand::random::<u64>),
     };
     Ok(Machine::new(quorum, settings))

@@ -6,9 +6,9 @@ use ottla_core::controller::Registration;
 use ottla_model::BrokerEpoch;
 use ottla_model::config::BrokerConfig;
 use ottla_model::image::Endpoint;
-use ottla_node::lifecycle::{Lifecycle, Patience};
+use ottla_node::lifecycle::{Input, Lifecycle, Timing};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::info;
 use uuid::Uuid;
 
@@ -19,20 +19,23 @@ use crate::net::listener::Bound;
 use crate::run::owners::controller::Controller;
 use crate::run::owners::metadata::Metadata;
 use crate::run::owners::storage::Storage;
-use crate::run::work::heart::{Heart, Standing};
+use crate::run::work::heart::{Heart, Known, Standing};
+
+/// For so long a broker that stops waits until others have taken over, as in Kafka.
+const HAND_OVER_MS: i64 = 300_000;
 
 /// A broker's place in its cluster.
 pub(super) struct Membership {
-    standing: watch::Receiver<Standing>,
-    leave: watch::Sender<bool>,
+    known: watch::Receiver<Known>,
+    inputs: mpsc::UnboundedSender<Input>,
 }
 
 impl Membership {
-    /// The epoch under which it serves.
-    pub async fn joined(&mut self) -> Result<BrokerEpoch, BootError> {
-        let settled = self.standing.wait_for(|standing| *standing != Standing::Coming).await;
-        match settled.map(|standing| standing.clone()) {
-            Ok(Standing::Here(epoch)) => Ok(epoch),
+    /// Waits until it serves.
+    pub async fn joined(&mut self) -> Result<(), BootError> {
+        let settled = self.known.wait_for(|known| known.standing != Standing::Coming).await;
+        match settled.map(|known| known.standing.clone()) {
+            Ok(Standing::Here) => Ok(()),
             Ok(Standing::Refused(why)) => Err(BootError::Registration(why)),
             Ok(Standing::Coming | Standing::Left) | Err(_) => {
                 Err(BootError::Registration("it was asked to leave".into()))
@@ -42,15 +45,11 @@ impl Membership {
 
     /// Hands over what it leads, as far as others can take it. The epoch that it had.
     pub async fn leave(&mut self) -> Option<BrokerEpoch> {
-        let had = match &*self.standing.borrow() {
-            Standing::Here(epoch) => Some(*epoch),
-            _ => None,
-        };
-        self.leave.send_replace(true);
-        let over = |standing: &Standing| matches!(standing, Standing::Left | Standing::Refused(_));
         // If the task has ended, it is over, too.
-        let _ = self.standing.wait_for(over).await;
-        had
+        let _ = self.inputs.send(Input::Stop { deadline_ms: now_ms() + HAND_OVER_MS });
+        let over = |known: &Known| matches!(known.standing, Standing::Left | Standing::Refused(_));
+        let _ = self.known.wait_for(over).await;
+        self.known.borrow().epoch
     }
 }
 
@@ -70,13 +69,14 @@ pub(super) async fn join(
         rack: config.rack.clone(),
         log_dirs: storage.directory_ids(),
         features: Vec::new(),
+        previous_epoch: storage.previous_epoch(),
     };
-    let life = Lifecycle::new(registration, storage.found(), Patience::of(config), now_ms());
-    let (standing, stands) = watch::channel(Standing::Coming);
-    let (leave, leaves) = watch::channel(false);
-    let heart = Heart { life, controller, image: image.clone(), standing, leave: leaves };
+    let life = Lifecycle::new(registration, storage.found(), Timing::of(config));
+    let (known, knows) = watch::channel(Known { standing: Standing::Coming, epoch: None });
+    let (inputs, hears) = mpsc::unbounded_channel();
+    let heart = Heart { life, controller, image: image.clone(), known, inputs: hears };
     network.spawn(heart.beat());
-    Membership { standing: stands, leave }
+    Membership { known: knows, inputs }
 }
 
 // What clients are told where the configuration names no host; it is looked up only then.

@@ -1,4 +1,5 @@
-//! BrokerHeartbeat v0-1 (KIP-631, KIP-858 directories that are offline from v1): two questions in one request.
+//! BrokerHeartbeat v0-1 (KIP-631, KIP-858 directories that are offline from v1).
+//! Missing: v2, which names cordoned directories (KIP-1066).
 
 use ottla_core::controller::{DirectoriesOffline, Heartbeat, HeartbeatAnswer, NotController, Refusal};
 use ottla_model::{BrokerEpoch, NodeId};
@@ -6,26 +7,6 @@ use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
 
 use super::{ResponseOf, Travels, whole};
-
-/// What one request asks.
-pub(crate) struct Beat {
-    pub heartbeat: Heartbeat,
-    pub offline: Option<DirectoriesOffline>,
-}
-
-pub(crate) fn beat(request: BrokerHeartbeatRequest) -> Beat {
-    let (broker, epoch) = (NodeId(request.broker_id.0), BrokerEpoch(request.broker_epoch));
-    let directories = request.offline_log_dirs;
-    let offline = (!directories.is_empty()).then_some(DirectoriesOffline { broker, epoch, directories });
-    let heartbeat = Heartbeat {
-        broker,
-        epoch,
-        metadata_offset: request.current_metadata_offset,
-        want_fence: request.want_fence,
-        want_shutdown: request.want_shut_down,
-    };
-    Beat { heartbeat, offline }
-}
 
 impl Travels for Heartbeat {
     type Request = BrokerHeartbeatRequest;
@@ -37,10 +18,19 @@ impl Travels for Heartbeat {
             .with_current_metadata_offset(self.metadata_offset)
             .with_want_fence(self.want_fence)
             .with_want_shut_down(self.want_shutdown)
+            .with_offline_log_dirs(self.offline.clone())
     }
 
     fn of_request(request: BrokerHeartbeatRequest) -> Result<Heartbeat, ErrorCode> {
-        Ok(beat(request).heartbeat)
+        Ok(Heartbeat {
+            broker: NodeId(request.broker_id.0),
+            epoch: BrokerEpoch(request.broker_epoch),
+            metadata_offset: request.current_metadata_offset,
+            want_fence: request.want_fence,
+            want_shutdown: request.want_shut_down,
+            offline: request.offline_log_dirs,
+            cordoned: None,
+        })
     }
 
     fn response(_: &BrokerHeartbeatRequest, answer: Self::Answer) -> ResponseOf<Self> {
@@ -67,7 +57,7 @@ impl Travels for Heartbeat {
     }
 }
 
-/// Only this broker asks it so: a controller that receives it takes it out of the heartbeat ([`beat`]).
+/// Only asked: for a controller that receives it, it is a heartbeat.
 impl Travels for DirectoriesOffline {
     type Request = BrokerHeartbeatRequest;
 
@@ -79,7 +69,8 @@ impl Travels for DirectoriesOffline {
     }
 
     fn of_request(request: BrokerHeartbeatRequest) -> Result<DirectoriesOffline, ErrorCode> {
-        beat(request).offline.ok_or(ErrorCode::InvalidRequest)
+        let Heartbeat { broker, epoch, offline: directories, .. } = Heartbeat::of_request(request)?;
+        Ok(DirectoriesOffline { broker, epoch, directories })
     }
 
     fn response(_: &BrokerHeartbeatRequest, answer: Self::Answer) -> ResponseOf<Self> {

@@ -14,7 +14,6 @@ use ottla_core::controller::{Command, NotController, Reply};
 use ottla_core::question::Question;
 use ottla_protocol::ErrorCode;
 
-pub(crate) use heartbeat::{Beat, beat};
 pub(crate) use registration::Introduction;
 
 /// A question that travels as a request.

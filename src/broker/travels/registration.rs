@@ -49,6 +49,7 @@ impl Travels for Registration {
             .with_features(features.collect())
             .with_rack(self.rack.as_deref().map(text))
             .with_log_dirs(self.log_dirs.clone())
+            .with_previous_broker_epoch(self.previous_epoch.unwrap_or(BrokerEpoch::NONE).0)
     }
 
     fn of_request(request: BrokerRegistrationRequest) -> Result<Registration, ErrorCode> {
@@ -73,6 +74,8 @@ impl Travels for Registration {
             rack: request.rack.as_ref().map(ToString::to_string),
             log_dirs: request.log_dirs,
             features: features.collect(),
+            previous_epoch: Some(BrokerEpoch(request.previous_broker_epoch))
+                .filter(|epoch| *epoch != BrokerEpoch::NONE),
         })
     }
 

@@ -48,6 +48,7 @@ fn a_registration() {
         rack: Some("a".into()),
         log_dirs: vec![id(2), id(3)],
         features: vec![FeatureRange { name: "metadata.version".into(), min: 7, max: 30 }],
+        previous_epoch: Some(BrokerEpoch(70)),
     };
     let introduction = Introduction { cluster_id: "cluster".into(), registration: registration.clone() };
     assert_eq!(introduction.request().cluster_id.as_str(), "cluster");
@@ -57,22 +58,16 @@ fn a_registration() {
 
 #[test]
 fn a_heartbeat_and_the_directories_that_are_offline() {
-    let heartbeat = Heartbeat {
-        broker: BROKER,
-        epoch: EPOCH,
-        metadata_offset: 9,
-        want_fence: false,
-        want_shutdown: true,
-    };
+    let heartbeat =
+        Heartbeat { want_shutdown: true, offline: vec![id(4)], ..Heartbeat::of(BROKER, EPOCH, 9) };
     travels(
         heartbeat.clone(),
         Ok(HeartbeatAnswer { fenced: false, should_shut_down: true, caught_up: true }),
     );
     travels(heartbeat, Err(Refusal::from(ErrorCode::StaleBrokerEpoch)));
     let offline = DirectoriesOffline { broker: BROKER, epoch: EPOCH, directories: vec![id(5)] };
-    let both = beat(offline.request());
-    assert_eq!(both.offline.map(|offline| offline.directories), Some(vec![id(5)]));
-    assert!(!both.heartbeat.want_shutdown);
+    let heard = Heartbeat::of_request(offline.request()).expect("it is a heartbeat");
+    assert_eq!((heard.offline, heard.want_shutdown), (vec![id(5)], false));
     travels(offline, Ok(()));
 }
 

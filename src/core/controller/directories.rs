@@ -7,6 +7,7 @@ use ottla_model::{BrokerEpoch, DirectoryId, NodeId, TopicId};
 use ottla_protocol::ErrorCode;
 
 use super::brokers::known;
+use super::heartbeats::change;
 use super::leadership::{self, Target};
 use super::{AssignReplicas, Decision, DirectoriesOffline, Refusal, View};
 
@@ -72,21 +73,40 @@ fn moved(view: &View<'_>, topic: &Topic, partition: &Partition, broker: &Broker,
 /// A broker has lost directories. Those that are offline already are nothing new.
 pub(super) fn offline(view: &View<'_>, lost: &DirectoriesOffline) -> Decision<Result<(), Refusal>> {
     let DirectoriesOffline { broker: id, epoch, ref directories } = *lost;
-    let broker = match broker_with_directories(view, id, epoch) {
-        Ok(broker) => broker,
-        Err(refusal) => return Decision::only(Err(refusal)),
-    };
+    match broker_with_directories(view, id, epoch) {
+        Ok(broker) => Decision { records: lose(view, broker, directories), answer: Ok(()) },
+        Err(refusal) => Decision::only(Err(refusal)),
+    }
+}
+
+/// What changes by what a heartbeat says of directories. `cordoned`: those that take no new replicas (KIP-1066).
+pub(super) fn reported(
+    view: &View<'_>,
+    broker: &Broker,
+    offline: &[DirectoryId],
+    cordoned: Option<&[DirectoryId]>,
+) -> Vec<MetadataRecord> {
+    let mut records = Vec::new();
+    if view.knows_directories() {
+        records.extend(lose(view, broker, offline));
+    }
+    if view.knows_cordoned_directories()
+        && let Some(cordoned) = cordoned
+        && broker.cordoned_log_dirs.as_deref() != Some(cordoned)
+    {
+        let cordoned_log_dirs = Some(cordoned.to_vec());
+        records.push(BrokerRegistrationChangeRecord { cordoned_log_dirs, ..change(broker) }.into());
+    }
+    records
+}
+
+fn lose(view: &View<'_>, broker: &Broker, directories: &[DirectoryId]) -> Vec<MetadataRecord> {
     let (lost, left): (Vec<DirectoryId>, Vec<DirectoryId>) =
         broker.log_dirs.iter().partition(|directory| directories.contains(directory));
-    let mut records = Vec::new();
-    if !lost.is_empty() {
-        records.extend(leadership::directories_lost(view, id, &lost));
-        records.push(MetadataRecord::BrokerRegistrationChange(BrokerRegistrationChangeRecord {
-            broker_id: id,
-            broker_epoch: epoch,
-            log_dirs: left,
-            ..BrokerRegistrationChangeRecord::default()
-        }));
+    if lost.is_empty() {
+        return Vec::new();
     }
-    Decision { records, answer: Ok(()) }
+    let mut records = leadership::directories_lost(view, broker.id, &lost);
+    records.push(BrokerRegistrationChangeRecord { log_dirs: left, ..change(broker) }.into());
+    records
 }

@@ -2,9 +2,6 @@
 //! a change of a partition, as Kafka's `PartitionChangeBuilder` is: whoever wants a change says what the partition is
 //! to become ([`Target`]), and the rules here turn that into a record. Nothing here waits, counts time or asks a broker.
 //!
-//! Missing: a broker that is fenced, or whose session has ended, keeps its lead until it returns; a broker that returns
-//! without proof of a clean shutdown stays eligible (KAFKA-15586); nobody looks for better leaders in the background.
-
 use ottla_model::feature::MetadataVersion;
 use ottla_model::image::{Image, Partition, Topic};
 use ottla_model::record::{
@@ -35,6 +32,8 @@ pub(super) struct Target {
     pub removing: Vec<NodeId>,
     pub adding: Vec<NodeId>,
     pub isr: Vec<NodeId>,
+    /// May have lost records, so it is not eligible to lead (KAFKA-15586).
+    pub doubtful: Option<NodeId>,
     /// The directories of the replicas that are new, or that are in another directory now.
     pub directories: Vec<(NodeId, DirectoryId)>,
     /// Whether the leader recovers from an unclean election (KIP-704): `LEADER_RECOVERED` or `LEADER_RECOVERING`.
@@ -49,6 +48,7 @@ impl Target {
             removing: partition.removing.clone(),
             adding: partition.adding.clone(),
             isr: partition.isr.clone(),
+            doubtful: None,
             directories: Vec::new(),
             recovery: partition.leader_recovery_state,
             candidates: Candidates::InSync,
@@ -91,6 +91,38 @@ pub(super) fn new_partition(topic_id: TopicId, partition_id: i32, placement: Pla
 pub(super) fn directories_lost(view: &View<'_>, broker: NodeId, lost: &[DirectoryId]) -> Vec<MetadataRecord> {
     let was_there = |partition: &Partition| partition.directory(broker).is_some_and(|d| lost.contains(&d));
     each(view, BrokerChange::Leaves(broker), was_there, |partition| Target::of(partition).without(broker))
+}
+
+/// A broker is fenced or shuts down: it leaves the in-sync sets, and others lead on where they can.
+pub(super) fn broker_gone(view: &View<'_>, broker: NodeId) -> Vec<MetadataRecord> {
+    let concerned = |partition: &Partition| is_in_sync(partition, broker);
+    each(view, BrokerChange::Leaves(broker), concerned, |partition| Target::of(partition).without(broker))
+}
+
+/// A broker is gone for good, or what it had may be incomplete: it is not even eligible to lead.
+pub(super) fn broker_lost(view: &View<'_>, broker: NodeId) -> Vec<MetadataRecord> {
+    let concerned = |partition: &Partition| is_in_sync(partition, broker) || partition.elr.contains(&broker);
+    each(view, BrokerChange::Leaves(broker), concerned, |partition| Target {
+        doubtful: Some(broker),
+        ..Target::of(partition).without(broker)
+    })
+}
+
+/// Another process of a broker registers. Where the one before has not proven that it stopped cleanly, the broker may
+/// have lost the last records that it acknowledged.
+pub(super) fn broker_restarted(
+    view: &View<'_>,
+    broker: NodeId,
+    stopped_cleanly: bool,
+) -> Vec<MetadataRecord> {
+    match view.knows_eligible_leaders() && !stopped_cleanly {
+        true => broker_lost(view, broker),
+        false => broker_gone(view, broker),
+    }
+}
+
+fn is_in_sync(partition: &Partition, broker: NodeId) -> bool {
+    partition.isr.contains(&broker) || partition.leader == Some(broker)
 }
 
 /// A broker is back: partitions without a leader may have one again. What the broker led before it went it leads under
@@ -270,8 +302,9 @@ impl Rules<'_> {
             return Vec::new();
         }
         let before = partition.elr.iter().chain(&partition.isr).copied();
-        let mut elr: Vec<NodeId> =
-            before.filter(|id| !isr.contains(id) && target.replicas.contains(id)).collect();
+        let eligible =
+            |id: &NodeId| !isr.contains(id) && target.replicas.contains(id) && target.doubtful != Some(*id);
+        let mut elr: Vec<NodeId> = before.filter(eligible).collect();
         elr.sort();
         elr.dedup();
         elr

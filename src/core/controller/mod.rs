@@ -5,7 +5,10 @@
 mod brokers;
 mod configs;
 mod directories;
+mod duties;
 mod elections;
+mod features;
+mod heartbeats;
 mod leadership;
 mod partitions;
 mod placement;
@@ -13,11 +16,12 @@ mod producers;
 mod proposals;
 mod questions;
 mod reassignments;
+mod sessions;
 #[cfg(test)]
 mod stories;
 mod topics;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use ottla_model::NodeId;
 use ottla_model::config::BrokerConfig;
@@ -26,15 +30,19 @@ use ottla_model::image::Image;
 use ottla_model::record::MetadataRecord;
 use ottla_protocol::ErrorCode;
 
-pub use brokers::{HeartbeatAnswer, Registration};
+pub use brokers::Registration;
 pub use configs::{Alteration, Change, altered};
 pub use directories::Assignment;
+pub use duties::{Duty, ELECTIONS_MAX, perform};
 pub use elections::{Elected, Election};
+pub use features::{ControllerRegistration, FeatureChange, FeatureUpdate, UpdateFeatures};
+pub use heartbeats::HeartbeatAnswer;
 pub use partitions::MorePartitions;
 pub use placement::Placement;
 pub use proposals::{Altered, IsrProposal};
 pub use questions::*;
 pub use reassignments::{FactorChange, Reassignment};
+pub use sessions::Sessions;
 pub use topics::{Created, NewTopic};
 
 /// An error that a client is told: the code, and one sentence that names what was wrong.
@@ -87,8 +95,13 @@ pub struct View<'a> {
     pub image: &'a Image,
     /// The offset that the next record will have; broker epochs are made of it.
     pub next_offset: i64,
-    /// Brokers that were heard of within `broker.session.timeout.ms`.
-    pub sessions: &'a BTreeSet<NodeId>,
+    pub now_ms: i64,
+    /// Who was heard of, and when.
+    pub sessions: &'a Sessions,
+    /// The level of `kraft.version`, which the quorum keeps.
+    pub kraft_version: i16,
+    /// The nodes that vote in the quorum.
+    pub voters: &'a [NodeId],
     /// What the node that decides was started with.
     pub config: &'a BrokerConfig,
     /// A source of random numbers.
@@ -99,6 +112,11 @@ impl View<'_> {
     /// Whether replicas outside the in-sync set may be eligible to lead (KIP-966).
     fn knows_eligible_leaders(&self) -> bool {
         self.image.feature(ELIGIBLE_LEADER_REPLICAS_VERSION) > 0
+    }
+
+    /// Whether records may say which directories take no new replicas (KIP-1066).
+    fn knows_cordoned_directories(&self) -> bool {
+        self.image.metadata_version().is_none_or(|version| version >= MetadataVersion::CORDONED_DIRECTORIES)
     }
 
     /// Whether records may say in which directories replicas are (KIP-858). A cluster that comes from an older Kafka has
@@ -113,7 +131,14 @@ pub fn decide(view: &mut View<'_>, command: Command) -> Decision<Reply> {
     match command {
         Command::Bootstrap(new) => brokers::bootstrap(view, new).map(Reply::Bootstrapped),
         Command::RegisterBroker(new) => brokers::register(view, new).map(Reply::BrokerRegistered),
-        Command::Heartbeat(heartbeat) => brokers::heartbeat(view, &heartbeat).map(Reply::Heartbeat),
+        Command::Heartbeat(heartbeat) => heartbeats::heartbeat(view, &heartbeat).map(Reply::Heartbeat),
+        Command::UnregisterBroker(gone) => {
+            brokers::unregister(view, gone.broker).map(Reply::BrokerUnregistered)
+        }
+        Command::RegisterController(new) => {
+            features::register_controller(view, new).map(Reply::ControllerRegistered)
+        }
+        Command::UpdateFeatures(update) => features::update(view, &update).map(Reply::FeaturesUpdated),
         Command::CreateTopics(create) => topics::create(view, create).map(Reply::TopicsCreated),
         Command::DeleteTopics(delete) => topics::delete(view, delete).map(Reply::TopicsDeleted),
         Command::CreatePartitions(create) => partitions::add(view, create).map(Reply::PartitionsAdded),

@@ -3,6 +3,7 @@
 use ottla_model::record::{MetadataRecord, ProducerIdsRecord};
 use ottla_protocol::ErrorCode;
 
+use super::brokers::known;
 use super::{AllocateProducerIds, Decision, ProducerIdBlock, Refusal, View};
 
 /// Kafka's PRODUCER_ID_BLOCK_SIZE.
@@ -13,13 +14,8 @@ pub(super) fn allocate(
     allocate: &AllocateProducerIds,
 ) -> Decision<Result<ProducerIdBlock, Refusal>> {
     let AllocateProducerIds { broker: id, epoch } = *allocate;
-    let refused = match view.image.broker(id) {
-        None => Some(ErrorCode::BrokerIdNotRegistered),
-        Some(broker) if broker.epoch != epoch => Some(ErrorCode::StaleBrokerEpoch),
-        Some(_) => None,
-    };
-    if let Some(code) = refused {
-        return Decision::only(Err(code.into()));
+    if let Err(refusal) = known(view.image, id, epoch) {
+        return Decision::only(Err(refusal));
     }
     let first = view.image.next_producer_id();
     if first > i64::MAX - i64::from(BLOCK) {

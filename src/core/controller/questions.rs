@@ -1,12 +1,14 @@
 //! What the controller can be asked, and what it replies.
 
+use ottla_model::feature::{FEATURES, MetadataVersion};
 use ottla_model::image::ConfigResource;
 use ottla_model::{BrokerEpoch, DirectoryId, NodeId, TopicId, TopicName};
 use ottla_protocol::ErrorCode;
 
 use super::{
-    Alteration, Altered, Assignment, Created, Elected, Election, FactorChange, HeartbeatAnswer, IsrProposal,
-    MorePartitions, NewTopic, ProducerIdBlock, Reassignment, Refusal, Registration,
+    Alteration, Altered, Assignment, ControllerRegistration, Created, Elected, Election, FactorChange,
+    HeartbeatAnswer, IsrProposal, MorePartitions, NewTopic, ProducerIdBlock, Reassignment, Refusal,
+    Registration, UpdateFeatures,
 };
 use crate::question::{Question, questions};
 
@@ -16,6 +18,9 @@ pub enum Command {
     Bootstrap(Bootstrap),
     RegisterBroker(Registration),
     Heartbeat(Heartbeat),
+    UnregisterBroker(UnregisterBroker),
+    RegisterController(ControllerRegistration),
+    UpdateFeatures(UpdateFeatures),
     CreateTopics(CreateTopics),
     DeleteTopics(DeleteTopics),
     CreatePartitions(CreatePartitions),
@@ -34,6 +39,9 @@ pub enum Reply {
     Bootstrapped(()),
     BrokerRegistered(Result<BrokerEpoch, Refusal>),
     Heartbeat(Result<HeartbeatAnswer, Refusal>),
+    BrokerUnregistered(Result<(), Refusal>),
+    ControllerRegistered(Result<(), Refusal>),
+    FeaturesUpdated(Result<(), Refusal>),
     TopicsCreated(Vec<(TopicName, Result<Created, Refusal>)>),
     TopicsDeleted(Vec<(TopicId, Result<(), Refusal>)>),
     PartitionsAdded(Vec<(TopicName, Result<(), Refusal>)>),
@@ -53,6 +61,9 @@ questions! { Command, Reply:
     Bootstrap => Command::Bootstrap, Bootstrapped(());
     Registration => Command::RegisterBroker, BrokerRegistered(Result<BrokerEpoch, Refusal>);
     Heartbeat => Command::Heartbeat, Heartbeat(Result<HeartbeatAnswer, Refusal>);
+    UnregisterBroker => Command::UnregisterBroker, BrokerUnregistered(Result<(), Refusal>);
+    ControllerRegistration => Command::RegisterController, ControllerRegistered(Result<(), Refusal>);
+    UpdateFeatures => Command::UpdateFeatures, FeaturesUpdated(Result<(), Refusal>);
     CreateTopics => Command::CreateTopics, TopicsCreated(Vec<(TopicName, Result<Created, Refusal>)>);
     DeleteTopics => Command::DeleteTopics, TopicsDeleted(Vec<(TopicId, Result<(), Refusal>)>);
     CreatePartitions => Command::CreatePartitions, PartitionsAdded(Vec<(TopicName, Result<(), Refusal>)>);
@@ -89,14 +100,44 @@ pub struct Bootstrap {
     pub features: Vec<(String, i16)>,
 }
 
+impl Bootstrap {
+    /// The levels with which a new cluster begins if nobody says otherwise.
+    pub fn latest() -> Bootstrap {
+        let version = MetadataVersion::LATEST_PRODUCTION;
+        let levels = FEATURES.iter().map(|f| (f.name.to_owned(), f.default_level(version)));
+        let features = levels.filter(|(_, level)| *level > 0).collect();
+        Bootstrap { metadata_version: version.level(), features }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Heartbeat {
     pub broker: NodeId,
     pub epoch: BrokerEpoch,
     /// Up to where the broker knows the metadata.
     pub metadata_offset: i64,
+    /// The broker does not want to serve yet.
     pub want_fence: bool,
+    /// The broker is about to stop. Others are to lead first, unless it also wants to be fenced.
     pub want_shutdown: bool,
+    /// The directories that have failed since it registered.
+    pub offline: Vec<DirectoryId>,
+    /// The directories that take no new replicas (KIP-1066). `None`: the broker does not know yet.
+    pub cordoned: Option<Vec<DirectoryId>>,
+}
+
+impl Heartbeat {
+    /// The heartbeat of a broker that serves, or wants to.
+    pub fn of(broker: NodeId, epoch: BrokerEpoch, metadata_offset: i64) -> Heartbeat {
+        let (want_fence, want_shutdown, offline, cordoned) = Default::default();
+        Heartbeat { broker, epoch, metadata_offset, want_fence, want_shutdown, offline, cordoned }
+    }
+}
+
+/// The broker is gone for good.
+#[derive(Clone, Copy, Debug)]
+pub struct UnregisterBroker {
+    pub broker: NodeId,
 }
 
 #[derive(Clone, Debug)]
@@ -189,7 +230,8 @@ impl Command {
             Command::ElectLeaders(_) | Command::AllocateProducerIds(_) => false,
             Command::AlterPartitionReassignments(_) => false,
             Command::Bootstrap(_) | Command::RegisterBroker(_) | Command::Heartbeat(_) => true,
-            Command::DeleteTopics(_) | Command::AlterConfigs(_) => true,
+            Command::UnregisterBroker(_) | Command::RegisterController(_) => true,
+            Command::DeleteTopics(_) | Command::AlterConfigs(_) | Command::UpdateFeatures(_) => true,
             Command::AlterPartition(_) => true,
             Command::AssignReplicas(_) | Command::DirectoriesOffline(_) => true,
         }
@@ -203,6 +245,9 @@ impl Command {
             Command::Bootstrap(_) | Command::ElectLeaders(_) => return Err(NotController),
             Command::RegisterBroker(_) => Reply::BrokerRegistered(Err(refusal())),
             Command::Heartbeat(_) => Reply::Heartbeat(Err(refusal())),
+            Command::UnregisterBroker(_) => Reply::BrokerUnregistered(Err(refusal())),
+            Command::RegisterController(_) => Reply::ControllerRegistered(Err(refusal())),
+            Command::UpdateFeatures(_) => Reply::FeaturesUpdated(Err(refusal())),
             Command::CreateTopics(create) => {
                 let topics = create.topics.iter();
                 Reply::TopicsCreated(topics.map(|topic| (topic.name.clone(), Err(refusal()))).collect())

@@ -1,20 +1,22 @@
 //! What the controller decides, told as rows.
 
 mod admin;
+mod brokers;
 mod directories;
+mod duties;
+mod features;
 mod leadership;
 mod proposals;
 mod reassignments;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ottla_model::config::{Sources, load};
 use ottla_model::dice::Dice;
 use ottla_model::feature::ELIGIBLE_LEADER_REPLICAS_VERSION;
-use ottla_model::image::{Endpoint, Image};
+use ottla_model::image::{Endpoint, FeatureRange, Image};
 use ottla_model::record::{FeatureLevelRecord, LeaderChange, PartitionChangeRecord};
-use ottla_model::{BrokerEpoch, NodeId};
+use ottla_model::{BrokerEpoch, DirectoryId, NodeId};
 use ottla_protocol::{ErrorCode, LeaderEpoch};
 use uuid::Uuid;
 
@@ -24,7 +26,8 @@ use crate::question::Question;
 /// A controller whose every decision is agreed on at once.
 struct Cluster {
     image: Image,
-    sessions: BTreeSet<NodeId>,
+    sessions: Sessions,
+    now_ms: i64,
     dice: Dice,
     config: BrokerConfig,
 }
@@ -34,7 +37,8 @@ impl Cluster {
         let overrides = [("num.partitions".to_owned(), "3".to_owned())];
         let sources = Sources { file: None, env: Vec::new(), overrides: &overrides };
         let (config, _) = load(sources).expect("Kafka's own defaults");
-        let mut cluster = Cluster { image: Image::empty(), sessions: BTreeSet::new(), dice: Dice(0), config };
+        let sessions = Sessions::new(config.broker_session_timeout_ms.into());
+        let mut cluster = Cluster { image: Image::empty(), sessions, now_ms: 0, dice: Dice(0), config };
         for id in 1..=brokers {
             let epoch = cluster.register(id, u128::from(id as u32)).expect("a new broker");
             cluster.beat(id, epoch).expect("it is registered");
@@ -54,7 +58,10 @@ impl Cluster {
         act(&mut View {
             image: &self.image,
             next_offset: self.image.offset + 1,
+            now_ms: self.now_ms,
             sessions: &self.sessions,
+            kraft_version: 0,
+            voters: &[NodeId(1)],
             config: &self.config,
             chance: &mut chance,
         })
@@ -68,35 +75,71 @@ impl Cluster {
     }
 
     fn register(&mut self, id: i32, incarnation: u128) -> Result<BrokerEpoch, ErrorCode> {
-        let endpoint =
-            Endpoint { name: "PLAINTEXT".into(), host: "localhost".into(), port: 9092, security_protocol: 0 };
-        let registration = Registration {
-            id: NodeId(id),
-            incarnation: Uuid::from_u128(incarnation),
-            endpoints: vec![endpoint],
-            rack: None,
-            log_dirs: vec![Uuid::from_u128(1000)],
-            features: Vec::new(),
-        };
-        self.ask(registration).map_err(|refusal| refusal.code)
+        self.ask(registration(id, incarnation)).map_err(|refusal| refusal.code)
+    }
+
+    /// A new process registers after a clean stop of the one before.
+    fn register_cleanly(&mut self, id: i32, incarnation: u128) -> BrokerEpoch {
+        let previous_epoch = Some(self.epoch(id));
+        let registration = Registration { previous_epoch, ..registration(id, incarnation) };
+        self.ask(registration).expect("it is registered")
+    }
+
+    fn epoch(&self, id: i32) -> BrokerEpoch {
+        self.image.broker(NodeId(id)).expect("it is registered").epoch
     }
 
     fn beat(&mut self, id: i32, epoch: BrokerEpoch) -> Result<HeartbeatAnswer, Refusal> {
-        let metadata_offset = self.image.offset;
-        self.sessions.insert(NodeId(id));
-        self.ask(Heartbeat {
-            broker: NodeId(id),
-            epoch,
-            metadata_offset,
-            want_fence: false,
-            want_shutdown: false,
-        })
+        self.hear(Heartbeat::of(NodeId(id), epoch, self.image.offset))
+    }
+
+    /// A heartbeat, which the controller keeps in mind.
+    fn hear(&mut self, beat: Heartbeat) -> Result<HeartbeatAnswer, Refusal> {
+        let (id, epoch, offset) = (beat.broker, beat.epoch, beat.metadata_offset);
+        let answer = self.ask(beat)?;
+        match answer.should_shut_down {
+            true => self.sessions.forget(id),
+            false => self.sessions.heard(id, epoch, offset, self.now_ms),
+        }
+        if self.image.broker(id).is_some_and(|broker| broker.in_controlled_shutdown && !broker.fenced) {
+            self.sessions.leaves(id, self.image.offset);
+        }
+        Ok(answer)
+    }
+
+    /// Everybody's session ends.
+    fn wait(&mut self) {
+        self.now_ms += i64::from(self.config.broker_session_timeout_ms) + 1;
     }
 
     fn create(&mut self, topic: NewTopic) -> Result<Created, ErrorCode> {
         let mut outcomes = self.ask(CreateTopics { topics: vec![topic], validate_only: false });
         outcomes.remove(0).1.map_err(|refusal| refusal.code)
     }
+}
+
+fn registration(id: i32, incarnation: u128) -> Registration {
+    let endpoint =
+        Endpoint { name: "PLAINTEXT".into(), host: "localhost".into(), port: 9092, security_protocol: 0 };
+    Registration {
+        id: NodeId(id),
+        incarnation: Uuid::from_u128(incarnation),
+        endpoints: vec![endpoint],
+        rack: None,
+        log_dirs: vec![home(id)],
+        features: supported(),
+        previous_epoch: None,
+    }
+}
+
+/// The directory of a broker.
+const fn home(id: i32) -> DirectoryId {
+    Uuid::from_u128(1_000 + id as u128)
+}
+
+fn supported() -> Vec<FeatureRange> {
+    let all = ottla_model::feature::supported(false);
+    all.map(|(name, min, max)| FeatureRange { name: name.to_owned(), min, max }).collect()
 }
 
 fn topic(name: &str, partitions: i32, replication_factor: i16) -> NewTopic {
@@ -209,7 +252,7 @@ fn deleting_is_by_id_and_once() {
 fn a_second_process_with_the_same_id_has_to_wait() {
     let mut cluster = Cluster::new(1);
     assert_eq!(cluster.register(1, 2), Err(ErrorCode::DuplicateBrokerRegistration));
-    cluster.sessions.clear();
+    cluster.wait();
     assert!(cluster.register(1, 2).is_ok(), "the first one is not heard of any more");
 }
 
@@ -219,11 +262,12 @@ fn a_broker_that_is_back_leads_under_a_new_epoch() {
     cluster.create(topic("a", 1, 1)).expect("created");
     let epoch = |cluster: &Cluster| cluster.image.partition("a", 0).expect("there").leader_epoch;
     assert_eq!(epoch(&cluster), LeaderEpoch(0));
-    cluster.sessions.clear();
+    cluster.wait();
     let broker_epoch = cluster.register(1, 2).expect("back");
-    assert_eq!(epoch(&cluster), LeaderEpoch(0), "nothing is led before the broker is unfenced");
+    let leader = cluster.image.partition("a", 0).expect("there").leader;
+    assert_eq!(leader, None, "nothing is led before the broker is unfenced");
     cluster.beat(1, broker_epoch).expect("it is registered");
-    assert_eq!(epoch(&cluster), LeaderEpoch(1));
+    assert_eq!(epoch(&cluster), LeaderEpoch(2));
 }
 
 // A Kafka node that shut down cleanly leaves its partitions like this.
@@ -255,13 +299,11 @@ fn an_eligible_replica_leads_where_nobody_is_in_sync() {
             ..PartitionChangeRecord::default()
         };
         cluster.apply(&[left.into()]);
-        let (broker, metadata_offset) = (NodeId(2), cluster.image.offset);
-        let epoch = cluster.image.broker(broker).expect("there").epoch;
-        let (want_fence, want_shutdown) = (true, false);
-        let leaves = Heartbeat { broker, epoch, metadata_offset, want_fence, want_shutdown };
+        let epoch = cluster.image.broker(NodeId(2)).expect("there").epoch;
+        let leaves = Heartbeat { want_fence: true, ..Heartbeat::of(NodeId(2), epoch, cluster.image.offset) };
         assert!(cluster.ask(leaves).is_ok(), "{story}");
-        cluster.sessions.clear();
-        let epoch = cluster.register(1, 9).expect("back");
+        cluster.wait();
+        let epoch = cluster.register_cleanly(1, 9);
         cluster.beat(1, epoch).expect("it is registered");
         let partition = cluster.image.partition("a", 0).expect("there");
         assert_eq!(partition.leader, leader.map(NodeId), "{story}");
@@ -277,7 +319,7 @@ fn heartbeats_are_answered_only_to_the_registered() {
     let rows = [
         (1, epoch, None),
         (1, BrokerEpoch(epoch.0 + 1), Some(ErrorCode::StaleBrokerEpoch)),
-        (2, epoch, Some(ErrorCode::BrokerIdNotRegistered)),
+        (2, epoch, Some(ErrorCode::StaleBrokerEpoch)),
     ];
     for (id, epoch, expected) in rows {
         let outcome = cluster.beat(id, epoch);
@@ -289,13 +331,7 @@ fn heartbeats_are_answered_only_to_the_registered() {
 fn a_broker_is_fenced_until_it_has_seen_its_own_registration() {
     let mut cluster = Cluster::new(0);
     let epoch = cluster.register(1, 1).expect("new");
-    let beat = |offset| Heartbeat {
-        broker: NodeId(1),
-        epoch,
-        metadata_offset: offset,
-        want_fence: false,
-        want_shutdown: false,
-    };
+    let beat = |offset| Heartbeat::of(NodeId(1), epoch, offset);
     let rows = [(epoch.0 - 1, true), (epoch.0, false)];
     for (offset, fenced) in rows {
         let answer = cluster.ask(beat(offset)).expect("it is registered");

@@ -12,6 +12,16 @@ pub struct CleanShutdown {
     pub epoch: BrokerEpoch,
 }
 
+impl CleanShutdown {
+    /// The epoch that all directories name: the broker has stopped cleanly, with all that it had. A directory without a
+    /// mark (`None`), or with another epoch, leaves that in doubt.
+    pub fn epoch_of_all(marks: impl Iterator<Item = Option<CleanShutdown>>) -> Option<BrokerEpoch> {
+        let mut marks = marks.map(|mark| mark.map(|mark| mark.epoch));
+        let first = marks.next().flatten()?;
+        marks.all(|epoch| epoch == Some(first)).then_some(first)
+    }
+}
+
 pub(super) fn write(disk: &dyn Disk, dir: &Path, epoch: BrokerEpoch) -> Result<(), DirError> {
     let text = format!("{{\"version\":0,\"brokerEpoch\":{epoch}}}");
     Ok(disk.replace(&dir.join(FILE), text.as_bytes())?)

@@ -164,6 +164,23 @@ fn a_directory_without_id_gets_one_and_keeps_it() {
 }
 
 #[test]
+fn a_broker_has_stopped_cleanly_if_all_its_directories_say_so() {
+    let mark = |epoch| Some(CleanShutdown { epoch: BrokerEpoch(epoch) });
+    let rows = [
+        (vec![mark(4)], Some(4)),
+        (vec![mark(4), mark(4)], Some(4)),
+        (vec![mark(4), mark(5)], None),
+        (vec![mark(4), None], None),
+        (vec![None, mark(4)], None),
+        (vec![], None),
+    ];
+    for (marks, expected) in rows {
+        let agreed = CleanShutdown::epoch_of_all(marks.clone().into_iter());
+        assert_eq!(agreed, expected.map(BrokerEpoch), "{marks:?}");
+    }
+}
+
+#[test]
 fn a_clean_shutdown_is_believed_once() {
     let disk = formatted();
     let dir = open(&disk);

@@ -82,6 +82,7 @@ broker_config! {
     add_partitions_to_txn_retry_backoff_max_ms: i32 = "add.partitions.to.txn.retry.backoff.max.ms",
     add_partitions_to_txn_retry_backoff_ms: i32 = "add.partitions.to.txn.retry.backoff.ms",
     auto_create_topics_enable: bool = "auto.create.topics.enable",
+    auto_leader_rebalance_enable: bool = "auto.leader.rebalance.enable",
     background_threads: i32 = "background.threads",
     broker_heartbeat_interval_ms: i32 = "broker.heartbeat.interval.ms",
     broker_session_timeout_ms: i32 = "broker.session.timeout.ms",
@@ -101,6 +102,7 @@ broker_config! {
     group_max_size: i32 = "group.max.size",
     group_min_session_timeout_ms: i32 = "group.min.session.timeout.ms",
     initial_broker_registration_timeout_ms: i32 = "initial.broker.registration.timeout.ms",
+    leader_imbalance_check_interval_seconds: i64 = "leader.imbalance.check.interval.seconds",
     log_cleaner_backoff_ms: i64 = "log.cleaner.backoff.ms",
     log_cleaner_dedupe_buffer_size: i64 = "log.cleaner.dedupe.buffer.size",
     log_cleaner_enable: bool = "log.cleaner.enable",
@@ -173,6 +175,7 @@ broker_config! {
     transaction_state_log_segment_bytes: i32 = "transaction.state.log.segment.bytes",
     transaction_two_phase_commit_enable: bool = "transaction.two.phase.commit.enable",
     transactional_id_expiration_ms: i32 = "transactional.id.expiration.ms",
+    unclean_leader_election_interval_ms: i64 = "unclean.leader.election.interval.ms",
 }
 
 impl BrokerConfig {

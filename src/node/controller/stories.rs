@@ -8,6 +8,7 @@ use ottla_log::Disk;
 use ottla_log::disk::MemoryDisk;
 use ottla_log::log::{Log, Opening};
 use ottla_model::config::{Sources, TopicConfig, load};
+use ottla_model::image::FeatureRange;
 use ottla_model::{CLUSTER_METADATA_TOPIC, METADATA_TOPIC_ID, TopicPartition};
 
 use super::*;
@@ -20,6 +21,7 @@ struct Stage {
     controller: Controller<u32>,
     replies: Vec<u32>,
     snapshots: Vec<SnapshotId>,
+    fenced: Vec<NodeId>,
 }
 
 impl Stage {
@@ -52,13 +54,15 @@ impl Stage {
         let settings = Settings {
             config: kafkas_own(),
             snapshots: Snapshots { bytes: 3_000, interval_ms: 0, keep: Keep { bytes: 6_000, ms: -1 } },
+            bootstrap: Bootstrap { metadata_version: 25, features: Vec::new() },
             chance: Box::new(move || {
                 draws += 1;
                 draws.wrapping_mul(0x9e37_79b9_7f4a_7c15)
             }),
         };
         let controller = Controller::new(Quorum::new(store, &voters, Box::new(|| 0))?, settings);
-        let mut stage = Stage { disk, controller, replies: Vec::new(), snapshots: Vec::new() };
+        let mut stage =
+            Stage { disk, controller, replies: Vec::new(), snapshots: Vec::new(), fenced: Vec::new() };
         let mut out = Vec::new();
         stage.controller.settle(0, &mut out).expect("it settles");
         stage.carry_out(out);
@@ -69,6 +73,7 @@ impl Stage {
         for output in out {
             match output {
                 Output::Reply { token, .. } => self.replies.push(token),
+                Output::Fenced(id) => self.fenced.push(id),
                 Output::Published(_) | Output::Full(_) | Output::Refused(_) => {}
                 Output::Send(message) => panic!("a sole voter says {message:?}"),
                 Output::VotersChanged { .. } => {}
@@ -90,22 +95,25 @@ impl Stage {
         self.carry_out(out);
     }
 
+    fn tick(&mut self, now_ms: i64) {
+        let mut out = Vec::new();
+        self.controller.step(now_ms, Input::Tick, &mut out).expect("it goes on");
+        self.carry_out(out);
+    }
+
     fn live(&mut self, from: u32, to: u32) {
-        let bootstrap = Bootstrap { metadata_version: 25, features: Vec::new() };
-        self.ask(from, bootstrap);
         let broker = Registration {
             id: NodeId(1),
             incarnation: uuid::Uuid::from_u128(u128::from(from) + 1),
             endpoints: Vec::new(),
             rack: None,
-            log_dirs: Vec::new(),
-            features: Vec::new(),
+            log_dirs: vec![uuid::Uuid::from_u128(1_000)],
+            features: supported(),
+            previous_epoch: None,
         };
         self.ask(from, broker);
         let epoch = self.controller.image().broker(NodeId(1)).expect("registered").epoch;
-        let (broker, metadata_offset) = (NodeId(1), self.controller.image().offset);
-        let beat = Heartbeat { broker, epoch, metadata_offset, want_fence: false, want_shutdown: false };
-        self.ask(from, beat);
+        self.ask(from, Heartbeat::of(NodeId(1), epoch, self.controller.image().offset));
         for n in from..to {
             let config = ("retention.ms".to_owned(), Some(n.to_string()));
             let topic = NewTopic {
@@ -122,6 +130,11 @@ impl Stage {
     fn records(&self) -> Vec<MetadataRecord> {
         self.controller.image().records()
     }
+}
+
+fn supported() -> Vec<FeatureRange> {
+    let all = ottla_model::feature::supported(false);
+    all.map(|(name, min, max)| FeatureRange { name: name.to_owned(), min, max }).collect()
 }
 
 fn kafkas_own() -> BrokerConfig {
@@ -232,4 +245,38 @@ fn a_full_disk_refuses_new_topics_until_there_is_room() {
     assert_eq!(stage.replies.last(), Some(&91));
     assert!(stage.controller.image().topic("taken").is_some());
     assert!(stage.controller.image().topic("refused").is_none(), "what was refused leaves no trace");
+}
+
+#[test]
+fn a_silent_broker_is_fenced_unless_it_was_the_controller_that_slept() {
+    let mut stage = Stage::open(MemoryDisk::new(5), Membership::default()).expect("new");
+    // All of that happens at time 0.
+    stage.live(0, 1);
+    for now_ms in (0..=5_000).step_by(100) {
+        stage.tick(now_ms);
+    }
+    stage.tick(60_000);
+    stage.tick(60_100);
+    assert_eq!(stage.fenced, [], "nobody was listening for most of the time");
+    for now_ms in (60_200..=63_900).step_by(100) {
+        stage.tick(now_ms);
+    }
+    assert_eq!(stage.fenced, [], "its session has just not ended");
+    stage.tick(64_000);
+    stage.tick(64_100);
+    assert_eq!(stage.fenced, [NodeId(1)], "once");
+    let image = stage.controller.image();
+    assert!(image.broker(NodeId(1)).expect("registered").fenced);
+    assert_eq!(image.partition("topic-0", 0).expect("created").leader, None);
+}
+
+#[test]
+fn a_new_cluster_begins_with_its_levels() {
+    let stage = Stage::open(MemoryDisk::new(6), Membership::default()).expect("new");
+    assert_eq!(stage.controller.image().feature("metadata.version"), 25);
+    let written = stage.controller.image().offset;
+    let again = Stage::open(stage.disk, Membership::default()).expect("back");
+    let records = again.controller.image().records();
+    assert_eq!(records.len(), stage.controller.image().records().len(), "and only once");
+    assert!(again.controller.image().offset > written, "a new term has begun");
 }

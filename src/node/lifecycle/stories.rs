@@ -1,6 +1,5 @@
-//! Broker 1 comes into its cluster, lives there and leaves it.
+//! Broker 1 lives in its cluster, told as rows: when something happens, what it is, and what the broker does.
 
-use ottla_core::controller::{HeartbeatAnswer, Refusal};
 use ottla_model::TopicId;
 use ottla_model::record::{PartitionRecord, TopicRecord};
 use ottla_protocol::LeaderEpoch;
@@ -10,8 +9,8 @@ use super::*;
 
 const ME: NodeId = NodeId(1);
 const HERE: DirectoryId = DirectoryId::from_u128(11);
-const EPOCH: BrokerEpoch = BrokerEpoch(1);
-const PATIENCE: Patience = Patience { heartbeat_ms: 2_000, registration_ms: 60_000, leaving_ms: 9_000 };
+const ELSEWHERE: DirectoryId = DirectoryId::from_u128(12);
+const EPOCH: BrokerEpoch = BrokerEpoch(0);
 
 /// A topic of one partition, which the controller believes in a directory.
 fn image(directory: DirectoryId) -> Image {
@@ -33,7 +32,10 @@ fn image(directory: DirectoryId) -> Image {
     image
 }
 
-fn lifecycle() -> Lifecycle {
+const TIMING: Timing =
+    Timing { heartbeat_interval_ms: 2_000, registration_timeout_ms: 60_000, controlled_shutdown: true };
+
+fn lifecycle(timing: Timing) -> Lifecycle {
     let registration = Registration {
         id: ME,
         incarnation: Uuid::from_u128(5),
@@ -41,152 +43,206 @@ fn lifecycle() -> Lifecycle {
         rack: None,
         log_dirs: vec![HERE],
         features: Vec::new(),
+        previous_epoch: None,
     };
     let found = vec![(TopicPartition::new("t", 0), HERE), (TopicPartition::new("gone", 0), HERE)];
-    Lifecycle::new(registration, found, PATIENCE, 0)
+    Lifecycle::new(registration, found, timing)
 }
 
-fn heartbeat(fenced: bool) -> Input {
-    let answer = HeartbeatAnswer { fenced, should_shut_down: false, caught_up: true };
-    Input::Replied(Ok(Reply::Heartbeat(Ok(answer))))
+/// One row: at that time, this happens, and the broker does this. "-": nothing.
+type Row = (i64, Input, &'static str);
+
+fn word(output: &Output) -> String {
+    match output {
+        Output::Ask(Command::RegisterBroker(registration)) => {
+            assert!(!registration.features.is_empty(), "it says what it supports");
+            "register".into()
+        }
+        Output::Ask(Command::AssignReplicas(assign)) => format!("assign {}", assign.assignments.len()),
+        Output::Ask(Command::Heartbeat(beat)) => {
+            let wish = match (beat.want_fence, beat.want_shutdown) {
+                (false, false) => "serve",
+                (true, false) => "wait",
+                (false, true) => "leave",
+                (true, true) => "end",
+            };
+            let failed = if beat.offline.is_empty() { "" } else { " failed" };
+            let cordoned = if beat.cordoned.is_some() { " cordoned" } else { "" };
+            format!("{wish} in {}{failed}{cordoned}", beat.epoch)
+        }
+        Output::Ask(other) => panic!("{other:?}"),
+        Output::Registered(epoch) => format!("registered {epoch}"),
+        Output::Joined(epoch) => format!("joined {epoch}"),
+        Output::Waits(_) => "waits".into(),
+        Output::Refused(_) => "refused".into(),
+        Output::StopNow => "stop".into(),
+    }
 }
 
-fn may_go() -> Input {
-    let answer = HeartbeatAnswer { fenced: true, should_shut_down: true, caught_up: true };
-    Input::Replied(Ok(Reply::Heartbeat(Ok(answer))))
+fn check(story: &str, timing: Timing, image: &Image, rows: Vec<Row>) -> Lifecycle {
+    let mut lifecycle = lifecycle(timing);
+    for (now_ms, input, expected) in rows {
+        let what = format!("{input:?}");
+        let said: Vec<String> = lifecycle.step(now_ms, input, image).iter().map(word).collect();
+        let said = if said.is_empty() { "-".to_owned() } else { said.join(", ") };
+        assert_eq!(said, expected, "{story}: at {now_ms}, {what}");
+    }
+    lifecycle
+}
+
+fn registered(epoch: BrokerEpoch) -> Input {
+    Input::Answered(Ok(Reply::BrokerRegistered(Ok(epoch))))
+}
+
+fn refused(code: ErrorCode) -> Input {
+    Input::Answered(Ok(Reply::BrokerRegistered(Err(Refusal::new(code, "no")))))
+}
+
+fn beat(fenced: bool, should_shut_down: bool, caught_up: bool) -> Input {
+    Input::Answered(Ok(Reply::Heartbeat(Ok(HeartbeatAnswer { fenced, should_shut_down, caught_up }))))
 }
 
 fn stale() -> Input {
-    Input::Replied(Ok(Reply::Heartbeat(Err(Refusal::from(ErrorCode::StaleBrokerEpoch)))))
-}
-
-fn registered() -> Input {
-    Input::Replied(Ok(Reply::BrokerRegistered(Ok(EPOCH))))
-}
-
-fn duplicate() -> Input {
-    let refusal = Refusal::new(ErrorCode::DuplicateBrokerRegistration, "no");
-    Input::Replied(Ok(Reply::BrokerRegistered(Err(refusal))))
+    let refusal = Refusal::new(ErrorCode::StaleBrokerEpoch, "another one");
+    Input::Answered(Ok(Reply::Heartbeat(Err(refusal))))
 }
 
 fn nobody() -> Input {
-    Input::Replied(Err(NotController))
+    Input::Answered(Err(NotController))
 }
 
-/// What follows from these inputs at these times, a word for each.
-fn check(image: &Image, rows: Vec<(i64, Input, &str)>) {
-    let mut life = lifecycle();
-    assert!(matches!(life.begin(), Next::Ask(Command::RegisterBroker(_))));
-    for (now_ms, input, expected) in rows {
-        let story = format!("{input:?} at {now_ms}");
-        let next = life.next(now_ms, input, image);
-        let word = match &next {
-            Next::Ask(Command::RegisterBroker(new)) if !new.features.is_empty() => "register".to_owned(),
-            Next::Ask(Command::AssignReplicas(assign)) if assign.assignments.len() == 1 => {
-                "assign".to_owned()
-            }
-            Next::Ask(Command::Heartbeat(beat)) if beat.want_shutdown => "ask to go".to_owned(),
-            Next::Ask(Command::Heartbeat(Heartbeat { epoch: EPOCH, metadata_offset: 1, .. })) => {
-                "beat".to_owned()
-            }
-            Next::WaitUntil(at) => format!("wait {}", at - now_ms),
-            Next::Joined(EPOCH) => "joined".to_owned(),
-            Next::Refused(_) => "refused".to_owned(),
-            Next::Left => "left".to_owned(),
-            other => format!("{other:?}"),
-        };
-        assert_eq!(word, expected, "{story}");
-    }
+/// Until it serves, at time 0.
+fn joined(mut rows: Vec<Row>) -> Vec<Row> {
+    let mut all = vec![
+        (0, Input::Time, "register"),
+        (0, registered(EPOCH), "registered 0, serve in 0"),
+        (0, beat(false, false, true), "joined 0"),
+    ];
+    all.append(&mut rows);
+    all
 }
 
 #[test]
 fn a_broker_registers_tells_where_its_replicas_are_and_is_unfenced() {
+    check("the controller knows it", TIMING, &image(HERE), joined(vec![]));
+    let assigned = Input::Answered(Ok(Reply::ReplicasAssigned(Ok(Vec::new()))));
     let rows = vec![
-        (1, registered(), "assign"),
-        (2, Input::Replied(Ok(Reply::ReplicasAssigned(Ok(Vec::new())))), "beat"),
-        (3, heartbeat(false), "joined"),
-        (3, Input::Due, "beat"),
-        (4, heartbeat(false), "wait 2000"),
-        (2004, Input::Due, "beat"),
+        (0, Input::Time, "register"),
+        (1, registered(EPOCH), "registered 0, assign 1"),
+        (2, assigned, "serve in 0"),
+        (3, beat(true, false, true), "-"),
+        (2_002, Input::Time, "-"),
+        (2_003, Input::Time, "serve in 0"),
+        (2_003, beat(false, false, true), "joined 0"),
     ];
-    check(&image(DirectoryId::from_u128(12)), rows);
+    check("it has to be told", TIMING, &image(ELSEWHERE), rows);
 }
 
 #[test]
-fn a_controller_that_knows_the_directories_is_not_told() {
-    let rows = vec![(0, registered(), "beat"), (0, heartbeat(false), "joined")];
-    check(&image(HERE), rows);
-}
-
-#[test]
-fn it_serves_once_it_knows_its_own_registration() {
-    let behind = Image::empty();
-    let rows = vec![(0, registered(), "wait 20"), (20, Input::Due, "wait 20")];
-    check(&behind, rows);
+fn a_broker_that_is_behind_waits_until_it_has_seen_its_registration() {
     let rows = vec![
-        (0, registered(), "beat"),
-        (0, heartbeat(true), "wait 20"),
-        (20, Input::Due, "beat"),
-        (21, heartbeat(false), "joined"),
+        (0, Input::Time, "register"),
+        (0, registered(BrokerEpoch(7)), "registered 7, wait in 7"),
+        (0, beat(true, false, false), "-"),
+        (9, Input::Time, "-"),
+        (10, Input::Time, "wait in 7"),
+        (11, beat(true, false, true), "serve in 7"),
+        (12, beat(false, false, true), "joined 7"),
     ];
-    check(&image(HERE), rows);
+    check("it catches up", TIMING, &image(HERE), rows);
 }
 
 #[test]
-fn without_a_controller_it_asks_again_and_in_the_end_gives_up() {
+fn registration_is_tried_again_for_a_while() {
     let rows = vec![
-        (0, nobody(), "wait 50"),
-        (50, Input::Due, "register"),
-        (50, nobody(), "wait 100"),
-        (150, nobody(), "wait 200"),
-        (350, nobody(), "wait 400"),
-        (750, nobody(), "wait 500"),
-        (59_999, nobody(), "wait 500"),
-        (60_000, nobody(), "refused"),
+        (0, Input::Time, "register"),
+        (0, nobody(), "waits"),
+        (49, Input::Time, "-"),
+        (50, Input::Time, "register"),
+        (50, nobody(), "-"),
+        (149, Input::Time, "-"),
+        (150, Input::Time, "register"),
+        (150, refused(ErrorCode::DuplicateBrokerRegistration), "waits"),
+        (60_000, Input::Time, "refused"),
+        (70_000, Input::Time, "-"),
     ];
-    check(&image(HERE), rows);
+    let lifecycle = check("nobody answers, and then another one is there", TIMING, &image(HERE), rows);
+    assert_eq!(lifecycle.due_ms(), None);
+    for code in
+        [ErrorCode::InconsistentClusterId, ErrorCode::InvalidRegistration, ErrorCode::UnsupportedVersion]
+    {
+        let rows = vec![(0, Input::Time, "register"), (0, refused(code), "refused"), (100, Input::Time, "-")];
+        check("it will never be right", TIMING, &image(HERE), rows);
+    }
 }
 
 #[test]
-fn a_second_process_of_one_node_waits_for_the_session_of_the_first_one() {
-    let rows =
-        vec![(0, duplicate(), "wait 50"), (59_000, Input::Due, "register"), (60_000, duplicate(), "refused")];
-    check(&image(HERE), rows);
-    let refusal = Refusal::new(ErrorCode::InconsistentClusterId, "another cluster");
-    let elsewhere = Input::Replied(Ok(Reply::BrokerRegistered(Err(refusal))));
-    check(&image(HERE), vec![(0, elsewhere, "refused")]);
-}
-
-fn joined() -> Vec<(i64, Input, &'static str)> {
-    vec![(0, registered(), "beat"), (0, heartbeat(false), "joined")]
-}
-
-#[test]
-fn a_broker_that_the_controller_forgot_registers_anew() {
-    let mut rows = joined();
-    rows.extend([(0, Input::Due, "beat"), (1, stale(), "wait 50"), (51, Input::Due, "register")]);
-    rows.extend([(52, registered(), "beat"), (53, heartbeat(false), "joined")]);
-    check(&image(HERE), rows);
+fn a_broker_says_that_it_lives_and_what_is_new() {
+    let rows = joined(vec![
+        (1_999, Input::Time, "-"),
+        (2_000, Input::Time, "serve in 0"),
+        (2_100, nobody(), "waits"),
+        (2_150, Input::Time, "serve in 0"),
+        (2_200, beat(false, false, true), "-"),
+        (3_000, Input::DirectoriesFailed(vec![HERE]), "serve in 0 failed"),
+        (3_001, Input::Cordoned(vec![ELSEWHERE]), "-"),
+        (3_002, beat(false, false, true), "serve in 0 failed cordoned"),
+        (3_003, beat(true, false, true), "-"),
+        (5_003, Input::Time, "serve in 0 failed cordoned"),
+    ]);
+    check("it serves", TIMING, &image(HERE), rows);
 }
 
 #[test]
-fn a_broker_that_meets_no_controller_beats_again_soon() {
-    let mut rows = joined();
-    rows.extend([(0, Input::Due, "beat"), (5, nobody(), "wait 50"), (55, Input::Due, "beat")]);
-    rows.extend([(60, heartbeat(true), "wait 2000")]);
-    check(&image(HERE), rows);
+fn a_broker_that_is_not_known_any_more_registers_again() {
+    let rows = joined(vec![
+        (2_000, Input::Time, "serve in 0"),
+        (2_000, stale(), "waits"),
+        (2_050, Input::Time, "register"),
+        (2_050, refused(ErrorCode::DuplicateBrokerRegistration), "waits"),
+        (90_000, Input::Time, "register"),
+        (90_000, registered(BrokerEpoch(1)), "registered 1, serve in 1"),
+        (90_000, beat(false, false, true), "-"),
+        (92_000, Input::Time, "serve in 1"),
+    ]);
+    check("its session had ended", TIMING, &image(HERE), rows);
 }
 
 #[test]
-fn it_leaves_when_it_may_and_not_later_than_it_would_be_missed() {
-    let mut rows = joined();
-    rows.extend([(10, Input::Leave, "ask to go"), (11, heartbeat(false), "wait 20")]);
-    rows.extend([(31, Input::Due, "ask to go"), (32, may_go(), "left")]);
-    check(&image(HERE), rows);
-    let mut rows = joined();
-    rows.extend([(0, Input::Leave, "ask to go"), (8_999, nobody(), "wait 50"), (9_049, nobody(), "left")]);
-    check(&image(HERE), rows);
-    check(&image(HERE), vec![(1, Input::Leave, "left")]);
+fn a_broker_hands_over_before_it_stops() {
+    let stop = || Input::Stop { deadline_ms: 9_000 };
+    let rows = joined(vec![
+        (1_000, stop(), "leave in 0"),
+        (1_001, beat(false, false, true), "-"),
+        (1_051, Input::Time, "leave in 0"),
+        (1_052, beat(false, false, true), "-"),
+        (1_152, Input::Time, "leave in 0"),
+        (1_153, beat(true, true, true), "stop"),
+        (9_000, Input::Time, "-"),
+    ]);
+    check("others take over", TIMING, &image(HERE), rows);
+    let rows = joined(vec![
+        (2_000, Input::Time, "serve in 0"),
+        (2_001, stop(), "-"),
+        (2_002, beat(false, false, true), "leave in 0"),
+        (8_999, Input::Time, "-"),
+        (9_000, Input::Time, "stop"),
+    ]);
+    let lifecycle = check("nobody answers", TIMING, &image(HERE), rows);
+    assert_eq!(lifecycle.due_ms(), None);
+    let at_once = Timing { controlled_shutdown: false, ..TIMING };
+    let rows = joined(vec![(1_000, stop(), "end in 0"), (1_001, beat(true, true, true), "stop")]);
+    check("without a controlled shutdown", at_once, &image(HERE), rows);
+    let rows = vec![(0, Input::Time, "register"), (1, stop(), "stop"), (2, registered(EPOCH), "-")];
+    check("it does not serve yet", TIMING, &image(HERE), rows);
+}
+
+#[test]
+fn what_is_due_is_known() {
+    let lifecycle = check("it serves", TIMING, &image(HERE), joined(vec![]));
+    assert_eq!(lifecycle.due_ms(), Some(2_000));
+    let rows = joined(vec![(1_000, Input::Stop { deadline_ms: 9_000 }, "leave in 0")]);
+    assert_eq!(check("it stops", TIMING, &image(HERE), rows).due_ms(), Some(9_000), "an answer is awaited");
 }
 
 #[test]

@@ -5,14 +5,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
-use ottla_core::controller::{Command, Heartbeat, NotController, Registration, Reply};
-use ottla_core::question::Question;
+use ottla_core::controller::{Bootstrap, Command, NotController, Registration, Reply};
 use ottla_log::Disk;
 use ottla_model::BrokerEpoch;
 use ottla_model::config::BrokerConfig;
 use ottla_model::image::Image;
 use ottla_node::controller::{Controller, Output as ControllerOutput, Settings, Snapshots};
-use ottla_node::lifecycle::{Input, Lifecycle, Next, Patience, bootstrap};
+use ottla_node::lifecycle::{Input, Lifecycle, Output, Timing};
 use ottla_node::quorum::{Founder, Keep, Quorum};
 use ottla_node::replicas::Replicas;
 
@@ -58,6 +57,7 @@ impl Node {
             partitions: BTreeMap::new(),
             retired: Vec::new(),
             epoch: BrokerEpoch(-1),
+            lifecycle: None,
             ids: None,
             ids_asked: false,
             waiting_for_ids: Vec::new(),
@@ -83,24 +83,35 @@ impl Node {
             rack: None,
             log_dirs: self.storage.directory_ids(),
             features: Vec::new(),
+            previous_epoch: self.storage.previous_epoch(),
         };
-        // The controller is this process, and answers at once: there is nothing to wait for.
-        let _ = self.ask(now_ms, bootstrap(), said)?;
         let found = self.storage.found().map_err(failed)?;
-        let mut life = Lifecycle::new(registration, found, Patience::of(&self.config), now_ms);
-        let mut next = life.begin();
+        self.lifecycle = Some(Lifecycle::new(registration, found, Timing::of(&self.config)));
+        match self.live(now_ms, Input::Time, said)? {
+            Output::Joined(epoch) => self.epoch = epoch,
+            ended => return Err(failed(format!("{ended:?}"))),
+        }
+        Ok(())
+    }
+
+    // Goes on until the broker has come into its cluster, or cannot, or may stop.
+    fn live(&mut self, mut now_ms: i64, mut input: Input, said: &mut Vec<Said>) -> Result<Output, BootError> {
         loop {
-            let input = match next {
-                Next::Ask(command) => Input::Replied(self.ask(now_ms, command, said)?),
-                Next::WaitUntil(_) => Input::Due,
-                Next::Refused(why) => return Err(BootError(why)),
-                Next::Left => return Err(failed("it left before it came")),
-                Next::Joined(epoch) => {
-                    self.epoch = epoch;
-                    return Ok(());
+            let Some(lifecycle) = &mut self.lifecycle else { return Err(failed("it has stopped")) };
+            let outputs = lifecycle.step(now_ms, input, &self.image);
+            let due_ms = lifecycle.due_ms();
+            input = Input::Time;
+            for output in outputs {
+                match output {
+                    Output::Ask(command) => input = Input::Answered(self.ask(now_ms, command, said)?),
+                    Output::Registered(epoch) => self.epoch = epoch,
+                    Output::Waits(_) => {}
+                    Output::Joined(_) | Output::Refused(_) | Output::StopNow => return Ok(output),
                 }
-            };
-            next = life.next(now_ms, input, &self.image);
+            }
+            if matches!(input, Input::Time) {
+                now_ms = due_ms.unwrap_or(now_ms).max(now_ms);
+            }
         }
     }
 
@@ -132,14 +143,7 @@ impl Node {
     /// Stops: no new requests, everything flushed, directories marked clean.
     pub fn stop(mut self, now_ms: i64, said: &mut Vec<Said>) {
         // A controller that cannot write any more does not keep the logs from being closed.
-        let last_heartbeat = Heartbeat {
-            broker: self.me,
-            epoch: self.epoch,
-            metadata_offset: self.image.offset,
-            want_fence: false,
-            want_shutdown: true,
-        };
-        let _ = self.ask(now_ms, last_heartbeat.command(), said);
+        let _ = self.live(now_ms, Input::Stop { deadline_ms: now_ms + STOP_MS }, said);
         let (mut closed, mut failed) = (Vec::new(), Vec::new());
         for partition in self.partitions.values_mut() {
             let (log, refused) = partition.close();
@@ -160,6 +164,9 @@ impl Node {
         self.storage.close(&closed, &failed, self.epoch);
     }
 }
+
+/// For so long a broker waits until others have taken over.
+const STOP_MS: i64 = 1_000;
 
 /// Small, so that every run has some.
 const SNAPSHOT_BYTES: i64 = 2_000;
@@ -186,6 +193,7 @@ fn controller(
             interval_ms: 0,
             keep: Keep { bytes: 4 * SNAPSHOT_BYTES, ms: -1 },
         },
+        bootstrap: Bootstrap::latest(),
         chance: Box::new(move || chance.number()),
     };
     Ok(Controller::new(quorum, settings))

@@ -23,6 +23,7 @@ use ottla_model::image::Image;
 use ottla_model::{BrokerEpoch, NodeId};
 use ottla_node::controller::{Controller, Input as ControllerInput, Output as ControllerOutput};
 use ottla_node::lane::{Input, LeftBehind, Output};
+use ottla_node::lifecycle::Lifecycle;
 use ottla_node::replicas::{self, Replicas};
 use ottla_protocol::ErrorCode;
 
@@ -56,6 +57,8 @@ pub(crate) struct Node {
     pub partitions: BTreeMap<Key, Partition>,
     retired: Vec<Retired>,
     pub epoch: BrokerEpoch,
+    /// `None`: it has not begun to register.
+    lifecycle: Option<Lifecycle>,
     ids: Option<ProducerIdBlock>,
     ids_asked: bool,
     waiting_for_ids: Vec<Ask>,
@@ -193,7 +196,7 @@ impl Node {
             Some(ControllerOutput::Reply { token: Who::Shell | Who::Nobody, .. }) => {}
             // Nobody else votes: nothing is sent, and nothing heard.
             Some(ControllerOutput::Full(_) | ControllerOutput::Send(_) | ControllerOutput::Refused(_)) => {}
-            Some(ControllerOutput::VotersChanged { .. }) => {}
+            Some(ControllerOutput::VotersChanged { .. } | ControllerOutput::Fenced(_)) => {}
             Some(ControllerOutput::Snapshot(snapshot)) => {
                 let written = snapshot.write(&*self.storage.disk).ok();
                 mark_if(written.is_some(), "a metadata snapshot was written");

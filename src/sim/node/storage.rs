@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ottla_log::Disk;
 use ottla_log::dirs::{
-    Arrival, Checkpoint, Checkpoints, DirError, Expected, Folder, LogDir, MetaProperties, Offsets, format,
+    Arrival, Checkpoint, Checkpoints, CleanShutdown, DirError, Expected, Folder, LogDir, MetaProperties,
+    Offsets, format,
 };
 use ottla_log::log::{GoLive, Log, LogError, LogReader, Opening, Recovery, Relocation, Settled};
 use ottla_log::moves::{self, Unfinished};
@@ -37,6 +38,8 @@ struct Dir {
     held: LogDir,
     id: DirectoryId,
     clean: bool,
+    /// What the directory says of that.
+    mark: Option<CleanShutdown>,
     checkpoints: Mutex<Checkpoints>,
     /// A log that is here could not be opened.
     damaged: AtomicBool,
@@ -62,10 +65,11 @@ impl Storage {
             let id = held.adopt_id(fresh_id(&mut random))?;
             held.sweep(&held.folders()?)?;
             let checkpoints = Mutex::new(Checkpoints::read(&held));
-            let clean = held.take_clean()?.is_some();
+            let mark = held.take_clean()?;
+            let clean = mark.is_some();
             mark_if(clean, "a start after a clean stop");
             let clean = clean || mutation == Some(Mutation::TrustEveryStop);
-            dirs.push(Arc::new(Dir { held, id, clean, checkpoints, damaged: AtomicBool::new(false) }));
+            dirs.push(Arc::new(Dir { held, id, clean, mark, checkpoints, damaged: AtomicBool::new(false) }));
         }
         let held: Vec<&LogDir> = dirs.iter().map(|dir| &dir.held).collect();
         if mutation == Some(Mutation::BelieveHalfACopy) {
@@ -282,6 +286,11 @@ impl Storage {
         let mine = logs.iter().filter(|log| log.dir().parent() == Some(dir.held.path()));
         let offsets = mine.filter_map(|log| Some((log.partition().clone(), at(log)?))).collect();
         dir.checkpoints().write(&dir.held, which, offsets).is_ok()
+    }
+
+    /// The epoch of the previous process, if that stopped cleanly.
+    pub fn previous_epoch(&self) -> Option<BrokerEpoch> {
+        CleanShutdown::epoch_of_all(self.dirs.iter().map(|dir| dir.mark))
     }
 
     /// The end of a clean stop. `failed`: the folders of logs that could not be closed.

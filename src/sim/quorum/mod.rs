@@ -250,7 +250,7 @@ impl Quorums {
                     self.cluster.work(at, delay_ms, Local::Write(Box::new(snapshot)));
                 }
                 Output::Reply { token: Who::Client(ask), reply } => self.reply(at, ask, &reply),
-                Output::Reply { token: Who::Operator, .. } | Output::Full(_) => {}
+                Output::Reply { token: Who::Operator, .. } | Output::Full(_) | Output::Fenced(_) => {}
                 Output::Refused(why) => {
                     mark_if(matches!(why, Refused::NotAVoter(_)), "a stranger was not heard");
                     self.cluster.note_at(at, || format!("refuses {why}"));

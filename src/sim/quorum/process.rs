@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ottla_core::controller::{AlterConfigs, Alteration, Change, Command};
+use ottla_core::controller::{AlterConfigs, Alteration, Bootstrap, Change, Command};
 use ottla_log::Disk;
 use ottla_log::log::{Log, Opening};
 use ottla_model::config::{BrokerConfig, Sources, TopicConfig, load};
@@ -125,6 +125,7 @@ impl Process {
                 interval_ms: 0,
                 keep: Keep { bytes: 2 * SNAPSHOT_BYTES, ms: -1 },
             },
+            bootstrap: Bootstrap::latest(),
             chance: Box::new(move || chance.number()),
         };
         let mut controller = Controller::new(quorum.map_err(|e| e.to_string())?, settings);

@@ -11,7 +11,6 @@ use ottla_core::controller::{Command, NotController, Reply};
 use ottla_core::question::Question;
 use ottla_log::Disk;
 use ottla_node::controller::{Controller as Machine, ControllerError, Input, Output};
-use ottla_node::lifecycle::bootstrap;
 use ottla_node::quorum::{
     ChangeRefused, Message as Said, QuorumState, Refused, Snapshot, SnapshotId, TICK_MS, VoterChange,
 };
@@ -233,13 +232,7 @@ impl Thread {
         let mut stop_at: Option<Instant> = None;
         loop {
             out.drain(..).for_each(|output| self.put_out(output));
-            if self.tell_who_leads() && self.machine.image().metadata_version().is_none() {
-                // Nobody waits for the answer.
-                let (token, _) = oneshot::channel();
-                let (token, command) = (Token::Agreed(token), bootstrap());
-                self.machine.step(now_ms(), Input::Command { token, command }, &mut out)?;
-                continue;
-            }
+            self.tell_who_leads();
             if stop_at.is_some_and(|at| Instant::now() >= at || !self.machine.quorum().hands_over()) {
                 return Ok(());
             }
@@ -288,6 +281,7 @@ impl Thread {
                 self.companions.messenger.send(*said, address);
             }
             Output::Refused(refused) => self.tell_refused(refused),
+            Output::Fenced(broker) => warn!(%broker, "the session of a broker has ended: it is fenced"),
             Output::VotersChanged { token, outcome } => token.changed(outcome),
             Output::Published(image) => {
                 self.companions.agreed.store(image.clone());
@@ -314,8 +308,7 @@ impl Thread {
         }
     }
 
-    // Whether this node has become the active controller.
-    fn tell_who_leads(&self) -> bool {
+    fn tell_who_leads(&self) {
         let quorum = self.machine.quorum();
         let leader = quorum.leader();
         let here = self.machine.leads();
@@ -333,6 +326,6 @@ impl Thread {
             }
             *told = Leading { address, ..known.clone() };
             true
-        }) && here
+        });
     }
 }

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::Sender;
 
 use ottla_log::Disk;
-use ottla_log::dirs::{Checkpoint, Checkpoints, DirError, Expected, LogDir, MetaProperties, Offsets};
+use ottla_log::dirs::{
+    Checkpoint, Checkpoints, CleanShutdown, DirError, Expected, LogDir, MetaProperties, Offsets,
+};
 use ottla_log::disk::is_full;
 use ottla_log::log::{Log, LogError, Opening};
 use ottla_log::moves::{forget_copy, set_aside};
@@ -53,7 +55,7 @@ struct Dir {
     held: LogDir,
     volume: Arc<Volume>,
     id: DirectoryId,
-    clean: bool,
+    clean: Option<CleanShutdown>,
     /// A log in this directory could not be opened. The next start has to check it again, so the shutdown does not count
     /// as clean.
     damaged: AtomicBool,
@@ -213,7 +215,7 @@ impl Storage {
             })?;
         }
         let opening = Opening {
-            clean_shutdown: last_owner.left_it_clean(dir.clean),
+            clean_shutdown: last_owner.left_it_clean(dir.clean.is_some()),
             recovery_point: dir.says(Checkpoint::RecoveryPoint, id).unwrap_or(0),
             log_start: dir.says(Checkpoint::LogStart, id).unwrap_or(0),
             ..self.opening(id, topic_id, config, dir.held.path().join(&folder))
@@ -354,7 +356,13 @@ impl Storage {
 
     /// Whether the previous process marked every directory as clean.
     pub fn was_clean(&self) -> bool {
-        self.dirs.iter().all(|dir| dir.clean)
+        self.dirs.iter().all(|dir| dir.clean.is_some())
+    }
+
+    /// The epoch of the previous process, if all log directories are here and prove that it stopped cleanly.
+    pub fn previous_epoch(&self) -> Option<BrokerEpoch> {
+        let mark = |path: &PathBuf| self.dirs.iter().find(|dir| dir.held.path() == path)?.clean;
+        CleanShutdown::epoch_of_all(self.log_dirs.iter().map(mark))
     }
 
     /// Writes the checkpoints of closed logs, and marks those directories as clean in which everything succeeded.
@@ -387,7 +395,7 @@ impl Dir {
             warn!(folder = %stray.path.display(), "a partition that belongs to no topic any more; it is left alone");
         }
         let checkpoints = Mutex::new(Checkpoints::read(&held));
-        let clean = held.take_clean()?.is_some();
+        let clean = held.take_clean()?;
         let damaged = AtomicBool::new(false);
         let volume = Arc::new(Volume::new(held.path()));
         Ok(Dir { id, volume, clean, damaged, checkpoints, held })

@@ -11,14 +11,15 @@ const BAD: DirectoryId = Uuid::from_u128(2000);
 impl Cluster {
     /// A new process of a broker that finds these directories.
     fn start(&mut self, id: i32, incarnation: u128, log_dirs: &[DirectoryId]) -> BrokerEpoch {
-        self.sessions.remove(&NodeId(id));
+        self.sessions.forget(NodeId(id));
         let registration = Registration {
             id: NodeId(id),
             incarnation: Uuid::from_u128(incarnation),
             endpoints: Vec::new(),
             rack: None,
             log_dirs: log_dirs.to_vec(),
-            features: Vec::new(),
+            features: supported(),
+            previous_epoch: None,
         };
         self.ask(registration).expect("it is registered")
     }
@@ -56,8 +57,7 @@ impl Cluster {
 #[test]
 fn a_broker_says_where_its_replicas_live() {
     use ErrorCode::{
-        BrokerIdNotRegistered, NotLeaderOrFollower, StaleBrokerEpoch, UnknownTopicId,
-        UnknownTopicOrPartition, UnsupportedVersion,
+        NotLeaderOrFollower, StaleBrokerEpoch, UnknownTopicId, UnknownTopicOrPartition, UnsupportedVersion,
     };
     let mut cluster = Cluster::new(2);
     let epoch = cluster.start(1, 7, &[GOOD, BAD]);
@@ -74,7 +74,7 @@ fn a_broker_says_where_its_replicas_live() {
     assert_eq!(cluster.assign(1, epoch, 9, BAD), Err(UnknownTopicOrPartition));
     assert_eq!(cluster.assign(1, epoch, 2, BAD), Err(NotLeaderOrFollower), "it is another's");
     assert_eq!(cluster.assign(1, BrokerEpoch(0), 0, BAD), Err(StaleBrokerEpoch));
-    assert_eq!(cluster.assign(9, epoch, 0, BAD), Err(BrokerIdNotRegistered));
+    assert_eq!(cluster.assign(9, epoch, 0, BAD), Err(StaleBrokerEpoch));
     // Before 3.7 there was no way to write it down.
     let metadata_version = MetadataVersion::DIRECTORIES.level() - 1;
     cluster.ask(Bootstrap { metadata_version, features: Vec::new() });

@@ -15,7 +15,6 @@ use ottla_model::record::{
 use super::*;
 use crate::controller::leadership::{self, Candidates, Target};
 
-const ONLINE: DirectoryId = Uuid::from_u128(1000);
 const LOST: DirectoryId = Uuid::from_u128(2000);
 
 pub(super) fn nodes(digits: &str) -> Vec<NodeId> {
@@ -29,7 +28,7 @@ fn digits(ids: &[NodeId]) -> String {
 fn parse(text: &str) -> PartitionRecord {
     let mut words = text.split(' ');
     let replicas = nodes(words.next().expect("replicas"));
-    let directories = vec![ONLINE; replicas.len()];
+    let directories = replicas.iter().map(|id| home(id.0)).collect();
     let mut record = PartitionRecord {
         partition_id: 0,
         replicas,
@@ -323,7 +322,7 @@ fn a_replica_in_a_lost_directory_leaves_the_in_sync_set() {
     for (story, eligible, before, after) in rows {
         let mut cluster = Given { before, alive: "12", eligible, ..GIVEN }.cluster();
         let epoch = cluster.image.broker(NodeId(1)).expect("registered").epoch;
-        let directories = vec![ONLINE];
+        let directories = vec![home(1)];
         cluster.ask(DirectoriesOffline { broker: NodeId(1), epoch, directories }).expect("it is registered");
         assert_eq!(cluster.printed(), after, "{story}, eligible leaders: {eligible}");
         // The same replica is found in a directory that its broker does not have.
@@ -345,5 +344,5 @@ fn directories_go_with_their_replicas() {
         leadership::change(view, topic, 0, target).into_iter().collect()
     });
     let partition = cluster.image.partition("t", 0).expect("it is there");
-    assert_eq!(partition.directories, [ottla_model::DIRECTORY_UNASSIGNED, ONLINE, LOST, LOST]);
+    assert_eq!(partition.directories, [ottla_model::DIRECTORY_UNASSIGNED, home(1), LOST, LOST]);
 }

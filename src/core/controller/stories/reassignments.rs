@@ -71,7 +71,8 @@ fn a_move_begins_and_ends_as_far_as_the_in_sync_set_allows() {
         assert_eq!(cluster.told(), expected, "{story}");
         let partition = cluster.partition();
         assert_eq!(partition.directories.len(), partition.replicas.len(), "{story}");
-        assert!(partition.directories.iter().all(|d| *d == Uuid::from_u128(1000)), "{story}");
+        let homes: Vec<_> = partition.replicas.iter().map(|id| home(id.0)).collect();
+        assert_eq!(partition.directories, homes, "{story}");
         let written = cluster.image.offset - before;
         assert_eq!(written, i64::from(to != [1, 2]), "{story}: nothing to change is nothing to write");
     }
@@ -128,7 +129,7 @@ fn what_cannot_be_is_refused() {
     let cordoned = BrokerRegistrationChangeRecord {
         broker_id: NodeId(1),
         broker_epoch: epoch,
-        cordoned_log_dirs: Some(vec![Uuid::from_u128(1000)]),
+        cordoned_log_dirs: Some(vec![home(1)]),
         ..BrokerRegistrationChangeRecord::default()
     };
     cluster

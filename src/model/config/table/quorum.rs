@@ -38,7 +38,7 @@ broker_keys! {
         "An event of the controller that takes this long is logged.";
     "broker.heartbeat.interval.ms": Int = "2000", ANY, Medium, ReadOnly, Accepted,
         "How often a broker tells the controller that it lives.";
-    "broker.session.timeout.ms": Int = "9000", ANY, Medium, ReadOnly, Accepted,
+    "broker.session.timeout.ms": Int = "9000", ANY, Medium, ReadOnly, Honoured,
         "Silence after which the controller fences a broker.";
     "initial.broker.registration.timeout.ms": Int = "60000", ANY, Medium, ReadOnly, Accepted,
         "How long a starting broker tries to register.";

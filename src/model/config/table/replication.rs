@@ -8,13 +8,13 @@ use super::row::{ANY, at_least, broker_keys};
 broker_keys! {
     "default.replication.factor": Int = "1", ANY, Medium, ReadOnly, Honoured,
         "Replicas of a topic that is created without a number.";
-    "unclean.leader.election.enable": Boolean = "false", ANY, High, ClusterWide, Accepted,
+    "unclean.leader.election.enable": Boolean = "false", ANY, High, ClusterWide, Honoured,
         "Whether a replica that is not in sync may lead as a last resort, losing records.";
-    internal "unclean.leader.election.interval.ms": Long = "300000", at_least(1), Medium, ReadOnly, Accepted,
+    internal "unclean.leader.election.interval.ms": Long = "300000", at_least(1), Medium, ReadOnly, Honoured,
         "How often partitions without a leader are tried for an unclean election.";
-    "auto.leader.rebalance.enable": Boolean = "true", ANY, High, ReadOnly, Accepted,
+    "auto.leader.rebalance.enable": Boolean = "true", ANY, High, ReadOnly, Honoured,
         "Whether leadership moves back to preferred replicas by itself.";
-    "leader.imbalance.check.interval.seconds": Long = "300", at_least(1), High, ReadOnly, Accepted,
+    "leader.imbalance.check.interval.seconds": Long = "300", at_least(1), High, ReadOnly, Honoured,
         "How often the balance of leaders is checked.";
     "num.replica.fetchers": Int = "1", at_least(1), High, ClusterWide, Accepted,
         "Fetchers that a follower runs for each leader broker.";

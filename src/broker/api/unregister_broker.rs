@@ -1,0 +1,24 @@
+//! UnregisterBroker v0 (KIP-631): a broker that is gone for good is forgotten.
+
+use bytes::Bytes;
+use ottla_core::controller::UnregisterBroker;
+use ottla_model::NodeId;
+use ottla_protocol::api::Operation;
+use ottla_protocol::messages::{UnregisterBrokerRequest, UnregisterBrokerResponse};
+
+use super::context::{AtNode, Begun};
+use super::voters::{Outcome, of_refusal, refused, told};
+
+pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
+    let request: UnregisterBrokerRequest = context.read(body)?;
+    let response = |outcome: Outcome| {
+        let (code, message) = told(outcome);
+        UnregisterBrokerResponse::default().with_error_code(code).with_error_message(message)
+    };
+    if let Err(code) = context.check_cluster(Operation::Alter) {
+        return Ok(context.now(response(refused(code))));
+    }
+    let controller = context.controller();
+    let question = UnregisterBroker { broker: NodeId(request.broker_id.0) };
+    Ok(context.later(async move { response(of_refusal(controller.ask(question).await)) }))
+}

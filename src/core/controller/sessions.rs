@@ -1,0 +1,116 @@
+//! What the active controller knows of the brokers besides the metadata: when it last heard of each, and how far each has
+//! come (KIP-631). It is in memory alone, so a controller that becomes active begins anew: every broker that serves gets
+//! the time of a whole session to be heard of. It must never look at a clock.
+
+use std::collections::BTreeMap;
+
+use ottla_model::image::Image;
+use ottla_model::{BrokerEpoch, NodeId};
+use ottla_protocol::Offset;
+
+/// The sessions of all brokers.
+#[derive(Debug)]
+pub struct Sessions {
+    timeout_ms: i64,
+    sessions: BTreeMap<NodeId, Session>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Session {
+    epoch: BrokerEpoch,
+    /// The session ends `broker.session.timeout.ms` later.
+    since_ms: i64,
+    /// Whether this controller has heard of the broker. Otherwise it only takes over from another one.
+    heard: bool,
+    /// Up to where the broker has the metadata, as it said; -1: it has not said so.
+    metadata_offset: Offset,
+    /// The broker shuts down: what its leaving has changed ends at this offset.
+    leaving_at: Option<Offset>,
+}
+
+impl Sessions {
+    /// None so far. `timeout_ms` is `broker.session.timeout.ms`.
+    pub fn new(timeout_ms: i64) -> Sessions {
+        Sessions { timeout_ms, sessions: BTreeMap::new() }
+    }
+
+    /// This controller becomes active: every broker that is not fenced has a session from now on.
+    pub fn begin(&mut self, image: &Image, now_ms: i64) {
+        let serving = image.brokers().filter(|broker| !broker.fenced);
+        self.sessions = serving.map(|broker| (broker.id, Session::new(broker.epoch, now_ms))).collect();
+    }
+
+    /// A heartbeat has come.
+    pub fn heard(&mut self, broker: NodeId, epoch: BrokerEpoch, metadata_offset: Offset, now_ms: i64) {
+        let session = self.sessions.entry(broker).or_insert(Session::new(epoch, now_ms));
+        if session.epoch != epoch {
+            *session = Session::new(epoch, now_ms);
+        }
+        *session = Session { since_ms: now_ms, heard: true, metadata_offset, ..*session };
+    }
+
+    /// The broker shuts down, and the metadata up to `offset` says who leads instead of it. Only the first offset counts.
+    pub fn leaves(&mut self, broker: NodeId, offset: Offset) {
+        if let Some(session) = self.sessions.get_mut(&broker) {
+            session.leaving_at.get_or_insert(offset);
+        }
+    }
+
+    /// The broker has registered under this epoch: what was heard of the process before means nothing any more.
+    pub fn forget_before(&mut self, broker: NodeId, epoch: BrokerEpoch) {
+        if self.sessions.get(&broker).is_some_and(|session| session.epoch != epoch) {
+            self.sessions.remove(&broker);
+        }
+    }
+
+    /// The broker is fenced, or stops with the controller's leave: another process may register at once.
+    pub fn forget(&mut self, broker: NodeId) {
+        self.sessions.remove(&broker);
+    }
+
+    /// Nobody was listened to for so long: that silence is not the brokers'.
+    pub fn pardon(&mut self, pause_ms: i64) {
+        self.sessions.values_mut().for_each(|session| session.since_ms += pause_ms);
+    }
+
+    /// Whether another process may not register under that id: this controller has heard of the broker, and its session
+    /// goes on. Kafka also waits for a session that only begins with the controller. Whoever then restarts together with
+    /// the active controller, as a single node does each time, would wait for its own old session.
+    pub fn holds(&self, broker: NodeId, epoch: BrokerEpoch, now_ms: i64) -> bool {
+        let session = self.sessions.get(&broker).filter(|session| session.heard && session.epoch == epoch);
+        session.is_some_and(|session| !self.has_ended(session, now_ms))
+    }
+
+    /// The brokers that serve, and that were not heard of in time.
+    pub fn silent(&self, image: &Image, now_ms: i64) -> Vec<NodeId> {
+        let serves = |id: NodeId, session: &Session| {
+            image.broker(id).is_some_and(|broker| !broker.fenced && broker.epoch == session.epoch)
+        };
+        let silent = self
+            .sessions
+            .iter()
+            .filter(|(id, session)| self.has_ended(session, now_ms) && serves(**id, session));
+        silent.map(|(id, _)| *id).collect()
+    }
+
+    fn has_ended(&self, session: &Session, now_ms: i64) -> bool {
+        session.since_ms + self.timeout_ms < now_ms
+    }
+
+    /// Whether all brokers that serve know that this one leaves, so that nobody needs it any more.
+    pub(super) fn may_leave(&self, image: &Image, broker: NodeId) -> bool {
+        let leaving_at = self.sessions.get(&broker).and_then(|session| session.leaving_at);
+        let mut active = image.brokers().filter(|broker| broker.is_active());
+        leaving_at.is_some_and(|offset| active.all(|broker| self.metadata_offset(broker.id) >= offset))
+    }
+
+    fn metadata_offset(&self, broker: NodeId) -> Offset {
+        self.sessions.get(&broker).map_or(-1, |session| session.metadata_offset)
+    }
+}
+
+impl Session {
+    fn new(epoch: BrokerEpoch, now_ms: i64) -> Session {
+        Session { epoch, since_ms: now_ms, heard: false, metadata_offset: -1, leaving_at: None }
+    }
+}

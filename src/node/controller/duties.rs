@@ -1,0 +1,72 @@
+//! What the active controller does as time goes by: it fences brokers that are not heard of, and looks for better leaders
+//! now and then. It must never take its own silence for that of others.
+
+use ottla_core::controller::{Duty, ELECTIONS_MAX, perform};
+use ottla_model::config::BrokerConfig;
+
+use super::{Controller, Output};
+use crate::quorum::{Spend, TICK_MS};
+
+/// A pause between two ticks that is longer than this is not held against the brokers: this process was stopped, or its
+/// clock was set.
+const PAUSE_MAX_MS: i64 = 1_000;
+
+/// When something is due next.
+#[derive(Debug, Default)]
+pub(super) struct Timetable {
+    ticked_ms: Option<i64>,
+    preferred_ms: i64,
+    unclean_ms: i64,
+}
+
+impl Timetable {
+    /// This controller becomes active.
+    pub fn begin(&mut self, config: &BrokerConfig, now_ms: i64) {
+        self.preferred_ms = now_ms + preferred_interval_ms(config);
+        self.unclean_ms = now_ms + config.unclean_leader_election_interval_ms;
+    }
+
+    // How much of the time since the last tick has not really passed, or has not passed for this process.
+    fn pause_ms(&mut self, now_ms: i64) -> i64 {
+        let passed = self.ticked_ms.replace(now_ms).map_or(TICK_MS, |ticked_ms| now_ms - ticked_ms);
+        if (0..=PAUSE_MAX_MS).contains(&passed) { 0 } else { passed - TICK_MS }
+    }
+}
+
+impl<T> Controller<T> {
+    pub(super) fn do_duties(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) {
+        let pause_ms = self.timetable.pause_ms(now_ms);
+        self.sessions.pardon(pause_ms);
+        if self.led.is_none() {
+            return;
+        }
+        // One after the other: who is fenced next sees what became of the one before.
+        for id in self.sessions.silent(&self.decided, now_ms) {
+            if self.perform(now_ms, Duty::Fence(id), out).is_some() {
+                self.sessions.forget(id);
+                out.push(Output::Fenced(id));
+            }
+        }
+        if now_ms >= self.timetable.preferred_ms {
+            let config = &self.settings.config;
+            let (enabled, interval_ms) = (config.auto_leader_rebalance_enable, preferred_interval_ms(config));
+            let more = enabled && self.perform(now_ms, Duty::ElectPreferred, out) == Some(ELECTIONS_MAX);
+            self.timetable.preferred_ms = now_ms + if more { 0 } else { interval_ms };
+        }
+        if now_ms >= self.timetable.unclean_ms {
+            let interval_ms = self.settings.config.unclean_leader_election_interval_ms;
+            let more = self.perform(now_ms, Duty::ElectUnclean, out) == Some(ELECTIONS_MAX);
+            self.timetable.unclean_ms = now_ms + if more { 0 } else { interval_ms };
+        }
+    }
+
+    // How many records that took. `None`: they could not be written.
+    fn perform(&mut self, now_ms: i64, duty: Duty, out: &mut Vec<Output<T>>) -> Option<usize> {
+        let records = self.with_view(now_ms, |view| perform(view, duty));
+        self.write(now_ms, &records, Spend::Reserve, out).ok().map(|()| records.len())
+    }
+}
+
+fn preferred_interval_ms(config: &BrokerConfig) -> i64 {
+    config.leader_imbalance_check_interval_seconds.saturating_mul(1_000)
+}
