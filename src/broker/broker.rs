@@ -15,6 +15,8 @@ use crate::run::owners::partitions::Partitions;
 use crate::run::owners::producer_ids::ProducerIds;
 use crate::run::owners::storage::Storage;
 use crate::run::owners::transactions::TransactionCoordinator;
+use crate::run::serve::watch::Watch;
+use crate::run::work::fetchers::Fetchers;
 use crate::run::work::mover::Movers;
 
 /// A running broker. It is a node, and is used as one.
@@ -22,10 +24,12 @@ pub(crate) struct Broker {
     pub node: Arc<Node>,
     pub storage: Arc<Storage>,
     pub partitions: Arc<Partitions>,
-    pub sessions: Mutex<Sessions>,
+    /// Those of other replicas have somebody who tells them what has changed.
+    pub sessions: Mutex<Sessions<Option<Arc<Watch>>>>,
     pub groups: Arc<GroupCoordinator>,
     pub transactions: TransactionCoordinator,
     pub markers: Arc<MarkerWriter>,
+    pub fetchers: Arc<Fetchers>,
     pub movers: Movers,
     pub producer_ids: Arc<ProducerIds>,
 }
@@ -42,7 +46,7 @@ impl Deref for Broker {
 const SESSION_EVICTION_MS: i64 = 120_000;
 
 /// An empty session cache of the configured size.
-pub(crate) fn sessions(config: &BrokerConfig) -> Mutex<Sessions> {
+pub(crate) fn sessions(config: &BrokerConfig) -> Mutex<Sessions<Option<Arc<Watch>>>> {
     let slots = config.max_incremental_fetch_session_cache_slots.max(0) as usize;
     Mutex::new(Sessions::new(Limits { slots, eviction_ms: SESSION_EVICTION_MS }))
 }

@@ -8,6 +8,7 @@ use crate::{ClientError, HeaderVersion, Request, Result};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use ottla_protocol::api::{ApiKey, api};
 use ottla_protocol::codec::decode_response;
+use ottla_protocol::header;
 use ottla_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader};
 use ottla_protocol::{Decodable, Encodable, ErrorCode, StrBytes};
 use std::collections::VecDeque;
@@ -192,6 +193,61 @@ impl Connection {
         })
     }
 
+    /// Sends a request whose body the caller has written, in a version that both sides know, and waits for the body of the
+    /// answer. For APIs that have a codec of their own in `ottla-protocol`.
+    pub async fn exchange(&self, api: ApiKey, version: i16, body: &[u8]) -> Result<Bytes> {
+        let row = api.row();
+        let correlation_id = self.next_correlation_id();
+        let client_id = self.shared.options.client_id.clone().map(StrBytes::from_string);
+        let mut frame = BytesMut::with_capacity(body.len() + HEADER_BYTES_TYPICAL);
+        frame.put_i32(0);
+        let header =
+            header::RequestHeader { api_key: row.key, api_version: version, correlation_id, client_id };
+        header::write_request_header(&mut frame, &header);
+        frame.put_slice(body);
+        let what = || format!("{} v{version}", row.name);
+        let size = i32::try_from(frame.len() - 4).map_err(|_| ClientError::Malformed {
+            peer: self.shared.peer.clone(),
+            what: what(),
+            reason: "it is longer than a frame can be".into(),
+        })?;
+        frame[..4].copy_from_slice(&size.to_be_bytes());
+        let (reply, answer) = oneshot::channel();
+        let deadline = tokio::time::Instant::now() + self.shared.options.request_timeout;
+        self.queue(Outgoing { frame: frame.freeze(), reply: Some(Waiting { correlation_id, reply }) })
+            .await?;
+        let mut frame = self.wait(answer, deadline, row.name).await?;
+        header::read_response_header(&mut frame, row, version).map_err(|malformed| {
+            self.malformed(format!("the answer to {}", what()), malformed.to_string())
+        })?;
+        Ok(frame)
+    }
+
+    async fn wait(
+        &self,
+        answer: oneshot::Receiver<Bytes>,
+        deadline: tokio::time::Instant,
+        what: &str,
+    ) -> Result<Bytes> {
+        match tokio::time::timeout_at(deadline, answer).await {
+            Ok(Ok(frame)) => Ok(frame),
+            Ok(Err(_)) => {
+                // The reader lets go of what waits just before it says why.
+                self.closed().await;
+                Err(self.closed_error())
+            }
+            Err(_) => {
+                self.shared.abort.send_replace(Some(format!("the answer to {what} was late")));
+                let after = self.shared.options.request_timeout;
+                Err(ClientError::TimedOut { peer: self.shared.peer.clone(), what: what.into(), after })
+            }
+        }
+    }
+
+    fn next_correlation_id(&self) -> i32 {
+        self.shared.next_correlation_id.fetch_add(1, Ordering::Relaxed) & i32::MAX
+    }
+
     /// Queues a request that gets no answer: Produce with acks=0.
     pub async fn submit_unanswered<Req: Request>(&self, request: &Req, version: i16) -> Result<()> {
         let (_, frame) = self.frame(request, version)?;
@@ -221,7 +277,7 @@ impl Connection {
     }
 
     fn frame<Req: Request>(&self, request: &Req, version: i16) -> Result<(i32, Bytes)> {
-        let correlation_id = self.shared.next_correlation_id.fetch_add(1, Ordering::Relaxed) & i32::MAX;
+        let correlation_id = self.next_correlation_id();
         let frame = request_frame(request, version, correlation_id, self.shared.options.client_id.as_deref());
         let frame = frame.map_err(|reason| ClientError::Malformed {
             peer: self.shared.peer.clone(),
@@ -255,20 +311,7 @@ impl<R: Decodable> Pending<R> {
 
     /// Waits for the answer's bytes: header and body, without the size.
     pub async fn frame(self) -> Result<Bytes> {
-        let Connection { shared } = &self.connection;
-        match tokio::time::timeout_at(self.deadline, self.reply).await {
-            Ok(Ok(frame)) => Ok(frame),
-            Ok(Err(_)) => {
-                // The reader lets go of what waits just before it says why.
-                self.connection.closed().await;
-                Err(self.connection.closed_error())
-            }
-            Err(_) => {
-                shared.abort.send_replace(Some(format!("the answer to {} was late", self.what)));
-                let after = shared.options.request_timeout;
-                Err(ClientError::TimedOut { peer: shared.peer.clone(), what: self.what.into(), after })
-            }
-        }
+        self.connection.wait(self.reply, self.deadline, self.what).await
     }
 }
 
@@ -306,6 +349,9 @@ pub fn decode_answer<R: Decodable>(
         left => Err(format!("{left} bytes are left over")),
     }
 }
+
+/// Room for the size and the header of a request.
+const HEADER_BYTES_TYPICAL: usize = 64;
 
 /// Whether an answer's counts can be held against its bytes before memory is taken for them. For the other APIs
 /// the limit of a frame has to do.

@@ -13,6 +13,7 @@ pub(crate) struct FrameReader<R> {
 
 const SIZE_BYTES: usize = 4;
 const READ_BYTES: usize = 16 * 1024;
+const READ_BYTES_MAX: usize = 1 << 20;
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// `bytes_max` bounds the size a peer may declare, and with it the memory that one frame takes.
@@ -26,8 +27,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             if let Some(frame) = self.cut()? {
                 return Ok(Some(frame));
             }
-            // Grow with what arrives, not with what was declared.
-            self.buffer.reserve(READ_BYTES);
+            // Grow with what arrives, not with what was declared; but take much of a large frame at a time.
+            self.buffer.reserve(self.missing().clamp(READ_BYTES, READ_BYTES_MAX));
             if self.reader.read_buf(&mut self.buffer).await? == 0 {
                 return if self.buffer.is_empty() {
                     Ok(None)
@@ -36,6 +37,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 };
             }
         }
+    }
+
+    // How much of the frame that has begun is still to come.
+    fn missing(&self) -> usize {
+        let declared = self.buffer.first_chunk::<SIZE_BYTES>().map_or(0, |size| i32::from_be_bytes(*size));
+        (SIZE_BYTES + usize::try_from(declared).unwrap_or(0)).saturating_sub(self.buffer.len())
     }
 
     fn cut(&mut self) -> io::Result<Option<Bytes>> {

@@ -4,6 +4,7 @@
 //!
 //! * [`lane`]: the owner of one partition's log. Appends, flushes, replication and retention are its inputs.
 //! * [`replicas`]: what a new metadata image asks of this broker: which logs to open, lead, follow, configure or delete.
+//! * [`fetching`]: a fetcher of this broker: what it asks a leader for, and what follows from the answers.
 //! * [`lifecycle`]: how a broker registers with its controller, is unfenced, shows that it is alive, and leaves.
 //! * [`quorum`]: the metadata log and the Raft group that agrees on it.
 //! * [`controller`]: the active controller: it decides commands, offers the records to the quorum, answers when they are
@@ -17,6 +18,7 @@
 pub mod cleaning;
 pub mod controller;
 pub mod coordinator;
+pub mod fetching;
 pub mod lane;
 pub mod lifecycle;
 pub mod moving;

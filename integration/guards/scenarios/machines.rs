@@ -83,9 +83,9 @@ pub fn connection() -> Operation {
 
 /// A consumer that has read one partition goes on there, and hears of the one that has something new.
 pub fn session() -> Operation {
-    let mut sessions = Sessions::new(SessionLimits { slots: 1_000, eviction_ms: 120_000 });
+    let mut sessions = Sessions::<()>::new(SessionLimits { slots: 1_000, eviction_ms: 120_000 });
     let served: Vec<_> = (0..PARTITIONS).map(|partition| (key(partition), position(0), told(0))).collect();
-    let id = sessions.create(5, true, served, NOW_MS);
+    let id = sessions.create(5, true, served, (), NOW_MS);
     let mut epoch = 1;
     Box::new(move |at| {
         let request = SessionRequest { id, epoch };

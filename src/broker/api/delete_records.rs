@@ -36,7 +36,7 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let deletions: Vec<Deletion> = deletions.collect();
     let broker = broker.clone();
     Ok(context.later(async move {
-        let mut outcomes = delete(broker, deletions).await.into_iter();
+        let mut outcomes = delete(broker, deletions, request.timeout_ms).await.into_iter();
         let topics = request.topics.into_iter().map(|topic| {
             let partitions = topic.partitions.iter().zip(outcomes.by_ref()).map(|(asked, outcome)| {
                 let result =

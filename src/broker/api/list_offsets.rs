@@ -81,6 +81,10 @@ fn answer(
             });
             match found {
                 Ok(place) => Some(partition_reply(index, version, Ok(place))),
+                // Older clients do not know that one.
+                Err(NotFound::Refused(ErrorCode::OffsetNotAvailable)) if version < 5 => {
+                    Some(partition_reply(index, version, Err(ErrorCode::LeaderNotAvailable)))
+                }
                 Err(NotFound::Refused(code)) => Some(partition_reply(index, version, Err(code))),
                 Err(NotFound::Cold) => None,
             }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ottla_core::coordinator::Producer;
 use ottla_core::partition::Acks;
+use ottla_core::session::FetchTopic;
 use ottla_log::check::Rejected;
 use ottla_log::disk::worker;
 use ottla_model::TopicId;
@@ -20,6 +21,7 @@ use ottla_protocol::{ErrorCode, ProducerEpoch, ProducerId};
 
 use super::answers::{THROTTLE_MS, encoded, text};
 use super::context::{Begun, Context};
+use super::leaders::Leaders;
 use crate::broker::Broker;
 use crate::request::{Answer, Overtakers, Queued, Staged};
 use crate::run::serve::produce::{Outcome, ProduceOptions, Share, produce, reject};
@@ -56,24 +58,36 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     }
     let asked = RequestedPartitions { topics, acks };
     let options = ProduceOptions { acks, timeout_ms: request.timeout_ms, version };
-    let Ok(Some(transaction)) = transaction else {
-        return Ok(Staged::Queued(queue(asked, shares, &options)));
+    let (broker, listener) = (broker.clone(), context.caller.listener.clone());
+    let viewer = move |asked: &RequestedPartitions, outcomes| {
+        reply(asked, outcomes, version, &broker.image.load(), &listener)
     };
-    let broker = broker.clone();
+    let Ok(Some(transaction)) = transaction else {
+        return Ok(Staged::Queued(queue(asked, shares, &options, viewer)));
+    };
+    let broker = context.broker.clone();
     Ok(Staged::Queueing(Box::pin(async move {
         verify_shares(&broker, &transaction, &mut shares).await;
         worker::mark();
-        queue(asked, shares, &options)
+        queue(asked, shares, &options, viewer)
     })))
 }
 
-fn queue(asked: RequestedPartitions, shares: Vec<Share>, options: &ProduceOptions) -> Queued {
-    let (producing, version) = (produce(shares, options), options.version);
+fn queue(
+    asked: RequestedPartitions,
+    shares: Vec<Share>,
+    options: &ProduceOptions,
+    reply: impl Fn(&RequestedPartitions, Vec<Outcome>) -> Answer + Send + 'static,
+) -> Queued {
+    let producing = produce(shares, options);
     match producing.now() {
-        Some(outcomes) => Queued::Answered(reply(&asked, outcomes, version)),
+        Some(outcomes) => Queued::Answered(reply(&asked, outcomes)),
         None => Queued::Answering(
             Overtakers::Produces,
-            Box::pin(async move { reply(&asked, producing.await, version) }),
+            Box::pin(async move {
+                let outcomes = producing.await;
+                reply(&asked, outcomes)
+            }),
         ),
     }
 }
@@ -160,7 +174,13 @@ fn resolve(context: &Context<'_>, image: &Image, topic: &TopicRef) -> Result<Top
     }
 }
 
-fn reply(asked: &RequestedPartitions, outcomes: Vec<Outcome>, version: i16) -> Answer {
+fn reply(
+    asked: &RequestedPartitions,
+    outcomes: Vec<Outcome>,
+    version: i16,
+    image: &Image,
+    listener: &str,
+) -> Answer {
     if asked.acks == Acks::None {
         // Nobody reads an answer: closing the connection is the only way to say that something went wrong.
         let failed = outcomes.iter().find_map(|o| o.result.as_ref().err());
@@ -170,12 +190,27 @@ fn reply(asked: &RequestedPartitions, outcomes: Vec<Outcome>, version: i16) -> A
         };
     }
     let mut outcomes = outcomes.into_iter();
-    let topics = asked.topics.iter().map(|(topic, indexes)| ProduceTopicResponse {
-        topic: topic.clone(),
-        partitions: indexes.iter().zip(&mut outcomes).map(|(i, o)| partition_reply(*i, o)).collect(),
-    });
-    let topics = topics.collect();
-    encoded(ProduceResponse { topics, throttle_time_ms: THROTTLE_MS, node_endpoints: Vec::new() }, version)
+    let mut leaders = Leaders::new(image, listener);
+    let mut topics = Vec::with_capacity(asked.topics.len());
+    for (topic, indexes) in &asked.topics {
+        let partitions = indexes.iter().zip(&mut outcomes).map(|(index, outcome)| {
+            let mut partition = partition_reply(*index, outcome);
+            if partition.error == ErrorCode::NotLeaderOrFollower && version >= 10 {
+                partition.current_leader = leaders.find(&key_of(topic), *index);
+            }
+            partition
+        });
+        topics.push(ProduceTopicResponse { topic: topic.clone(), partitions: partitions.collect() });
+    }
+    let node_endpoints = leaders.endpoints();
+    encoded(ProduceResponse { topics, throttle_time_ms: THROTTLE_MS, node_endpoints }, version)
+}
+
+fn key_of(topic: &TopicRef) -> FetchTopic {
+    match topic {
+        TopicRef::Id(id) => FetchTopic::Id(*id),
+        TopicRef::Name(name) => FetchTopic::Name(Arc::from(name.as_str())),
+    }
 }
 
 fn partition_reply(index: i32, outcome: Outcome) -> ProducePartitionResponse {

@@ -9,7 +9,10 @@ use ottla_log::log::Log;
 use ottla_model::BrokerEpoch;
 use ottla_model::config::BrokerConfig;
 use ottla_node::replicas::Replicas;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tracing::error;
+use uuid::Uuid;
 
 use super::BootError;
 use super::control::{Control, FirstFailure};
@@ -27,14 +30,16 @@ use crate::run::owners::coordinator::Surroundings;
 use crate::run::owners::groups::GroupCoordinator;
 use crate::run::owners::markers::MarkerWriter;
 use crate::run::owners::metadata::Metadata;
-use crate::run::owners::partition::Partition;
+use crate::run::owners::partition::{Outlets, Partition};
 use crate::run::owners::partitions::Partitions;
+use crate::run::owners::proposals::Proposals;
 use crate::run::owners::publisher::{Notice, Publisher};
 use crate::run::owners::settings::Settings;
 use crate::run::owners::storage::Storage;
 use crate::run::owners::transactions::{ErrandRunner, TransactionCoordinator};
 use crate::run::owners::uplink::Uplink;
 use crate::run::work::cleaner::Cleaners;
+use crate::run::work::fetchers::Fetchers;
 use crate::run::work::flusher::Flushers;
 use crate::run::work::housekeeping::keep_house;
 use crate::run::work::mover::Movers;
@@ -91,15 +96,21 @@ pub(super) async fn start(
         Surroundings { image: image.clone(), partitions: partitions.clone(), stopping: stopping.clone() };
     let groups = Arc::new(GroupCoordinator::new(config, surroundings.clone()));
     storage.report_to(&said);
+    let incarnation = Uuid::new_v4();
+    let (proposals, proposed) = Proposals::channel();
+    tokio::spawn(proposed.carry(config.node_id, image.clone(), controller.clone()));
+    let fetchers = Fetchers::new(config.node_id, settings.clone(), image.clone(), Handle::current());
+    let (fetchers, elected) = (Arc::new(fetchers), Arc::<Notify>::default());
     let publisher = Publisher {
         me: config.node_id,
-        replicas: Replicas::new(config.clone()),
+        replicas: Replicas::new(config.clone(), incarnation),
         settings: settings.clone(),
         storage: storage.clone(),
         partitions: partitions.clone(),
-        flushers: flushers.clone(),
+        outlets: Outlets { flushers: flushers.clone(), failures: said.clone(), proposals },
+        fetchers: fetchers.clone(),
+        elected: elected.clone(),
         image: image.clone(),
-        failures: said.clone(),
         give_up: Box::new(move |why| ends.tell(BootError::Storage(why))),
         groups: groups.clone(),
         registrar: registrar.clone(),
@@ -109,7 +120,7 @@ pub(super) async fn start(
     // A connection of its own: no request of a client's delays a heartbeat.
     let hears =
         Controller { uplink: controller.uplink.as_ref().map(|_| Arc::new(uplink())), ..controller.clone() };
-    let mut membership = join(config, hears, &image, storage, &bound, control.network()).await;
+    let mut membership = join(config, hears, &image, storage, &bound, control.network(), incarnation).await;
     membership.joined().await?;
     storage.set_strays_aside(config.node_id, &image.load());
     let runner = errand_runner(config, &surroundings, &groups, &controller);
@@ -132,12 +143,14 @@ pub(super) async fn start(
         storage: storage.clone(),
         partitions,
         groups,
+        fetchers,
         producer_ids: runner.producer_ids.clone(),
         markers: runner.markers.clone(),
         transactions: TransactionCoordinator::new(config, surroundings, runner),
     });
     broker.groups.wake_all();
     broker.transactions.wake_all();
+    tokio::spawn(load_shards(broker.clone(), elected));
     resume_moves(&broker);
     let cleaners = Cleaners::start(broker.partitions.clone(), broker.settings.clone(), storage.clone());
     let cleaners = cleaners.map_err(BootError::Thread)?;
@@ -168,6 +181,20 @@ fn errand_runner(
         controller: controller.clone(),
         producer_ids: Arc::default(),
         markers: Arc::new(markers),
+    }
+}
+
+// Whoever becomes a coordinator loads what it has to know before the first client asks.
+async fn load_shards(broker: Arc<Broker>, elected: Arc<Notify>) {
+    let stopping = broker.stopping.clone();
+    loop {
+        tokio::select! {
+            () = elected.notified() => {
+                broker.groups.wake_all();
+                broker.transactions.wake_all();
+            }
+            () = stopping.cancelled() => return,
+        }
     }
 }
 
@@ -211,6 +238,7 @@ impl RunningBroker {
         let RunningBroker { broker, publisher, ends_publisher, cleaners, .. } = self;
         // This fails if the publisher has ended with its controller.
         let _ = ends_publisher.send(Notice::Ended);
+        broker.fetchers.stop();
         cleaners.stop();
         broker.movers.stop();
         if publisher.join().is_err() {

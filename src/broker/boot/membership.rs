@@ -61,10 +61,11 @@ pub(super) async fn join(
     storage: &Storage,
     bound: &[Bound],
     network: &Handle,
+    incarnation: Uuid,
 ) -> Membership {
     let registration = Registration {
         id: config.node_id,
-        incarnation: Uuid::new_v4(),
+        incarnation,
         endpoints: endpoints(config, bound, &own_name(config).await),
         rack: config.rack.clone(),
         log_dirs: storage.directory_ids(),

@@ -153,12 +153,42 @@ impl Leader {
         Ok(joins.then(|| self.propose(Some(fetched.replica), &[])))
     }
 
+    /// The log is about to grow from here. A replica that has everything up to here is caught up until now; it need not
+    /// fetch again and again to show that, while nothing comes.
+    pub fn grows(&mut self, log_end: Offset, now_ms: i64) {
+        for replica in self.others.values_mut() {
+            replica.grows(log_end, now_ms);
+        }
+    }
+
     /// Notes what the image says about another broker. One that is fenced or is shutting down may not join, and the high
     /// watermark does not wait for it unless it is in the set.
     pub fn stands(&mut self, replica: NodeId, standing: Standing) {
         if let Some(replica) = self.others.get_mut(&replica) {
             replica.stands(standing);
         }
+    }
+
+    /// The lowest log start of all replicas whose brokers are alive. Records below it are deleted everywhere, except where
+    /// nobody could read them (KIP-107).
+    pub fn low_watermark(&self, log_start: Offset) -> Offset {
+        let others = self.others.values().filter(|replica| replica.is_alive());
+        others.map(|replica| replica.log_start).fold(log_start, Offset::min)
+    }
+
+    /// Another replica that a consumer could read from at `offset`: it is in sync and has that offset. Returns its log end,
+    /// and when it was last caught up.
+    pub fn readable(&self, replica: NodeId, offset: Offset) -> Option<(Offset, i64)> {
+        let other = self.others.get(&replica)?;
+        let in_sync = self.in_sync.members().contains(&replica);
+        (in_sync && (other.log_start..=other.log_end).contains(&offset))
+            .then_some((other.log_end, other.caught_up_ms().unwrap_or(i64::MIN)))
+    }
+
+    /// The log end when this epoch began. Until the high watermark has reached it, nobody knows where the committed records
+    /// end (KIP-207).
+    pub fn epoch_start(&self) -> Offset {
+        self.epoch_start
     }
 
     /// Proposes to remove members that have not been caught up for longer than `replica.lag.time.max.ms`.

@@ -87,6 +87,22 @@ impl Replica {
         self.standing = Some(fetched.standing);
     }
 
+    /// The leader's log is about to grow.
+    pub fn grows(&mut self, leader_end: Offset, now_ms: i64) {
+        if self.log_end == leader_end {
+            self.caught_up_ms = self.caught_up_ms.max(Some(now_ms));
+        }
+    }
+
+    pub fn caught_up_ms(&self) -> Option<i64> {
+        self.caught_up_ms
+    }
+
+    /// Whether its broker is alive, as far as is known here.
+    pub fn is_alive(&self) -> bool {
+        self.standing.is_none_or(|standing| standing.broker_epoch.is_some())
+    }
+
     pub fn stands(&mut self, standing: Standing) {
         self.standing = Some(standing);
     }

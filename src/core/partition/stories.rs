@@ -358,3 +358,41 @@ fn a_follower_cuts_where_the_logs_part() {
         assert_eq!(Follower::cut(diverging, known, log_end), expected, "{diverging:?} {known:?}");
     }
 }
+
+#[test]
+fn what_is_deleted_is_deleted_on_every_replica_that_is_alive() {
+    let mut stage = Stage::new(&[1, 2, 3], &[1, 2, 3]);
+    stage.log_end = 9;
+    assert_eq!(stage.leader.low_watermark(5), -1, "nothing is known of the others");
+    let starting_at = |log_start| Fetched { log_start, ..stage.fetch(2, 9) };
+    let (three, five) = (starting_at(3), starting_at(5));
+    stage.leader.fetched(&three).expect("a replica's fetch");
+    assert_eq!(stage.leader.low_watermark(5), -1, "nothing is known of node 3");
+    stage.leader.stands(NodeId(3), Standing { broker_epoch: None, shutting_down: false });
+    assert_eq!(stage.leader.low_watermark(5), 3);
+    stage.leader.fetched(&five).expect("a replica's fetch");
+    assert_eq!(stage.leader.low_watermark(5), 5);
+    assert_eq!(stage.leader.readable(NodeId(2), 5), Some((9, 0)));
+    assert_eq!(stage.leader.readable(NodeId(2), 4), None, "that is deleted there");
+    assert_eq!(stage.leader.readable(NodeId(3), 5), None, "it has never fetched");
+}
+
+#[test]
+fn a_follower_that_had_everything_when_the_log_grew_gets_its_time_from_then_on() {
+    let mut stage = Stage::new(&[1, 2, 3], &[1, 2, 3]);
+    stage.log_end = 5;
+    stage.fetched(2, 5);
+    stage.fetched(3, 4);
+    // Nothing comes for a long time, and nobody fetches.
+    stage.now_ms = 10 * LAG_MS;
+    stage.leader.grows(5, stage.now_ms);
+    stage.log_end = 6;
+    assert_eq!(stage.let_go().as_ref().map(members), Some(vec![1, 2]), "node 3 never had all");
+    let mut stage = Stage::new(&[1, 2], &[1, 2]);
+    stage.fetched(2, 0);
+    stage.leader.grows(0, 10 * LAG_MS);
+    (stage.log_end, stage.now_ms) = (1, 11 * LAG_MS);
+    assert_eq!(stage.let_go(), None);
+    stage.now_ms += 1;
+    assert_eq!(stage.let_go().as_ref().map(members), Some(vec![1]));
+}

@@ -18,15 +18,15 @@ pub struct Limits {
     pub eviction_ms: i64,
 }
 
-/// Every fetch session of a broker.
+/// Every fetch session of a broker. Each has a companion, which lives as long as its session.
 #[derive(Debug)]
-pub struct Sessions {
+pub struct Sessions<C> {
     limits: Limits,
-    sessions: BTreeMap<i32, Session>,
+    sessions: BTreeMap<i32, (Session, C)>,
 }
 
-impl Sessions {
-    pub fn new(limits: Limits) -> Sessions {
+impl<C> Sessions<C> {
+    pub fn new(limits: Limits) -> Sessions<C> {
         Sessions { limits, sessions: BTreeMap::new() }
     }
 
@@ -52,7 +52,7 @@ impl Sessions {
             self.sessions.remove(&request.id);
             return if request.epoch == FINAL_EPOCH { Context::Sessionless } else { Context::Full };
         }
-        let Some(session) = self.sessions.get_mut(&request.id) else {
+        let Some((session, _)) = self.sessions.get_mut(&request.id) else {
             return Context::Refused(ErrorCode::FetchSessionIdNotFound);
         };
         if session.epoch != request.epoch {
@@ -78,8 +78,26 @@ impl Sessions {
 
     /// The partitions of a session in the order in which they are served.
     pub fn partitions(&self, id: i32) -> Vec<(FetchKey, Position)> {
-        let Some(session) = self.sessions.get(&id) else { return Vec::new() };
+        let Some((session, _)) = self.sessions.get(&id) else { return Vec::new() };
         session.order.values().map(|key| (key.clone(), session.partitions[key].position)).collect()
+    }
+
+    /// The same for some of them. Keys that are not in the session are passed over.
+    pub fn some_partitions(
+        &self,
+        id: i32,
+        keys: impl IntoIterator<Item = FetchKey>,
+    ) -> Vec<(FetchKey, Position)> {
+        let Some((session, _)) = self.sessions.get(&id) else { return Vec::new() };
+        let known = keys.into_iter().filter_map(|key| {
+            let followed = session.partitions.get(&key)?;
+            Some((followed.turn, (key, followed.position)))
+        });
+        BTreeMap::from_iter(known).into_values().collect()
+    }
+
+    pub fn companion(&self, id: i32) -> Option<&C> {
+        self.sessions.get(&id).map(|(_, companion)| companion)
     }
 
     /// Ends a full request: creates a session for `served`, if there is a slot. Returns its id; 0: there is none. `id` is
@@ -89,6 +107,7 @@ impl Sessions {
         id: i32,
         by_id: bool,
         served: impl IntoIterator<Item = (FetchKey, Position, PartitionAnswer)>,
+        companion: C,
         now_ms: i64,
     ) -> i32 {
         let mut session = Session::new(by_id, now_ms);
@@ -102,7 +121,7 @@ impl Sessions {
         if !free || !self.make_room(session.partitions.len(), now_ms) {
             return 0;
         }
-        self.sessions.insert(id, session);
+        self.sessions.insert(id, (session, companion));
         id
     }
 
@@ -113,7 +132,7 @@ impl Sessions {
         request: SessionRequest,
         answers: &[(FetchKey, PartitionAnswer)],
     ) -> Result<Vec<bool>, ErrorCode> {
-        let Some(session) = self.sessions.get_mut(&request.id) else {
+        let Some((session, _)) = self.sessions.get_mut(&request.id) else {
             return Err(ErrorCode::FetchSessionIdNotFound);
         };
         if session.epoch != next_epoch(request.epoch) {
@@ -136,15 +155,15 @@ impl Sessions {
         if self.sessions.len() < self.limits.slots {
             return true;
         }
-        let Some((&stalest, session)) = self.sessions.iter().min_by_key(|(_, s)| s.used_ms) else {
+        let Some((&stalest, (session, _))) = self.sessions.iter().min_by_key(|(_, (s, _))| s.used_ms) else {
             return false;
         };
         if now_ms - session.used_ms > self.limits.eviction_ms {
             self.sessions.remove(&stalest);
             return true;
         }
-        let smallest = self.sessions.iter().min_by_key(|(_, s)| (s.partitions.len(), s.created_ms));
-        let evict = smallest.and_then(|(&id, s)| {
+        let smallest = self.sessions.iter().min_by_key(|(_, (s, _))| (s.partitions.len(), s.created_ms));
+        let evict = smallest.and_then(|(&id, (s, _))| {
             let old = now_ms - s.created_ms > self.limits.eviction_ms;
             (old && s.partitions.len() < size).then_some(id)
         });

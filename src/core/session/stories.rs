@@ -24,13 +24,13 @@ fn told(records: bool, high_watermark: i64) -> PartitionAnswer {
     PartitionAnswer { error: ErrorCode::None, records, high_watermark, log_start_offset: 0, redirect: false }
 }
 
-fn cache(slots: usize) -> Sessions {
+fn cache(slots: usize) -> Sessions<()> {
     Sessions::new(Limits { slots, eviction_ms: 120_000 })
 }
 
-fn with_session(sessions: &mut Sessions, id: i32, names: &[&str], now: i64) -> i32 {
+fn with_session(sessions: &mut Sessions<()>, id: i32, names: &[&str], now: i64) -> i32 {
     assert_eq!(sessions.begin(SessionRequest { id: 0, epoch: 0 }, false, [], [], now), Context::Full);
-    sessions.create(id, false, names.iter().map(|n| (key(n, 0), at(0), told(false, 0))), now)
+    sessions.create(id, false, names.iter().map(|n| (key(n, 0), at(0), told(false, 0))), (), now)
 }
 
 #[test]
@@ -135,4 +135,14 @@ fn an_old_small_session_gives_way_to_a_larger_one() {
 #[test]
 fn epochs_wrap_past_the_special_ones() {
     assert_eq!([next_epoch(-1), next_epoch(0), next_epoch(i32::MAX)], [-1, 1, 1]);
+}
+
+#[test]
+fn some_partitions_of_a_session_keep_its_order() {
+    let mut sessions = cache(1);
+    with_session(&mut sessions, 9, &["a", "b", "c"], 0);
+    let asked = ["c", "x", "a"].map(|name| key(name, 0));
+    let found = sessions.some_partitions(9, asked);
+    assert_eq!(found, [(key("a", 0), at(0)), (key("c", 0), at(0))]);
+    assert_eq!((sessions.companion(9), sessions.companion(8)), (Some(&()), None));
 }

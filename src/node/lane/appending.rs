@@ -33,8 +33,12 @@ impl<W: Waiters> Lane<W> {
         if batches.is_empty() {
             return;
         }
+        let log_end = self.log.log_end_offset();
         match self.log.append(&batches, self.leader_epoch(), now_ms) {
             Ok(outcomes) => {
+                if let Acting::Leader(leader) = &mut self.acting {
+                    leader.grows(log_end, now_ms);
+                }
                 if std::mem::take(&mut self.full) {
                     out.push(Output::Roomy);
                 }
@@ -165,6 +169,8 @@ impl<W: Waiters> Lane<W> {
     pub(super) fn refuse_all(&mut self, code: ErrorCode, out: &mut Vec<Output<W>>) {
         let held = self.held.drain(..);
         out.extend(held.map(|h| Output::Reply { token: h.token, outcome: Err(refused(code)) }));
+        let deleting = self.deleting.drain(..);
+        out.extend(deleting.map(|d| Output::Deleted { token: d.token, outcome: Err(refused(code)) }));
         if let Acting::Follower(following) = &mut self.acting {
             let held = following.held.drain(..);
             out.extend(held.map(|(token, _)| Output::Followed { token, outcome: Err(refused(code)) }));

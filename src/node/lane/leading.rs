@@ -24,6 +24,7 @@ impl<W: Waiters> Lane<W> {
         self.advance(now_ms, out);
         // If a follower has left the in-sync set, appends that waited only for it are safe now.
         self.release(now_ms, out);
+        self.release_deleted(now_ms, out);
     }
 
     // If the disk is full, the first append tries again.
@@ -49,6 +50,7 @@ impl<W: Waiters> Lane<W> {
         out.extend(leader.fetched(fetched)?.map(Output::Propose));
         self.advance(now_ms, out);
         self.release(now_ms, out);
+        self.release_deleted(now_ms, out);
         Ok(())
     }
 
@@ -63,6 +65,7 @@ impl<W: Waiters> Lane<W> {
         leader.stands(replica, standing);
         self.advance(now_ms, out);
         self.release(now_ms, out);
+        self.release_deleted(now_ms, out);
     }
 
     pub(super) fn isr_answered(&mut self, now_ms: i64, answer: IsrAnswer, out: &mut Vec<Output<W>>) {

@@ -61,6 +61,14 @@ struct Held<W: Waiters> {
     deadline_ms: i64,
 }
 
+/// Records that are deleted here, and not everywhere yet.
+#[derive(Debug)]
+struct Deleting<W: Waiters> {
+    token: W::Deletion,
+    before: Offset,
+    deadline_ms: i64,
+}
+
 /// The role of this replica, with the state that goes with it.
 #[derive(Debug)]
 enum Acting<W: Waiters> {
@@ -95,6 +103,7 @@ pub struct Lane<W: Waiters> {
     acting: Acting<W>,
     config: Arc<TopicConfig>,
     held: VecDeque<Held<W>>,
+    deleting: Vec<Deleting<W>>,
     flushing: Flushing,
     /// Records above the recovery point must be flushed before they may become visible.
     must_flush: bool,
@@ -115,8 +124,10 @@ impl<W: Waiters> Lane<W> {
         log.require_verification(true);
         let must_flush = log.unflushed_messages() >= config.flush_messages && flush_now(&mut log).is_err();
         let flushing = Flushing::Idle;
-        let (held, moving, offline, full) = (VecDeque::new(), None, false, false);
-        let mut lane = Lane { host, log, acting, config, held, flushing, must_flush, moving, offline, full };
+        let (held, deleting, moving) = (VecDeque::new(), Vec::new(), None);
+        let (offline, full) = (false, false);
+        let mut lane =
+            Lane { host, log, acting, config, held, deleting, flushing, must_flush, moving, offline, full };
         lane.advance(now_ms, &mut Vec::new());
         lane
     }
@@ -138,6 +149,11 @@ impl<W: Waiters> Lane<W> {
     /// new role may still be in the queue, behind records that have to be appended first.
     pub fn leads(&self) -> bool {
         matches!(self.acting, Acting::Leader(_))
+    }
+
+    /// The leader's view of the replicas. An error: this replica does not lead.
+    pub fn leadership(&self) -> Result<&Leader, ErrorCode> {
+        self.leader()
     }
 
     /// The position for the next fetch from the leader. `None`: this replica leads, or a loss of power could still take
@@ -178,7 +194,8 @@ impl<W: Waiters> Lane<W> {
         for input in inputs {
             match input {
                 Input::Append(append) => appends.push(&append.batch),
-                Input::ExpireProducersAfter(_) | Input::DeleteRecords { .. } | Input::Verify { .. } => {}
+                Input::ExpireProducersAfter(_) | Input::DeleteRecords { .. } => {}
+                Input::Verify { .. } | Input::Expire => {}
                 Input::ReplicaFetched { .. } | Input::Stands { .. } | Input::IsrAnswered(_) => {}
                 // These inputs change the epoch or the size of segments, which decide about the appends behind them.
                 Input::Lead(_) | Input::Follow(_) | Input::Configure(_) => return true,
@@ -244,10 +261,13 @@ impl<W: Waiters> Lane<W> {
                     self.relocate(now_ms, out);
                 }
             }
-            Input::DeleteRecords { token, before } => {
-                let outcome = self.delete_records(before);
-                out.push(Output::Deleted { token, outcome });
-            }
+            Input::DeleteRecords { token, before, deadline_ms } => match self.delete_records(before) {
+                Ok(before) => {
+                    self.deleting.push(Deleting { token, before, deadline_ms });
+                    self.release_deleted(now_ms, out);
+                }
+                Err(refused) => out.push(Output::Deleted { token, outcome: Err(refused) }),
+            },
             Input::Flushed { up_to, result } => self.flushed(now_ms, up_to, result, out),
             Input::ReplicaFetched { token, fetched } => {
                 let outcome = self.replica_fetched(now_ms, &fetched, out);
@@ -260,6 +280,7 @@ impl<W: Waiters> Lane<W> {
                 let outcome = self.cut(now_ms, fetched, cut, out);
                 out.push(Output::Followed { token, outcome });
             }
+            Input::Expire => self.expire(now_ms, out),
             Input::Tick => self.tick(now_ms, out),
         }
     }

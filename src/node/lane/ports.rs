@@ -73,10 +73,13 @@ pub enum Input<W: Waiters> {
         /// For the name of the folder that is left behind.
         unique: Uuid,
     },
-    /// Delete the records below an offset. `None`: up to the high watermark.
+    /// Delete the records below an offset. `None`: up to the high watermark. Answered once every replica whose broker is
+    /// alive has deleted them.
     DeleteRecords {
         token: W::Deletion,
         before: Option<Offset>,
+        /// When the client stops waiting for the other replicas.
+        deadline_ms: i64,
     },
     /// Another replica has fetched, and the records were read for it. Answered by [`Output::Noted`].
     ReplicaFetched {
@@ -101,7 +104,10 @@ pub enum Input<W: Waiters> {
         fetched: FetchPosition,
         cut: Cut,
     },
-    /// Time has passed: roll, retire, flush and expire what is due, and propose to remove replicas that lag.
+    /// Time has passed: answer whoever has waited for too long, and propose to remove replicas that lag. The disk has
+    /// nothing to do.
+    Expire,
+    /// Time has passed: as `Expire`, and roll, retire and flush what is due.
     Tick,
 }
 
@@ -190,7 +196,7 @@ pub enum Output<W: Waiters> {
         token: W::Move,
         outcome: Result<LeftBehind, NotMoved>,
     },
-    /// The records are deleted, and the log starts at this offset.
+    /// The records are deleted; the lowest log start of the replicas whose brokers are alive.
     Deleted {
         token: W::Deletion,
         outcome: Result<Offset, Refused>,

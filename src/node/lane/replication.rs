@@ -28,6 +28,7 @@ enum Said {
     Produced(u32, Result<Offset, ErrorCode>),
     Noted(Result<(), ErrorCode>),
     Followed(Result<Offset, ErrorCode>),
+    Deleted(Result<Offset, ErrorCode>),
     Proposed(Proposal),
     Grown,
     Advanced,
@@ -71,6 +72,7 @@ impl Replica {
                 }
                 Output::Noted { outcome, .. } => Said::Noted(outcome),
                 Output::Followed { outcome, .. } => Said::Followed(outcome.map_err(|r| r.code)),
+                Output::Deleted { outcome, .. } => Said::Deleted(outcome.map_err(|r| r.code)),
                 Output::Propose(proposal) => Said::Proposed(proposal),
                 Output::Grown => Said::Grown,
                 Output::Advanced => Said::Advanced,
@@ -134,11 +136,15 @@ impl Replica {
 
     /// The follower's fetch, as the leader sees it.
     fn note_fetch(&mut self, replica: i32, log_end: Offset) -> Vec<Said> {
+        self.note_fetch_of(replica, log_end, 0)
+    }
+
+    fn note_fetch_of(&mut self, replica: i32, log_end: Offset, log_start: Offset) -> Vec<Said> {
         let fetched = Fetched {
             replica: NodeId(replica),
             believed: self.lane.leader_epoch(),
             log_end,
-            log_start: 0,
+            log_start,
             broker_epoch: 5,
             standing: Standing { broker_epoch: Some(5), shutting_down: false },
             leader_end: self.log_end(),
@@ -313,7 +319,7 @@ fn a_start_that_moved_and_one_that_is_too_far_are_followed() {
     (0..4).for_each(|_| drop(leader.produce(1, Acks::Leader)));
     follower.fetch(&mut leader);
     follower.fetch(&mut leader);
-    leader.step(Input::DeleteRecords { token: 0, before: Some(3) });
+    leader.step(Input::DeleteRecords { token: 0, before: Some(3), deadline_ms: 1_000 });
     follower.fetch(&mut leader);
     assert_eq!(follower.lane.log().log_start_offset(), 3);
     let mut late = Replica::follower(0);
@@ -370,10 +376,34 @@ fn a_follower_whose_disk_fails_says_so_and_takes_nothing_more() {
 fn a_follower_deletes_nothing_at_a_clients_wish() {
     let mut follower = Replica::follower(0);
     let mut out = Vec::new();
-    follower.lane.step(0, [Input::DeleteRecords { token: 1, before: None }], &mut out);
+    follower.lane.step(0, [Input::DeleteRecords { token: 1, before: None, deadline_ms: 1_000 }], &mut out);
     assert!(
         matches!(&out[..], [Output::Deleted { outcome: Err(refused), .. }]
             if refused.code == ErrorCode::NotLeaderOrFollower),
         "{out:?}"
     );
+}
+
+#[test]
+fn records_are_deleted_when_every_replica_that_is_alive_has_deleted_them() {
+    let mut leader = Replica::leader(0, &[1, 2]);
+    (0..4).for_each(|_| drop(leader.produce(1, Acks::Leader)));
+    leader.note_fetch(2, 4);
+    let delete_until =
+        |before, deadline_ms| Input::DeleteRecords { token: 0, before: Some(before), deadline_ms };
+    let delete = |before| delete_until(before, 9_000);
+    assert_eq!(leader.step(delete(2)), [], "the other one still has them");
+    let heard = leader.note_fetch_of(2, 4, 2);
+    assert_eq!(heard, [Said::Deleted(Ok(2)), Said::Noted(Ok(()))]);
+    assert_eq!(leader.step(delete_until(3, 1_000)), []);
+    leader.now_ms = 1_000;
+    assert_eq!(leader.step(Input::Expire), [Said::Deleted(Err(ErrorCode::RequestTimedOut))]);
+    assert_eq!(leader.step(delete(4)), []);
+    let gone = Standing { broker_epoch: None, shutting_down: false };
+    let stands = Input::Stands { replica: NodeId(2), standing: gone };
+    assert_eq!(leader.step(stands), [Said::Deleted(Ok(4))], "it will hear of it when it is back");
+    leader.step(Input::Stands { replica: NodeId(2), standing: Standing { broker_epoch: Some(6), ..gone } });
+    assert_eq!(leader.step(delete(4)), []);
+    let away = [Said::Deleted(Err(ErrorCode::NotLeaderOrFollower))];
+    assert_eq!(leader.become_(role(false, 1, &[])), away);
 }

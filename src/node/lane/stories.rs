@@ -153,7 +153,7 @@ fn records_are_deleted_up_to_what_everybody_may_read() {
     bench.step(inputs);
     let delete = |bench: &mut Bench, before: Option<Offset>| {
         let mut out = Vec::new();
-        bench.lane.step(0, [Input::DeleteRecords { token: 9, before }], &mut out);
+        bench.lane.step(0, [Input::DeleteRecords { token: 9, before, deadline_ms: 1_000 }], &mut out);
         match out.pop() {
             Some(Output::Deleted { token: 9, outcome }) => outcome.map_err(|refused| refused.code),
             other => panic!("{other:?}"),

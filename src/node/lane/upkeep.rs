@@ -5,7 +5,7 @@ use ottla_log::log::{NotSwapped, Refused, Swap};
 use ottla_protocol::{ErrorCode, Offset};
 
 use super::ports::{Output, Waiters};
-use super::{Lane, refused};
+use super::{Acting, Deleting, Lane, refused};
 
 impl<W: Waiters> Lane<W> {
     pub(super) fn swap(&mut self, now_ms: i64, swap: Swap, out: &mut Vec<Output<W>>) -> Result<(), String> {
@@ -40,14 +40,42 @@ impl<W: Waiters> Lane<W> {
             return Err(refused(ErrorCode::OffsetOutOfRange));
         }
         self.log.advance_log_start(before)?;
-        Ok(self.log.log_start_offset())
+        Ok(before)
+    }
+
+    /// Answers deletions that have reached every replica, or whose clients have waited for too long.
+    pub(super) fn release_deleted(&mut self, now_ms: i64, out: &mut Vec<Output<W>>) {
+        let Acting::Leader(leader) = &self.acting else { return };
+        if self.deleting.is_empty() {
+            return;
+        }
+        let low_watermark = leader.low_watermark(self.log.log_start_offset());
+        for deleting in std::mem::take(&mut self.deleting) {
+            let token = deleting.token;
+            if deleting.before <= low_watermark {
+                out.push(Output::Deleted { token, outcome: Ok(low_watermark) });
+            } else if deleting.deadline_ms <= now_ms {
+                out.push(Output::Deleted { token, outcome: Err(refused(ErrorCode::RequestTimedOut)) });
+            } else {
+                self.deleting.push(Deleting { token, ..deleting });
+            }
+        }
+    }
+
+    pub(super) fn expire(&mut self, now_ms: i64, out: &mut Vec<Output<W>>) {
+        if self.offline {
+            return;
+        }
+        self.let_go_of_the_late(now_ms, out);
+        self.release(now_ms, out);
+        self.release_deleted(now_ms, out);
     }
 
     pub(super) fn tick(&mut self, now_ms: i64, out: &mut Vec<Output<W>>) {
         if self.offline {
             return;
         }
-        self.let_go_of_the_late(now_ms, out);
+        self.expire(now_ms, out);
         self.log.expire_producers(now_ms);
         if let Err(error) = self.log.roll_if_due(now_ms) {
             self.failed(error, out);

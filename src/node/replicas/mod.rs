@@ -1,6 +1,9 @@
 //! The replicas that this broker hosts, and what the metadata image asks of them. A newer image, the outcome of an
 //! opening or a failure goes in; which logs to open, lead, follow, configure and delete comes out, in the order in which
 //! to carry it out. The image is shown last: whoever hears of a topic finds its partitions.
+//!
+//! Before the metadata shows this very process as registered and unfenced, what it says of leaders is about the process
+//! before this one: logs are opened, and neither lead nor follow anybody.
 //! It must never touch a log, a lane or a disk.
 
 mod settings;
@@ -12,11 +15,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use ottla_core::controller::Assignment;
-use ottla_core::partition::{Followership, Leadership};
+use ottla_core::partition::{Followership, Leadership, Standing};
 use ottla_model::config::{BrokerConfig, ConfigError, TopicConfig};
-use ottla_model::image::{Image, Partition, PartitionDelta, Topic};
+use ottla_model::image::{Delta, Image, Partition, PartitionDelta, Topic};
 use ottla_model::record::ResourceType;
 use ottla_model::{DirectoryId, NodeId, TopicId, TopicName, TopicPartition};
+use uuid::Uuid;
+
+use crate::lane::Role;
 
 /// Topic id and index of a partition.
 pub type Key = (TopicId, i32);
@@ -54,6 +60,8 @@ pub enum Action {
     Lead(Key, Leadership),
     /// Another broker leads the log of an open replica, or none does: resign, and send away whoever waits for a leader.
     Follow(Key, Followership),
+    /// What the metadata says of the broker of another replica of a log that is led here has changed.
+    Stands(Key, NodeId, Standing),
     /// Open these logs, in any order and many at a time, then say how it went: [`Input::Opened`].
     Open(Vec<Opening>),
     /// Tell the controller in which log directories these replicas are.
@@ -69,12 +77,12 @@ pub enum Action {
     Show(Arc<Image>),
 }
 
-/// A log to be opened, and how it is led.
+/// A log to be opened, and the role that it begins with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Opening {
     pub topic: TopicId,
     pub id: TopicPartition,
-    pub leadership: Leadership,
+    pub role: Role,
     pub config: Arc<TopicConfig>,
     pub last_owner: LastOwner,
 }
@@ -161,7 +169,7 @@ impl fmt::Display for Note {
     }
 }
 
-/// A replica that this broker has begun to lead since its start, and has not deleted.
+/// A replica whose log this broker has begun to open since its start, and has not deleted.
 #[derive(Debug)]
 enum Replica {
     /// Its log is open, or being opened.
@@ -171,14 +179,15 @@ enum Replica {
     Offline,
     /// There was no room to make its log.
     NoRoom,
-    /// Its log is closed, and was led elsewhere when it was to be opened again. This process had it.
-    Closed,
 }
 
 /// The replicas of one broker.
 #[derive(Debug)]
 pub struct Replicas {
     me: NodeId,
+    incarnation: Uuid,
+    /// The metadata has shown this process as registered and unfenced.
+    lives: bool,
     started_with: Arc<BrokerConfig>,
     config: Arc<BrokerConfig>,
     image: Arc<Image>,
@@ -186,10 +195,11 @@ pub struct Replicas {
 }
 
 impl Replicas {
-    /// None so far, of a broker that was started with this configuration.
-    pub fn new(started_with: Arc<BrokerConfig>) -> Replicas {
+    /// None so far, of a broker that was started with this configuration and registers with this incarnation.
+    pub fn new(started_with: Arc<BrokerConfig>, incarnation: Uuid) -> Replicas {
         let (me, config) = (started_with.node_id, started_with.clone());
-        Replicas { me, started_with, config, image: Arc::new(Image::empty()), hosted: BTreeMap::new() }
+        let (image, hosted) = (Arc::new(Image::empty()), BTreeMap::new());
+        Replicas { me, incarnation, lives: false, started_with, config, image, hosted }
     }
 
     /// Whether a replica waits for room on its disk, and [`Input::TryAgain`] is worth giving now and then.
@@ -221,23 +231,26 @@ impl Replicas {
         let settings = delta.configs.iter().any(|resource| resource.kind == ResourceType::Broker);
         let settings_changed = settings && self.apply_settings(out);
         self.delete_topics(&delta.topics_deleted, out);
-        let mut to_open = Vec::new();
-        for topic in &delta.topics_created {
+        let lived = self.lives;
+        self.lives = lived || self.is_alive(&image);
+        let mut turn = Turn::default();
+        for (topic, partitions) in changed(&old, &delta, &image, lived != self.lives) {
             let config = settings::of_topic(&self.config, &image, &topic.name, out);
-            for (index, new) in &topic.partitions {
-                let partition = PartitionDelta { partition: *index, old: None, new: new.clone() };
-                to_open.extend(self.follow(topic, &partition, &config, out));
+            for partition in &partitions {
+                self.follow(&topic, partition, &config, &mut turn, out);
             }
         }
-        for change in &delta.topics_changed {
-            let config = settings::of_topic(&self.config, &image, &change.new.name, out);
-            for partition in &change.partitions {
-                to_open.extend(self.follow(&change.new, partition, &config, out));
-            }
+        // Logs that are opened now hear of the brokers when they are open.
+        for change in delta.brokers.iter().filter(|_| lived) {
+            self.stands(change.id, out);
         }
-        // While nothing was known yet, nothing is new.
-        if old.offset < 0 {
+        let Turn { mut to_open, to_settle } = turn;
+        // Before this process is registered, it does not know yet what is new.
+        if !lived {
             to_open.iter_mut().for_each(|opening| opening.last_owner = LastOwner::Process);
+        }
+        if !to_settle.is_empty() {
+            out.push(Action::Settle(to_settle));
         }
         if !to_open.is_empty() {
             out.push(Action::Open(to_open));
@@ -282,47 +295,102 @@ impl Replicas {
         let delay_ms = match self.hosted.remove(&key) {
             Some(Replica::Open(config)) => config.file_delete_delay_ms,
             // Its folder, if there is one, is found by the next start.
-            Some(Replica::Offline | Replica::NoRoom | Replica::Closed) => 0,
+            Some(Replica::Offline | Replica::NoRoom) => 0,
             None => return,
         };
         out.push(Action::Delete { key, delay_ms });
     }
 
-    // What a change of one partition asks of its replica here. Returns the log that is to be opened.
+    fn is_alive(&self, image: &Image) -> bool {
+        let me = image.broker(self.me);
+        me.is_some_and(|broker| broker.incarnation == self.incarnation && !broker.fenced)
+    }
+
+    // What a change of one partition asks of its replica here.
     fn follow(
         &mut self,
         topic: &Topic,
         change: &PartitionDelta,
         config: &Arc<TopicConfig>,
+        turn: &mut Turn,
         out: &mut Vec<Action>,
-    ) -> Option<Opening> {
+    ) {
         let (key, new) = ((topic.id, change.partition), &*change.new);
-        if new.leader == Some(self.me) {
-            match self.hosted.get(&key) {
-                Some(Replica::Open(_)) => out.push(Action::Lead(key, leadership(new))),
-                Some(Replica::Offline | Replica::NoRoom) => {}
-                here => {
-                    let last_owner = match here {
-                        Some(_) => LastOwner::Failed,
-                        None if change.old.is_some() => LastOwner::Process,
-                        None => LastOwner::Nobody,
-                    };
-                    self.hosted.insert(key, Replica::Open(config.clone()));
-                    return Some(opening(topic, change.partition, new, config.clone(), last_owner));
+        if !new.replicas.contains(&self.me) {
+            return self.delete(key, out);
+        }
+        match self.hosted.get(&key) {
+            Some(Replica::Open(_)) => {
+                let grown = change.old.as_ref().is_none_or(|old| old.leader_epoch != new.leader_epoch);
+                match self.role(new) {
+                    Role::Leader(leadership) => {
+                        out.push(Action::Lead(key, leadership));
+                        turn.to_settle.extend(grown.then_some(key));
+                        self.not_alive(key, &new.replicas, out);
+                    }
+                    Role::Follower(followership) => out.push(Action::Follow(key, followership)),
                 }
             }
-            return None;
+            Some(Replica::Offline | Replica::NoRoom) => {}
+            None => {
+                self.hosted.insert(key, Replica::Open(config.clone()));
+                let was_here = change.old.as_ref().is_some_and(|old| old.replicas.contains(&self.me));
+                let last_owner = if was_here { LastOwner::Failed } else { LastOwner::Nobody };
+                let opening = self.opening(topic, change.partition, new, config.clone(), last_owner);
+                turn.to_open.push(opening);
+            }
         }
-        if !new.replicas.contains(&self.me) {
-            self.delete(key, out);
-            return None;
+    }
+
+    fn role(&self, partition: &Partition) -> Role {
+        let Partition { leader_epoch: epoch, partition_epoch, .. } = *partition;
+        let leader = partition.leader.filter(|_| self.lives);
+        if leader == Some(self.me) {
+            let (replicas, isr) = (partition.replicas.clone(), partition.isr.clone());
+            return Role::Leader(Leadership { epoch, partition_epoch, replicas, isr });
         }
-        // This broker opens no log yet only to follow another one.
-        if let Some(Replica::Open(_)) = self.hosted.get(&key) {
-            let (epoch, partition_epoch, leader) = (new.leader_epoch, new.partition_epoch, new.leader);
-            out.push(Action::Follow(key, Followership { epoch, partition_epoch, leader }));
+        Role::Follower(Followership { epoch, partition_epoch, leader })
+    }
+
+    // A leader takes a broker of which it has heard nothing for one that is alive.
+    fn not_alive(&self, key: Key, replicas: &[NodeId], out: &mut Vec<Action>) {
+        for replica in replicas.iter().filter(|id| **id != self.me) {
+            let standing = standing(&self.image, *replica);
+            if standing.broker_epoch.is_none() || standing.shutting_down {
+                out.push(Action::Stands(key, *replica, standing));
+            }
         }
-        None
+    }
+
+    // Tells the logs that are led here of a broker that has changed.
+    fn stands(&self, broker: NodeId, out: &mut Vec<Action>) {
+        if broker == self.me {
+            return;
+        }
+        let standing = standing(&self.image, broker);
+        for topic in self.image.topics() {
+            for (index, partition) in &topic.partitions {
+                let key = (topic.id, *index);
+                if partition.leader == Some(self.me)
+                    && partition.replicas.contains(&broker)
+                    && matches!(self.hosted.get(&key), Some(Replica::Open(_)))
+                {
+                    out.push(Action::Stands(key, broker, standing));
+                }
+            }
+        }
+    }
+
+    fn opening(
+        &self,
+        topic: &Topic,
+        index: i32,
+        partition: &Partition,
+        config: Arc<TopicConfig>,
+        last_owner: LastOwner,
+    ) -> Opening {
+        let id = TopicPartition { topic: topic.name.clone(), partition: index };
+        Opening { topic: topic.id, id, role: self.role(partition), config, last_owner }
     }
 
     fn configure(&mut self, topic: &Topic, out: &mut Vec<Action>) {
@@ -346,8 +414,9 @@ impl Replicas {
             match outcome {
                 Ok(directory) => {
                     assignments.extend(directory.and_then(|directory| self.news_of(key, directory)));
-                    if opening.last_owner == LastOwner::Process {
-                        to_settle.push(key);
+                    if let Role::Leader(leadership) = &opening.role {
+                        self.not_alive(key, &leadership.replicas, out);
+                        to_settle.extend((opening.last_owner == LastOwner::Process).then_some(key));
                     }
                     if waited {
                         out.push(Action::Note(Note::RoomAgain(opening.id)));
@@ -393,35 +462,43 @@ impl Replicas {
         }
     }
 
-    // A replica that is not led here any more is not opened before it is led again.
     fn open_again(&mut self, key: Key, out: &mut Vec<Action>) -> Option<Opening> {
-        let topic = self.image.topic_by_id(key.0).cloned();
-        let found = topic.as_ref().and_then(|topic| Some((topic, topic.partitions.get(&key.1)?)));
-        let Some((topic, led)) = found.filter(|(_, partition)| partition.leader == Some(self.me)) else {
-            self.hosted.insert(key, Replica::Closed);
-            return None;
-        };
+        let topic = self.image.topic_by_id(key.0).cloned()?;
+        let partition = topic.partitions.get(&key.1)?;
         let config = settings::of_topic(&self.config, &self.image, &topic.name, out);
-        Some(opening(topic, key.1, led, config, LastOwner::Failed))
+        Some(self.opening(&topic, key.1, partition, config, LastOwner::Failed))
     }
 }
 
-fn opening(
-    topic: &Topic,
-    index: i32,
-    led: &Partition,
-    config: Arc<TopicConfig>,
-    last_owner: LastOwner,
-) -> Opening {
-    let id = TopicPartition { topic: topic.name.clone(), partition: index };
-    Opening { topic: topic.id, id, leadership: leadership(led), config, last_owner }
+/// What one image asks for besides what is done at once.
+#[derive(Default)]
+struct Turn {
+    to_open: Vec<Opening>,
+    to_settle: Vec<Key>,
 }
 
-fn leadership(led: &Partition) -> Leadership {
-    Leadership {
-        epoch: led.leader_epoch,
-        partition_epoch: led.partition_epoch,
-        replicas: led.replicas.clone(),
-        isr: led.isr.clone(),
+// The partitions that have changed; all of them, when this process has only now become part of the cluster.
+fn changed(old: &Image, delta: &Delta, image: &Image, all: bool) -> Vec<(Arc<Topic>, Vec<PartitionDelta>)> {
+    let of = |topic: &Arc<Topic>, before: Option<&Arc<Topic>>| {
+        let partitions = topic.partitions.iter().map(|(index, new)| {
+            let old = before.and_then(|before| before.partitions.get(index)).cloned();
+            PartitionDelta { partition: *index, old, new: new.clone() }
+        });
+        (topic.clone(), partitions.collect())
+    };
+    if all {
+        return image.topics().map(|topic| of(topic, old.topic_by_id(topic.id))).collect();
+    }
+    let created = delta.topics_created.iter().map(|topic| of(topic, None));
+    let changes = delta.topics_changed.iter().map(|change| (change.new.clone(), change.partitions.clone()));
+    created.chain(changes).collect()
+}
+
+/// What an image says of a broker.
+pub fn standing(image: &Image, broker: NodeId) -> Standing {
+    let known = image.broker(broker);
+    Standing {
+        broker_epoch: known.filter(|broker| !broker.fenced).map(|broker| broker.epoch.0),
+        shutting_down: known.is_some_and(|broker| broker.in_controlled_shutdown),
     }
 }

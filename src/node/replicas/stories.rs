@@ -1,9 +1,10 @@
 //! What images and failures ask of broker 1.
 
+use ottla_model::BrokerEpoch;
 use ottla_model::config::{Sources, load};
 use ottla_model::record::{
-    ConfigRecord, LeaderChange, MetadataRecord, PartitionChangeRecord, PartitionRecord, RemoveTopicRecord,
-    TopicRecord,
+    ConfigRecord, LeaderChange, MetadataRecord, PartitionChangeRecord, PartitionRecord, RegisterBrokerRecord,
+    RemoveTopicRecord, TopicRecord,
 };
 use ottla_protocol::LeaderEpoch;
 
@@ -11,6 +12,7 @@ use super::*;
 
 const ME: NodeId = NodeId(1);
 const OTHER: NodeId = NodeId(2);
+const LIFE: Uuid = Uuid::from_u128(21);
 const HERE: DirectoryId = DirectoryId::from_u128(11);
 const THERE: DirectoryId = DirectoryId::from_u128(12);
 
@@ -42,6 +44,12 @@ fn led_by(number: u128, index: i32, leader: Option<NodeId>) -> MetadataRecord {
     PartitionChangeRecord { leader: leader.map_or(LeaderChange::Nobody, LeaderChange::To), ..change }.into()
 }
 
+/// Broker 1 is this process only if it is registered with that incarnation.
+fn broker(id: NodeId, incarnation_id: Uuid, fenced: bool) -> MetadataRecord {
+    let broker_epoch = BrokerEpoch(7);
+    RegisterBrokerRecord { broker_id: id, incarnation_id, broker_epoch, fenced, ..Default::default() }.into()
+}
+
 fn setting(kind: ResourceType, of: &str, key: &str, value: &str) -> MetadataRecord {
     ConfigRecord {
         resource_type: kind,
@@ -59,20 +67,32 @@ struct Stage {
     opens: fn(&Opening) -> Result<Option<DirectoryId>, NotOpened>,
 }
 
+/// Both brokers are registered.
 fn stage() -> Stage {
+    let mut stage = stage_before(LIFE);
+    stage.apply(&[broker(ME, LIFE, false), broker(OTHER, Uuid::nil(), false)]);
+    stage
+}
+
+fn stage_before(incarnation: Uuid) -> Stage {
     let overrides = [("node.id".to_owned(), "1".to_owned())];
     let (config, _) = load(Sources { file: None, env: [], overrides: &overrides }).expect("a configuration");
-    Stage { replicas: Replicas::new(Arc::new(config)), image: Image::empty(), opens: |_| Ok(Some(HERE)) }
+    let replicas = Replicas::new(Arc::new(config), incarnation);
+    Stage { replicas, image: Image::empty(), opens: |_| Ok(Some(HERE)) }
 }
 
 impl Stage {
     /// What a newer image asks for, a word for each action.
     fn publish(&mut self, records: &[MetadataRecord]) -> Vec<String> {
+        self.apply(records);
+        self.step(Input::Published(Arc::new(self.image.clone())))
+    }
+
+    fn apply(&mut self, records: &[MetadataRecord]) {
         for record in records {
             let offset = self.image.offset + 1;
             self.image.apply_in_place(offset, LeaderEpoch(1), record).expect("it applies");
         }
-        self.step(Input::Published(Arc::new(self.image.clone())))
     }
 
     fn step(&mut self, input: Input) -> Vec<String> {
@@ -107,9 +127,21 @@ fn word(action: &Action) -> Option<String> {
         }
         Action::Follow(key, _) => format!("{} follows nobody", of(key)),
         Action::Open(openings) => {
-            let each = openings.iter().map(|opening| format!("{} {:?}", opening.id, opening.last_owner));
+            let each = openings.iter().map(|opening| {
+                let behind = match &opening.role {
+                    Role::Leader(_) => String::new(),
+                    Role::Follower(Followership { leader: Some(leader), .. }) => format!(" behind {leader}"),
+                    Role::Follower(_) => " behind nobody".into(),
+                };
+                format!("{} {:?}{behind}", opening.id, opening.last_owner)
+            });
             format!("open {}", each.collect::<Vec<_>>().join(", "))
         }
+        Action::Stands(key, broker, Standing { broker_epoch: Some(epoch), shutting_down }) => {
+            let stands = if *shutting_down { "stops" } else { "lives" };
+            format!("{}: {broker} {stands} in epoch {epoch}", of(key))
+        }
+        Action::Stands(key, broker, _) => format!("{}: {broker} is not alive", of(key)),
         Action::Assign(assignments) => format!("assign {}", assignments[0].directory.as_u128()),
         Action::Settle(keys) => format!("settle {}", all(keys)),
         Action::TakeOffline(key) => format!("offline {}", of(key)),
@@ -123,9 +155,9 @@ fn word(action: &Action) -> Option<String> {
 fn the_logs_of_a_start_were_left_by_a_process_and_later_ones_are_new() {
     let mut stage = stage();
     let before = stage.publish(&[topic(1), partition(1, 0, Some(ME)), partition(1, 1, None)]);
-    assert_eq!(before, ["open t1-0 Process", "settle t1-0"]);
+    assert_eq!(before, ["open t1-0 Process, t1-1 Process behind nobody", "settle t1-0"]);
     // As after a clean stop, which leaves partitions without a leader.
-    assert_eq!(stage.publish(&[led_by(1, 1, Some(ME))]), ["open t1-1 Process", "settle t1-1"]);
+    assert_eq!(stage.publish(&[led_by(1, 1, Some(ME))]), ["lead t1-1 epoch 2", "settle t1-1"]);
     let new = [topic(2), partition(2, 0, Some(ME)), partition(1, 2, Some(ME))];
     assert_eq!(stage.publish(&new), ["open t2-0 Nobody, t1-2 Nobody"]);
 }
@@ -135,7 +167,7 @@ fn an_image_is_shown_when_all_of_it_is_asked_for() {
     let mut stage = stage();
     stage.publish(&[topic(1), partition(1, 0, Some(ME))]);
     let record = setting(ResourceType::Topic, "t1", "retention.ms", "5");
-    stage.image.apply_in_place(2, LeaderEpoch(1), &record).expect("it applies");
+    stage.apply(&[record]);
     let image = Arc::new(stage.image.clone());
     let actions = stage.replicas.step(Input::Published(image.clone()));
     assert!(
@@ -144,14 +176,79 @@ fn an_image_is_shown_when_all_of_it_is_asked_for() {
 }
 
 #[test]
+fn before_it_is_registered_a_process_leads_and_follows_nobody() {
+    let mut stage = stage_before(LIFE);
+    let of_the_one_before = [broker(ME, Uuid::nil(), false), broker(OTHER, Uuid::nil(), false)];
+    stage.apply(&of_the_one_before);
+    let read = [topic(1), partition(1, 0, Some(ME)), partition(1, 1, Some(OTHER))];
+    assert_eq!(
+        stage.publish(&read),
+        ["open t1-0 Process behind nobody, t1-1 Process behind nobody"],
+        "the process before this one led"
+    );
+    assert_eq!(stage.publish(&[partition(1, 2, Some(ME))]), ["open t1-2 Process behind nobody"]);
+    assert_eq!(stage.publish(&[broker(ME, LIFE, true)]), [""; 0], "it is fenced");
+    let lives = stage.publish(&[led_by(1, 0, Some(ME)), broker(ME, LIFE, false)]);
+    assert_eq!(
+        lives,
+        ["lead t1-0 epoch 2", "t1-1 follows 2", "lead t1-2 epoch 1", "settle t1-0"],
+        "all of them, also those that have not changed"
+    );
+    assert_eq!(
+        stage.publish(&[broker(ME, LIFE, true)]),
+        [""; 0],
+        "whoever is fenced later acts as it is told"
+    );
+    assert_eq!(stage.publish(&[led_by(1, 1, Some(ME))]), ["lead t1-1 epoch 2", "settle t1-1"]);
+}
+
+#[test]
+fn a_leader_hears_how_the_brokers_of_its_followers_stand() {
+    let mut stage = stage();
+    stage.publish(&[topic(1), partition(1, 0, Some(ME)), partition(1, 1, Some(OTHER))]);
+    let fenced = stage.publish(&[broker(OTHER, Uuid::nil(), true)]);
+    assert_eq!(fenced, ["t1-0: 2 is not alive"]);
+    let taken_over = stage.publish(&[led_by(1, 1, Some(ME))]);
+    assert_eq!(taken_over, ["lead t1-1 epoch 2", "t1-1: 2 is not alive", "settle t1-1"]);
+    let new = stage.publish(&[partition(1, 2, Some(ME))]);
+    assert_eq!(new, ["open t1-2 Nobody", "t1-2: 2 is not alive"]);
+    let back = stage.publish(&[broker(OTHER, Uuid::nil(), false)]);
+    assert_eq!(back, ["t1-0: 2 lives in epoch 7", "t1-1: 2 lives in epoch 7", "t1-2: 2 lives in epoch 7"]);
+}
+
+#[test]
+fn a_replica_that_is_added_begins_with_a_log_of_its_own() {
+    let mut stage = stage();
+    let elsewhere = PartitionRecord {
+        partition_id: 0,
+        topic_id: id(1),
+        replicas: vec![OTHER],
+        isr: vec![OTHER],
+        leader: Some(OTHER),
+        leader_epoch: LeaderEpoch(1),
+        directories: vec![THERE],
+        ..PartitionRecord::default()
+    };
+    assert_eq!(stage.publish(&[topic(1), elsewhere.into()]), [""; 0]);
+    let added = PartitionChangeRecord {
+        partition_id: 0,
+        topic_id: id(1),
+        replicas: Some(vec![OTHER, ME]),
+        directories: Some(vec![THERE, DirectoryId::nil()]),
+        ..Default::default()
+    };
+    assert_eq!(stage.publish(&[added.into()]), ["open t1-0 Nobody behind 2", "assign 11"]);
+}
+
+#[test]
 fn a_leadership_is_taken_over_given_back_and_taken_over_again() {
     let mut stage = stage();
     stage.publish(&[topic(1), partition(1, 0, Some(ME))]);
     assert_eq!(stage.publish(&[led_by(1, 0, Some(OTHER))]), ["t1-0 follows 2"]);
     assert_eq!(stage.publish(&[led_by(1, 0, None)]), ["t1-0 follows nobody"]);
-    assert_eq!(stage.publish(&[led_by(1, 0, Some(ME))]), ["lead t1-0 epoch 4"]);
+    assert_eq!(stage.publish(&[led_by(1, 0, Some(ME))]), ["lead t1-0 epoch 4", "settle t1-0"]);
     assert_eq!(stage.publish(&[led_by(1, 0, None)]), ["t1-0 follows nobody"]);
-    assert_eq!(stage.publish(&[topic(2), partition(2, 0, Some(OTHER))]), [""; 0], "it is not open");
+    assert_eq!(stage.publish(&[topic(2), partition(2, 0, Some(OTHER))]), ["open t2-0 Nobody behind 2"]);
 }
 
 #[test]
@@ -161,7 +258,7 @@ fn a_replica_goes_with_its_topic_or_when_it_moves_to_another_broker() {
     stage.publish(&[delay, topic(1), partition(1, 0, Some(ME)), partition(1, 1, Some(OTHER))]);
     stage.publish(&[topic(2), partition(2, 0, Some(ME))]);
     let gone = stage.publish(&[RemoveTopicRecord { topic_id: id(1) }.into()]);
-    assert_eq!(gone, ["delete t1-0 after 7", "forget t1"]);
+    assert_eq!(gone, ["delete t1-0 after 7", "delete t1-1 after 7", "forget t1"]);
     let moved = PartitionChangeRecord {
         partition_id: 0,
         topic_id: id(2),
@@ -193,12 +290,14 @@ fn what_cannot_be_opened_is_offline_and_tried_again_only_if_there_was_no_room() 
 }
 
 #[test]
-fn what_waits_for_room_is_given_up_when_another_broker_leads() {
+fn what_waits_for_room_follows_when_there_is_some_and_another_broker_leads() {
     let mut stage = stage();
     stage.opens = |_| Err(NotOpened { why: "why".into(), full: true });
     stage.publish(&[topic(1), partition(1, 0, Some(ME))]);
     assert_eq!(stage.publish(&[led_by(1, 0, Some(OTHER))]), [""; 0]);
-    assert_eq!(stage.step(Input::TryAgain), [""; 0]);
+    stage.opens = |_| Ok(Some(HERE));
+    let again = ["open t1-0 Failed behind 2", "note: opened t1-0: there is room again"];
+    assert_eq!(stage.step(Input::TryAgain), again);
     assert!(!stage.replicas.wait_for_room());
 }
 
@@ -219,8 +318,8 @@ fn what_this_process_had_is_not_believed_clean_when_it_is_led_again() {
     let mut stage = stage();
     stage.publish(&[topic(1), partition(1, 0, Some(ME))]);
     stage.publish(&[led_by(1, 0, Some(OTHER))]);
-    assert_eq!(stage.step(Input::OwnerFailed((id(1), 0))), [""; 0], "its log is closed, and led elsewhere");
-    assert_eq!(stage.publish(&[led_by(1, 0, Some(ME))]), ["open t1-0 Failed"]);
+    assert_eq!(stage.step(Input::OwnerFailed((id(1), 0))), ["open t1-0 Failed behind 2"]);
+    assert_eq!(stage.publish(&[led_by(1, 0, Some(ME))]), ["lead t1-0 epoch 3", "settle t1-0"]);
     let rows = [(LastOwner::Process, true), (LastOwner::Failed, false), (LastOwner::Nobody, false)];
     for (last_owner, believed) in rows {
         assert_eq!(last_owner.left_it_clean(true), believed, "{last_owner:?}");

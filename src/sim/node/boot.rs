@@ -9,11 +9,13 @@ use ottla_core::controller::{Bootstrap, Command, NotController, Registration, Re
 use ottla_log::Disk;
 use ottla_model::BrokerEpoch;
 use ottla_model::config::BrokerConfig;
+use ottla_model::fresh_id;
 use ottla_model::image::Image;
 use ottla_node::controller::{Controller, Output as ControllerOutput, Settings, Snapshots};
 use ottla_node::lifecycle::{Input, Lifecycle, Output, Timing};
 use ottla_node::quorum::{Founder, Keep, Quorum};
 use ottla_node::replicas::Replicas;
+use uuid::Uuid;
 
 use super::coordinator::Coordinator;
 use super::said::BootError;
@@ -46,9 +48,10 @@ impl Node {
         mark_if(holds(&*disk, &metadata, ".checkpoint"), "metadata was read from a snapshot");
         let controller = controller(disk, &config, &storage, now_ms, &mut dice)?;
         let coordinator = services.map(|services| Coordinator::new(&config, services));
+        let incarnation = fresh_id(|| (u128::from(dice.number()) << 64) | u128::from(dice.number()));
         let mut node = Node {
             me,
-            replicas: Replicas::new(config.clone()),
+            replicas: Replicas::new(config.clone(), incarnation),
             config,
             storage,
             controller,
@@ -69,16 +72,16 @@ impl Node {
         let mut out = Vec::new();
         node.controller.settle(now_ms, &mut out).map_err(failed)?;
         node.unheard.extend(out);
-        node.join(now_ms, said)?;
+        node.join(now_ms, incarnation, said)?;
         node.set_strays_aside().map_err(failed)?;
         node.wake_shards(said);
         Ok(node)
     }
 
-    fn join(&mut self, now_ms: i64, said: &mut Vec<Said>) -> Result<(), BootError> {
+    fn join(&mut self, now_ms: i64, incarnation: Uuid, said: &mut Vec<Said>) -> Result<(), BootError> {
         let registration = Registration {
             id: self.me,
-            incarnation: self.unique(),
+            incarnation,
             endpoints: Vec::new(),
             rack: None,
             log_dirs: self.storage.directory_ids(),

@@ -38,6 +38,9 @@ impl Node {
                 let leadership = self.believed(leadership);
                 self.submit(key, LaneInput::Lead(leadership), said);
             }
+            Action::Stands(key, replica, standing) => {
+                self.submit(key, LaneInput::Stands { replica, standing }, said);
+            }
             Action::Open(openings) => {
                 let opened = openings.into_iter().map(|opening| self.open(now_ms, opening)).collect();
                 self.step(now_ms, Input::Opened(opened), said);
@@ -65,12 +68,15 @@ impl Node {
     }
 
     fn open(&mut self, now_ms: i64, opening: Opening) -> Opened {
-        let leadership = self.believed(opening.leadership.clone());
+        let role = match opening.role.clone() {
+            Role::Leader(leadership) => Role::Leader(self.believed(leadership)),
+            follower => follower,
+        };
         let outcome = match self.open_log(now_ms, &opening) {
             Ok(log) => {
                 let lag_ms = self.config.replica_lag_time_max_ms;
                 let host = Host { id: self.me, replica_lag_time_max_ms: lag_ms };
-                let lane = Lane::new(host, log, Role::Leader(leadership), opening.config.clone(), now_ms);
+                let lane = Lane::new(host, log, role, opening.config.clone(), now_ms);
                 let directory = self.storage.directory_of(lane.log().dir());
                 self.partitions.insert(opening.key(), Partition::new(opening.id.clone(), lane));
                 Ok(directory)

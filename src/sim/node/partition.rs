@@ -61,7 +61,7 @@ impl Partition {
             reader: lane.reader(),
             config: lane.config().clone(),
             leader_epoch: lane.leader_epoch(),
-            resigned: false,
+            resigned: !lane.leads(),
             queue: VecDeque::new(),
             lane: Some(lane),
             driven: false,

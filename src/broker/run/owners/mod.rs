@@ -9,6 +9,7 @@ pub(crate) mod metadata;
 pub(crate) mod partition;
 pub(crate) mod partitions;
 pub(crate) mod producer_ids;
+pub(crate) mod proposals;
 pub(crate) mod publisher;
 pub(crate) mod settings;
 pub(crate) mod storage;

@@ -12,20 +12,25 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
+use ottla_core::partition::Leader;
+use ottla_core::session::FetchKey;
 use ottla_log::disk::worker;
 use ottla_log::log::{Log, LogReader};
 use ottla_model::config::TopicConfig;
 use ottla_model::{TopicId, TopicPartition};
+use ottla_node::fetching::Place;
 use ottla_node::lane::{Input, Lane, Output};
-use ottla_protocol::{ErrorCode, LeaderEpoch};
+use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tracing::error;
 
+use super::proposals::Proposals;
 use super::publisher::Notice;
 use super::volume::Volume;
 use super::waiter::{Waiting, tell};
 use crate::clock::now_ms;
+use crate::run::serve::watch::{Watch, Watcher};
 use crate::run::work::flusher::Flushers;
 
 /// A longer turn means that the disk stalls: the next turns run on a thread that may block.
@@ -40,7 +45,15 @@ pub(crate) struct Location {
     pub reader: Arc<LogReader>,
 }
 
-/// A partition that this broker leads.
+/// What a partition's owner asks others to do.
+#[derive(Clone)]
+pub(crate) struct Outlets {
+    pub flushers: Flushers,
+    pub failures: Sender<Notice>,
+    pub proposals: Proposals,
+}
+
+/// A replica that lives on this broker, which leads the partition or follows another broker.
 pub(crate) struct Partition {
     pub id: TopicPartition,
     pub topic_id: TopicId,
@@ -49,16 +62,30 @@ pub(crate) struct Partition {
     pub config: ArcSwap<TopicConfig>,
     leader_epoch: AtomicI32,
     resigned: AtomicBool,
+    /// The epoch in which the lane leads, as of its last turn; -1: it follows.
+    leading: AtomicI32,
+    /// Where that epoch began in the log; -1: it follows.
+    epoch_start: AtomicI64,
     queue: Mutex<VecDeque<Input<Waiting>>>,
     /// `None`: the partition is closed or deleted, or its lane has panicked.
     lane: Mutex<Option<Lane<Waiting>>>,
-    waiting: Mutex<Vec<Arc<Notify>>>,
+    waiting: Mutex<[Vec<Arc<Notify>>; 2]>,
+    /// Sessions of other replicas.
+    watchers: Mutex<Vec<Watcher>>,
     slow_until_ms: AtomicI64,
     /// A thread that may wait for the disk is going to take a turn.
     handed_over: AtomicBool,
-    flushers: Flushers,
     failed: AtomicBool,
-    failures: Sender<Notice>,
+    outlets: Outlets,
+}
+
+/// What somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum For {
+    /// A move of the high watermark.
+    HighWatermark = 0,
+    /// A move of the log end, which only other replicas may see.
+    LogEnd = 1,
 }
 
 impl Partition {
@@ -67,8 +94,7 @@ impl Partition {
         topic_id: TopicId,
         lane: Lane<Waiting>,
         volume: Arc<Volume>,
-        flushers: Flushers,
-        failures: Sender<Notice>,
+        outlets: Outlets,
     ) -> Partition {
         Partition {
             id,
@@ -76,15 +102,17 @@ impl Partition {
             place: ArcSwap::from_pointee(Location::of(lane.log(), volume)),
             config: ArcSwap::new(lane.config().clone()),
             leader_epoch: AtomicI32::new(lane.leader_epoch().0),
-            resigned: AtomicBool::new(false),
+            resigned: AtomicBool::new(!lane.leads()),
+            leading: AtomicI32::new(led_epoch(&lane).0),
+            epoch_start: AtomicI64::new(epoch_start(&lane)),
             queue: Mutex::default(),
             lane: Mutex::new(Some(lane)),
             waiting: Mutex::default(),
+            watchers: Mutex::default(),
             slow_until_ms: AtomicI64::new(0),
             handed_over: AtomicBool::new(false),
-            flushers,
             failed: AtomicBool::new(false),
-            failures,
+            outlets,
         }
     }
 
@@ -108,8 +136,15 @@ impl Partition {
         self.resigned.load(Ordering::Acquire)
     }
 
+    /// The epoch of the leader that this broker is, or follows.
     pub fn leader_epoch(&self) -> LeaderEpoch {
         LeaderEpoch(self.leader_epoch.load(Ordering::Acquire))
+    }
+
+    /// Whether the lane has begun to lead in its present epoch. Before that, records from the leader before may still be
+    /// in its queue, so that another replica must not be told yet where the logs part.
+    pub fn leads(&self) -> bool {
+        !self.has_resigned() && self.leading.load(Ordering::Acquire) == self.leader_epoch().0
     }
 
     /// Passes an input to the lane. When this returns, the input was processed, or another task is going to process it.
@@ -123,12 +158,32 @@ impl Partition {
         }
     }
 
-    /// Registers a waiter for the next move of the high watermark, or the removal of the partition. After registering,
+    /// Registers a waiter for the next such move, another leader, or the removal of the partition. After registering,
     /// the caller has to check again before it waits: nothing wakes it for a change between its last check and the
     /// registration.
-    pub fn wait(self: &Arc<Self>, who: &Arc<Notify>) -> Registration {
-        self.waiting.lock().push(who.clone());
-        Registration { partition: self.clone(), who: who.clone() }
+    pub fn wait(self: &Arc<Self>, what: For, who: &Arc<Notify>) -> Registration {
+        self.waiting.lock()[what as usize].push(who.clone());
+        Registration { partition: self.clone(), what, who: who.clone() }
+    }
+
+    /// Tells that session from now on whatever may concern it.
+    pub fn watch(&self, watch: &Arc<Watch>, key: &FetchKey) {
+        let mut watchers = self.watchers.lock();
+        if !watchers.iter().any(|watcher| watcher.is_of(watch)) {
+            watchers.retain(|watcher| watcher.watch.strong_count() > 0);
+            watchers.push(Watcher::new(watch, key.clone()));
+        }
+    }
+
+    // `wakes`: the session is not only told, but its request ends its waiting.
+    fn tell_watchers(&self, wakes: bool) {
+        for watcher in &*self.watchers.lock() {
+            let Some(watch) = watcher.watch.upgrade() else { continue };
+            watch.mark([watcher.key.clone()]);
+            if wakes {
+                watch.wake();
+            }
+        }
     }
 
     /// Ends the lane and returns its log. Later inputs are refused.
@@ -137,14 +192,39 @@ impl Partition {
         let log = self.lane.lock().take().map(|lane| lane.into_log(&mut out));
         self.carry_out(out);
         self.refuse_queued();
-        self.wake();
+        self.wake_all();
         self.place().volume.has_room(&self.id);
         log
     }
 
     /// Calls `look` with the log, between two turns.
     pub fn with_log<R>(self: &Arc<Self>, look: impl FnOnce(&Log) -> R) -> Option<R> {
-        let looked = AssertUnwindSafe(|| self.lane.lock().as_ref().map(|lane| look(lane.log())));
+        self.with_lane(|lane| look(lane.log()))
+    }
+
+    /// Where the next fetch from the leader begins. `None`: there is none now.
+    pub fn fetch_place(self: &Arc<Self>) -> Option<Place> {
+        self.with_lane(|lane| {
+            let position = lane.fetch_position()?;
+            Some(Place { position, log_start: lane.log().log_start_offset() })
+        })?
+    }
+
+    /// What the leader knows of the other replicas. `None`: this broker does not lead, or the lane is busy.
+    pub fn try_leader<R>(self: &Arc<Self>, look: impl FnOnce(&Leader) -> R) -> Option<R> {
+        let looked = self.lane.try_lock().and_then(|lane| Some(look(lane.as_ref()?.leadership().ok()?)));
+        self.drive();
+        looked
+    }
+
+    /// Where the present leadership began in the log. While the high watermark is below, nobody knows yet which records
+    /// from before are committed (KIP-207). -1: this broker follows.
+    pub fn epoch_start(&self) -> Offset {
+        self.epoch_start.load(Ordering::Acquire)
+    }
+
+    fn with_lane<R>(self: &Arc<Self>, look: impl FnOnce(&Lane<Waiting>) -> R) -> Option<R> {
+        let looked = AssertUnwindSafe(|| self.lane.lock().as_ref().map(look));
         let looked = catch_unwind(looked);
         // Inputs that arrived in the meantime found the lane taken and rely on this call, also if `look` panicked.
         self.drive();
@@ -173,6 +253,7 @@ impl Partition {
             let began = Instant::now();
             let mut out = Vec::new();
             let mut waits = false;
+            let log_start = owned.log().log_start_offset();
             let turned = catch_unwind(AssertUnwindSafe(|| {
                 loop {
                     let inputs = std::mem::take(&mut *self.queue.lock());
@@ -189,7 +270,12 @@ impl Partition {
                     }
                     owned.step(now_ms, inputs, &mut out);
                 }
+                self.epoch_start.store(epoch_start(owned), Ordering::Release);
+                self.leading.store(led_epoch(owned).0, Ordering::Release);
                 self.follow_moves(owned.log(), &out);
+                if owned.log().log_start_offset() != log_start {
+                    self.tell_watchers(false);
+                }
             }));
             if turned.is_err() {
                 // The lane's state may be changed only in part, so it must not be used again. The log is whole up to its
@@ -198,7 +284,7 @@ impl Partition {
                 self.failed.store(true, Ordering::Release);
                 *lane = None;
                 // This fails only when the broker is stopping.
-                let _ = self.failures.send(Notice::OwnerFailed(self.topic_id, self.id.partition));
+                let _ = self.outlets.failures.send(Notice::OwnerFailed(self.topic_id, self.id.partition));
             }
             // In this moment another task may find the lane still taken. Tests make the moment longer.
             #[cfg(test)]
@@ -240,7 +326,7 @@ impl Partition {
             Output::Swapped { token, outcome } => tell(token, outcome),
             Output::Flush(ticket) => {
                 let this = self.clone();
-                self.flushers.run(move || {
+                self.outlets.flushers.run(move || {
                     let up_to = ticket.up_to;
                     // The lane waits for the outcome in any case: without it, it would never flush again.
                     let result = catch_unwind(AssertUnwindSafe(|| ticket.run()));
@@ -249,12 +335,19 @@ impl Partition {
                 });
             }
             Output::WriteOut(range) => self.place().volume.write_out(range),
-            Output::Advanced | Output::Grown => self.wake(),
             Output::Verifying { token, outcome } => tell(token, outcome),
-            Output::Noted { token, .. } | Output::Followed { token, .. } => match token {},
-            // There are no other replicas yet, so nothing is ever proposed.
-            Output::Propose(_) => {}
-            Output::Retire(retired) => self.flushers.retire(retired),
+            Output::Advanced => {
+                self.wake(For::HighWatermark);
+                self.tell_watchers(false);
+            }
+            Output::Grown => {
+                self.wake(For::LogEnd);
+                self.tell_watchers(true);
+            }
+            Output::Noted { token, outcome } => token.noted(outcome),
+            Output::Followed { token, outcome } => token.followed(outcome),
+            Output::Propose(proposal) => self.outlets.proposals.send(self, proposal),
+            Output::Retire(retired) => self.outlets.flushers.retire(retired),
             Output::Offline { why, disk } => {
                 error!(partition = %self.id, "{why}; the partition is offline");
                 if disk {
@@ -264,7 +357,7 @@ impl Partition {
             Output::Full => self.place().volume.is_full(&self.id),
             Output::Roomy => self.place().volume.has_room(&self.id),
             Output::Relocated { token, outcome } => {
-                self.wake();
+                self.wake_all();
                 tell(token.waiting, outcome);
             }
         }
@@ -296,16 +389,25 @@ impl Partition {
                 self.leader_epoch.store(leadership.epoch.0, Ordering::Release);
                 self.resigned.store(false, Ordering::Release);
             }
-            Input::Follow(_) => self.resigned.store(true, Ordering::Release),
+            Input::Follow(followership) => {
+                self.resigned.store(true, Ordering::Release);
+                self.leader_epoch.store(followership.epoch.0, Ordering::Release);
+            }
             Input::Configure(config) => self.config.store(config.clone()),
             _ => {}
         }
         self.queue.lock().push_back(input);
     }
 
-    /// Makes every waiting fetch check again.
-    pub fn wake(&self) {
-        for waiting in std::mem::take(&mut *self.waiting.lock()) {
+    /// Makes everybody who waits check again.
+    pub fn wake_all(&self) {
+        self.wake(For::HighWatermark);
+        self.wake(For::LogEnd);
+        self.tell_watchers(true);
+    }
+
+    fn wake(&self, what: For) {
+        for waiting in std::mem::take(&mut self.waiting.lock()[what as usize]) {
             waiting.notify_one();
         }
     }
@@ -320,11 +422,21 @@ impl Partition {
                     tell(token, Err("the partition does not live here".into()));
                 }
                 // The mover learns of it because its token is dropped here.
-                Input::Relocate { copy, .. } => self.flushers.run(move || copy.abandon()),
+                Input::Relocate { copy, .. } => self.outlets.flushers.run(move || copy.abandon()),
+                // Tokens of fetches tell their owners when they are dropped.
                 _ => {}
             }
         }
     }
+}
+
+// -1: it follows.
+fn led_epoch(lane: &Lane<Waiting>) -> LeaderEpoch {
+    if lane.leads() { lane.leader_epoch() } else { LeaderEpoch::NONE }
+}
+
+fn epoch_start(lane: &Lane<Waiting>) -> Offset {
+    lane.leadership().map_or(-1, Leader::epoch_start)
 }
 
 /// A waiter at a partition. Dropping it ends the waiting, also that of a client that has gone: otherwise an idle
@@ -332,12 +444,14 @@ impl Partition {
 #[must_use]
 pub(crate) struct Registration {
     partition: Arc<Partition>,
+    what: For,
     who: Arc<Notify>,
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.partition.waiting.lock().retain(|waiting| !Arc::ptr_eq(waiting, &self.who));
+        let mut waiting = self.partition.waiting.lock();
+        waiting[self.what as usize].retain(|waiting| !Arc::ptr_eq(waiting, &self.who));
     }
 }
 

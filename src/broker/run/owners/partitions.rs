@@ -13,7 +13,7 @@ use super::partition::Partition;
 #[derive(Default)]
 pub(crate) struct Partitions {
     by_id: DashMap<(TopicId, i32), Arc<Partition>>,
-    /// Partitions that this broker leads and whose logs could not be opened.
+    /// Partitions of which this broker has a replica and whose logs could not be opened.
     offline: DashSet<(TopicId, i32)>,
 }
 
@@ -24,7 +24,22 @@ impl Partitions {
 
     /// The partition, if this broker leads it; otherwise the error for the client.
     pub fn led(&self, image: &Image, topic: TopicId, index: i32) -> Result<Arc<Partition>, ErrorCode> {
-        if let Some(found) = self.by_id.get(&(topic, index)).filter(|found| !found.has_resigned()) {
+        self.found(image, topic, index, |found| !found.has_resigned())
+    }
+
+    /// The replica that lives here, whether it leads or follows; otherwise the error for the client.
+    pub fn replica(&self, image: &Image, topic: TopicId, index: i32) -> Result<Arc<Partition>, ErrorCode> {
+        self.found(image, topic, index, |_| true)
+    }
+
+    fn found(
+        &self,
+        image: &Image,
+        topic: TopicId,
+        index: i32,
+        serves: impl Fn(&Partition) -> bool,
+    ) -> Result<Arc<Partition>, ErrorCode> {
+        if let Some(found) = self.by_id.get(&(topic, index)).filter(|found| serves(found)) {
             return Ok(found.value().clone());
         }
         if self.is_offline(topic, index) {

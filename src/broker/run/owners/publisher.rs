@@ -8,7 +8,7 @@ mod tests;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use ottla_core::controller::{NotController, Reply};
@@ -17,18 +17,19 @@ use ottla_model::{NodeId, TopicId};
 use ottla_node::lane::{Host, Input as LaneInput, Lane, Role};
 use ottla_node::replicas::{Action, Input, Key, LastOwner, NotOpened, Note, Opened, Opening, Replicas};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::controller::Token;
 use super::groups::GroupCoordinator;
 use super::metadata::Metadata;
-use super::partition::Partition;
+use super::partition::{Outlets, Partition};
 use super::partitions::Partitions;
 use super::settings::Settings;
 use super::storage::Storage;
 use crate::clock::now_ms;
-use crate::run::work::flusher::Flushers;
+use crate::run::work::fetchers::Fetchers;
 use crate::run::work::progress::Progress;
 use crate::run::work::registrar::Registrar;
 
@@ -58,12 +59,14 @@ pub(crate) struct Publisher {
     pub settings: Arc<Settings>,
     pub storage: Arc<Storage>,
     pub partitions: Arc<Partitions>,
-    pub flushers: Flushers,
+    /// For partitions.
+    pub outlets: Outlets,
+    pub fetchers: Arc<Fetchers>,
+    /// Hears that this broker leads partitions that it did not lead before.
+    pub elected: Arc<Notify>,
     pub image: Arc<Metadata>,
     pub groups: Arc<GroupCoordinator>,
     pub registrar: Arc<Registrar>,
-    /// For partitions, to report that they have failed.
-    pub failures: Sender<Notice>,
     /// Ends the process, with the reason, because it cannot go on.
     pub give_up: Box<dyn Fn(String) + Send + Sync>,
 }
@@ -114,7 +117,7 @@ impl Publisher {
         if let Some(here) = self.partitions.get(topic, index).filter(|p| !p.has_failed()) {
             warn!(partition = %here.id, log_end_offset = here.place().reader.offsets().log_end, "recovered");
         }
-        failed.wake();
+        failed.wake_all();
     }
 
     // Takes the partitions of failed directories offline, and flushes them no more. The other directories go on
@@ -152,11 +155,23 @@ impl Publisher {
                 self.groups.topics_deleted(&topics);
             }
             Action::Follow(key, followership) => {
-                self.submit(key, LaneInput::Follow(followership));
-                // Readers that wait there are told to ask another broker.
-                self.partitions.get(key.0, key.1).inspect(|here| here.wake());
+                let Some(here) = self.partitions.get(key.0, key.1) else { return };
+                let resigns = !here.has_resigned();
+                here.submit_from_thread(LaneInput::Follow(followership));
+                self.fetchers.follow(&here, followership);
+                if resigns {
+                    // Readers that wait there are told to ask another broker.
+                    here.wake_all();
+                }
             }
-            Action::Lead(key, leadership) => self.submit(key, LaneInput::Lead(leadership)),
+            Action::Lead(key, leadership) => {
+                self.fetchers.leave(key);
+                self.submit(key, LaneInput::Lead(leadership));
+                self.elected.notify_one();
+            }
+            Action::Stands(key, replica, standing) => {
+                self.submit(key, LaneInput::Stands { replica, standing });
+            }
             Action::Open(openings) => {
                 let opened = self.open_all(openings);
                 self.step(Input::Opened(opened));
@@ -164,13 +179,18 @@ impl Publisher {
             Action::Assign(assignments) => self.registrar.assign(assignments),
             Action::Settle(keys) => self.settle(&keys),
             Action::TakeOffline(key) => {
+                self.fetchers.leave(key);
                 if let Some(here) = self.partitions.set_offline(key.0, key.1) {
                     drop(here.close());
                 }
             }
             Action::Configure(key, config) => self.submit(key, LaneInput::Configure(config)),
             Action::Note(note) => tell(&note),
-            Action::Show(image) => self.image.store(image),
+            Action::Show(image) => {
+                self.image.store(image);
+                // Not before: a fetcher looks there for its leader's address.
+                self.fetchers.settle();
+            }
         }
     }
 
@@ -219,10 +239,14 @@ impl Publisher {
                 let directory = log.dir().parent().and_then(|dir| self.storage.directory_id(dir));
                 let lag_ms = self.settings.now().replica_lag_time_max_ms;
                 let host = Host { id: self.me, replica_lag_time_max_ms: lag_ms };
-                let lane = Lane::new(host, log, Role::Leader(opening.leadership.clone()), config, now_ms());
-                let (flushers, failures) = (self.flushers.clone(), self.failures.clone());
-                let partition = Partition::new(id, opening.topic, lane, volume, flushers, failures);
-                self.partitions.insert(Arc::new(partition));
+                let lane = Lane::new(host, log, opening.role.clone(), config, now_ms());
+                let partition = Partition::new(id, opening.topic, lane, volume, self.outlets.clone());
+                let partition = Arc::new(partition);
+                match opening.role {
+                    Role::Leader(_) => self.elected.notify_one(),
+                    Role::Follower(followership) => self.fetchers.follow(&partition, followership),
+                }
+                self.partitions.insert(partition);
                 Ok(directory)
             }
             Err(error) => Err(NotOpened { why: error.to_string(), full: error.is_full() }),
@@ -253,6 +277,7 @@ impl Publisher {
     }
 
     fn delete(&self, (topic, index): Key, delay_ms: i64) {
+        self.fetchers.leave((topic, index));
         let Some(gone) = self.partitions.remove(topic, index) else { return };
         let Some(log) = gone.close() else { return };
         match log.delete(Uuid::new_v4()) {

@@ -229,7 +229,11 @@ impl Storage {
         {
             dir.volume.fail(&error.to_string());
         }
-        let (log, recovery) = opened?;
+        let (mut log, recovery) = opened?;
+        // Below that offset the log is known to be replicated, whoever leads. A sole replica needs no word.
+        if let Some(replicated) = dir.says(Checkpoint::HighWatermark, id).filter(|_| !new) {
+            log.advance_high_watermark(replicated);
+        }
         if recovery.scanned_bytes > 0 {
             debug!(partition = %id, scanned_bytes = recovery.scanned_bytes, "read again what may not have been flushed");
         }

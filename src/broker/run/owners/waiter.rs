@@ -1,7 +1,6 @@
 //! The waiters of this broker's lanes: a producer's request, a coordinator's shard, a request to delete records, a
-//! cleaner, a mover, the verification of a transaction.
+//! cleaner, a mover, the verification of a transaction, the fetch of another replica, a fetcher of this broker.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use ottla_log::log::{Appended, NotMoved, Refused};
@@ -11,7 +10,9 @@ use ottla_protocol::{ErrorCode, Offset};
 use tokio::sync::oneshot;
 
 use super::volume::Volume;
+use crate::run::serve::noting::Note;
 use crate::run::serve::produce::Slot;
+use crate::run::work::fetchers::Report;
 
 /// One token type for each kind of request. A token that is dropped gives an error to its waiter, so that nothing waits
 /// for ever.
@@ -27,9 +28,8 @@ impl Waiters for Waiting {
     type Move = Mover;
     /// Gets the guard, or nothing if the transaction is open there.
     type Verification = oneshot::Sender<Result<Option<VerificationGuard>, ErrorCode>>;
-    /// There are no other replicas yet, so nothing is fetched or followed here.
-    type Fetch = Infallible;
-    type Fetcher = Infallible;
+    type Fetch = Note;
+    type Fetcher = Report;
 }
 
 /// The waiter of an append.

@@ -73,7 +73,10 @@ pub(crate) fn look_up(
     let reader = &place.reader;
     let offsets = reader.offsets();
     let at = |offset, leader_epoch| OffsetAtTime { offset, timestamp: -1, leader_epoch };
+    // A client is not told of an end that may still move back, in the eyes of whoever read from the leader before.
+    let unsettled = isolation != Isolation::LogEnd && partition.epoch_start() > offsets.high_watermark;
     let found = match moment {
+        Moment::Latest if unsettled => return Err(ErrorCode::OffsetNotAvailable.into()),
         Moment::Latest => {
             let end = match isolation {
                 Isolation::LogEnd => offsets.log_end,
@@ -91,6 +94,7 @@ pub(crate) fn look_up(
         Moment::Time(time) => reader.offset_for_timestamp(time, isolation),
     };
     match found {
+        Ok(None) if unsettled => Err(ErrorCode::OffsetNotAvailable.into()),
         Ok(None) => Ok(NOWHERE),
         Ok(Some(f)) => {
             Ok(OffsetAtTime { offset: f.offset, timestamp: f.timestamp, leader_epoch: f.leader_epoch })

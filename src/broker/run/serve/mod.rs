@@ -6,5 +6,8 @@ pub(crate) mod create;
 pub(crate) mod delete_records;
 pub(crate) mod fetch;
 pub(crate) mod list_offsets;
+pub(crate) mod nearest;
+pub(crate) mod noting;
 pub(crate) mod produce;
 pub(crate) mod verify;
+pub(crate) mod watch;

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use ottla_core::partition::Acks;
@@ -14,6 +15,7 @@ use ottla_model::VerificationGuard;
 use ottla_node::lane::{Answered, Append, Input};
 use ottla_protocol::{ErrorCode, Offset};
 use parking_lot::Mutex;
+use tokio::time::{Sleep, sleep};
 
 use crate::clock::now_ms;
 use crate::run::owners::partition::Partition;
@@ -118,12 +120,18 @@ pub(crate) fn reject(code: ErrorCode) -> Rejected {
 }
 
 /// A Produce in progress. Its outcomes are in the order of its shares.
-pub(crate) struct Producing(Arc<Mutex<Gathering>>);
+pub(crate) struct Producing {
+    gathering: Arc<Mutex<Gathering>>,
+    /// Those that may wait for other replicas, and for how long; lanes look at the time only when something happens.
+    waits_for: Vec<Arc<Partition>>,
+    timeout_ms: i32,
+    timeout: Option<Pin<Box<Sleep>>>,
+}
 
 impl Producing {
     /// The outcomes, if every lane has answered already.
     pub fn now(&self) -> Option<Vec<Outcome>> {
-        let mut gathering = self.0.lock();
+        let mut gathering = self.gathering.lock();
         (gathering.missing == 0).then(|| take(&mut gathering))
     }
 }
@@ -131,12 +139,24 @@ impl Producing {
 impl Future for Producing {
     type Output = Vec<Outcome>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Vec<Outcome>> {
-        let mut gathering = self.0.lock();
-        if gathering.missing == 0 {
-            return Poll::Ready(take(&mut gathering));
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Vec<Outcome>> {
+        {
+            let mut gathering = self.gathering.lock();
+            if gathering.missing == 0 {
+                return Poll::Ready(take(&mut gathering));
+            }
+            gathering.waker = Some(context.waker().clone());
         }
-        gathering.waker = Some(context.waker().clone());
+        if !self.waits_for.is_empty() {
+            let for_ms = self.timeout_ms.max(0) as u64;
+            let timeout = self.timeout.get_or_insert_with(|| Box::pin(sleep(Duration::from_millis(for_ms))));
+            if timeout.as_mut().poll(context).is_ready() {
+                // Nobody holds the lock here: a lane may answer at once.
+                for partition in std::mem::take(&mut self.waits_for) {
+                    partition.submit(Input::Expire);
+                }
+            }
+        }
         Poll::Pending
     }
 }
@@ -154,12 +174,17 @@ pub(crate) fn produce(shares: Vec<Share>, options: &ProduceOptions) -> Producing
     let now = now_ms();
     let outcomes = shares.iter().map(|_| None).collect();
     let gathering = Arc::new(Mutex::new(Gathering { outcomes, missing: shares.len(), waker: None }));
+    let of = |share: &Share| share.partition.as_ref().ok().cloned();
+    let waits_for = match options.acks {
+        Acks::All => shares.iter().filter_map(of).collect(),
+        Acks::None | Acks::Leader => Vec::new(),
+    };
     for (index, share) in shares.into_iter().enumerate() {
         if let Err(rejected) = submit(share, options, now, index, &gathering) {
             fill(&gathering, index, Err(rejected));
         }
     }
-    Producing(gathering)
+    Producing { gathering, waits_for, timeout_ms: options.timeout_ms, timeout: None }
 }
 
 fn submit(

@@ -21,6 +21,7 @@ pub(crate) async fn keep_house(broker: Arc<Broker>, storage: Arc<Storage>, flush
     let mut retention = every(config.log_retention_check_interval_ms);
     let mut recovery = every(i64::from(config.log_flush_offset_checkpoint_interval_ms));
     let mut starts = every(i64::from(config.log_flush_start_offset_checkpoint_interval_ms));
+    let mut in_sync = every(config.replica_lag_time_max_ms / 2);
     let mut watermarks = every(config.replica_high_watermark_checkpoint_interval_ms);
     loop {
         let stopping = broker.stopping.clone();
@@ -29,6 +30,7 @@ pub(crate) async fn keep_house(broker: Arc<Broker>, storage: Arc<Storage>, flush
             _ = retention.tick() => Due::Retention,
             _ = recovery.tick() => Due::Checkpoint(Checkpoint::RecoveryPoint),
             _ = starts.tick() => Due::Checkpoint(Checkpoint::LogStart),
+            _ = in_sync.tick() => Due::InSync,
             _ = watermarks.tick() => Due::Checkpoint(Checkpoint::HighWatermark),
             () = stopping.cancelled() => return,
         };
@@ -45,6 +47,7 @@ pub(crate) async fn keep_house(broker: Arc<Broker>, storage: Arc<Storage>, flush
                 tick(&broker, true);
             }
             Due::Retention => tick(&broker, false),
+            Due::InSync => expire(&broker),
             // If it fails, it has logged why, and it is tried again.
             Due::Checkpoint(which) => drop(storage.checkpoint(which, &broker.partitions)),
         });
@@ -58,6 +61,8 @@ pub(crate) async fn keep_house(broker: Arc<Broker>, storage: Arc<Storage>, flush
 enum Due {
     Sweep,
     Retention,
+    /// Followers that lag may have to leave in-sync sets.
+    InSync,
     Checkpoint(Checkpoint),
 }
 
@@ -66,6 +71,14 @@ fn tick(broker: &Broker, only_timed_flushes: bool) {
     for partition in broker.partitions.all() {
         if !only_timed_flushes || partition.config.load().flush_ms < i64::MAX {
             partition.submit_from_thread(Input::Tick);
+        }
+    }
+}
+
+fn expire(broker: &Broker) {
+    for partition in broker.partitions.all() {
+        if !partition.has_resigned() {
+            partition.submit_from_thread(Input::Expire);
         }
     }
 }

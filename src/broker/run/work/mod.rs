@@ -1,6 +1,7 @@
 //! Background work, on threads and timers of its own, without a request.
 
 pub(crate) mod cleaner;
+pub(crate) mod fetchers;
 pub(crate) mod flusher;
 pub(crate) mod heart;
 pub(crate) mod housekeeping;

@@ -16,27 +16,27 @@ broker_keys! {
         "Whether leadership moves back to preferred replicas by itself.";
     "leader.imbalance.check.interval.seconds": Long = "300", at_least(1), High, ReadOnly, Honoured,
         "How often the balance of leaders is checked.";
-    "num.replica.fetchers": Int = "1", at_least(1), High, ClusterWide, Accepted,
+    "num.replica.fetchers": Int = "1", at_least(1), High, ClusterWide, Honoured,
         "Fetchers that a follower runs for each leader broker.";
-    "replica.lag.time.max.ms": Long = "30000", ANY, High, ReadOnly, Accepted,
+    "replica.lag.time.max.ms": Long = "30000", ANY, High, ReadOnly, Honoured,
         "A follower that has not caught up for this long leaves the in-sync set.";
-    "replica.fetch.max.bytes": Int = "1048576", at_least(0), Medium, ReadOnly, Accepted,
+    "replica.fetch.max.bytes": Int = "1048576", at_least(0), Medium, ReadOnly, Honoured,
         "Bytes a follower asks for per partition; the first batch comes whole.";
-    "replica.fetch.min.bytes": Int = "1", ANY, High, ReadOnly, Accepted,
+    "replica.fetch.min.bytes": Int = "1", ANY, High, ReadOnly, Honoured,
         "Bytes that a follower's fetch waits for.";
-    "replica.fetch.wait.max.ms": Int = "500", ANY, High, ReadOnly, Accepted,
+    "replica.fetch.wait.max.ms": Int = "500", ANY, High, ReadOnly, Honoured,
         "Longest wait of a follower's fetch.";
-    "replica.fetch.response.max.bytes": Int = "10485760", at_least(0), Medium, ReadOnly, Accepted,
+    "replica.fetch.response.max.bytes": Int = "10485760", at_least(0), Medium, ReadOnly, Honoured,
         "Bytes a follower asks for per response.";
-    "replica.fetch.backoff.ms": Int = "1000", at_least(0), Medium, ReadOnly, Accepted,
+    "replica.fetch.backoff.ms": Int = "1000", at_least(0), Medium, ReadOnly, Honoured,
         "Pause before a partition is fetched again after an error.";
-    "replica.socket.timeout.ms": Int = "30000", ANY, High, ReadOnly, Accepted,
+    "replica.socket.timeout.ms": Int = "30000", ANY, High, ReadOnly, Honoured,
         "How long a follower waits for its leader's answer.";
     "replica.socket.receive.buffer.bytes": Int = "65536", ANY, High, ReadOnly, Accepted,
         "Kernel receive buffer of a follower's connection.";
     "replica.high.watermark.checkpoint.interval.ms": Long = "5000", ANY, High, ReadOnly, Honoured,
         "How often the high watermarks are written down.";
-    "replica.selector.class": String = null, ANY, Medium, ReadOnly, Accepted,
+    "replica.selector.class": String = null, ANY, Medium, ReadOnly, Honoured,
         "Class that chooses the replica a consumer reads from.";
     "controller.socket.timeout.ms": Int = "30000", ANY, Medium, ReadOnly, Accepted,
         "How long a request to the controller may take.";

@@ -114,8 +114,8 @@ where
     pub fn led_here(&self) -> Vec<i32> {
         let image = self.surroundings.image.load();
         let Some(topic) = self.topic(&image) else { return Vec::new() };
-        let here = |index: &i32| self.surroundings.partitions.get(topic.id, *index).is_some();
-        topic.partitions.keys().copied().filter(here).collect()
+        let led = |index: &i32| self.surroundings.partitions.led(&image, topic.id, *index).is_ok();
+        topic.partitions.keys().copied().filter(led).collect()
     }
 
     /// Loads the shards that this broker leads before the first command for them. What they do by themselves, such as
@@ -151,7 +151,7 @@ where
         }
         let image = self.surroundings.image.load();
         let topic = self.topic(&image)?;
-        self.surroundings.partitions.get(topic.id, shard)?;
+        self.surroundings.partitions.led(&image, topic.id, shard).ok()?;
         let (way, inbox) = mpsc::unbounded_channel();
         tokio::spawn(Task::new(self.clone(), shard, inbox).keep());
         shards.insert(shard, way.clone());

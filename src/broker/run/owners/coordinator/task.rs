@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 
 use super::{Coordinator, Sent};
 use crate::clock::now_ms;
-use crate::run::owners::partition::Partition;
+use crate::run::owners::partition::{For, Partition};
 use crate::run::owners::waiter::Appender;
 
 /// One shard's task.
@@ -61,7 +61,8 @@ where
             // Registered before anything is checked. If the partition was removed, or its high watermark moved, between
             // the check and the registration, nothing would wake this task, and its clients would wait until they time
             // out.
-            let registered = self.partition.as_ref().map(|partition| partition.wait(&moved));
+            let registered =
+                self.partition.as_ref().map(|partition| partition.wait(For::HighWatermark, &moved));
             let Some(here) = self.coordinator.partition(self.index) else { break };
             if !self.partition.as_ref().is_some_and(|known| Arc::ptr_eq(known, &here)) {
                 if self.partition.replace(here).is_some() {

@@ -1,5 +1,6 @@
 //! What the publisher does with a partition whose owner has panicked.
 
+use std::sync::OnceLock;
 use std::sync::mpsc::channel;
 
 use ottla_core::controller::NotController;
@@ -7,16 +8,21 @@ use ottla_core::partition::Acks;
 use ottla_log::Disk;
 use ottla_log::disk::{Fault, MemoryDisk, Operation};
 use ottla_model::config::{Sources, load};
-use ottla_model::record::{PartitionRecord, TopicRecord};
+use ottla_model::record::{PartitionRecord, RegisterBrokerRecord, TopicRecord};
 use ottla_protocol::batch::{BatchBuilder, Compression};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
 use super::*;
 use crate::run::owners::coordinator::Surroundings;
+use crate::run::owners::partition::For;
+use crate::run::owners::proposals::Proposals;
 use crate::run::serve::produce::{ProduceOptions, Share, produce, reject};
 use crate::stop::Stopping;
 
 const TOPIC: TopicId = TopicId::from_u128(7);
+const LIFE: Uuid = Uuid::from_u128(21);
+
+static IDLE: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
 
 struct Stage {
     disk: MemoryDisk,
@@ -51,17 +57,24 @@ fn stage_with(settings: &[(&str, &str)]) -> Stage {
     let partitions: Arc<Partitions> = Arc::default();
     let surroundings =
         Surroundings { image: image.clone(), partitions: partitions.clone(), stopping: Stopping::new() };
+    let settings = Arc::new(Settings::new(config.clone()));
+    // Nothing is fetched in these tests.
+    let new = || tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let runtime = IDLE.get_or_init(new);
+    let fetchers = Fetchers::new(config.node_id, settings.clone(), image.clone(), runtime.handle().clone());
+    let (proposals, _) = Proposals::channel();
     let mut publisher = Publisher {
         me: config.node_id,
-        replicas: Replicas::new(config.clone()),
+        replicas: Replicas::new(config.clone(), LIFE),
         storage: Arc::new(storage),
         partitions,
-        flushers: Default::default(),
+        outlets: Outlets { flushers: Default::default(), failures, proposals },
+        fetchers: Arc::new(fetchers),
+        elected: Arc::default(),
         image,
         groups: Arc::new(GroupCoordinator::new(&config, surroundings)),
         registrar: Arc::new(registrar),
-        settings: Arc::new(Settings::new(config)),
-        failures,
+        settings,
         give_up: Box::new(move |why| *reason.lock() = Some(why)),
     };
     publisher.step(Input::Published(image_with(1)));
@@ -76,8 +89,12 @@ fn stage_with(settings: &[(&str, &str)]) -> Stage {
 /// A topic with this many partitions, all led by broker 1.
 fn image_with(partitions: i32) -> Arc<Image> {
     let topic = TopicRecord { name: "t".into(), topic_id: TOPIC };
+    let broker_id = NodeId(1);
+    let broker =
+        RegisterBrokerRecord { broker_id, incarnation_id: LIFE, fenced: false, ..Default::default() };
     let mut image = Image::empty();
-    image.apply_in_place(0, LeaderEpoch(1), &topic.into()).expect("it applies");
+    image.apply_in_place(0, LeaderEpoch(1), &broker.into()).expect("it applies");
+    image.apply_in_place(1, LeaderEpoch(1), &topic.into()).expect("it applies");
     for partition_id in 0..partitions {
         let partition = PartitionRecord {
             partition_id,
@@ -89,7 +106,7 @@ fn image_with(partitions: i32) -> Arc<Image> {
             ..PartitionRecord::default()
         };
         image
-            .apply_in_place(i64::from(partition_id) + 1, LeaderEpoch(1), &partition.into())
+            .apply_in_place(i64::from(partition_id) + 2, LeaderEpoch(1), &partition.into())
             .expect("it applies");
     }
     Arc::new(image)
@@ -202,9 +219,9 @@ fn whoever_has_stopped_waiting_is_forgotten() {
     let stage = stage();
     let here = stage.publisher.partitions.get(TOPIC, 0).expect("it is led here");
     let gone = Arc::new(tokio::sync::Notify::new());
-    drop(here.wait(&gone));
+    drop(here.wait(For::HighWatermark, &gone));
     assert_eq!(Arc::strong_count(&gone), 1, "an idle partition does not collect them");
-    let registered = here.wait(&gone);
+    let registered = here.wait(For::HighWatermark, &gone);
     assert_eq!(stage.produce(), Ok(0));
     drop(registered);
     assert_eq!(Arc::strong_count(&gone), 1);
