@@ -15,6 +15,8 @@ one answer:                   {"ok": result}   or   {"error": Kafka's error code
 | committed group topic partition | [offset or -1, metadata] |
 | create topic partitions configs; delete topic; topics; describe topic; grow topic partitions | describe: [partition, leader, replicas, isr] for each |
 | configs kind name; configure topic configs; offsets topic at partition; trim topic offset partition | configs as a map; an offset; the new log start |
+| begin id topic records; end commit | a transaction under that id: the records are in the log when `begin` answers; Java, franz-go and sarama alone |
+| copy id group topic target count | consumes so many records and produces them in transactions, with the offsets |
 | groups; group group; forget group; cluster | names; [state, members]; nothing; [cluster id, broker ids] |
 
 A record is {"partition", "offset", "key", "value", "headers": [[name, value], ..], "timestamp"}, with text and nulls.

@@ -37,6 +37,7 @@ MAIN_CLASSES = {
     "kafka-get-offsets": "org.apache.kafka.tools.GetOffsetShell",
     "kafka-reassign-partitions": "org.apache.kafka.tools.reassign.ReassignPartitionsCommand",
     "kafka-storage": "kafka.tools.StorageTool",
+    "kafka-transactions": "org.apache.kafka.tools.TransactionsCommand",
     "kafka-topics": "org.apache.kafka.tools.TopicCommand",
 }
 

@@ -8,7 +8,7 @@ from harness.adapter import Adapter
 from harness.clients import create_topic, produce, records
 from harness.wait import wait_for
 
-# What a broker without security, transactions or several nodes answers; the pages show what there is.
+# What a broker without security or several nodes answers; the pages show what there is.
 EMPTY = {"quotas": 0, "users": 0, "reassignments": 0}
 
 

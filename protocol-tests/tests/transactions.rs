@@ -265,6 +265,60 @@ async fn a_timeout_beyond_the_brokers_is_refused() -> Result<()> {
     Ok(())
 }
 
+/// Row 26 of the compatibility list: Flink's sink commits under the id and epoch that another instance has left behind.
+#[tokio::test]
+async fn another_instance_commits_with_the_producer_id_and_epoch_of_before() -> Result<()> {
+    let mut story = Story::new().await?;
+    for (write, end) in [(9, 4), (12, 5)] {
+        if write < 12 {
+            assert_eq!(story.add(&story.topic.name, 3).await?, "NONE");
+        }
+        assert_eq!(story.write(write).await?, "NONE", "v{write}");
+        // Whoever wrote is gone with its connection.
+        story.connection = story.broker.connect().await?;
+        assert_eq!(story.end(true, end).await?, "NONE", "v{end}");
+    }
+    story.is_stable_at(4).await
+}
+
+/// Row 28 of the compatibility list (KIP-360): a producer that has lost its place goes on under the same id.
+#[tokio::test]
+async fn a_producer_recovers_after_losing_its_sequence() -> Result<()> {
+    let mut story = Story::new().await?;
+    assert_eq!(story.write(12).await?, "NONE");
+    story.sequence = 5;
+    assert_eq!(story.write(12).await?, "OUT_OF_ORDER_SEQUENCE_NUMBER");
+    assert_eq!(story.end(false, 5).await?, "NONE");
+    let before = (story.producer, story.epoch);
+    let resume = |(producer, epoch): (i64, i16)| {
+        InitProducerIdRequest::default()
+            .with_transactional_id(Some(TransactionalId(text(&story.id))))
+            .with_transaction_timeout_ms(60_000)
+            .with_producer_id(producer.into())
+            .with_producer_epoch(epoch)
+    };
+    let ask = async |request: InitProducerIdRequest| {
+        eventually("a producer id", async || {
+            let answer = story.connection.send(&request, 4).await?;
+            Ok((name_of(answer.error_code) != "CONCURRENT_TRANSACTIONS").then_some(answer))
+        })
+        .await
+    };
+    let answer = ask(resume(before)).await?;
+    assert_eq!(
+        (name_of(answer.error_code), answer.producer_id.0, answer.producer_epoch),
+        ("NONE", before.0, before.1 + 1)
+    );
+    let again = ask(resume(before)).await?;
+    assert_eq!((again.producer_id.0, again.producer_epoch), (before.0, before.1 + 1), "the answer was lost");
+    let zombie = ask(resume((before.0, before.1 - 1))).await?;
+    assert_eq!(name_of(zombie.error_code), "PRODUCER_FENCED");
+    (story.producer, story.epoch, story.sequence) = (answer.producer_id.0, answer.producer_epoch, 0);
+    assert_eq!(story.write(12).await?, "NONE");
+    assert_eq!(story.end(true, 5).await?, "NONE");
+    story.is_stable_at(4).await
+}
+
 #[tokio::test]
 async fn what_is_in_the_batches_counts() -> Result<()> {
     let story = Story::new().await?;
@@ -295,6 +349,13 @@ async fn what_is_in_the_batches_counts() -> Result<()> {
         );
     }
     assert_eq!(story.ends().await?, (1, 1));
+    for topic in ["__transaction_state", "__consumer_offsets"] {
+        let topic = Topic { name: topic.into(), ..story.topic.clone() };
+        story.broker.group().await?;
+        let answer = story.connection.send(&produce(&topic, 0, batch(&["v"]).build(), -1), 9).await?;
+        let told = name_of(answer.responses[0].partition_responses[0].error_code);
+        assert_eq!(told, "INVALID_TOPIC_EXCEPTION", "{}", topic.name);
+    }
     Ok(())
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"maps"
 	"sort"
 	"sync"
 	"time"
@@ -314,5 +315,6 @@ func franz(bootstrap string) (client, func(command, member) error) {
 		}
 		return nil
 	}
+	maps.Copy(commands, franzTransactions(open))
 	return client{module: "github.com/twmb/franz-go", commands: commands, code: code}, join
 }

@@ -47,6 +47,9 @@ func (p *place) UnmarshalJSON(data []byte) error {
 
 type command struct {
 	Do, Topic, Group, Compression, Kind, Name string
+	Id, Target                                string
+	Commit                                    bool
+	bootstrap                                 string
 	Metadata                                  string
 	Records                                   []record
 	Count, Session, Partitions                int
@@ -125,7 +128,7 @@ func main() {
 		in := bufio.NewScanner(os.Stdin)
 		in.Buffer(nil, 1<<24)
 		for in.Scan() {
-			asked := command{Start: place{Name: "beginning"}}
+			asked := command{Start: place{Name: "beginning"}, bootstrap: bootstrap}
 			if err := json.Unmarshal(in.Bytes(), &asked); err != nil {
 				panic(err)
 			}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"slices"
 	"time"
@@ -275,6 +276,7 @@ func saramaClient(bootstrap string) (client, func(command, member) error) {
 		return pointer(int16(known))
 	}
 	cannot := map[string]string{"cluster": "its view of the cluster has no id"}
+	maps.Copy(commands, saramaTransactions(bootstrap, config, shared))
 	return client{module: "github.com/IBM/sarama", cannot: cannot, commands: commands, code: code}, join
 }
 

@@ -115,6 +115,11 @@ public final class JavaClient {
                     }
                     return got;
                 }
+            case "begin": begin(topic, asked); return null;
+            case "end":
+                if (asked.get("commit").asBoolean()) transactional.commitTransaction(); else transactional.abortTransaction();
+                return null;
+            case "copy": copy(group, topic, asked); return null;
             case "join": join(group, asked); return null;
             case "leave": return null;
             case "commit":
@@ -189,6 +194,50 @@ public final class JavaClient {
             List<Long> offsets = new ArrayList<>();
             for (Future<RecordMetadata> each : sent) offsets.add(each.get().offset());
             return offsets;
+        }
+    }
+
+    // --- transactions
+
+    private static KafkaProducer<String, String> transactional;
+    private static String transactionalId = "";
+
+    private static void become(String id) {
+        if (transactionalId.equals(id)) return;
+        if (transactional != null) transactional.close(Duration.ZERO);
+        transactional = new KafkaProducer<>(Map.of("bootstrap.servers", bootstrap, "transactional.id", id, "max.block.ms", 30_000),
+            new StringSerializer(), new StringSerializer());
+        transactionalId = id;
+        transactional.initTransactions();
+    }
+
+    private static void begin(String topic, JsonNode asked) throws Exception {
+        become(asked.get("id").asText());
+        transactional.beginTransaction();
+        List<Future<RecordMetadata>> sent = new ArrayList<>();
+        for (JsonNode record : asked.get("records"))
+            sent.add(transactional.send(new ProducerRecord<>(topic, record.get("partition").asInt(), null, record.get("value").asText())));
+        for (Future<RecordMetadata> each : sent) each.get();
+    }
+
+    private static void copy(String group, String topic, JsonNode asked) throws Exception {
+        become(asked.get("id").asText());
+        try (KafkaConsumer<String, String> client = consumer(Map.of("group.id", group, "auto.offset.reset", "earliest",
+            "isolation.level", "read_committed", "max.poll.records", 5))) {
+            client.subscribe(List.of(topic));
+            for (int copied = 0; copied < asked.get("count").asInt(); ) {
+                ConsumerRecords<String, String> polled = client.poll(SECONDS_30);
+                if (polled.isEmpty()) throw new IllegalStateException("no record within 30 s");
+                transactional.beginTransaction();
+                Map<TopicPartition, OffsetAndMetadata> offsets = new LinkedHashMap<>();
+                for (ConsumerRecord<String, String> record : polled) {
+                    transactional.send(new ProducerRecord<>(asked.get("target").asText(), 0, null, record.value()));
+                    offsets.put(new TopicPartition(topic, record.partition()), new OffsetAndMetadata(record.offset() + 1));
+                }
+                transactional.sendOffsetsToTransaction(offsets, client.groupMetadata());
+                transactional.commitTransaction();
+                copied += polled.count();
+            }
         }
     }
 

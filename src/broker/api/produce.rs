@@ -10,8 +10,8 @@ use ottla_core::partition::Acks;
 use ottla_core::session::FetchTopic;
 use ottla_log::check::Rejected;
 use ottla_log::disk::worker;
-use ottla_model::TopicId;
 use ottla_model::image::Image;
+use ottla_model::{TopicId, is_internal};
 use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::batch::BatchHeader;
 use ottla_protocol::produce::{
@@ -165,13 +165,22 @@ fn resolve(context: &Context<'_>, image: &Image, topic: &TopicRef) -> Result<Top
         TopicRef::Id(id) => {
             let known = image.topic_by_id(*id).ok_or(ErrorCode::UnknownTopicId)?;
             context.check(Operation::Write, Resource::Topic, &known.name)?;
+            not_internal(context, &known.name)?;
             Ok(*id)
         }
         TopicRef::Name(name) => {
             context.check(Operation::Write, Resource::Topic, name)?;
-            image.topic(name).map(|known| known.id).ok_or(ErrorCode::UnknownTopicOrPartition)
+            let known = image.topic(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+            not_internal(context, name)?;
+            Ok(known.id)
         }
     }
+}
+
+// What coordinators remember is theirs to write. As in Kafka, who calls itself by this name may mend it.
+fn not_internal(context: &Context<'_>, topic: &str) -> Result<(), ErrorCode> {
+    let mends = context.caller.client_id.as_deref() == Some("__admin_client");
+    if is_internal(topic) && !mends { Err(ErrorCode::InvalidTopicException) } else { Ok(()) }
 }
 
 fn reply(
