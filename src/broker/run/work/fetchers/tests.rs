@@ -89,27 +89,16 @@ async fn follow(server: &Server, disk: &MemoryDisk) -> Follower {
         rack: None,
         log_dirs: storage.directory_ids(),
         features: Vec::new(),
+        previous_epoch: None,
     };
     // Its life before has not said good-bye.
     if let Some(before) = broker(server).image.load().broker(FOLLOWER).filter(|before| !before.fenced) {
-        let last = Heartbeat {
-            broker: FOLLOWER,
-            epoch: before.epoch,
-            metadata_offset: 0,
-            want_fence: true,
-            want_shutdown: false,
-        };
+        let last = Heartbeat { want_fence: true, ..Heartbeat::of(FOLLOWER, before.epoch, 0) };
         controller.ask(last).await.expect("a controller").expect("it is fenced");
     }
     let epoch = controller.ask(registration).await.expect("a controller").expect("it registers");
     let (me, leaders_image) = (FOLLOWER, broker(server).image.clone());
-    let beat = Heartbeat {
-        broker: me,
-        epoch,
-        metadata_offset: leaders_image.load().offset,
-        want_fence: false,
-        want_shutdown: false,
-    };
+    let beat = Heartbeat::of(me, epoch, leaders_image.load().offset);
     controller.ask(beat).await.expect("a controller").expect("it is unfenced");
     let (notices, inbox) = channel();
     let image = Arc::new(Metadata::default());
