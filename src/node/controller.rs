@@ -14,19 +14,18 @@ use ottla_core::controller::{Bootstrap, Command, Decision, NotController, Reply,
 use ottla_core::question::Question;
 use ottla_model::config::BrokerConfig;
 use ottla_model::feature::MetadataVersion;
-use ottla_model::image::{ApplyError, Broker, Image};
-use ottla_model::record::{MetadataRecord, RecordError};
+use ottla_model::image::{Broker, Image};
+use ottla_model::record::MetadataRecord;
 use ottla_model::{BrokerEpoch, NodeId};
-use ottla_protocol::batch::{BatchError, BatchHeader, DecompressLimit, records};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
+use crate::applying::{NotApplied, Unsnapshotted, apply_batch};
 use crate::quorum::{
-    Agreed, ChangeRefused, Committed, Keep, Message, Quorum, QuorumError, Refused, Settled, Snapshot,
-    SnapshotId, Spend, VoterChange, metadata_batch,
+    Agreed, ChangeRefused, Fetch, FetchSnapshot, Message, PieceAnswer, Quorum, QuorumError, Refused, Served,
+    Settled, Snapshot, SnapshotId, Spend, VoterChange, metadata_batch,
 };
 
-/// Metadata batches are not compressed; if one is, it may not become larger than this.
-const BATCH_BYTES_MAX: DecompressLimit = DecompressLimit(256 << 20);
+pub use crate::applying::Snapshots;
 
 /// What can happen to the controller. `T` is whatever finds the one who asked.
 #[derive(Debug)]
@@ -81,12 +80,8 @@ pub enum Output<T> {
 pub enum ControllerError {
     #[error(transparent)]
     Quorum(#[from] QuorumError),
-    #[error("metadata batch at offset {offset}: {source}")]
-    Batch { offset: Offset, source: BatchError },
-    #[error("metadata record at offset {offset}: {source}")]
-    Record { offset: Offset, source: RecordError },
-    #[error("metadata record at offset {offset}: {source}")]
-    Apply { offset: Offset, source: ApplyError },
+    #[error(transparent)]
+    NotApplied(#[from] NotApplied),
 }
 
 /// What a controller is told of its cluster when it starts.
@@ -98,16 +93,6 @@ pub struct Settings {
     pub bootstrap: Bootstrap,
     /// Random numbers, the only ones in here.
     pub chance: Box<dyn FnMut() -> u64 + Send>,
-}
-
-/// When a snapshot is due, and what stays of the log then.
-#[derive(Clone, Copy, Debug)]
-pub struct Snapshots {
-    /// `metadata.log.max.record.bytes.between.snapshots`
-    pub bytes: i64,
-    /// `metadata.log.max.snapshot.interval.ms`; 0 is never.
-    pub interval_ms: i64,
-    pub keep: Keep,
 }
 
 struct Promise<T> {
@@ -182,16 +167,6 @@ enum NotOffered {
     NoRoom,
 }
 
-/// What is not in any snapshot yet.
-#[derive(Clone, Copy, Debug, Default)]
-struct Unsnapshotted {
-    bytes: i64,
-    /// When the first of it was applied.
-    since_ms: Option<i64>,
-    /// One is being written.
-    writing: bool,
-}
-
 impl<T> Controller<T> {
     pub fn new(mut quorum: Quorum, settings: Settings) -> Controller<T> {
         let image = quorum.take_image().unwrap_or_else(Image::empty);
@@ -222,6 +197,16 @@ impl<T> Controller<T> {
         &self.quorum
     }
 
+    /// What the quorum says to an observer. To be called between steps; [`crate::waiting::Fetches`] keeps what may wait.
+    pub fn fetch(&mut self, now_ms: i64, fetch: &Fetch) -> Served {
+        self.quorum.fetch(now_ms, fetch)
+    }
+
+    /// A piece of a snapshot for an observer. To be called between steps.
+    pub fn fetch_snapshot(&mut self, fetch: &FetchSnapshot) -> PieceAnswer {
+        self.quorum.fetch_snapshot(fetch)
+    }
+
     /// One turn. An error is final.
     pub fn step(
         &mut self,
@@ -235,7 +220,7 @@ impl<T> Controller<T> {
                 self.do_duties(now_ms, out);
             }
             Input::Snapshotted(outcome) => {
-                self.unsnapshotted.writing = false;
+                self.unsnapshotted.written();
                 if let Some(id) = outcome {
                     self.quorum.snapshotted(id, &self.settings.snapshots.keep, now_ms)?;
                 }
@@ -285,23 +270,20 @@ impl<T> Controller<T> {
             match agreed {
                 Agreed::Batch(batch) => {
                     apply_batch(&mut image, &batch)?;
-                    self.unsnapshotted.bytes += batch.batch.len() as i64;
+                    self.unsnapshotted.applied(batch.batch.len(), now_ms);
                 }
-                Agreed::Snapshot(whole) => image = *whole,
+                Agreed::Snapshot(whole) => {
+                    image = *whole;
+                    self.unsnapshotted.replaced();
+                }
             }
         }
-        self.unsnapshotted.since_ms.get_or_insert(now_ms);
         self.applied = Arc::new(image);
         Ok(())
     }
 
     fn snapshot_if_due(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) {
-        let Snapshots { bytes, interval_ms, .. } = self.settings.snapshots;
-        let Unsnapshotted { bytes: waiting, since_ms, writing } = self.unsnapshotted;
-        let old = since_ms.is_some_and(|since_ms| interval_ms > 0 && now_ms - since_ms >= interval_ms);
-        // One that fails is tried again after as much as was due now.
-        if !writing && (waiting >= bytes || old) && waiting > 0 && !self.applied.in_transaction() {
-            self.unsnapshotted = Unsnapshotted { writing: true, ..Unsnapshotted::default() };
+        if self.unsnapshotted.begins(&self.applied, &self.settings.snapshots, now_ms) {
             out.push(Output::Snapshot(self.quorum.snapshot(self.applied.clone())));
         }
     }
@@ -442,35 +424,4 @@ impl<T> Controller<T> {
         self.decided = decided;
         Ok(())
     }
-}
-
-fn apply_batch(image: &mut Image, committed: &Committed) -> Result<(), ControllerError> {
-    let offset = committed.base_offset;
-    let wrong = |source| ControllerError::Batch { offset, source };
-    let header = BatchHeader::parse(&committed.batch).map_err(wrong)?;
-    if header.is_control() {
-        image.offset = committed.last_offset;
-        image.epoch = committed.epoch;
-        return Ok(());
-    }
-    for record in records(&committed.batch, BATCH_BYTES_MAX).map_err(wrong)? {
-        let record = record.map_err(wrong)?;
-        // A snapshot of Kafka's may end within a batch.
-        if record.offset <= image.offset {
-            continue;
-        }
-        apply_record(image, record.offset, committed.epoch, record.value.as_deref().unwrap_or_default())?;
-    }
-    Ok(())
-}
-
-fn apply_record(
-    image: &mut Image,
-    offset: Offset,
-    epoch: LeaderEpoch,
-    value: &[u8],
-) -> Result<(), ControllerError> {
-    let record =
-        MetadataRecord::decode(value).map_err(|source| ControllerError::Record { offset, source })?;
-    image.apply_in_place(offset, epoch, &record).map_err(|source| ControllerError::Apply { offset, source })
 }

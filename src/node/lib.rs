@@ -7,6 +7,8 @@
 //! * [`fetching`]: a fetcher of this broker: what it asks a leader for, and what follows from the answers.
 //! * [`lifecycle`]: how a broker registers with its controller, is unfenced, shows that it is alive, and leaves.
 //! * [`quorum`]: the metadata log and the Raft group that agrees on it.
+//! * [`observer`]: a broker that is no controller and follows the metadata log.
+//! * [`waiting`]: the fetches of observers that wait for something new.
 //! * [`controller`]: the active controller: it decides commands, offers the records to the quorum, answers when they are
 //!   agreed on.
 //! * [`mod@coordinator`]: a shard of a coordinator: a machine of `ottla-core` joined to the partition that remembers for it, and
@@ -15,6 +17,7 @@
 //! Unlike `ottla-core` these own logs, so they read and write files through `ottla_log::Disk`. They may not know of Tokio,
 //! sockets, threads or clocks; `clippy.toml` sees to it.
 
+mod applying;
 pub mod cleaning;
 pub mod controller;
 pub mod coordinator;
@@ -22,5 +25,7 @@ pub mod fetching;
 pub mod lane;
 pub mod lifecycle;
 pub mod moving;
+pub mod observer;
 pub mod quorum;
 pub mod replicas;
+pub mod waiting;

@@ -205,3 +205,21 @@ fn believing_that_appends_arrive() {
 fn taking_a_wiped_voter_for_itself() {
     check_in(Scene::Quorum, Mutation::TakeWipedForItself, 200, &[AGREED, ANSWERED, AGREES]);
 }
+
+const OBSERVED: &str = "an observer shows only what is agreed on";
+
+#[test]
+fn observing_the_log_end() {
+    check_in(Scene::Quorum, Mutation::ObserveLogEnd, 100, &[OBSERVED, AGREED]);
+}
+
+#[test]
+fn serving_any_log() {
+    let takes = "an observer takes what a leader sends";
+    check_in(Scene::Quorum, Mutation::ServeAnyLog, 400, &[AGREED, OBSERVED, takes, "logs are the same"]);
+}
+
+#[test]
+fn showing_what_is_old() {
+    check_in(Scene::Quorum, Mutation::ShowAtOnce, 100, &["an observer never goes back", ANSWERED]);
+}

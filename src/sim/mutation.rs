@@ -56,4 +56,10 @@ pub enum Mutation {
     BelieveAppendsArrive,
     /// A voter whose disk was wiped is taken for the one that it was (KIP-853).
     TakeWipedForItself,
+    /// The leader's log end is taken by observers for what is agreed on.
+    ObserveLogEnd,
+    /// The leader goes on behind whatever log an observer has (KIP-595).
+    ServeAnyLog,
+    /// An observer shows at its start what its last snapshot holds.
+    ShowAtOnce,
 }

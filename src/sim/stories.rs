@@ -225,12 +225,17 @@ const OF_REPLICAS: [&str; 16] = [
     "too few replicas were in sync for an append",
 ];
 
-const OF_THE_QUORUM: [&str; 7] = [
+const OF_THE_QUORUM: [&str; 12] = [
     "a change waited for the one before",
+    "a fetch of the metadata log had waited",
     "a follower's log had parted",
     "a stranger was not heard",
     "a voter lost its disk",
     "a voter was given a snapshot",
+    "an observer knew of no leader",
+    "an observer lost its disk",
+    "an observer was given a snapshot",
+    "an observer's log had parted",
     "leadership was handed over",
     "the voters changed",
 ];

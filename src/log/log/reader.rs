@@ -208,6 +208,12 @@ impl LogReader {
         })
     }
 
+    /// The smallest epoch that is known of. Where the log's start was not remembered, its first records may be of an earlier
+    /// one.
+    pub fn smallest_epoch(&self) -> Option<LeaderEpoch> {
+        self.epochs.load().first().map(|start| start.epoch)
+    }
+
     /// The epoch of the record at the log start. `None`: it is not known.
     pub fn earliest_epoch(&self) -> Option<LeaderEpoch> {
         let log_start = self.offsets().log_start;

@@ -12,7 +12,7 @@ use ottla_model::image::FeatureRange;
 use ottla_model::{CLUSTER_METADATA_TOPIC, METADATA_TOPIC_ID, TopicPartition};
 
 use super::*;
-use crate::quorum::{Membership, Store, Voters};
+use crate::quorum::{Keep, Membership, Store, Voters};
 
 const DIR: &str = "/data/__cluster_metadata-0";
 

@@ -4,15 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
-use std::sync::Arc;
 
 use bytes::Bytes;
+use ottla_log::Disk;
 use ottla_log::disk::OpenHow;
 use ottla_log::metadata::{Loaded, SnapshotId};
-use ottla_log::{Disk, DiskFile};
 
 use super::message::{Body, Offer};
+use super::snapshot::Partial;
 use super::store::Store;
 use super::voters::ReplicaKey;
 
@@ -27,21 +26,18 @@ const GIVE_UP_TICKS: u32 = 30;
 pub(super) struct Download {
     pub from: ReplicaKey,
     pub offer: Offer,
-    file: Arc<dyn DiskFile>,
-    part: PathBuf,
-    written: u64,
+    partial: Partial,
     idle_ticks: u32,
 }
 
 impl Download {
     pub fn begin(store: &Store, from: ReplicaKey, offer: Offer) -> io::Result<Download> {
-        let part = store.log().dir().join(format!("{}.part", offer.id.file_name()));
-        let file = store.disk().open(&part, OpenHow::CreateEmpty)?;
-        Ok(Download { from, offer, file, part, written: 0, idle_ticks: 0 })
+        let partial = Partial::begin(&**store.disk(), store.log().dir(), offer.id)?;
+        Ok(Download { from, offer, partial, idle_ticks: 0 })
     }
 
     pub fn next_request(&self) -> Body {
-        Body::FetchSnapshot { id: self.offer.id, position: self.written }
+        Body::FetchSnapshot { id: self.offer.id, position: self.partial.written() }
     }
 
     /// Whether the piece was the one that was waited for. It may have come twice, or be of another snapshot.
@@ -52,38 +48,29 @@ impl Download {
         position: u64,
         bytes: &Bytes,
     ) -> io::Result<bool> {
-        let expected = from == self.from && id == self.offer.id && position == self.written;
-        let fits = !bytes.is_empty() && self.written + bytes.len() as u64 <= self.offer.size;
+        let expected = from == self.from && id == self.offer.id && position == self.partial.written();
+        let fits = !bytes.is_empty() && position.saturating_add(bytes.len() as u64) <= self.offer.size;
         if !expected || !fits {
             return Ok(false);
         }
-        self.file.write_at(bytes, position)?;
-        self.written += bytes.len() as u64;
+        self.partial.append(bytes)?;
         self.idle_ticks = 0;
         Ok(true)
     }
 
     pub fn is_whole(&self) -> bool {
-        self.written == self.offer.size
+        self.partial.written() == self.offer.size
     }
 
     /// The file is on the disk under its own name when this returns, and holds what was offered.
     pub fn finish(self, disk: &dyn Disk) -> io::Result<Loaded> {
-        self.file.sync()?;
-        let bytes = disk.read_to_vec(&self.part)?;
-        let loaded = Loaded::decode(self.offer.id, &bytes.into()).map_err(io::Error::other)?;
-        if loaded.raft_index != Some(self.offer.index) {
-            return Err(io::Error::other("it is of another index than was offered"));
-        }
-        let path = self.part.with_extension("");
-        disk.rename(&self.part, &path)?;
-        disk.sync_dir(path.parent().unwrap_or(&path))?;
-        Ok(loaded)
+        let index = self.offer.index;
+        self.partial.finish(disk, |loaded| loaded.raft_index == Some(index))
     }
 
     /// What is left of it is worth nothing; what cannot be removed goes at the next start.
     pub fn abandon(self, disk: &dyn Disk) {
-        let _ = disk.remove_file(&self.part);
+        self.partial.abandon(disk);
     }
 
     /// Time passes. What to say again, or that it is of no use to wait any longer.
@@ -106,11 +93,17 @@ pub(super) enum Waiting {
 
 /// The piece of a snapshot that begins at `position`. None: there is no such snapshot any more, or it is not so long.
 pub(super) fn chunk(store: &Store, id: SnapshotId, position: u64) -> Option<Body> {
+    let bytes = piece(store, id, position, CHUNK_BYTES)?;
+    Some(Body::SnapshotChunk { id, position, bytes })
+}
+
+/// As [`chunk`]; at most so many bytes.
+pub(super) fn piece(store: &Store, id: SnapshotId, position: u64, bytes_max: usize) -> Option<Bytes> {
     let file = store.disk().open(&store.log().dir().join(id.file_name()), OpenHow::Read).ok()?;
     let left = file.len().ok()?.checked_sub(position)?;
-    let mut bytes = vec![0; left.min(CHUNK_BYTES as u64) as usize];
+    let mut bytes = vec![0; left.min(bytes_max as u64) as usize];
     file.read_exact_at(&mut bytes, position).ok()?;
-    (!bytes.is_empty()).then(|| Body::SnapshotChunk { id, position, bytes: bytes.into() })
+    (!bytes.is_empty()).then(|| bytes.into())
 }
 
 /// How long a snapshot is. None: it is not there.

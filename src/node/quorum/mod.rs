@@ -4,19 +4,23 @@
 //! It must never know what the records mean, or how messages travel.
 
 mod agreed;
+pub(crate) mod batches;
 mod changing;
 mod convert;
 mod describing;
 mod download;
 mod entries;
 mod error;
+mod fetch;
+mod followers;
 mod founding;
 mod gate;
 mod hearing;
 mod message;
-mod snapshot;
+mod serving;
+pub(crate) mod snapshot;
 mod store;
-mod vote;
+pub(crate) mod vote;
 mod voters;
 
 use std::collections::BTreeSet;
@@ -31,12 +35,15 @@ use raft::{Config, RawNode, StateRole};
 
 use describing::Heard;
 use download::{Download, Offered};
+use followers::Followers;
 
 pub use agreed::{Agreed, Committed, Keep, Settled, Spend};
 pub use changing::{ChangeRefused, VoterChange};
 pub use describing::{QuorumState, VoterState};
 pub use entries::metadata_batch;
 pub use error::QuorumError;
+pub use fetch::{Ends, Fetch, FetchAnswer, FetchSnapshot, Fetched, Leadership, Piece, PieceAnswer, Served};
+pub use followers::ObserverState;
 pub use founding::Founder;
 pub use gate::Refused;
 pub use message::{Body, MESSAGE_BYTES_MAX, Message};
@@ -80,6 +87,7 @@ pub struct Quorum {
     heard: Heard,
     /// What is to be said besides what raft-rs says.
     unsent: Vec<(ReplicaKey, Body)>,
+    followers: Followers,
 }
 
 impl Quorum {
@@ -115,6 +123,7 @@ impl Quorum {
             offered: Offered::default(),
             heard: Heard::default(),
             unsent: Vec::new(),
+            followers: Followers::default(),
         };
         quorum.draw_timeout();
         Ok(quorum)
@@ -275,6 +284,9 @@ impl Quorum {
         self.step_down_if_removed();
         let raft = &self.raw.raft;
         let leads_still = raft.state == StateRole::Leader && self.led == Some(self.epoch());
+        if raft.state != StateRole::Leader {
+            self.followers.clear();
+        }
         if !leads_still {
             self.led = None;
         }

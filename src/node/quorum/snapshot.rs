@@ -8,15 +8,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use ottla_log::Disk;
 use ottla_log::disk::OpenHow;
+use ottla_log::log::{Log, LogError};
 use ottla_log::metadata::Loaded;
 pub use ottla_log::metadata::{Membership, SnapshotId};
+use ottla_log::{Disk, DiskFile};
 use ottla_model::feature::MetadataVersion;
 use ottla_model::image::Image;
 use ottla_protocol::batch::control::{ControlRecord, SnapshotFooter, SnapshotHeader};
-use ottla_protocol::batch::{BatchBuilder, Compression};
+use ottla_protocol::batch::{BatchBuilder, BatchHeader, Compression};
 use ottla_protocol::{LeaderEpoch, Offset};
+
+use super::agreed::Keep;
+use super::batches::read_batch;
+use super::error::QuorumError;
 
 /// Records of one batch at most, and their bytes.
 const BATCH_RECORDS_MAX: usize = 1024;
@@ -26,7 +31,6 @@ const BATCH_BYTES_MAX: usize = 256 << 10;
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     image: Arc<Image>,
-    /// Raft index of the last batch that it holds, if that is known.
     raft_index: Option<u64>,
     membership: Membership,
     dir: PathBuf,
@@ -35,7 +39,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub(super) fn new(
+    pub(crate) fn new(
         image: Arc<Image>,
         raft_index: Option<u64>,
         membership: Membership,
@@ -47,6 +51,11 @@ impl Snapshot {
 
     pub fn id(&self) -> SnapshotId {
         SnapshotId { end: self.image.offset + 1, epoch: self.image.epoch }
+    }
+
+    /// Raft index of the last batch that it holds, if that is known.
+    pub fn raft_index(&self) -> Option<u64> {
+        self.raft_index
     }
 
     /// Writes the file so that it is there whole, or not at all.
@@ -120,7 +129,7 @@ impl Encoder {
 
 /// The newest snapshot in a directory that can be read whole, besides the one at offset 0, which only names voters and
 /// is read too. Files that were never finished are removed.
-pub(super) fn newest(disk: &dyn Disk, dir: &Path) -> io::Result<Option<Loaded>> {
+pub(crate) fn newest(disk: &dyn Disk, dir: &Path) -> io::Result<Option<Loaded>> {
     let mut ids = BTreeSet::new();
     for entry in disk.list(dir)? {
         if entry.name.ends_with(".checkpoint.part") {
@@ -135,10 +144,107 @@ pub(super) fn newest(disk: &dyn Disk, dir: &Path) -> io::Result<Option<Loaded>> 
 }
 
 /// All but the newest.
-pub(super) fn older(disk: &dyn Disk, dir: &Path, newest: SnapshotId) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn older(disk: &dyn Disk, dir: &Path, newest: SnapshotId) -> io::Result<Vec<PathBuf>> {
     let entries = disk.list(dir)?;
     let older = entries.iter().filter(|e| SnapshotId::parse(&e.name).is_some_and(|id| id < newest));
     Ok(older.map(|entry| dir.join(&entry.name)).collect())
+}
+
+/// Whether the log holds the snapshot's last record under the snapshot's epoch, and so everything that came before, too (the log
+/// matching property). Otherwise the log is not yet, or no longer, that of the snapshot: a snapshot from another node is on the
+/// disk before what it replaces is cut off.
+pub(crate) fn is_in(log: &Log, id: SnapshotId) -> Result<bool, QuorumError> {
+    let (start, end) = (log.log_start_offset(), log.log_end_offset());
+    if end < id.end || start > id.end {
+        return Ok(false);
+    }
+    if start == id.end {
+        return Ok(true);
+    }
+    let last = BatchHeader::parse(&read_batch(log, id.end - 1)?);
+    Ok(last.is_ok_and(|header| header.partition_leader_epoch == id.epoch.0))
+}
+
+/// A snapshot is on the disk: older ones are useless, and what it holds may leave the log, as far as there is too much. Returns
+/// whether the log begins where the snapshot ends now.
+pub(crate) fn replace_older(
+    disk: &dyn Disk,
+    log: &mut Log,
+    id: SnapshotId,
+    keep: &Keep,
+    age_ms: i64,
+    now_ms: i64,
+) -> Result<bool, QuorumError> {
+    let older = older(disk, log.dir(), id).map_err(QuorumError::Snapshot)?;
+    let too_large = keep.bytes >= 0 && log.size() > keep.bytes as u64;
+    let too_old = keep.ms >= 0 && age_ms > keep.ms;
+    // What is agreed on is below the high watermark; and if it is not, it stays for the next time.
+    let begins = (too_large || too_old) && log.advance_log_start(id.end).is_ok();
+    if begins {
+        for retired in log.delete_old_segments(now_ms)? {
+            retired.run().map_err(|source| LogError::Io { doing: "removing old segments", source })?;
+        }
+    }
+    older.iter().try_for_each(|path| disk.remove_file(path)).map_err(QuorumError::Snapshot)?;
+    Ok(begins)
+}
+
+/// A snapshot that comes from another node, piece by piece: a file that has its own name only once it is whole.
+pub(crate) struct Partial {
+    id: SnapshotId,
+    file: Arc<dyn DiskFile>,
+    part: PathBuf,
+    written: u64,
+}
+
+impl Partial {
+    pub fn begin(disk: &dyn Disk, dir: &Path, id: SnapshotId) -> io::Result<Partial> {
+        let part = dir.join(format!("{}.part", id.file_name()));
+        let file = disk.open(&part, OpenHow::CreateEmpty)?;
+        Ok(Partial { id, file, part, written: 0 })
+    }
+
+    pub fn id(&self) -> SnapshotId {
+        self.id
+    }
+
+    /// How much of it is here.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    pub fn append(&mut self, bytes: &Bytes) -> io::Result<()> {
+        self.file.write_at(bytes, self.written)?;
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// The file is on the disk under its own name when this returns, is whole, and `expected` of what it holds.
+    pub fn finish(self, disk: &dyn Disk, expected: impl FnOnce(&Loaded) -> bool) -> io::Result<Loaded> {
+        let finished = self.named(disk, expected);
+        if finished.is_err() {
+            self.abandon(disk);
+        }
+        finished
+    }
+
+    fn named(&self, disk: &dyn Disk, expected: impl FnOnce(&Loaded) -> bool) -> io::Result<Loaded> {
+        self.file.sync()?;
+        let bytes = disk.read_to_vec(&self.part)?;
+        let loaded = Loaded::decode(self.id, &bytes.into()).map_err(io::Error::other)?;
+        if !expected(&loaded) {
+            return Err(io::Error::other("it is another snapshot than was offered"));
+        }
+        let path = self.part.with_extension("");
+        disk.rename(&self.part, &path)?;
+        disk.sync_dir(path.parent().unwrap_or(&path))?;
+        Ok(loaded)
+    }
+
+    /// What is left of it is worth nothing; what cannot be removed goes at the next start.
+    pub fn abandon(self, disk: &dyn Disk) {
+        let _ = disk.remove_file(&self.part);
+    }
 }
 
 #[cfg(test)]

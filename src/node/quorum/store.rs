@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ottla_log::check::{Origin, Rules, check};
-use ottla_log::log::{AppendError, Isolation, Log, LogError, ReadError};
+use ottla_log::log::{AppendError, Log};
 use ottla_log::metadata::{Loaded, control_records};
 use ottla_log::{CheckedBatch, Disk};
 use ottla_model::config::TopicConfig;
@@ -20,6 +20,7 @@ use ottla_protocol::{LeaderEpoch, Offset};
 use raft::eraftpb::{Entry, HardState};
 
 use super::agreed::{Committed, Spend};
+use super::batches::{self, read_batch};
 use super::error::QuorumError;
 use super::snapshot::{self, Membership, SnapshotId};
 use super::vote::{self, Vote};
@@ -135,7 +136,7 @@ impl Store {
         if let Some(Loaded { id, image, membership, raft_index }) = snapshot {
             self.history = History::beginning_with(membership);
             if id.end > 0 {
-                if !self.holds(id)? {
+                if !snapshot::is_in(&self.log, id)? {
                     self.log.truncate_fully(id.end, self.now_ms)?;
                 }
                 let index = self.index_of_snapshot(id, raft_index)?;
@@ -170,21 +171,6 @@ impl Store {
         }
     }
 
-    // Where the log holds the snapshot's last record under the snapshot's epoch, it holds all that came before, too (the
-    // log matching property). Otherwise the log is not yet, or no longer, that of the snapshot: a snapshot from another
-    // voter is on the disk before what it replaces is cut off.
-    fn holds(&self, id: SnapshotId) -> Result<bool, QuorumError> {
-        let (start, end) = (self.log.log_start_offset(), self.log.log_end_offset());
-        if end < id.end || start > id.end {
-            return Ok(false);
-        }
-        if start == id.end {
-            return Ok(true);
-        }
-        let last = BatchHeader::parse(&read_batch(&self.log, id.end - 1)?);
-        Ok(last.is_ok_and(|header| header.partition_leader_epoch == id.epoch.0))
-    }
-
     // Notes a batch that is in the log, and returns where the next one begins.
     fn place(&mut self, batch: &Bytes) -> Result<Offset, QuorumError> {
         let header = BatchHeader::parse(batch).map_err(|e| QuorumError::Refused(e.to_string()))?;
@@ -213,6 +199,31 @@ impl Store {
 
     pub fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// The newest snapshot on the disk, besides the one at offset 0.
+    pub(super) fn newest_snapshot(&self) -> Option<SnapshotId> {
+        self.newest.map(|kept| kept.id)
+    }
+
+    /// The largest epoch in the log that is not above this one, and where it ends.
+    pub(super) fn epoch_end(&self, epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
+        match self.log.epoch_end_offset(epoch) {
+            (LeaderEpoch::NONE, _) => {
+                let latest = self.term_of(self.last()).unwrap_or_default();
+                (LeaderEpoch(latest as i32), self.log.log_end_offset())
+            }
+            known => known,
+        }
+    }
+
+    /// The epoch of the batch that ends at this offset. `None`: it is not known (any more).
+    pub(super) fn epoch_before(&self, end: Offset) -> Option<LeaderEpoch> {
+        if let Some(kept) = self.newest.filter(|kept| kept.id.end == end) {
+            return Some(kept.id.epoch);
+        }
+        let term = self.term_of(self.index_ending_at(end)?)?;
+        Some(LeaderEpoch(term as i32))
     }
 
     pub(super) fn disk(&self) -> &Arc<dyn Disk> {
@@ -311,11 +322,7 @@ impl Store {
         for entry in new {
             self.append_one(entry)?;
         }
-        let ticket = self.log.flush_begin()?;
-        let up_to = ticket.up_to;
-        ticket.run().map_err(|source| LogError::Io { doing: "flush", source })?;
-        self.log.flush_end(up_to);
-        Ok(())
+        batches::flush(&mut self.log)
     }
 
     // The bytes are the leader's, offsets and epoch included: a copy that differs in anything is no copy.
@@ -449,14 +456,4 @@ impl Store {
     fn at(&self, index: u64) -> usize {
         (index - self.base.index) as usize - 1
     }
-}
-
-fn read_batch(log: &Log, offset: Offset) -> Result<Bytes, QuorumError> {
-    let slice = log.reader().read(offset, 1, Isolation::LogEnd, true).map_err(|e| match e {
-        ReadError::Io(e) => QuorumError::Log(e),
-        ReadError::OutOfRange(_) => QuorumError::Refused(format!("nothing at offset {offset}")),
-    })?;
-    let range = slice.range.ok_or_else(|| QuorumError::Refused(format!("nothing at offset {offset}")))?;
-    let bytes = range.read().map_err(|e| QuorumError::Refused(e.to_string()))?;
-    Ok(bytes.into())
 }

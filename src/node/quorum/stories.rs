@@ -2,6 +2,7 @@
 //! to them; these stories show one thing at a time.
 
 mod agreement;
+mod fetches;
 mod membership;
 mod snapshots;
 mod strangers;

@@ -26,7 +26,7 @@ impl Vote {
     }
 }
 
-pub(super) fn read(disk: &dyn Disk, path: &Path) -> Result<Vote, QuorumError> {
+pub(crate) fn read(disk: &dyn Disk, path: &Path) -> Result<Vote, QuorumError> {
     if !disk.exists(path) {
         return Ok(Vote::default());
     }
@@ -57,14 +57,25 @@ pub(super) fn read(disk: &dyn Disk, path: &Path) -> Result<Vote, QuorumError> {
 }
 
 pub(super) fn write(disk: &dyn Disk, path: &Path, vote: Vote, me: NodeId) -> Result<(), QuorumError> {
+    let leads = vote.voted_for.is_some_and(|voted| voted.id == me);
+    write_heard(disk, path, vote, leads.then_some(me))
+}
+
+/// As [`write`], by a node that has heard who leads.
+pub(crate) fn write_heard(
+    disk: &dyn Disk,
+    path: &Path,
+    vote: Vote,
+    leader: Option<NodeId>,
+) -> Result<(), QuorumError> {
     let failed = |source| QuorumError::Vote { path: path.to_owned(), source };
-    disk.replace(path, text(vote, me).as_bytes()).map_err(failed)
+    disk.replace(path, text(vote, leader).as_bytes()).map_err(failed)
 }
 
 // Kafka's QuorumStateData, version 1.
-fn text(vote: Vote, me: NodeId) -> String {
+fn text(vote: Vote, leader: Option<NodeId>) -> String {
     let voted = vote.voted_for.unwrap_or(ReplicaKey::of(NodeId(-1)));
-    let leader = if voted.id == me { me.0 } else { -1 };
+    let leader = leader.map_or(-1, |leader| leader.0);
     let agreed = match vote.voters_agreed {
         0 => String::new(),
         index => format!("\"votersAgreedIndex\":{index},"),
@@ -96,6 +107,17 @@ mod tests {
                 assert_eq!(read(&disk, path).unwrap(), vote);
             }
         }
+    }
+
+    #[test]
+    fn an_observer_names_the_leader_and_votes_for_nobody() {
+        let (disk, path) = (MemoryDisk::new(1), Path::new("/quorum-state"));
+        let vote = Vote { term: 7, ..Vote::default() };
+        write_heard(&disk, path, vote, Some(NodeId(3))).unwrap();
+        let text = String::from_utf8(disk.read_to_vec(path).unwrap()).unwrap();
+        let expected = "{\"leaderId\":3,\"leaderEpoch\":7,\"votedId\":-1,\"votedDirectoryId\":\"AAAAAAAAAAAAAAAAAAAAAA\",\"data_version\":1}";
+        assert_eq!(text, expected);
+        assert_eq!(read(&disk, path).unwrap(), vote);
     }
 
     #[test]

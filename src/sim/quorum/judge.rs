@@ -7,6 +7,7 @@ use bytes::Bytes;
 use ottla_log::log::{Isolation, LogReader};
 use ottla_model::NodeId;
 use ottla_model::image::Image;
+use ottla_node::controller::Controller;
 use ottla_protocol::batch::{BatchHeader, batches};
 use ottla_protocol::{LeaderEpoch, Offset};
 
@@ -24,14 +25,17 @@ pub(crate) struct Judge {
     answered: BTreeMap<u64, Offset>,
     /// A mark of each image, by its offset, that any node has published.
     images: BTreeMap<Offset, u64>,
+    /// Of each observer: the offset of the image that it has shown last.
+    shown: BTreeMap<NodeId, Offset>,
 }
 
 impl Judge {
-    /// After a step of a controller.
+    /// After a step of a controller or an observer.
     pub fn watch(&mut self, id: NodeId, life: u64, process: &Process) -> Verdict {
-        let quorum = process.controller.quorum();
-        let log = quorum.store().log();
-        if quorum.leads() {
+        let log = process.log();
+        if let Some(quorum) = process.controller().map(Controller::quorum)
+            && quorum.leads()
+        {
             let leader = *self.leaders.entry(quorum.epoch()).or_insert((id, life));
             if leader.0 != id {
                 let what = format!("{id} and {} lead in epoch {}", leader.0, quorum.epoch());
@@ -45,13 +49,19 @@ impl Judge {
             return Err(Violation::new("the high watermark only moves forward", what));
         }
         let from = std::mem::replace(looked, high_watermark).max(log.log_start_offset());
+        let votes = process.controller().is_some();
         for (header, batch) in read(&log.reader(), from, high_watermark)? {
+            if !votes && !self.agreed.contains_key(&header.base_offset) {
+                let what = format!("{id} shows {header:?}");
+                return Err(Violation::new(OBSERVED, what));
+            }
             let known = self.agreed.entry(header.base_offset).or_insert_with(|| batch.clone());
             if *known != batch {
                 let what = format!("{id} has {header:?} where {:?} was agreed on", BatchHeader::parse(known));
                 return Err(Violation::new(STAYS, what));
             }
         }
+        let Some(quorum) = process.controller().map(Controller::quorum) else { return Ok(()) };
         // Whoever leads has everything that was ever agreed on.
         let end = self.agreed.last_key_value().map_or(0, |(offset, _)| offset + 1);
         let newest = self.leaders.last_key_value().is_some_and(|(epoch, _)| *epoch == quorum.epoch());
@@ -64,6 +74,22 @@ impl Judge {
 
     pub fn answered(&mut self, number: u64, offset: Offset) {
         self.answered.entry(number).or_insert(offset);
+    }
+
+    /// An observer shows an image. After a restart, too, it is no older than those before.
+    pub fn observed(&mut self, id: NodeId, image: &Image) -> Verdict {
+        let shown = self.shown.entry(id).or_insert(-1);
+        if image.offset < *shown {
+            let what = format!("{id} showed the image of {shown}, and then that of {}", image.offset);
+            return Err(Violation::new(SHOWN, what));
+        }
+        *shown = image.offset;
+        self.published(id, image)
+    }
+
+    /// An observer has lost its disk, and with it what it knew.
+    pub fn forgot(&mut self, id: NodeId) {
+        self.shown.remove(&id);
     }
 
     pub fn published(&mut self, id: NodeId, image: &Image) -> Verdict {
@@ -89,12 +115,11 @@ impl Judge {
     /// At the end: all logs are the same, byte for byte, from where the last of them begins; so are all images.
     pub fn finish<'a>(&mut self, processes: impl Iterator<Item = (NodeId, &'a Process)>) -> Verdict {
         let processes: Vec<_> = processes.collect();
-        let log = |process: &&'a Process| process.controller.quorum().store().log();
-        let start = processes.iter().map(|(_, p)| log(p).log_start_offset()).max().unwrap_or(0);
+        let start = processes.iter().map(|(_, p)| p.log().log_start_offset()).max().unwrap_or(0);
         let mut first: Option<(Vec<(BatchHeader, Bytes)>, u64)> = None;
         for (id, process) in &processes {
-            let log = log(process);
-            let has = (read(&log.reader(), start, log.log_end_offset())?, mark(process.controller.image()));
+            let log = process.log();
+            let has = (read(&log.reader(), start, log.log_end_offset())?, mark(process.image()));
             let known = first.get_or_insert_with(|| has.clone());
             if known.0 != has.0 {
                 return Err(Violation::new("logs are the same", format!("that of {id} from {start} on")));
@@ -102,7 +127,7 @@ impl Judge {
             if known.1 != has.1 {
                 return Err(Violation::new(IMAGES, format!("that of {id} at the end")));
             }
-            self.published(*id, process.controller.image())?;
+            self.published(*id, process.image())?;
         }
         Ok(())
     }
@@ -146,4 +171,6 @@ const IMAGES_EVERY: Offset = 4;
 const ONE_LEADER: &str = "one leader in each term";
 const STAYS: &str = "what is agreed on stays";
 const ANSWERED: &str = "what was answered is in every later image";
+const OBSERVED: &str = "an observer shows only what is agreed on";
+const SHOWN: &str = "an observer never goes back";
 const IMAGES: &str = "images of one offset are equal";

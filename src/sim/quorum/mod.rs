@@ -1,8 +1,10 @@
 //! The metadata quorum on several machines: the broker's own controllers, which agree by messages that the network brings late,
-//! twice or never, over disks that lose what was not flushed. Clients set something and are told when it is agreed on.
+//! twice or never, over disks that lose what was not flushed. Clients set something and are told when it is agreed on. Observers
+//! follow, on machines of their own.
 //! It must never let anything happen that is not an event.
 
 mod judge;
+mod observing;
 mod process;
 mod trouble;
 
@@ -14,6 +16,7 @@ use ottla_log::Disk;
 use ottla_log::disk::MemoryDisk;
 use ottla_model::NodeId;
 use ottla_node::controller::{Input, Output};
+use ottla_node::observer::Answered;
 use ottla_node::quorum::{
     Body, ChangeRefused, Message, Refused, ReplicaKey, Snapshot, SnapshotId, TICK_MS, VoterChange, VoterSet,
 };
@@ -26,7 +29,7 @@ use crate::marks::{mark, mark_if};
 use crate::mutation::Mutation;
 use crate::verdict::{Verdict, Violation};
 use judge::Judge;
-use process::{Process, Start, Who, directory, voter};
+use process::{Member, Process, Start, Waiter, Who, directory, voter};
 use trouble::Plan;
 
 /// What happens at a machine.
@@ -43,6 +46,12 @@ pub(crate) enum Local {
     ChangeVoters(VoterChange),
     TransferLeadership,
     End(Loss),
+    /// An observer asks a voter.
+    Fetch(Box<Waiter>),
+    /// An observer is answered, or told that there will be no answer.
+    Fetched(Box<Answered>),
+    /// An observer has waited for as long as it wants to.
+    Wake,
 }
 
 /// What happens elsewhere.
@@ -107,9 +116,18 @@ impl Rules for Quorums {
                 self.end(at, loss);
                 Vec::new()
             }
+            what if self.observes(at) => {
+                self.in_observer(at, what)?;
+                Vec::new()
+            }
+            Local::Fetch(waiter) => {
+                self.serve(at, *waiter);
+                Vec::new()
+            }
             what => self.in_process(at, what)?,
         };
         self.carry_out(at, outputs)?;
+        self.serve_those_who_wait(at);
         let machine = &self.cluster.machines[at];
         machine.process.as_ref().map_or(Ok(()), |process| self.judge.watch(machine.id, machine.life, process))
     }
@@ -155,13 +173,15 @@ impl Quorums {
     pub fn new(seed: u64, mutation: Option<Mutation>, trace_lines: usize) -> Quorums {
         let mut dice = Dice::new(seed);
         let plan = Plan::draw(&mut dice);
-        let bus = Bus::draw(plan.machines, &mut dice);
-        let memories: Vec<MemoryDisk> = (0..plan.machines).map(|_| blank(dice.number())).collect();
+        let machines = plan.machines + plan.observers;
+        let bus = Bus::draw(machines, &mut dice);
+        let memories: Vec<MemoryDisk> = (0..machines).map(|_| blank(dice.number())).collect();
         let mut cluster: Cluster<Quorums> = Cluster::new(dice, bus, memories, mutation, trace_lines);
         cluster.plan = format!("{plan:?} {:?}", cluster.bus);
         let founding: Vec<NodeId> = (1..=plan.founders as i32).map(NodeId).collect();
-        let starts = cluster.machines.iter().map(|machine| Start::founding(machine.id, &founding)).collect();
-        for at in 0..plan.machines {
+        let voting = cluster.machines.iter().take(plan.machines);
+        let starts = voting.map(|machine| Start::founding(machine.id, &founding)).collect();
+        for at in 0..machines {
             let delay_ms = cluster.dice.between(0, 50);
             cluster.local(at, delay_ms, Local::Boot);
         }
@@ -175,6 +195,10 @@ impl Quorums {
     }
 
     fn boot(&mut self, at: usize) -> Result<Vec<Output<Who>>, Violation> {
+        if self.observes(at) {
+            self.boot_observer(at)?;
+            return Ok(Vec::new());
+        }
         let (now_ms, mutation) = (self.cluster.now_ms(), self.cluster.mutation);
         let chance = self.cluster.dice.split();
         let machine = &mut self.cluster.machines[at];
@@ -183,11 +207,11 @@ impl Quorums {
         }
         machine.begin();
         let (id, disk) = (machine.id, machine.disk.clone());
-        let started = Process::start(&self.starts[at], disk, now_ms, chance, mutation);
+        let started = Member::start(&self.starts[at], disk, now_ms, chance, mutation);
         let broken = |why: String| Violation::new("a controller starts again", format!("{id}: {why}"));
-        let (process, outputs) = started.map_err(broken)?;
-        let offsets = process.controller.quorum().store().log().offsets();
-        machine.process = Some(process);
+        let (member, outputs) = started.map_err(broken)?;
+        let offsets = member.controller.quorum().store().log().offsets();
+        machine.process = Some(Process::Controller(Box::new(member)));
         self.cluster.note_at(at, || format!("up: {offsets:?}"));
         self.cluster.restarts += 1;
         let first_tick_ms = self.cluster.dice.between(1, TICK_MS);
@@ -203,7 +227,9 @@ impl Quorums {
             return Ok(Vec::new());
         }
         let input = match what {
-            Local::Boot | Local::End(_) => return Ok(Vec::new()),
+            Local::Boot | Local::End(_) | Local::Fetch(_) | Local::Fetched(_) | Local::Wake => {
+                return Ok(Vec::new());
+            }
             Local::Hear(bytes) => {
                 let message = Message::decode(&bytes);
                 let message = message.map_err(|e| Violation::new("messages are read", e.to_string()))?;
@@ -233,8 +259,10 @@ impl Quorums {
             Local::TransferLeadership => Input::TransferLeadership,
         };
         let mut outputs = Vec::new();
-        let Some(process) = &mut cluster.machines[at].process else { return Ok(outputs) };
-        let stepped = process.controller.step(now_ms, input, &mut outputs);
+        let Some(Process::Controller(member)) = &mut cluster.machines[at].process else {
+            return Ok(outputs);
+        };
+        let stepped = member.controller.step(now_ms, input, &mut outputs);
         stepped.map_err(|e| Violation::new("a controller goes on", format!("{id}: {e}")))?;
         Ok(outputs)
     }
@@ -291,7 +319,7 @@ impl Quorums {
         let agreed =
             matches!(reply, Ok(Reply::ConfigsAltered(outcomes)) if outcomes.iter().all(|(_, o)| o.is_ok()));
         if agreed && let Some(process) = &self.cluster.machines[at].process {
-            self.judge.answered(ask.number, process.controller.image().offset);
+            self.judge.answered(ask.number, process.image().offset);
         }
         let from = self.cluster.machines[at].place();
         let arrival = || Event::Global(Global::Answer { ask, agreed });
@@ -310,11 +338,12 @@ impl Quorums {
         }
         this.attempt += 1;
         let ask = Ask { client, attempt: this.attempt, number: this.number };
-        let leads =
-            |m: &crate::machine::Machine<Process>| m.process.as_ref().is_some_and(|p| p.controller.leads());
+        let leads = |m: &crate::machine::Machine<Process>| {
+            m.process.as_ref().and_then(Process::controller).is_some_and(|controller| controller.leads())
+        };
         match cluster.machines.iter().position(leads) {
             Some(leader) if !cluster.dice.percent(5) => this.leader = leader,
-            _ => this.leader = cluster.dice.below(cluster.machines.len() as u64) as usize,
+            _ => this.leader = cluster.dice.below(self.plan.machines as u64) as usize,
         }
         let (at, to) = (this.leader, cluster.machines[this.leader].place());
         let arrival = || Event::Local { at, life: None, what: Local::Asked(ask) };
@@ -354,7 +383,7 @@ impl Quorums {
     // Who leads, and who votes as far as is agreed on there.
     fn led(&self) -> Option<(usize, VoterSet)> {
         let leading = self.cluster.machines.iter().enumerate().filter_map(|(at, machine)| {
-            let controller = &machine.process.as_ref()?.controller;
+            let controller = machine.process.as_ref()?.controller()?;
             controller.leads().then(|| (controller.quorum().epoch(), at, controller.quorum().voters()))
         });
         leading.max_by_key(|(epoch, _, _)| *epoch).map(|(_, at, voters)| (at, voters))
@@ -365,9 +394,7 @@ impl Quorums {
         self.end(at, Loss::Power);
         let machine = &mut self.cluster.machines[at];
         let (id, life) = (machine.id, machine.life);
-        machine.memory.remove_dir_all(Path::new(DATA)).expect("a disk that works");
-        machine.memory.create_dir_all(Path::new(DATA)).expect("a disk that works");
-        machine.memory.write_back();
+        empty(&machine.memory);
         let before = self.starts[at].me;
         if self.cluster.mutation == Some(Mutation::TakeWipedForItself) {
             return;
@@ -378,17 +405,19 @@ impl Quorums {
     }
 
     fn is_healed(&self) -> bool {
-        self.is_everywhere() && self.clients.iter().all(|client| client.agreed == client.number)
+        self.is_everywhere()
+            && self.all_observe()
+            && self.clients.iter().all(|client| client.agreed == client.number)
     }
 
     /// Whether everybody votes and has everything.
     fn is_everywhere(&self) -> bool {
         let Some((leader, voters)) = self.led() else { return false };
-        let processes = self.cluster.machines.iter().map(|machine| machine.process.as_ref());
-        let ends: Vec<Option<(i64, i64)>> = processes
-            .map(|process| {
-                let quorum = process?.controller.quorum();
-                Some((quorum.high_watermark(), quorum.next_offset()))
+        let voting = self.cluster.machines.iter().take(self.plan.machines);
+        let ends: Vec<Option<(i64, i64)>> = voting
+            .map(|machine| {
+                let log = machine.process.as_ref()?.log();
+                Some((log.high_watermark(), log.log_end_offset()))
             })
             .collect();
         let all_vote = self.starts.iter().all(|start| voters.get(start.me.id) == Some(start.me));
@@ -397,22 +426,32 @@ impl Quorums {
 
     fn unfinished(&self) -> String {
         let members = self.cluster.machines.iter().map(|machine| {
-            let quorum = machine.process.as_ref().map(|process| process.controller.quorum());
-            let offsets =
-                quorum.map(|q| (q.epoch(), q.leader(), q.leads(), q.high_watermark(), q.next_offset()));
-            (machine.id, offsets)
+            let said = machine.process.as_ref().map(|process| {
+                let leading =
+                    process.controller().map(|c| (c.quorum().epoch(), c.quorum().leader(), c.leads()));
+                let (log, image) = (process.log(), process.image().offset);
+                (leading, log.high_watermark(), log.log_end_offset(), image)
+            });
+            (machine.id, said)
         });
         let members: Vec<_> = members.collect();
         format!("{members:?} {:?} {:?} {:?}", self.led(), self.replaced, self.clients)
     }
 }
 
-// The log directory is older than all that happens.
 fn blank(seed: u64) -> MemoryDisk {
     let memory = MemoryDisk::new(seed);
-    memory.create_dir_all(Path::new(DATA)).expect("an empty disk");
-    memory.write_back();
+    empty(&memory);
     memory
+}
+
+// The log directory is older than all that happens.
+fn empty(memory: &MemoryDisk) {
+    if memory.exists(Path::new(DATA)) {
+        memory.remove_dir_all(Path::new(DATA)).expect("a disk that works");
+    }
+    memory.create_dir_all(Path::new(DATA)).expect("a disk that works");
+    memory.write_back();
 }
 
 const DATA: &str = "/data";

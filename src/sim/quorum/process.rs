@@ -1,5 +1,5 @@
-//! A controller's process in this world, and what its shell does around it: it opens the metadata log, and gives the controller
-//! its settings. It must never decide anything.
+//! A controller's or an observer's process in this world, and what its shell does around it: it opens the metadata log, and gives
+//! the process its settings. It must never decide anything.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,11 +8,13 @@ use ottla_core::controller::{AlterConfigs, Alteration, Bootstrap, Change, Comman
 use ottla_log::Disk;
 use ottla_log::log::{Log, Opening};
 use ottla_model::config::{BrokerConfig, Sources, TopicConfig, load};
-use ottla_model::image::ConfigResource;
+use ottla_model::image::{ConfigResource, Image};
 use ottla_model::record::ResourceType;
 use ottla_model::{CLUSTER_METADATA_TOPIC, DirectoryId, METADATA_TOPIC_ID, NodeId, TopicPartition};
 use ottla_node::controller::{Controller, Output, Settings, Snapshots};
+use ottla_node::observer::{self, Asked, Observer};
 use ottla_node::quorum::{Body, Keep, Membership, Message, Quorum, ReplicaKey, Store, VoterSet, Voters};
+use ottla_node::waiting::Fetches;
 use ottla_protocol::batch::control::{KRaftVersion, KRaftVoters, VoterNode};
 
 use super::Ask;
@@ -58,7 +60,7 @@ impl Start {
             },
         };
         let all = VoterSet::new(self.founders.iter().copied());
-        Voters { cluster_id: "sim".into(), me: self.me, all, founders, addresses: Default::default() }
+        Voters { cluster_id: CLUSTER_ID.into(), me: self.me, all, founders, addresses: Default::default() }
     }
 }
 
@@ -76,63 +78,133 @@ pub(super) fn voter(key: ReplicaKey) -> VoterNode {
     }
 }
 
-pub(crate) struct Process {
+pub(crate) enum Process {
+    Controller(Box<Member>),
+    Observer(Box<Watcher>),
+}
+
+/// A voter, and the fetches that wait there.
+pub(crate) struct Member {
     pub controller: Controller<Who>,
+    pub fetches: Fetches<Waiter>,
+}
+
+/// An observer.
+pub(crate) struct Watcher {
+    pub observer: Observer,
+    /// When it is woken the next time.
+    pub wakes_ms: Option<i64>,
+}
+
+/// Who has asked a voter for the log.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiter {
+    pub at: usize,
+    pub life: u64,
+    pub asked: Asked,
 }
 
 impl Process {
+    pub fn controller(&self) -> Option<&Controller<Who>> {
+        match self {
+            Process::Controller(member) => Some(&member.controller),
+            Process::Observer(_) => None,
+        }
+    }
+
+    pub fn log(&self) -> &Log {
+        match self {
+            Process::Controller(member) => member.controller.quorum().store().log(),
+            Process::Observer(watcher) => watcher.observer.log(),
+        }
+    }
+
+    pub fn image(&self) -> &Arc<Image> {
+        match self {
+            Process::Controller(member) => member.controller.image(),
+            Process::Observer(watcher) => watcher.observer.image(),
+        }
+    }
+}
+
+impl Member {
     pub(super) fn start(
         start: &Start,
         disk: Arc<SimDisk>,
         now_ms: i64,
         mut chance: Dice,
         mutation: Option<Mutation>,
-    ) -> Result<(Process, Vec<Output<Who>>), String> {
-        let id = TopicPartition::new(CLUSTER_METADATA_TOPIC, 0);
-        let dir = PathBuf::from(super::DATA).join(id.to_string());
+    ) -> Result<(Member, Vec<Output<Who>>), String> {
         if mutation == Some(Mutation::ForgetVote) {
-            forget_vote(&*disk, &dir);
+            forget_vote(&*disk, &dir());
         }
-        let topic = Arc::new(TopicConfig {
-            segment_bytes: SEGMENT_BYTES,
-            retention_bytes: -1,
-            retention_ms: -1,
-            max_message_bytes: i32::MAX,
-            ..TopicConfig::default()
-        });
-        let opening = Opening {
-            disk: disk.clone(),
-            dir,
-            partition: id,
-            topic_id: Some(METADATA_TOPIC_ID),
-            config: topic.clone(),
-            clean_shutdown: false,
-            recovery_point: 0,
-            log_start: 0,
-            now_ms,
-            producer_id_expiration_ms: i64::MAX,
-            jitter_seed: 0,
-        };
-        let (log, _) = Log::open(opening).map_err(|e| e.to_string())?;
+        let (log, topic) = open_log(&disk, now_ms)?;
         let voters = start.voters();
         let store = Store::open(disk, log, topic, voters.clone()).map_err(|e| e.to_string())?;
         let mut draws = chance.split();
         let quorum = Quorum::new(store, &voters, Box::new(move || draws.number()));
         let settings = Settings {
             config: config(),
-            snapshots: Snapshots {
-                bytes: SNAPSHOT_BYTES,
-                interval_ms: 0,
-                keep: Keep { bytes: 2 * SNAPSHOT_BYTES, ms: -1 },
-            },
+            snapshots: snapshots(),
             bootstrap: Bootstrap::latest(),
             chance: Box::new(move || chance.number()),
         };
         let mut controller = Controller::new(quorum.map_err(|e| e.to_string())?, settings);
         let mut outputs = Vec::new();
         controller.settle(now_ms, &mut outputs).map_err(|e| e.to_string())?;
-        Ok((Process { controller }, outputs))
+        Ok((Member { controller, fetches: Fetches::default() }, outputs))
     }
+}
+
+impl Watcher {
+    pub(super) fn start(me: ReplicaKey, disk: Arc<SimDisk>, now_ms: i64) -> Result<Watcher, String> {
+        let (log, _) = open_log(&disk, now_ms)?;
+        let settings = observer::Settings {
+            cluster_id: CLUSTER_ID.to_owned(),
+            me,
+            snapshots: snapshots(),
+            fetch_bytes: 1_000,
+            snapshot_bytes: 400,
+            retry_backoff_ms: 20,
+            request_timeout_ms: 2_000,
+        };
+        let observer = Observer::open(disk, log, settings, now_ms).map_err(|e| e.to_string())?;
+        Ok(Watcher { observer, wakes_ms: None })
+    }
+}
+
+fn dir() -> PathBuf {
+    PathBuf::from(super::DATA).join(TopicPartition::new(CLUSTER_METADATA_TOPIC, 0).to_string())
+}
+
+fn open_log(disk: &Arc<SimDisk>, now_ms: i64) -> Result<(Log, Arc<TopicConfig>), String> {
+    let topic = Arc::new(TopicConfig {
+        segment_bytes: SEGMENT_BYTES,
+        retention_bytes: -1,
+        retention_ms: -1,
+        max_message_bytes: i32::MAX,
+        ..TopicConfig::default()
+    });
+    let opening = Opening {
+        disk: disk.clone(),
+        dir: dir(),
+        partition: TopicPartition::new(CLUSTER_METADATA_TOPIC, 0),
+        topic_id: Some(METADATA_TOPIC_ID),
+        config: topic.clone(),
+        clean_shutdown: false,
+        recovery_point: 0,
+        log_start: 0,
+        now_ms,
+        producer_id_expiration_ms: i64::MAX,
+        jitter_seed: 0,
+    };
+    let (log, _) = Log::open(opening).map_err(|e| e.to_string())?;
+    Ok((log, topic))
+}
+
+fn snapshots() -> Snapshots {
+    let keep = Keep { bytes: 2 * SNAPSHOT_BYTES, ms: -1 };
+    Snapshots { bytes: SNAPSHOT_BYTES, interval_ms: 0, keep }
 }
 
 // Whom this node voted for in its term; the term itself it knows.
@@ -168,6 +240,7 @@ pub(super) fn as_if_appended(message: &Message) -> Option<Message> {
     Some(Message { from: message.to, to: message.from, body, ..message.clone() })
 }
 
+const CLUSTER_ID: &str = "sim";
 /// Small, so that every run has some.
 const SNAPSHOT_BYTES: i64 = 2_500;
 const SEGMENT_BYTES: i32 = 1_500;

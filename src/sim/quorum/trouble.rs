@@ -14,6 +14,8 @@ pub(super) struct Plan {
     pub machines: usize,
     /// The others join what these have founded.
     pub founders: usize,
+    /// Machines besides that follow without a vote.
+    pub observers: usize,
     pub clients: usize,
     pub troubles: Vec<Trouble>,
     pub trouble_every_ms: i64,
@@ -33,6 +35,7 @@ impl Plan {
         Plan {
             machines,
             founders,
+            observers: *dice.pick(&[0, 0, 1, 1, 2]),
             clients: dice.between(1, 4) as usize,
             troubles,
             trouble_every_ms: *dice.pick(&[100, 500, 2_000]),
@@ -57,8 +60,16 @@ impl Quorums {
         if self.plan.transfers && cluster.dice.percent(10) {
             cluster.work(at, 0, Local::TransferLeadership);
         }
+        if self.plan.observers > 0 && self.cluster.dice.percent(10) {
+            self.split_off_leader();
+        }
+        let cluster = &mut self.cluster;
         let wipes = self.plan.wipes || cluster.mutation == Some(Mutation::TakeWipedForItself);
-        if wipes && cluster.dice.percent(10) && self.may_lose_a_disk() {
+        if self.observes(at) && self.plan.wipes && self.cluster.dice.percent(5) {
+            self.cluster.note_at(at, || "trouble: its disk is lost".into());
+            return self.wipe_observer(at);
+        }
+        if wipes && !self.observes(at) && self.cluster.dice.percent(10) && self.may_lose_a_disk() {
             self.cluster.note_at(at, || "trouble: its disk is lost".into());
             return self.wipe(at);
         }

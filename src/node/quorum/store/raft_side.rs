@@ -4,7 +4,8 @@ use bytes::Bytes;
 use raft::eraftpb::{ConfState, Entry, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
-use super::{Store, read_batch};
+use super::Store;
+use crate::quorum::batches::read_batch;
 use crate::quorum::convert;
 use crate::quorum::error::QuorumError;
 

@@ -1,7 +1,6 @@
 //! Snapshots and the store: what one of our own allows to leave the log, and how one of another voter's takes the place of
 //! a log that lags too far behind.
 
-use ottla_log::log::LogError;
 use ottla_log::metadata::Loaded;
 use ottla_model::image::Image;
 use ottla_protocol::Offset;
@@ -33,22 +32,11 @@ impl Store {
             return Ok(());
         }
         self.newest = Some(Kept { id, index });
-        let dir = self.log.dir().to_owned();
-        let older = snapshot::older(&*self.disk, &dir, id).map_err(QuorumError::Snapshot)?;
-        let too_large = keep.bytes >= 0 && self.log.size() > keep.bytes as u64;
-        let too_old = keep.ms >= 0 && now_ms.saturating_sub(self.last_timestamp_ms) > keep.ms;
-        if too_large || too_old {
-            // Agreed on, so below the high watermark; and if it is not, it stays for the next time.
-            if self.log.advance_log_start(id.end).is_ok() {
-                for retired in self.log.delete_old_segments(now_ms)? {
-                    retired
-                        .run()
-                        .map_err(|source| LogError::Io { doing: "removing old segments", source })?;
-                }
-                self.forget_up_to(index, id.end);
-            }
+        let age_ms = now_ms.saturating_sub(self.last_timestamp_ms);
+        if snapshot::replace_older(&*self.disk, &mut self.log, id, keep, age_ms, now_ms)? {
+            self.forget_up_to(index, id.end);
         }
-        older.iter().try_for_each(|path| self.disk.remove_file(path)).map_err(QuorumError::Snapshot)
+        Ok(())
     }
 
     // Raft may ask no more for what has left the log.
