@@ -112,6 +112,7 @@ impl Store {
             folder_kept: false,
         };
         store.begin(snapshot)?;
+        store.keep_what_was_found()?;
         store.has_room(0, Spend::Reserve);
         // The vote file may be missing while the log is there; a term that is in the log has begun.
         let logged = store.places.last().map_or(store.base.term, |p| p.term);
@@ -128,6 +129,17 @@ impl Store {
         store.voters_at(commit)?;
         store.set_commit(commit);
         Ok(store)
+    }
+
+    // What a process that was killed has written is here, but it may not be on the disk. This replica may say that it has it
+    // without appending anything, and the leader counts it then. A sole voter flushes all of it with the batch that begins
+    // its term, before anything is agreed on.
+    fn keep_what_was_found(&mut self) -> Result<(), QuorumError> {
+        let alone = self.voters_at(self.last())?.is_only(self.voters.me.id);
+        if alone || self.places.is_empty() {
+            return Ok(());
+        }
+        batches::flush(&mut self.log)
     }
 
     // Begins where the snapshot ends. A log that is not the one that the snapshot is of begins anew there.
