@@ -46,6 +46,9 @@ impl Quorum {
     pub fn step(&mut self, message: Message) -> Result<(), Refused> {
         gate::check(&self.raw, &message)?;
         let Message { from, term, body, .. } = message;
+        if matches!(body, Body::Append { .. } | Body::Heartbeat { .. } | Body::Snapshot(_)) {
+            self.leader_spoke = Some(from);
+        }
         match body {
             Body::Snapshot(offer) => return self.hear_offer(from, term, offer),
             Body::FetchSnapshot { id, position } => {

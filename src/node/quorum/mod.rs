@@ -85,6 +85,8 @@ pub struct Quorum {
     download: Option<Download>,
     offered: Offered,
     heard: Heard,
+    /// The replica that spoke last as a leader.
+    leader_spoke: Option<ReplicaKey>,
     /// What is to be said besides what raft-rs says.
     unsent: Vec<(ReplicaKey, Body)>,
     followers: Followers,
@@ -122,6 +124,7 @@ impl Quorum {
             download: None,
             offered: Offered::default(),
             heard: Heard::default(),
+            leader_spoke: None,
             unsent: Vec::new(),
             followers: Followers::default(),
         };
@@ -378,8 +381,12 @@ impl Quorum {
         }
     }
 
+    // A leader that lost its disk once is another replica than a follower knows that lags behind its coming: such a follower's
+    // answers must reach it, or it could never tell the follower.
     fn addressee(&self, id: NodeId) -> ReplicaKey {
-        self.raw.store().replica(id)
+        let leads = self.raw.raft.leader_id == voters::raft_id(id);
+        let spoke = self.leader_spoke.filter(|leader| leads && leader.id == id);
+        spoke.unwrap_or_else(|| self.raw.store().replica(id))
     }
 
     fn message(&self, to: ReplicaKey, term: u64, body: Body) -> Message {
