@@ -1,4 +1,5 @@
-"""Fixtures: the tool server and the common broker live as long as the session, `brokers` makes private ones."""
+"""Fixtures: the tool server and the common broker live as long as the session, `brokers` makes private ones, `clusters`
+makes several nodes at once."""
 
 import itertools
 import re
@@ -9,6 +10,7 @@ import pytest
 from harness.adapter import CLIENTS
 from harness.broker import Broker
 from harness.clients import create_topic
+from harness.cluster import Cluster
 from harness.scorecard import Scorecard, replaced
 from harness.tools import HERE, Tools
 
@@ -72,13 +74,19 @@ def pytest_collection_modifyitems(config, items):
                 item.add_marker(pytest.mark.skip(reason="holds for Ottla only"))
 
 
+def brokers_of(value):
+    if isinstance(value, Cluster):
+        return [*value.nodes, *value.strangers]
+    return value if isinstance(value, list) else [value]
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     """A failure shows the end of the log of each broker that the test used."""
     report = yield
     if report.failed:
         for value in getattr(item, "funcargs", {}).values():
-            for broker in value if isinstance(value, list) else [value]:
+            for broker in brokers_of(value):
                 if isinstance(broker, Broker):
                     report.sections.append((f"log of {broker.name} ({broker.log_file})", broker.log_tail()))
     return report
@@ -109,10 +117,20 @@ def broker(kind, tools):
 @pytest.fixture(scope="module")
 def brokers(kind, tools, request):
     """Makes brokers of the module's own, not started; all are gone at its end."""
+    yield from made_and_closed(Broker, kind, tools, request)
+
+
+@pytest.fixture(scope="module")
+def clusters(kind, tools, request):
+    """Makes clusters of the module's own, not started; all are gone at its end."""
+    yield from made_and_closed(Cluster, kind, tools, request)
+
+
+def made_and_closed(what, kind, tools, request):
     made = []
 
     def make(name, **options):
-        made.append(Broker(kind, f"{request.module.__name__.rsplit('.')[-1]}-{name}", tools, **options))
+        made.append(what(kind, f"{request.module.__name__.rsplit('.')[-1]}-{name}", tools, **options))
         return made[-1]
 
     yield make

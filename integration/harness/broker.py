@@ -39,6 +39,7 @@ def free_ports(count):
 def write(path, properties):
     path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
 
+
 # What Ottla says of itself when a thread that serves clients makes a call that may wait for the disk.
 WAITS_FOR_THE_DISK = "a thread that serves clients waits for the disk"
 
@@ -46,7 +47,10 @@ WAITS_FOR_THE_DISK = "a thread that serves clients waits for the disk"
 class Broker:
     """One broker: its directory, its ports, and the process while there is one."""
 
-    def __init__(self, kind, name, tools, config=None, listeners=("PLAINTEXT",)):
+    heap = ("-Xms256m", "-Xmx512m")  # of Apache Kafka's JVM
+    environment = {}  # what the process has beside what we have
+
+    def __init__(self, kind, name, tools, config=None, listeners=("PLAINTEXT",), ports=None):
         self.kind, self.name, self.tools = kind, name, tools
         self.dir = Path(tempfile.mkdtemp(prefix=f"ottla-integration-{name}-"))
         self.data = self.dir / "data"
@@ -56,9 +60,9 @@ class Broker:
         self.log_file.write_bytes(b"")
         self.process = None
         self.formatted = False
-        ports = free_ports(len(listeners) + 1)
-        self.ports = dict(zip([*listeners, "CONTROLLER"], ports))
-        self.bootstrap = self.address(listeners[0])
+        names = [*listeners, "CONTROLLER"]
+        self.ports = ports or dict(zip(names, free_ports(len(names))))
+        self.bootstrap = self.address(names[0])
         self.listeners = listeners
         self.config = {**self.defaults(), **(config or {})}
 
@@ -91,7 +95,7 @@ class Broker:
         if self.kind == "ottla":
             return [os.environ["OTTLA_BIN"], "server", str(self.properties_file), *words]
         log = f"-Dlog4j2.configurationFile={HERE}/java/broker-log4j2.properties"
-        jvm = ["java", "-Xms256m", "-Xmx512m", *QUICK_START, log, "-cp", JARS]
+        jvm = ["java", *self.heap, *QUICK_START, log, "-cp", JARS]
         return [*jvm, "kafka.Kafka", str(self.properties_file), *words]
 
     def _format(self):
@@ -112,7 +116,7 @@ class Broker:
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(
                 [*DIES_WITH_US, *self.command(*overrides)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.dir,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.dir, env={**os.environ, **self.environment},
             )
         return self
 

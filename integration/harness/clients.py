@@ -30,8 +30,8 @@ def records(*values):
 
 # --- confluent-kafka ---------------------------------------------------------------------------------------------
 
-def admin(broker, listener=None):
-    return AdminClient({"bootstrap.servers": broker.address(listener) if listener else broker.bootstrap})
+def admin(broker, listener=None, **config):
+    return AdminClient({"bootstrap.servers": broker.address(listener) if listener else broker.bootstrap, **_dotted(config)})
 
 
 def producer(broker, **config):
@@ -109,10 +109,13 @@ def values(messages):
     return [message.value() for message in messages]
 
 
-def create_topic(broker, name, partitions=1, **config):
-    """Creates the topic and waits until every partition is led."""
+def create_topic(broker, name, partitions=1, replicas=1, **config):
+    """Creates the topic and waits until every partition is led. `partitions` may be a list: the nodes of each."""
     client = admin(broker)
-    client.create_topics([NewTopic(name, partitions, 1, config=_dotted(config))])[name].result(30)
+    assigned = isinstance(partitions, list)
+    where = {"replica_assignment": partitions} if assigned else {"replication_factor": replicas}
+    partitions = len(partitions) if assigned else partitions
+    client.create_topics([NewTopic(name, partitions, config=_dotted(config), **where)])[name].result(30)
     wait_for(lambda: is_led(client, name, partitions), f"{name} has leaders")
     return name
 

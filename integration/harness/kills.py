@@ -1,5 +1,6 @@
 """Producers that never stop while their broker is killed again and again, and the check that nothing was lost, doubled
-or moved. `soak/kills.py` makes a hundred cycles of it, tests/test_kill.py a few."""
+or moved. `soak/kills.py` makes a hundred cycles of it, tests/test_kill.py a few; `soak/cluster.py` and
+tests/test_replication.py do the same to the nodes of a cluster."""
 
 import threading
 import time
@@ -36,14 +37,14 @@ AHEAD = 400  # records that a producer has under way
 
 
 class Kills:
-    """One broker, its producers, and what they were told. `random` decides about sizes and moments."""
+    """One broker or cluster, its producers, and what they were told. `random` decides about sizes and moments."""
 
-    def __init__(self, broker, prefix, random, producers=len(CODECS)):
+    def __init__(self, broker, prefix, random, producers=len(CODECS), replicas=1):
         self.broker, self.random = broker, random
         self.topics = {f"{prefix}-{kind}": kind for kind in TOPICS}
         for topic, kind in self.topics.items():
             partitions, config = TOPICS[kind]
-            create_topic(broker, topic, partitions, **config)
+            create_topic(broker, topic, partitions, replicas, min_insync_replicas=str(min(replicas, 2)), **config)
         self.filler = random.randbytes(8000) + bytes(8000)
         self.streams = [Stream(self, number, random.getrandbits(32)) for number in range(producers)]
 
