@@ -55,7 +55,7 @@ class Changes:
         assert not self.failures(), self.failures()
         assert not any(worker.is_alive() for worker in self.workers), "a client waits for its answer for ever"
         there = {name: what for worker in self.workers for name, what in worker.there.items()}
-        gone = {name for worker in self.workers for name in worker.gone}
+        gone = {name: how for worker in self.workers for name, how in worker.gone.items()}
         for node in self.cluster.brokers:
             wait_for(lambda: not differences(node, there, gone), f"{node.name} shows what was answered", 30,
                      lambda: differences(node, there, gone)[:5])
@@ -73,7 +73,7 @@ class Worker(threading.Thread):
         super().__init__(daemon=True)
         self.prefix, self.client, self.random = prefix, client, random.Random(prefix)
         self.stopping, self.done, self.failure = threading.Event(), 0, None
-        self.there, self.gone = {}, set()  # name -> (id or None, partitions)
+        self.there, self.gone = {}, {}  # name -> (id or None, partitions); name -> how the client knows
 
     def run(self):
         number = 0
@@ -90,9 +90,9 @@ class Worker(threading.Thread):
         self.there[name] = (made, partitions)
         self.done += 1
         if delete:
-            self._until(lambda: self.client.delete(name), UNKNOWN)
+            told = self._until(lambda: self.client.delete(name) or "deleted", UNKNOWN)
             del self.there[name]
-            self.gone.add(name)
+            self.gone[name] = told or "said to be unknown"
             self.done += 1
 
     def _until(self, ask, done_before):
@@ -180,7 +180,7 @@ def differences(node, there, gone):
         return [f"no answer: {failure}"]
     shown = {topic.name: topic for topic in said.topics if not topic.error_code}
     wrong = [f"{name} is lost" for name in there.keys() - shown.keys()]
-    wrong += [f"{name} is there, though deleted" for name in gone & shown.keys()]
+    wrong += [f"{name} is there, though {gone[name]}" for name in gone.keys() & shown.keys()]
     for name, (id, partitions) in there.items():
         topic = shown.get(name)
         if topic and (len(topic.partitions) != partitions or id not in (None, topic.topic_id)):
