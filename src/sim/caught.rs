@@ -64,7 +64,7 @@ fn trusting_every_stop() {
 
 #[test]
 fn checkpointing_the_log_end() {
-    check(Mutation::CheckpointLogEnd, 100, &[REASON, READS, LOST, SEEN, "offsets are dense"]);
+    check(Mutation::CheckpointLogEnd, 100, &[REASON, READS, LOST, SEEN, KEPT, "offsets are dense"]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod directories;
 mod duties;
 mod features;
 mod leadership;
+mod placement;
 mod proposals;
 mod reassignments;
 
