@@ -78,7 +78,7 @@ struct Listeners {
     controller: ControllerApis,
 }
 
-// The bytes of an answer; none of these comes from a file.
+// The bytes of an answer.
 async fn ask(apis: &Listeners, sample: &Sample) -> Vec<u8> {
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
     let row = sample.api.row();
@@ -91,7 +91,7 @@ async fn ask(apis: &Listeners, sample: &Sample) -> Vec<u8> {
     let Answer::Parts(parts) = answer else { panic!("{}: no answer", row.name) };
     let bytes = parts.into_iter().flat_map(|part| match part {
         Part::Bytes(bytes) => bytes.to_vec(),
-        Part::File(_) => panic!("{}: records", row.name),
+        Part::File(range) => range.read().expect("records of a sample"),
     });
     bytes.collect()
 }
