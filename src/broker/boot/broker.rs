@@ -80,15 +80,7 @@ pub(super) async fn start(
     let Parts { config, storage, loggers, flushers, said, hears, ends } = parts;
     let image = Arc::new(Metadata::default());
     let settings = Arc::new(Settings::new(config.clone()));
-    let several = config.controller_quorum_voters.len() > 1;
-    let uplink = || Uplink::new(storage.cluster_id.clone(), control.leading.clone(), image.clone());
-    let controller = Controller {
-        here: Some(control.commands.clone()),
-        uplink: several.then(|| Arc::new(uplink())),
-        leading: control.leading.clone(),
-        carried_out: true,
-        missed: None,
-    };
+    let controller = way_to_controller(config, storage, control, &image);
     let registrar = Arc::new(Registrar::new(config.node_id, image.clone(), controller.clone()));
     let partitions: Arc<Partitions> = Arc::default();
     let stopping = Stopping::new();
@@ -118,8 +110,7 @@ pub(super) async fn start(
     let thread = std::thread::Builder::new().name("publisher".into());
     let thread = thread.spawn(move || publisher.serve(&hears)).map_err(BootError::Thread)?;
     // A connection of its own: no request of a client's delays a heartbeat.
-    let hears =
-        Controller { uplink: controller.uplink.as_ref().map(|_| Arc::new(uplink())), ..controller.clone() };
+    let hears = way_to_controller(config, storage, control, &image);
     let mut membership = join(config, hears, &image, storage, &bound, control.network(), incarnation).await;
     membership.joined().await?;
     storage.set_strays_aside(config.node_id, &image.load());
@@ -159,6 +150,23 @@ pub(super) async fn start(
     }
     tokio::spawn(keep_house(broker.clone(), storage.clone(), flushers));
     Ok(RunningBroker { broker, publisher: thread, ends_publisher: said, cleaners, membership })
+}
+
+fn way_to_controller(
+    config: &BrokerConfig,
+    storage: &Storage,
+    control: &Control,
+    image: &Arc<Metadata>,
+) -> Controller {
+    let several = config.controller_quorum_voters.len() > 1;
+    let uplink = || Uplink::new(storage.cluster_id.clone(), control.leading.clone(), image.clone());
+    Controller {
+        here: Some(control.commands.clone()),
+        uplink: several.then(|| Arc::new(uplink())),
+        leading: control.leading.clone(),
+        carried_out: true,
+        missed: None,
+    }
 }
 
 fn errand_runner(

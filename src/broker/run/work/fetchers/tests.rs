@@ -50,6 +50,8 @@ async fn lead(dir: &tempfile::TempDir) -> Server {
         ("log.dirs", dir.path().display().to_string()),
         ("listeners", format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:0")),
         ("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
+        ("broker.heartbeat.interval.ms", "100".into()),
+        ("broker.session.timeout.ms", "1000".into()),
         ("replica.lag.time.max.ms", LAG_MS.to_string()),
         ("replica.fetch.wait.max.ms", "50".into()),
     ]);
@@ -88,18 +90,29 @@ async fn follow(server: &Server, disk: &MemoryDisk) -> Follower {
         endpoints: Vec::new(),
         rack: None,
         log_dirs: storage.directory_ids(),
-        features: Vec::new(),
-        previous_epoch: None,
+        features: broker(server).image.load().broker(LEADER).expect("it is registered").features.clone(),
+        previous_epoch: storage.previous_epoch(),
     };
-    // Its life before has not said good-bye.
-    if let Some(before) = broker(server).image.load().broker(FOLLOWER).filter(|before| !before.fenced) {
-        let last = Heartbeat { want_fence: true, ..Heartbeat::of(FOLLOWER, before.epoch, 0) };
-        controller.ask(last).await.expect("a controller").expect("it is fenced");
-    }
-    let epoch = controller.ask(registration).await.expect("a controller").expect("it registers");
+    // Its life before has not said good-bye, and counts as alive for a moment.
+    let epoch = loop {
+        match controller.ask(registration.clone()).await.expect("a controller") {
+            Ok(epoch) => break epoch,
+            Err(refusal) => assert_eq!(refusal.code, ErrorCode::DuplicateBrokerRegistration),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
     let (me, leaders_image) = (FOLLOWER, broker(server).image.clone());
-    let beat = Heartbeat::of(me, epoch, leaders_image.load().offset);
-    controller.ask(beat).await.expect("a controller").expect("it is unfenced");
+    let beat = move |metadata_offset| Heartbeat {
+        broker: me,
+        epoch,
+        metadata_offset,
+        want_fence: false,
+        want_shutdown: false,
+        offline: Vec::new(),
+        cordoned: None,
+    };
+    let known = leaders_image.load().offset;
+    controller.ask(beat(known)).await.expect("a controller").expect("it is unfenced");
     let (notices, inbox) = channel();
     let image = Arc::new(Metadata::default());
     let settings = Arc::new(Settings::new(config.clone()));
@@ -129,12 +142,18 @@ async fn follow(server: &Server, disk: &MemoryDisk) -> Follower {
     let tell = notices.clone();
     tokio::spawn(async move {
         let mut shown = None;
+        let mut beats = tokio::time::interval(Duration::from_millis(100));
         while let Err(oneshot::error::TryRecvError::Empty) = stops.try_recv() {
             let image = leaders_image.load_full();
             if shown.replace(image.offset) != Some(image.offset) {
                 let _ = tell.send(Notice::Published(image));
             }
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::select! {
+                _ = beats.tick() => {
+                    let _ = controller.ask(beat(shown.unwrap_or(-1))).await;
+                }
+                () = tokio::time::sleep(Duration::from_millis(2)) => {}
+            }
         }
     });
     Follower { partitions, fetchers, notices, publisher, _news }
