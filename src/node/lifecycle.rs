@@ -329,6 +329,8 @@ impl Lifecycle {
             }
             State::Recovery | State::Running => self.succeeded(now_ms, interval_ms),
             State::Stopping { .. } if answer.should_shut_down => self.end(Output::StopNow, out),
+            // What was asked before the stop is answered: now it asks to leave.
+            State::Stopping { .. } if self.at_once => self.succeeded(now_ms, 0),
             State::Stopping { .. } => self.back_off(now_ms),
             State::Stopped => {}
         }

@@ -20,12 +20,15 @@ pub enum Damage {
 /// `None`: the body of these choices has no such value to damage.
 pub fn make(layout: Layout, version: i16, form: Form, choices: &[u8], damage: Damage) -> Option<Bytes> {
     let mut buf = BytesMut::new();
-    let mut maker = Maker { version, form, choices: choices.iter(), damage, candidates: 0, damaged: false };
+    let mut maker =
+        Maker { version, form, choices: choices.iter(), damage, candidates: 0, damaged: false, least: 0 };
     maker.fields(layout, &mut Writer::new(&mut buf));
     (maker.damaged || damage == Damage::None).then(|| buf.freeze())
 }
 
 struct Maker<'a> {
+    /// The fewest elements of the next array.
+    least: u8,
     version: i16,
     form: Form,
     choices: std::slice::Iter<'a, u8>,
@@ -52,6 +55,8 @@ impl Maker<'_> {
         for field in tagged {
             if self.form.is_flexible() && self.below(2) == 1 {
                 let tag = field.tag.expect("it is tagged");
+                // What has its default is left out by whoever writes it.
+                self.least = 1;
                 tags.field(tag, |writer| self.field(field, writer));
             }
         }
@@ -63,8 +68,9 @@ impl Maker<'_> {
     }
 
     fn field(&mut self, field: &Field, writer: &mut Writer<'_>) {
+        let least = std::mem::take(&mut self.least);
         let nullable = self.version >= field.nullable_since;
-        let null = nullable && self.below(3) == 1;
+        let null = nullable && least == 0 && self.below(3) == 1;
         match field.kind {
             Kind::One(Value::Structure(_)) if null => writer.i8(-1),
             Kind::One(_) if null => writer.nullable_string(self.form, None),
@@ -76,7 +82,7 @@ impl Maker<'_> {
                 self.value(value, field.nullable_since, writer);
             }
             Kind::Array(of) => {
-                let count = self.below(4);
+                let count = self.below(4).max(least);
                 if !self.damages(false, field.nullable_since, writer) {
                     writer.array_len(self.form, count.into());
                     (0..count).for_each(|_| self.value(of, i16::MAX, writer));
