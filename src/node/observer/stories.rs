@@ -359,6 +359,8 @@ fn a_log_that_parts_from_the_leaders_is_not_agreed_on_by_being_short() {
     let id = SnapshotId { end: end + 50, epoch: LeaderEpoch(1) };
     stage.answer(answer(Fetched::Snapshot(id), end + 50));
     assert_eq!(stage.observer.log().high_watermark(), agreed_on);
+    let gone = PieceAnswer { leadership: leadership.clone(), piece: Err(ErrorCode::SnapshotNotFound) };
+    stage.answer(Some(Answer::Piece(gone)));
     stage.answer(answer(Fetched::Diverging { epoch: LeaderEpoch(1), end }, end + 50));
     assert_eq!((stage.observer.log().log_end_offset(), stage.published.len()), (end, published));
     assert_eq!(stage.observer.log().high_watermark(), agreed_on);
