@@ -217,7 +217,7 @@ impl<T> Controller<T> {
         match input {
             Input::Tick => {
                 self.quorum.tick();
-                self.do_duties(now_ms, out);
+                self.do_duties(now_ms, out)?;
             }
             Input::Snapshotted(outcome) => {
                 self.unsnapshotted.written();

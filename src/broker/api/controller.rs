@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ottla_core::controller::{AllocateProducerIds, AlterPartition, AssignReplicas, Heartbeat};
+use ottla_core::controller::{
+    AllocateProducerIds, AlterPartition, AssignReplicas, ControllerRegistration, Heartbeat,
+};
 use ottla_protocol::api::{ApiKey, ApiRow};
 
 use super::context::{AtNode, Begun, Context};
@@ -74,7 +76,7 @@ pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
         ApiKey::AssignReplicasToDirs => questions::begin::<AssignReplicas>(context, body),
         ApiKey::UnregisterBroker => unregister_broker::begin(context, body),
         ApiKey::UpdateFeatures => update_features::begin(context, body),
-        ApiKey::ControllerRegistration => controller_registration::begin(context, body),
+        ApiKey::ControllerRegistration => questions::begin::<ControllerRegistration>(context, body),
         ApiKey::Envelope => envelope::begin(context, body),
         ApiKey::QuorumMessage => quorum_message::begin(context, body),
         _ => Ok(Staged::Refused(format!("{} at a controller", context.api.name))),

@@ -13,7 +13,6 @@ mod api_versions;
 mod broker_registration;
 mod context;
 mod controller;
-mod controller_registration;
 mod create_acls;
 mod create_delegation_token;
 mod create_partitions;

@@ -1,4 +1,4 @@
-//! AllocateProducerIds, AlterPartition and AssignReplicasToDirs: what brokers ask the active controller for themselves. How
+//! BrokerHeartbeat, ControllerRegistration, AllocateProducerIds, AlterPartition and AssignReplicasToDirs: what nodes ask the active controller for themselves. How
 //! each travels is in `travels`.
 
 use bytes::Bytes;

@@ -5,10 +5,12 @@ use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ottla_core::controller::Bootstrap;
+use ottla_core::controller::{Bootstrap, ControllerRegistration};
 use ottla_log::Disk;
 use ottla_log::disk::RealDisk;
 use ottla_model::config::BrokerConfig;
+use ottla_model::feature;
+use ottla_model::image::{Endpoint, FeatureRange};
 use ottla_node::controller::{Controller as Machine, Settings as MachineSettings, Snapshots};
 use ottla_node::quorum::{Founder, Keep, Quorum};
 use ottla_protocol::api::Listener as Kind;
@@ -16,6 +18,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, warn};
+use uuid::Uuid;
 
 use super::listening::serve;
 use super::network::Network;
@@ -33,7 +36,9 @@ use crate::run::owners::metadata::Metadata;
 use crate::run::owners::publisher::Notice;
 use crate::run::owners::settings::Settings;
 use crate::run::owners::storage::Storage;
+use crate::run::owners::uplink::Uplink;
 use crate::run::work::flusher::Flushers;
+use crate::run::work::introduction::introduce;
 use crate::run::work::messenger::Messenger;
 use crate::run::work::threads::Threads;
 use crate::stop::Stopping;
@@ -108,6 +113,7 @@ impl Control {
             readers: Threads::new("controller-reader", 1),
             stopping: self.stopping.clone(),
         });
+        self.introduce(config, storage, &bound);
         for socket in bound {
             let service = Service {
                 kind: Kind::Controller,
@@ -120,6 +126,34 @@ impl Control {
             };
             self.network.handle().spawn(serve(service, socket));
         }
+    }
+
+    // Makes this controller known to the active one.
+    fn introduce(&self, config: &BrokerConfig, storage: &Storage, bound: &[Bound]) {
+        let endpoints = bound.iter().map(|bound| Endpoint {
+            name: bound.listener.name.clone(),
+            host: bound.listener.host.clone().unwrap_or_else(|| "localhost".into()),
+            port: bound.address.port(),
+            security_protocol: bound.listener.protocol.code(),
+        });
+        let supported = feature::supported(false);
+        let features = supported.map(|(name, min, max)| FeatureRange { name: name.to_owned(), min, max });
+        let registration = ControllerRegistration {
+            id: config.node_id,
+            incarnation: Uuid::new_v4(),
+            endpoints: endpoints.collect(),
+            features: features.collect(),
+        };
+        let uplink = Uplink::new(storage.cluster_id.clone(), self.leading.clone(), self.agreed.clone());
+        let controller = Controller {
+            here: Some(self.commands.clone()),
+            uplink: Some(Arc::new(uplink)),
+            leading: self.leading.clone(),
+            carried_out: false,
+            missed: None,
+        };
+        let introduction = introduce(registration, controller, self.agreed.clone());
+        self.network.handle().spawn(introduction);
     }
 
     /// The runtime on which a broker's heart beats, too.

@@ -1,6 +1,7 @@
 //! How a broker's own questions travel to the active controller: by which request of Kafka's, and back. A file for each
 //! question has both directions, so that broker and controller cannot disagree. Nothing here knows connections.
 
+mod controllers;
 mod directories;
 mod heartbeat;
 mod producer_ids;

@@ -3,8 +3,8 @@
 use std::fmt::Debug;
 
 use ottla_core::controller::{
-    AllocateProducerIds, AlterPartition, Altered, AssignReplicas, Assignment, DirectoriesOffline, Heartbeat,
-    HeartbeatAnswer, IsrProposal, ProducerIdBlock, Refusal, Registration,
+    AllocateProducerIds, AlterPartition, Altered, AssignReplicas, Assignment, ControllerRegistration,
+    DirectoriesOffline, Heartbeat, HeartbeatAnswer, IsrProposal, ProducerIdBlock, Refusal, Registration,
 };
 use ottla_core::partition::{InSyncMember, Proposal};
 use ottla_model::image::{Endpoint, FeatureRange};
@@ -54,6 +54,23 @@ fn a_registration() {
     assert_eq!(introduction.request().cluster_id.as_str(), "cluster");
     travels(registration.clone(), Ok(EPOCH));
     travels(registration, Err(Refusal::from(ErrorCode::DuplicateBrokerRegistration)));
+}
+
+#[test]
+fn a_registration_of_a_controller() {
+    let registration = ControllerRegistration {
+        id: NodeId(4),
+        incarnation: id(6),
+        endpoints: vec![Endpoint {
+            name: "CONTROLLER".into(),
+            host: "there".into(),
+            port: 9093,
+            security_protocol: 0,
+        }],
+        features: vec![FeatureRange { name: "kraft.version".into(), min: 0, max: 1 }],
+    };
+    travels(registration.clone(), Ok(()));
+    travels(registration, Err(Refusal::new(ErrorCode::UnsupportedVersion, "too old")));
 }
 
 #[test]

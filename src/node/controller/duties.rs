@@ -4,7 +4,7 @@
 use ottla_core::controller::{Duty, ELECTIONS_MAX, perform};
 use ottla_model::config::BrokerConfig;
 
-use super::{Controller, Output};
+use super::{Controller, ControllerError, Output};
 use crate::quorum::{Spend, TICK_MS};
 
 /// A pause between two ticks that is longer than this is not held against the brokers: this process was stopped, or its
@@ -34,15 +34,15 @@ impl Timetable {
 }
 
 impl<T> Controller<T> {
-    pub(super) fn do_duties(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) {
+    pub(super) fn do_duties(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) -> Result<(), ControllerError> {
         let pause_ms = self.timetable.pause_ms(now_ms);
         self.sessions.pardon(pause_ms);
         if self.led.is_none() {
-            return;
+            return Ok(());
         }
         // One after the other: who is fenced next sees what became of the one before.
         for id in self.sessions.silent(&self.decided, now_ms) {
-            if self.perform(now_ms, Duty::Fence(id), out).is_some() {
+            if self.perform(now_ms, Duty::Fence(id), out)?.is_some() {
                 self.sessions.forget(id);
                 out.push(Output::Fenced(id));
             }
@@ -50,20 +50,31 @@ impl<T> Controller<T> {
         if now_ms >= self.timetable.preferred_ms {
             let config = &self.settings.config;
             let (enabled, interval_ms) = (config.auto_leader_rebalance_enable, preferred_interval_ms(config));
-            let more = enabled && self.perform(now_ms, Duty::ElectPreferred, out) == Some(ELECTIONS_MAX);
+            let more = enabled && self.perform(now_ms, Duty::ElectPreferred, out)? == Some(ELECTIONS_MAX);
             self.timetable.preferred_ms = now_ms + if more { 0 } else { interval_ms };
         }
         if now_ms >= self.timetable.unclean_ms {
             let interval_ms = self.settings.config.unclean_leader_election_interval_ms;
-            let more = self.perform(now_ms, Duty::ElectUnclean, out) == Some(ELECTIONS_MAX);
+            let more = self.perform(now_ms, Duty::ElectUnclean, out)? == Some(ELECTIONS_MAX);
             self.timetable.unclean_ms = now_ms + if more { 0 } else { interval_ms };
         }
+        Ok(())
     }
 
-    // How many records that took. `None`: they could not be written.
-    fn perform(&mut self, now_ms: i64, duty: Duty, out: &mut Vec<Output<T>>) -> Option<usize> {
+    // How many records that took. `None`: they could not be written. What is decided next needs the offset behind them, which
+    // the quorum knows once they are in its log.
+    fn perform(
+        &mut self,
+        now_ms: i64,
+        duty: Duty,
+        out: &mut Vec<Output<T>>,
+    ) -> Result<Option<usize>, ControllerError> {
         let records = self.with_view(now_ms, |view| perform(view, duty));
-        self.write(now_ms, &records, Spend::Reserve, out).ok().map(|()| records.len())
+        let written = self.write(now_ms, &records, Spend::Reserve, out);
+        if !records.is_empty() {
+            self.settle(now_ms, out)?;
+        }
+        Ok(written.ok().map(|()| records.len()))
     }
 }
 

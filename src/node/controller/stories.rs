@@ -271,6 +271,29 @@ fn a_silent_broker_is_fenced_unless_it_was_the_controller_that_slept() {
 }
 
 #[test]
+fn brokers_that_fall_silent_together_are_fenced_one_after_the_other() {
+    let mut stage = Stage::open(MemoryDisk::new(6), Membership::default()).expect("new");
+    stage.live(0, 1);
+    let other = Registration {
+        id: NodeId(2),
+        incarnation: uuid::Uuid::from_u128(77),
+        endpoints: Vec::new(),
+        rack: None,
+        log_dirs: vec![uuid::Uuid::from_u128(2_000)],
+        features: supported(),
+        previous_epoch: None,
+    };
+    stage.ask(5, other);
+    let epoch = stage.controller.image().broker(NodeId(2)).expect("registered").epoch;
+    stage.ask(6, Heartbeat::of(NodeId(2), epoch, stage.controller.image().offset));
+    for now_ms in (0..=10_000).step_by(100) {
+        stage.tick(now_ms);
+    }
+    assert_eq!(stage.fenced, [NodeId(1), NodeId(2)]);
+    assert!(stage.controller.image().brokers().all(|broker| broker.fenced));
+}
+
+#[test]
 fn a_new_cluster_begins_with_its_levels() {
     let stage = Stage::open(MemoryDisk::new(6), Membership::default()).expect("new");
     assert_eq!(stage.controller.image().feature("metadata.version"), 25);

@@ -53,7 +53,7 @@ pub use vote::Vote;
 pub use voters::{ReplicaKey, VoterSet, Voters};
 
 /// An election takes this many ticks at least, and fewer than twice as many; the owner ticks every [`TICK_MS`].
-const ELECTION_TICKS: usize = 10;
+const ELECTION_TICKS: usize = 6;
 const HEARTBEAT_TICKS: usize = 2;
 /// How often [`Quorum::tick`] is to be called.
 pub const TICK_MS: i64 = 100;

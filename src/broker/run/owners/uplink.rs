@@ -66,6 +66,9 @@ impl Uplink {
             Command::AlterPartition(question) => self.ask(question).await.map(Reply::PartitionsAltered),
             Command::AssignReplicas(question) => self.ask(question).await.map(Reply::ReplicasAssigned),
             Command::DirectoriesOffline(question) => self.ask(question).await.map(Reply::DirectoriesOffline),
+            Command::RegisterController(question) => {
+                self.ask(question).await.map(Reply::ControllerRegistered)
+            }
             Command::CreateTopics(create) => self.create_topics(create).await.map(Reply::TopicsCreated),
             Command::AlterConfigs(alter) => self.alter_configs(alter).await.map(Reply::ConfigsAltered),
             _ => Err(NotController),

@@ -5,6 +5,7 @@ pub(crate) mod fetchers;
 pub(crate) mod flusher;
 pub(crate) mod heart;
 pub(crate) mod housekeeping;
+pub(crate) mod introduction;
 pub(crate) mod messenger;
 pub(crate) mod mover;
 pub(crate) mod progress;
