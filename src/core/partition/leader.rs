@@ -145,12 +145,32 @@ impl Leader {
             return Err(ErrorCode::NotLeaderOrFollower);
         }
         replica.fetched(fetched);
-        let joins = replica.is_eligible()
-            && replica.log_end >= self.high_watermark
-            && replica.log_end >= self.epoch_start
-            && !self.in_sync.is_pending()
-            && !self.in_sync.members().contains(&fetched.replica);
+        let joins = !self.in_sync.is_pending() && self.may_join(fetched.replica);
         Ok(joins.then(|| self.propose(Some(fetched.replica), &[])))
+    }
+
+    /// Proposes to let in a replica that could not join when it fetched last, because another change was on its way or the
+    /// image still showed it fenced. While nothing is written, a fetch session does not name the partition again, so the
+    /// replica's next fetch may be hours away. Whoever is not caught up has to fetch first: it would be let go again.
+    pub fn let_join(&mut self, ends: LogEnds, timing: Timing) -> Option<Proposal> {
+        if self.in_sync.is_pending() {
+            return None;
+        }
+        let is_near =
+            |replica: &Replica| replica.is_caught_up(ends.log_end, timing.now_ms, timing.lag_time_max_ms);
+        let mut others = self.others.iter();
+        let (joins, _) = others.find(|(id, replica)| is_near(replica) && self.may_join(**id))?;
+        Some(self.propose(Some(*joins), &[]))
+    }
+
+    // It has everything that is safe, and what was there when this epoch began.
+    fn may_join(&self, id: NodeId) -> bool {
+        let has_enough = |replica: &Replica| {
+            replica.is_eligible()
+                && replica.log_end >= self.high_watermark
+                && replica.log_end >= self.epoch_start
+        };
+        !self.in_sync.members().contains(&id) && self.others.get(&id).is_some_and(has_enough)
     }
 
     /// The log is about to grow from here. A replica that has everything up to here is caught up until now; it need not

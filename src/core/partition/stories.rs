@@ -51,6 +51,10 @@ impl Stage {
         self.leader.fetched(&fetched).expect("a replica's fetch").as_ref().map(members)
     }
 
+    fn let_join(&mut self) -> Option<Proposal> {
+        self.leader.let_join(self.ends(), self.timing())
+    }
+
     fn let_go(&mut self) -> Option<Proposal> {
         self.leader.let_go_of_the_late(self.ends(), self.timing())
     }
@@ -114,6 +118,41 @@ fn the_high_watermark_waits_while_too_few_are_in_sync() {
     assert_eq!(stage.high_watermark(), 0, "not before the controller has said so");
     stage.leader.lead(leadership(3, 11, &[1, 2, 3], &[1, 2]), 9, 0);
     assert_eq!(stage.high_watermark(), 9);
+}
+
+#[test]
+fn whoever_could_not_join_when_it_fetched_joins_without_another_fetch() {
+    let mut stage = Stage::new(&[1, 2, 3], &[1]);
+    let first = stage.leader.fetched(&stage.fetch(2, 0)).expect("a replica's fetch").expect("it joins");
+    assert_eq!(stage.fetched(3, 0), None, "one proposal at a time");
+    assert_eq!(stage.let_join(), None);
+    stage.agrees(first);
+    let next = stage.let_join().expect("node 3 has everything");
+    assert_eq!(members(&next), [1, 2, 3]);
+    stage.agrees(next);
+    assert_eq!(stage.let_join(), None, "all are in sync");
+
+    let mut stage = Stage::new(&[1, 2], &[1]);
+    let standing = Standing { broker_epoch: None, shutting_down: false };
+    let fenced = Fetched { standing, ..stage.fetch(2, 0) };
+    assert_eq!(stage.leader.fetched(&fenced), Ok(None));
+    assert_eq!(stage.let_join(), None, "fenced");
+    stage.leader.stands(NodeId(2), Standing { broker_epoch: Some(100), shutting_down: false });
+    assert_eq!(stage.let_join().as_ref().map(members), Some(vec![1, 2]));
+}
+
+#[test]
+fn whoever_was_let_go_has_to_fetch_before_it_joins_again() {
+    let mut stage = Stage::new(&[1, 2], &[1, 2]);
+    stage.min_isr = 2;
+    stage.fetched(2, 0);
+    stage.log_end = 5;
+    stage.now_ms = LAG_MS + 1;
+    let late = stage.let_go().expect("node 2 is late");
+    stage.agrees(late);
+    assert_eq!(stage.high_watermark(), 0, "too few are in sync, so it waits");
+    assert_eq!(stage.let_join(), None, "node 2 has everything that is safe, and is late");
+    assert_eq!(stage.fetched(2, 5), Some(vec![1, 2]));
 }
 
 #[test]

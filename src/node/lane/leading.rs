@@ -25,6 +25,7 @@ impl<W: Waiters> Lane<W> {
         // If a follower has left the in-sync set, appends that waited only for it are safe now.
         self.release(now_ms, out);
         self.release_deleted(now_ms, out);
+        self.let_join(now_ms, out);
     }
 
     // If the disk is full, the first append tries again.
@@ -66,19 +67,31 @@ impl<W: Waiters> Lane<W> {
         self.advance(now_ms, out);
         self.release(now_ms, out);
         self.release_deleted(now_ms, out);
+        self.let_join(now_ms, out);
     }
 
     pub(super) fn isr_answered(&mut self, now_ms: i64, answer: IsrAnswer, out: &mut Vec<Output<W>>) {
         let Acting::Leader(leader) = &mut self.acting else { return };
+        let has_changed = answer.outcome.is_ok();
         out.extend(leader.answered(answer).map(Output::Propose));
         self.advance(now_ms, out);
         self.release(now_ms, out);
+        // After a refusal this would be the same proposal again. The next tick or another image is early enough for that.
+        if has_changed {
+            self.let_join(now_ms, out);
+        }
     }
 
     pub(super) fn let_go_of_the_late(&mut self, now_ms: i64, out: &mut Vec<Output<W>>) {
         let (ends, timing) = (self.ends(), self.timing(now_ms));
         let Acting::Leader(leader) = &mut self.acting else { return };
         out.extend(leader.let_go_of_the_late(ends, timing).map(Output::Propose));
+    }
+
+    pub(super) fn let_join(&mut self, now_ms: i64, out: &mut Vec<Output<W>>) {
+        let (ends, timing) = (self.ends(), self.timing(now_ms));
+        let Acting::Leader(leader) = &mut self.acting else { return };
+        out.extend(leader.let_join(ends, timing).map(Output::Propose));
     }
 
     pub(super) fn has_followers(&self) -> bool {

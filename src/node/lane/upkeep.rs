@@ -67,6 +67,7 @@ impl<W: Waiters> Lane<W> {
             return;
         }
         self.let_go_of_the_late(now_ms, out);
+        self.let_join(now_ms, out);
         self.release(now_ms, out);
         self.release_deleted(now_ms, out);
     }
