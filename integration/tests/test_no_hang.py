@@ -43,12 +43,11 @@ def test_tokens_for_nobody(tools, broker, command_config, at_once, what):
 
 @pytest.mark.ottla_only
 @pytest.mark.parametrize("words", [
-    ["kafka-features", "--bootstrap-server", "{}", "upgrade", "--feature", "transaction.version=2"],
     ["kafka-configs", "--bootstrap-server", "{}", "--alter", "--entity-type", "clients", "--entity-name", "a",
      "--add-config", "producer_byte_rate=1"],
     ["kafka-configs", "--bootstrap-server", "{}", "--alter", "--entity-type", "users", "--entity-name", "a",
      "--add-config", "SCRAM-SHA-256=[password=b]"],
-], ids=["features", "quotas", "credentials"])
+], ids=["quotas", "credentials"])
 def test_what_is_missing_is_said_by_the_tool(tools, broker, at_once, words):
     done = tools(*(word.format(broker.bootstrap) for word in words), may_fail=True)
     assert done.code == 1 and "not support" in done.all_text, done.all_text
