@@ -81,6 +81,8 @@ enum State {
     /// Others take over what this broker leads.
     Stopping {
         deadline_ms: i64,
+        /// When a controller answered last, or the stop began.
+        heard_ms: i64,
     },
     Stopped,
 }
@@ -152,7 +154,7 @@ impl Lifecycle {
     pub fn due_ms(&self) -> Option<i64> {
         let deadline_ms = match self.state {
             State::Stopped => return None,
-            State::Stopping { deadline_ms } => deadline_ms,
+            State::Stopping { deadline_ms, heard_ms } => deadline_ms.min(heard_ms + SILENCE_MS),
             _ => i64::MAX,
         };
         let next_ms = if self.asked.is_some() { i64::MAX } else { self.due_ms };
@@ -185,7 +187,11 @@ impl Lifecycle {
             Input::Stop { deadline_ms } => self.stop(now_ms, deadline_ms, &mut out),
         }
         match self.state {
-            State::Stopping { deadline_ms } if now_ms >= deadline_ms => self.end(Output::StopNow, &mut out),
+            State::Stopping { deadline_ms, heard_ms }
+                if now_ms >= deadline_ms.min(heard_ms + SILENCE_MS) =>
+            {
+                self.end(Output::StopNow, &mut out);
+            }
             State::Starting if !self.was_registered && now_ms >= give_up_ms && self.asked.is_none() => {
                 let why = self.said.take().unwrap_or_else(|| "no controller answers".into());
                 self.end(Output::Refused(why), &mut out);
@@ -210,7 +216,7 @@ impl Lifecycle {
     fn stop(&mut self, now_ms: i64, deadline_ms: i64, out: &mut Vec<Output>) {
         match self.state {
             State::Running => {
-                self.state = State::Stopping { deadline_ms };
+                self.state = State::Stopping { deadline_ms, heard_ms: now_ms };
                 self.retry_ms = RETRY_MS;
                 self.hurry(now_ms);
             }
@@ -315,6 +321,9 @@ impl Lifecycle {
 
     fn heard(&mut self, now_ms: i64, answer: HeartbeatAnswer, image: &Image, out: &mut Vec<Output>) {
         let interval_ms = self.timing.heartbeat_interval_ms;
+        if let State::Stopping { heard_ms, .. } = &mut self.state {
+            *heard_ms = now_ms;
+        }
         match self.state {
             State::Starting if answer.caught_up => {
                 self.catch_up(image);
@@ -357,6 +366,10 @@ impl Lifecycle {
         self.retry_ms = (2 * self.retry_ms).min(self.timing.heartbeat_interval_ms.max(RETRY_MS));
     }
 }
+
+/// A broker that stops while no controller answers waits for so long: where a whole cluster is stopped, nobody will. It takes as
+/// long as a controller needs to follow another one, and is less than what most give a process to stop (10 s).
+const SILENCE_MS: i64 = 5_000;
 
 /// The first pause before a question is asked again. It doubles, up to the time between two heartbeats.
 const RETRY_MS: i64 = 50;

@@ -225,9 +225,16 @@ fn a_broker_hands_over_before_it_stops() {
         (2_000, Input::Time, "serve in 0"),
         (2_001, stop(), "-"),
         (2_002, beat(false, false, true), "leave in 0"),
-        (8_999, Input::Time, "-"),
-        (9_000, Input::Time, "stop"),
+        (7_001, Input::Time, "-"),
+        (7_002, Input::Time, "stop"),
     ]);
+    let mut late = joined(vec![(1_000, stop(), "leave in 0")]);
+    for at_ms in (1_000..9_000).step_by(2_000) {
+        late.extend([(at_ms + 1, beat(false, false, true), "-"), (at_ms + 2_000, Input::Time, "leave in 0")]);
+    }
+    late.pop();
+    late.push((9_000, Input::Time, "stop"));
+    check("nobody takes over", TIMING, &image(HERE), late);
     let lifecycle = check("nobody answers", TIMING, &image(HERE), rows);
     assert_eq!(lifecycle.due_ms(), None);
     let at_once = Timing { controlled_shutdown: false, ..TIMING };
@@ -242,7 +249,7 @@ fn what_is_due_is_known() {
     let lifecycle = check("it serves", TIMING, &image(HERE), joined(vec![]));
     assert_eq!(lifecycle.due_ms(), Some(2_000));
     let rows = joined(vec![(1_000, Input::Stop { deadline_ms: 9_000 }, "leave in 0")]);
-    assert_eq!(check("it stops", TIMING, &image(HERE), rows).due_ms(), Some(9_000), "an answer is awaited");
+    assert_eq!(check("it stops", TIMING, &image(HERE), rows).due_ms(), Some(6_000), "an answer is awaited");
 }
 
 #[test]
