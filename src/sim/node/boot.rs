@@ -108,8 +108,10 @@ impl Node {
                 match output {
                     Output::Ask(command) => input = Input::Answered(self.ask(now_ms, command, said)?),
                     Output::Registered(epoch) => self.epoch = epoch,
-                    Output::Waits(_) => {}
-                    Output::Joined(_) | Output::Refused(_) | Output::StopNow => return Ok(output),
+                    // This is the only controller, and its disk gets no better while nothing else happens.
+                    Output::Waits(_) | Output::Joined(_) | Output::Refused(_) | Output::StopNow => {
+                        return Ok(output);
+                    }
                 }
             }
             if matches!(input, Input::Time) {
