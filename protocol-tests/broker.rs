@@ -87,6 +87,8 @@ fn start(settings: &[(&str, &str)]) -> Result<Broker> {
          controller.listener.names=CONTROLLER\n\
          controller.quorum.voters=1@127.0.0.1:{controller_port}\n\
          offsets.topic.replication.factor=1\n\
+         transaction.state.log.replication.factor=1\n\
+         transaction.state.log.min.isr=1\n\
          group.initial.rebalance.delay.ms=0\n\
          log.dirs={}\n",
         data.join("logs").display()

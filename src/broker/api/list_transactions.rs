@@ -24,15 +24,14 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     };
     let (broker, kept) = (context.broker.clone(), context.rights().keep());
     Ok(context.later(async move {
-        let mut response = ListTransactionsResponse::default();
+        let unknown = filters.unknown_states().map(|name| text(name)).collect();
+        let mut response = ListTransactionsResponse::default().with_unknown_state_filters(unknown);
         for shard in broker.transactions.list(&filters).await {
             let listed = match shard {
                 Ok(listed) => listed,
                 Err(code) => return failed(code),
             };
-            // Every shard says the same of the filters.
-            response.unknown_state_filters = listed.unknown_states.iter().map(|name| text(name)).collect();
-            let shown = listed.transactions.into_iter().filter(|transaction| {
+            let shown = listed.into_iter().filter(|transaction| {
                 let id = &transaction.transactional_id;
                 kept.rights().may(Operation::Describe, Resource::TransactionalId, id)
             });

@@ -5,13 +5,11 @@ use ottla_protocol::ErrorCode;
 
 use super::Transactions;
 use super::command::ListTransactions;
-use super::reply::{DescribedTransaction, ListedTransaction, ListedTransactions};
+use super::reply::{DescribedTransaction, ListedTransaction};
 use super::transaction::Transaction;
 
 impl<T> Transactions<T> {
-    pub(super) fn list(&self, now_ms: i64, filters: &ListTransactions) -> ListedTransactions {
-        let is_known = |name: &&String| state_named(name).is_some() || NEVER_LISTED.contains(&name.as_str());
-        let unknown_states = filters.states.iter().filter(|name| !is_known(name)).cloned().collect();
+    pub(super) fn list(&self, now_ms: i64, filters: &ListTransactions) -> Vec<ListedTransaction> {
         let listed =
             self.entries.iter().filter(|(id, entry)| passes(filters, now_ms, id, &entry.transaction));
         let transactions = listed.map(|(id, entry)| ListedTransaction {
@@ -19,7 +17,7 @@ impl<T> Transactions<T> {
             producer_id: entry.transaction.metadata.producer_id,
             state: entry.transaction.state(),
         });
-        ListedTransactions { unknown_states, transactions: transactions.collect() }
+        transactions.collect()
     }
 
     pub(super) fn describe(&self, id: &TransactionalId) -> Result<DescribedTransaction, ErrorCode> {
@@ -36,6 +34,14 @@ impl<T> Transactions<T> {
             start_ms: metadata.start_ms,
             partitions: partitions.clone(),
         })
+    }
+}
+
+impl ListTransactions {
+    /// The filters that name no state.
+    pub fn unknown_states(&self) -> impl Iterator<Item = &String> {
+        let is_known = |name: &str| state_named(name).is_some() || NEVER_LISTED.contains(&name);
+        self.states.iter().filter(move |name| !is_known(name))
     }
 }
 

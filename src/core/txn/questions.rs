@@ -28,7 +28,7 @@ questions! { Command, Reply:
     AddPartitions => Command::AddPartitions, PartitionsAdded(ErrorCode);
     VerifyPartitions => Command::VerifyPartitions, PartitionsVerified(Vec<(TopicName, i32, ErrorCode)>);
     EndTxn => Command::EndTxn, TransactionEnds(Result<Option<Producer>, ErrorCode>);
-    ListTransactions => Command::ListTransactions, TransactionsListed(Result<ListedTransactions, ErrorCode>);
+    ListTransactions => Command::ListTransactions, TransactionsListed(Result<Vec<ListedTransaction>, ErrorCode>);
     DescribeTransaction => |one| Command::DescribeTransaction { transactional_id: one.0 },
         TransactionDescribed(Result<DescribedTransaction, ErrorCode>);
     ProducerIdAllocated => |told| Command::ProducerIdAllocated {

@@ -16,18 +16,11 @@ pub enum Reply {
     /// It is decided how the transaction ends; its partitions hear of it later. The producer that the client goes on as,
     /// or `None` if the client does not bump epochs: it stays who it is.
     TransactionEnds(Result<Option<Producer>, ErrorCode>),
-    TransactionsListed(Result<ListedTransactions, ErrorCode>),
+    /// In the order of their ids.
+    TransactionsListed(Result<Vec<ListedTransaction>, ErrorCode>),
     TransactionDescribed(Result<DescribedTransaction, ErrorCode>),
     /// To whoever told what an errand came to.
     Noted(ErrorCode),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedTransactions {
-    /// The filters that name no state.
-    pub unknown_states: Vec<String>,
-    /// In the order of their ids.
-    pub transactions: Vec<ListedTransaction>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use ottla_core::txn::{
-    Errand, ListTransactions, ListedTransactions, Markers, MarkersWritten, OfTransactionalId,
+    Errand, ListTransactions, ListedTransaction, Markers, MarkersWritten, OfTransactionalId,
     ProducerIdAllocated, Reply, Transactions,
 };
 use ottla_model::config::BrokerConfig;
@@ -84,7 +84,7 @@ impl TransactionCoordinator {
     }
 
     /// Sends a question to every shard that this broker leads, and returns the answers in the order of the shards.
-    pub async fn list(&self, question: &ListTransactions) -> Vec<Result<ListedTransactions, ErrorCode>> {
+    pub async fn list(&self, question: &ListTransactions) -> Vec<Result<Vec<ListedTransaction>, ErrorCode>> {
         let mut answers = Vec::new();
         for shard in self.coordinator.led_here() {
             answers.push(self.coordinator.ask(shard, question.clone()).await);

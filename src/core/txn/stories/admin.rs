@@ -31,7 +31,9 @@ fn transactions_are_listed_as_far_as_they_pass_all_filters() {
         &["op app Empty bill Ongoing"],
     );
     // Case matters, and what is no state lists nothing.
-    lists(ListTransactions { states: states(&["ongoing"]), ..Default::default() }, &["op unknown ongoing"]);
+    let unknown = ListTransactions { states: states(&["ongoing", "Dead", "Empty"]), ..Default::default() };
+    assert_eq!(unknown.unknown_states().collect::<Vec<_>>(), ["ongoing"]);
+    lists(ListTransactions { states: states(&["ongoing"]), ..Default::default() }, &["op"]);
     lists(ListTransactions { states: states(&["Dead", "PrepareEpochFence"]), ..Default::default() }, &["op"]);
     lists(
         ListTransactions { producer_ids: vec![ProducerId(1002), ProducerId(7)], ..Default::default() },

@@ -384,8 +384,7 @@ fn told(reply: &Reply) -> String {
         Reply::PartitionsVerified(verified) => verified.iter().map(|(.., error)| verdict(*error)).collect(),
         Reply::TransactionsListed(Ok(listed)) => {
             let one = |one: &ListedTransaction| format!(" {} {}", one.transactional_id, one.state);
-            let unknown = listed.unknown_states.iter().map(|name| format!(" unknown {name}"));
-            listed.transactions.iter().map(one).chain(unknown).collect()
+            listed.iter().map(one).collect()
         }
         Reply::TransactionDescribed(Ok(one)) => {
             let (producer, partitions) = (told_producer(one.producer), told_partitions(&one.partitions));
