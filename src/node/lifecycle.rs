@@ -187,9 +187,7 @@ impl Lifecycle {
             Input::Stop { deadline_ms } => self.stop(now_ms, deadline_ms, &mut out),
         }
         match self.state {
-            State::Stopping { deadline_ms, heard_ms }
-                if now_ms >= deadline_ms.min(heard_ms + SILENCE_MS) =>
-            {
+            State::Stopping { deadline_ms, heard_ms } if now_ms >= deadline_ms.min(heard_ms + SILENCE_MS) => {
                 self.end(Output::StopNow, &mut out);
             }
             State::Starting if !self.was_registered && now_ms >= give_up_ms && self.asked.is_none() => {
