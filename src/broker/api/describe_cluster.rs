@@ -74,7 +74,7 @@ fn brokers(context: &AtNode<'_>, with_fenced: bool) -> DescribeClusterResponse {
         Some(if version >= 2 { described.with_is_fenced(known.fenced) } else { described })
     });
     empty(node, BROKERS)
-        .with_controller_id(controller(&image, listener).into())
+        .with_controller_id(controller(node.me, &image, listener).into())
         .with_brokers(brokers.collect())
 }
 

@@ -135,7 +135,7 @@ fn reply(
     let response = MetadataResponse::default()
         .with_brokers(brokers.collect())
         .with_cluster_id(Some(text(&broker.cluster_id)))
-        .with_controller_id(controller(image, listener).into())
+        .with_controller_id(controller(broker.me, image, listener).into())
         .with_topics(topics);
     if (8..=10).contains(&version) {
         let operations = asked.cluster_operations.then(|| rights.cluster_operations());

@@ -61,8 +61,11 @@ pub(super) fn ids<T: From<i32>>(nodes: &[NodeId]) -> Vec<T> {
     nodes.iter().map(|id| T::from(id.0)).collect()
 }
 
-/// The controller that clients are told of: brokers pass on what is for the controller, so any of them will do, and
-/// the answer is one that this listener's clients can reach.
-pub(super) fn controller(image: &Image, listener: &str) -> i32 {
-    reachable(image, listener).next().map_or(-1, |(broker, _)| broker.id.0)
+/// The controller that clients are told of. Brokers pass on what is for the controller, so any of them will do: this one, which
+/// the client reaches, unless it is about to stop. Clients look for another one only when they ask for metadata again.
+pub(super) fn controller(me: NodeId, image: &Image, listener: &str) -> i32 {
+    let stays = reachable(image, listener).filter(|(broker, _)| broker.is_active());
+    let stays: Vec<NodeId> = stays.map(|(broker, _)| broker.id).collect();
+    let chosen = stays.iter().find(|id| **id == me).or(stays.first());
+    chosen.map_or(-1, |id| id.0)
 }

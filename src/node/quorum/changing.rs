@@ -163,8 +163,10 @@ impl Quorum {
         let raft = &self.raw.raft;
         let voters = raft.prs().conf().voters().ids();
         let others = raft.prs().iter().filter(|(id, _)| **id != raft.id && voters.contains(**id));
-        let heard = others.filter(|(_, progress)| progress.recent_active);
-        heard.max_by_key(|(id, progress)| (progress.matched, std::cmp::Reverse(**id))).map(|(id, _)| *id)
+        // Who was just not heard may yet be there: each election timeout forgets who was.
+        let best = others
+            .max_by_key(|(id, progress)| (progress.recent_active, progress.matched, std::cmp::Reverse(**id)));
+        best.map(|(id, _)| *id)
     }
 
     /// Whether this replica votes, as far as its log says. One that does not must not want to lead.
