@@ -80,12 +80,22 @@ impl Uplink {
         question.of_response(response)
     }
 
+    // Whoever was active may be cut off and never answer, and a heartbeat that waits for that comes too late at the
+    // controller after it.
     async fn call<R: ottla_client::Request>(&self, request: &R) -> Result<R::Response, NotController> {
-        let connection = self.connection().await?;
-        connection.call(request).await.map_err(|error| {
-            debug!(%error, "the active controller did not answer");
-            NotController
-        })
+        let mut leading = self.leading.clone();
+        let asked = leading.borrow_and_update().address.clone();
+        let exchange = async {
+            let connection = self.connection().await?;
+            connection.call(request).await.map_err(|error| {
+                debug!(%error, "the active controller did not answer");
+                NotController
+            })
+        };
+        tokio::select! {
+            answer = exchange => answer,
+            _ = leading.wait_for(|now| now.address != asked) => Err(NotController),
+        }
     }
 
     async fn connection(&self) -> Result<Connection, NotController> {
