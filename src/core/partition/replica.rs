@@ -72,6 +72,9 @@ impl Replica {
     /// A follower that asks for the leader's log end is caught up now. One that asks for what was the log end at its
     /// previous fetch was caught up at that time: with a steady stream of records, no follower ever asks for the log end
     /// itself.
+    ///
+    /// What the fetch says of the follower's broker counts only while nothing else is known: the fetch may have been read
+    /// under an image that is older than what was heard since ([`stands`](Replica::stands)).
     pub fn fetched(&mut self, fetched: &Fetched) {
         let (end_then, then_ms) = self.last_fetch;
         let caught_up_ms = match fetched.log_end {
@@ -84,7 +87,7 @@ impl Replica {
         self.log_start = fetched.log_start;
         self.last_fetch = (end_then.max(fetched.leader_end), Some(fetched.at_ms));
         self.broker_epoch = Some(fetched.broker_epoch);
-        self.standing = Some(fetched.standing);
+        self.standing.get_or_insert(fetched.standing);
     }
 
     /// The leader's log is about to grow.

@@ -435,3 +435,12 @@ fn a_follower_that_had_everything_when_the_log_grew_gets_its_time_from_then_on()
     stage.now_ms += 1;
     assert_eq!(stage.let_go().as_ref().map(members), Some(vec![1]));
 }
+
+#[test]
+fn what_was_heard_of_a_broker_is_newer_than_what_its_fetch_was_read_under() {
+    let mut stage = Stage::new(&[1, 2], &[1]);
+    let alive = Standing { broker_epoch: Some(100), shutting_down: false };
+    stage.leader.stands(NodeId(2), alive);
+    let fetched = Fetched { standing: Standing { broker_epoch: None, ..alive }, ..stage.fetch(2, 0) };
+    assert!(stage.leader.fetched(&fetched).expect("a replica's fetch").is_some());
+}

@@ -308,8 +308,9 @@ fn a_set_that_became_too_small_is_told_to_who_waited_for_it() {
     // The first record is safe. The second one is not when the other replica is lost.
     assert_eq!(leader.produce(2, Acks::All), [Said::Grown]);
     let Role::Leader(alone) = role(true, 0, &[1]) else { unreachable!() };
-    // As far as the leader knows the other one is near: it may come back. The high watermark waits, and so do they.
-    assert!(matches!(leader.step(Input::Lead(alone)).as_slice(), [Said::Proposed(_)]));
+    let standing = Standing { broker_epoch: None, shutting_down: false };
+    assert_eq!(leader.step(Input::Stands { replica: NodeId(2), standing }), []);
+    assert_eq!(leader.step(Input::Lead(alone)), [], "the high watermark waits, and so do they");
     assert_eq!(leader.produce(3, Acks::All), [Said::Produced(3, Err(ErrorCode::NotEnoughReplicas))]);
     assert_eq!(leader.high_watermark(), 1);
 }

@@ -233,16 +233,17 @@ impl Replicas {
         self.delete_topics(&delta.topics_deleted, out);
         let lived = self.lives;
         self.lives = lived || self.is_alive(&image);
+        // Logs that are opened now hear of the brokers when they are open. The others hear it before anything else: a leader
+        // whose in-sync set has lost a broker proposes to take it back unless it knows that the broker is fenced.
+        for change in delta.brokers.iter().filter(|_| lived) {
+            self.stands(change.id, out);
+        }
         let mut turn = Turn::default();
         for (topic, partitions) in changed(&old, &delta, &image, lived != self.lives) {
             let config = settings::of_topic(&self.config, &image, &topic.name, out);
             for partition in &partitions {
                 self.follow(&topic, partition, &config, &mut turn, out);
             }
-        }
-        // Logs that are opened now hear of the brokers when they are open.
-        for change in delta.brokers.iter().filter(|_| lived) {
-            self.stands(change.id, out);
         }
         let Turn { mut to_open, to_settle } = turn;
         // Before this process is registered, it does not know yet what is new.
