@@ -85,6 +85,8 @@ pub struct Opening {
     pub role: Role,
     pub config: Arc<TopicConfig>,
     pub last_owner: LastOwner,
+    /// The log directory that the metadata has it in, which may be a reserved id.
+    pub directory: Option<DirectoryId>,
 }
 
 impl Opening {
@@ -391,7 +393,8 @@ impl Replicas {
         last_owner: LastOwner,
     ) -> Opening {
         let id = TopicPartition { topic: topic.name.clone(), partition: index };
-        Opening { topic: topic.id, id, role: self.role(partition), config, last_owner }
+        let (role, directory) = (self.role(partition), partition.directory(self.me));
+        Opening { topic: topic.id, id, role, config, last_owner, directory }
     }
 
     fn configure(&mut self, topic: &Topic, out: &mut Vec<Action>) {

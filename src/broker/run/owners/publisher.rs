@@ -234,7 +234,7 @@ impl Publisher {
 
     fn open(&self, opening: Opening) -> Opened {
         let (id, config) = (opening.id.clone(), opening.config.clone());
-        let outcome = match self.storage.open_log(&id, opening.topic, config.clone(), opening.last_owner) {
+        let outcome = match self.storage.open_log(&opening) {
             Ok((log, volume)) => {
                 let directory = log.dir().parent().and_then(|dir| self.storage.directory_id(dir));
                 let lag_ms = self.settings.now().replica_lag_time_max_ms;

@@ -21,7 +21,7 @@ use ottla_model::config::{BrokerConfig, TopicConfig};
 use ottla_model::image::Image;
 use ottla_model::{BrokerEpoch, DirectoryId, NodeId, TopicId, TopicPartition, fresh_id, uuid_to_base64};
 use ottla_node::lifecycle::is_assigned;
-use ottla_node::replicas::LastOwner;
+use ottla_node::replicas::{self, LastOwner};
 use ottla_protocol::Offset;
 use parking_lot::Mutex;
 use tracing::{debug, error, warn};
@@ -168,15 +168,11 @@ impl Storage {
         self.dirs.iter().filter(partitions).map(|dir| dir.id).collect()
     }
 
-    /// Opens a partition's log where its folder is. If it has none, one is created in the directory with the fewest.
-    pub fn open_log(
-        &self,
-        id: &TopicPartition,
-        topic_id: TopicId,
-        config: Arc<TopicConfig>,
-        last_owner: LastOwner,
-    ) -> Result<(Log, Arc<Volume>), LogError> {
-        let opened = self.open_folder(id, topic_id, config.clone(), last_owner);
+    /// Opens a partition's log where its folder is. If it has none, one is created, as a rule in the directory with the
+    /// fewest.
+    pub fn open_log(&self, opening: &replicas::Opening) -> Result<(Log, Arc<Volume>), LogError> {
+        let id = &opening.id;
+        let opened = self.open_folder(opening);
         let Err(LogError::TopicId { path, found, .. }) = &opened else { return opened };
         warn!(folder = %path.display(), topic_id = %uuid_to_base64(*found), "a deleted topic of that name is set aside");
         if let Some(dir) =
@@ -186,23 +182,15 @@ impl Storage {
             aside
                 .map_err(|source| LogError::Io { doing: "setting a deleted topic's folder aside", source })?;
         }
-        self.open_folder(id, topic_id, config, last_owner)
+        self.open_folder(opening)
     }
 
-    fn open_folder(
-        &self,
-        id: &TopicPartition,
-        topic_id: TopicId,
-        config: Arc<TopicConfig>,
-        last_owner: LastOwner,
-    ) -> Result<(Log, Arc<Volume>), LogError> {
+    fn open_folder(&self, opening: &replicas::Opening) -> Result<(Log, Arc<Volume>), LogError> {
+        let replicas::Opening { topic: topic_id, id, config, last_owner, directory, .. } = opening;
         let folder = id.to_string();
         let here = self.healthy().find(|dir| self.disk.exists(&dir.held.path().join(&folder)));
         let new = here.is_none();
-        let lost = !self.unopened.is_empty() || self.dirs.iter().any(|dir| dir.volume.has_failed());
-        let elsewhere = || self.preferred(id).or_else(|| self.emptiest());
-        let Some(dir) = here.or_else(|| elsewhere().filter(|_| !lost || last_owner == LastOwner::Nobody))
-        else {
+        let Some(dir) = here.or_else(|| self.place_for(id, *last_owner, *directory)) else {
             return Err(LogError::Io {
                 doing: "looking for its folder",
                 source: std::io::Error::other("it is in none of the directories that can be used"),
@@ -214,13 +202,13 @@ impl Storage {
                 source: std::io::Error::other(error),
             })?;
         }
-        let opening = Opening {
+        let log_opening = Opening {
             clean_shutdown: last_owner.left_it_clean(dir.clean.is_some()),
             recovery_point: dir.says(Checkpoint::RecoveryPoint, id).unwrap_or(0),
             log_start: dir.says(Checkpoint::LogStart, id).unwrap_or(0),
-            ..self.opening(id, topic_id, config, dir.held.path().join(&folder))
+            ..self.opening(id, *topic_id, config.clone(), dir.held.path().join(&folder))
         };
-        let opened = Log::open(opening);
+        let opened = Log::open(log_opening);
         if opened.as_ref().is_err_and(|error| !matches!(error, LogError::TopicId { .. })) {
             dir.damaged.store(true, Ordering::Relaxed);
         }
@@ -247,6 +235,23 @@ impl Storage {
             );
         }
         Ok((log, dir.volume.clone()))
+    }
+
+    // Where to make a log that is in none of the directories that can be used. Where one of them has failed, the log may be
+    // in that one, and the other replicas need not hear that its records are gone. But if the metadata has the log in a
+    // directory that can be used, it is gone from there, and a follower fills it again.
+    fn place_for(
+        &self,
+        id: &TopicPartition,
+        last_owner: LastOwner,
+        on_record: Option<DirectoryId>,
+    ) -> Option<&Dir> {
+        let lost = !self.unopened.is_empty() || self.dirs.iter().any(|dir| dir.volume.has_failed());
+        let recorded = || self.healthy().find(|dir| Some(dir.id) == on_record);
+        match lost && last_owner != LastOwner::Nobody {
+            true => recorded(),
+            false => self.preferred(id).or_else(recorded).or_else(|| self.emptiest()),
+        }
     }
 
     /// For a log of which nothing is known.

@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
+use ottla_core::partition::Followership;
 use ottla_log::disk::MemoryDisk;
 use ottla_log::moves::Unfinished;
 use ottla_model::config::{Sources, load};
+use ottla_node::lane::Role;
+use ottla_protocol::LeaderEpoch;
 
 use super::*;
 
@@ -93,4 +96,30 @@ fn what_a_kill_has_left_of_moves_is_put_in_order() {
         disk.list(Path::new("/b/v-0.0123456789abcdef0123456789abcdef-future")).expect("it is there").len(),
         1
     );
+}
+
+#[test]
+fn what_has_vanished_from_a_healthy_directory_is_made_anew_there_though_another_one_has_failed() {
+    let storage = storage_in(&MemoryDisk::new(1), "/a,/b,/c");
+    let id = |dir: &str| storage.directory_id(Path::new(dir));
+    storage.dirs[0].volume.fail("a test");
+    let opened = |partition, last_owner, directory| {
+        let id = TopicPartition { topic: "t".into(), partition };
+        let followership = Followership { epoch: LeaderEpoch(0), partition_epoch: 0, leader: None };
+        let (topic, config) = (TopicId::from_u128(1), Arc::default());
+        let role = Role::Follower(followership);
+        let opening = replicas::Opening { topic, id, role, config, last_owner, directory };
+        storage.open_log(&opening).ok().map(|(log, _)| log.dir().to_owned())
+    };
+    let rows = [
+        (LastOwner::Process, id("/c"), Some("/c/t-0")),
+        (LastOwner::Process, id("/b"), Some("/b/t-1")),
+        // It may be there, with all its records.
+        (LastOwner::Process, id("/a"), None),
+        (LastOwner::Process, None, None),
+        (LastOwner::Nobody, None, Some("/b/t-4")),
+    ];
+    for (partition, (last_owner, directory, expected)) in (0..).zip(rows) {
+        assert_eq!(opened(partition, last_owner, directory).as_deref(), expected.map(Path::new));
+    }
 }
