@@ -16,8 +16,13 @@ pub(super) fn begin(context: &Context<'_>, body: Bytes) -> Begun {
     let broker = context.broker;
     let request: OffsetForLeaderEpochRequest = context.read(body)?;
     let image = broker.image.load();
+    // Brokers, which need not name topics one by one, and consumers.
+    let broker_asks = context.check_cluster(Operation::ClusterAction).is_ok();
     let topics = request.topics.iter().map(|topic| {
-        let permitted = context.check(Operation::Describe, Resource::Topic, &topic.topic);
+        let permitted = match broker_asks {
+            true => Ok(()),
+            false => context.check(Operation::Describe, Resource::Topic, &topic.topic),
+        };
         let partitions = topic.partitions.iter().map(|asked| {
             let known = || image.topic(&topic.topic).ok_or(ErrorCode::UnknownTopicOrPartition);
             let led = permitted
