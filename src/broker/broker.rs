@@ -15,9 +15,11 @@ use crate::run::owners::partitions::Partitions;
 use crate::run::owners::producer_ids::ProducerIds;
 use crate::run::owners::storage::Storage;
 use crate::run::owners::transactions::TransactionCoordinator;
+use crate::run::serve::verify::Joining;
 use crate::run::serve::watch::Watch;
 use crate::run::work::fetchers::Fetchers;
 use crate::run::work::mover::Movers;
+use crate::run::work::post::Post;
 
 /// A running broker. It is a node, and is used as one.
 pub(crate) struct Broker {
@@ -29,6 +31,8 @@ pub(crate) struct Broker {
     pub groups: Arc<GroupCoordinator>,
     pub transactions: TransactionCoordinator,
     pub markers: Arc<MarkerWriter>,
+    /// Partitions of transactions, on their way to their coordinators.
+    pub joining: Post<Joining>,
     pub fetchers: Arc<Fetchers>,
     pub movers: Movers,
     pub producer_ids: Arc<ProducerIds>,

@@ -95,7 +95,13 @@ fn read(version: i16, reader: &mut Reader<'_>) -> Result<WriteTxnMarkersRequest,
 }
 
 impl WriteTxnMarkersResponse {
-    /// Writes a body. All versions have the same.
+    /// Parses a body. All versions have the same.
+    pub fn read(version: i16, body: &Bytes) -> Result<WriteTxnMarkersResponse, Malformed> {
+        let mut reader = Reader::over(body);
+        read_response(&mut reader).map_err(|error| named("WriteTxnMarkers", version, error))
+    }
+
+    /// Writes a body.
     pub fn write(&self, buf: &mut BytesMut) {
         type Topic = (StrBytes, Vec<(i32, i16)>);
         let mut writer = Writer::new(buf);
@@ -116,7 +122,32 @@ impl WriteTxnMarkersResponse {
     }
 }
 
+fn read_response(reader: &mut Reader<'_>) -> Result<WriteTxnMarkersResponse, ReadError> {
+    let markers = reader.array_of(FORM, RESULT_BYTES_MIN, |reader| -> Result<_, ReadError> {
+        let producer_id = ProducerId(reader.i64()?);
+        let topics = reader.array_of(FORM, TOPIC_BYTES_MIN, |reader| -> Result<_, ReadError> {
+            let name = text(reader.string(FORM)?);
+            let partitions =
+                reader.array_of(FORM, PARTITION_BYTES_MIN, |reader| -> Result<_, ReadError> {
+                    let told = (reader.i32()?, reader.i16()?);
+                    reader.skip_tagged_fields(FORM)?;
+                    Ok(told)
+                })?;
+            reader.skip_tagged_fields(FORM)?;
+            Ok((name, partitions))
+        })?;
+        reader.skip_tagged_fields(FORM)?;
+        Ok(TxnMarkerResult { producer_id, topics })
+    })?;
+    reader.skip_tagged_fields(FORM)?;
+    Ok(WriteTxnMarkersResponse { markers })
+}
+
 const MARKER_BYTES_MIN: usize = 17;
+/// A producer id, the length of an array, and the count of tagged fields.
+const RESULT_BYTES_MIN: usize = 10;
+/// A number, an error code, and the count of tagged fields.
+const PARTITION_BYTES_MIN: usize = 7;
 /// The lengths of a name and of an array, and the count of tagged fields.
 const TOPIC_BYTES_MIN: usize = 3;
 
@@ -166,8 +197,13 @@ mod tests {
     fn answers_read_with_the_messages_crate() {
         let result = TxnMarkerResult { producer_id: ProducerId(7), topics: vec![(text("t"), vec![(3, 47)])] };
         let mut buf = BytesMut::new();
-        WriteTxnMarkersResponse { markers: vec![result] }.write(&mut buf);
+        let response = WriteTxnMarkersResponse { markers: vec![result] };
+        response.write(&mut buf);
         let mut body = buf.freeze();
+        assert_eq!(WriteTxnMarkersResponse::read(1, &body).unwrap(), response);
+        for end in 0..body.len() {
+            assert!(WriteTxnMarkersResponse::read(1, &body.slice(..end)).is_err(), "cut at {end}");
+        }
         let theirs = TheirResponse::decode(&mut body, 1).unwrap();
         let told = &theirs.markers[0].topics[0].partitions[0];
         assert_eq!((told.partition_index, told.error_code, body.is_empty()), (3, 47, true));

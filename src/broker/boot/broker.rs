@@ -28,7 +28,7 @@ use crate::node::Node;
 use crate::run::owners::controller::Controller;
 use crate::run::owners::coordinator::Surroundings;
 use crate::run::owners::groups::GroupCoordinator;
-use crate::run::owners::markers::MarkerWriter;
+use crate::run::owners::markers::{Marked, MarkerWriter};
 use crate::run::owners::metadata::Metadata;
 use crate::run::owners::partition::{Outlets, Partition};
 use crate::run::owners::partitions::Partitions;
@@ -43,6 +43,7 @@ use crate::run::work::fetchers::Fetchers;
 use crate::run::work::flusher::Flushers;
 use crate::run::work::housekeeping::keep_house;
 use crate::run::work::mover::Movers;
+use crate::run::work::post::Post;
 use crate::run::work::registrar::Registrar;
 use crate::run::work::threads::Threads;
 use crate::stop::Stopping;
@@ -102,6 +103,7 @@ pub(super) async fn start(
         outlets: Outlets { flushers: flushers.clone(), failures: said.clone(), proposals },
         fetchers: fetchers.clone(),
         elected: elected.clone(),
+        newly_elected: false,
         image: image.clone(),
         give_up: Box::new(move |why| ends.tell(BootError::Storage(why))),
         groups: groups.clone(),
@@ -114,7 +116,9 @@ pub(super) async fn start(
     let mut membership = join(config, hears, &image, storage, &bound, control.network(), incarnation).await;
     membership.joined().await?;
     storage.set_strays_aside(config.node_id, &image.load());
-    let runner = errand_runner(config, &surroundings, &groups, &controller);
+    let post = Post::new(config.node_id, settings.clone(), image.clone(), Handle::current());
+    let runner = errand_runner(config, &surroundings, &groups, &controller, post);
+    let joining = Post::new(config.node_id, settings.clone(), image.clone(), Handle::current());
     let node = Arc::new(Node {
         me: config.node_id,
         cluster_id: storage.cluster_id.clone(),
@@ -137,6 +141,7 @@ pub(super) async fn start(
         fetchers,
         producer_ids: runner.producer_ids.clone(),
         markers: runner.markers.clone(),
+        joining,
         transactions: TransactionCoordinator::new(config, surroundings, runner),
     });
     broker.groups.wake_all();
@@ -174,6 +179,7 @@ fn errand_runner(
     surroundings: &Surroundings,
     groups: &Arc<GroupCoordinator>,
     controller: &Controller,
+    post: Post<Marked>,
 ) -> ErrandRunner {
     let Surroundings { image, partitions, .. } = surroundings.clone();
     let markers = MarkerWriter {
@@ -181,6 +187,7 @@ fn errand_runner(
         image: image.clone(),
         partitions,
         groups: groups.clone(),
+        post,
         timeout_ms: config.request_timeout_ms.into(),
     };
     ErrandRunner {

@@ -1,8 +1,11 @@
 //! Markers on their way into partitions: the ends of transactions, as a transaction coordinator has decided them. A marker
 //! goes to the leader of its partition. For a partition of `__consumer_offsets` that is a shard of the group coordinator,
-//! for any other a lane.
+//! for any other a lane. Other brokers are told by WriteTxnMarkers.
 //! It must never know which transaction it is, nor try again: the coordinator does.
 
+mod elsewhere;
+
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,13 +13,15 @@ use std::sync::Arc;
 use ottla_core::partition::Acks;
 use ottla_log::check::{Origin, Rules, check};
 use ottla_log::disk::worker;
-use ottla_model::image::Image;
 use ottla_model::txn::Partitions as Named;
-use ottla_model::{GROUP_METADATA_TOPIC, NodeId, TopicName};
+use ottla_model::{GROUP_METADATA_TOPIC, NodeId};
 use ottla_node::coordinator::{Ending, marker};
 use ottla_node::lane::{Answered, Append, Input};
 use ottla_protocol::ErrorCode;
 use tokio::sync::oneshot;
+
+pub(crate) use elsewhere::Marked;
+use elsewhere::Written;
 
 use super::groups::GroupCoordinator;
 use super::partition::Partition;
@@ -24,6 +29,7 @@ use super::partitions::Partitions;
 use super::waiter::Appender;
 use crate::clock::now_ms;
 use crate::run::owners::metadata::Metadata;
+use crate::run::work::post::Post;
 
 /// Writes markers.
 pub(crate) struct MarkerWriter {
@@ -31,48 +37,57 @@ pub(crate) struct MarkerWriter {
     pub image: Arc<Metadata>,
     pub partitions: Arc<Partitions>,
     pub groups: Arc<GroupCoordinator>,
+    /// For partitions that other brokers lead.
+    pub post: Post<Marked>,
     /// How long a marker waits for replication, in milliseconds.
     pub timeout_ms: i64,
 }
 
-/// Where the leader of a partition is.
-enum Leader {
-    Here,
-    Elsewhere,
-    Nobody,
-}
-
 type Outcome = Pin<Box<dyn Future<Output = ErrorCode> + Send>>;
 
+/// What became of the markers that one leader was sent.
+pub(super) type Share = Pin<Box<dyn Future<Output = Written> + Send>>;
+
 impl MarkerWriter {
-    /// Has a marker written into each of the partitions. A partition whose leader was not reached has an error.
-    pub async fn write(&self, ending: Ending, partitions: &Named) -> Vec<(TopicName, i32, ErrorCode)> {
+    /// Has a marker written into each of the partitions: a share for each of their leaders. A partition whose leader was not
+    /// reached has an error.
+    pub fn write(&self, ending: Ending, partitions: &Named) -> Vec<Share> {
         let image = self.image.load_full();
+        let mut by_leader: BTreeMap<Option<NodeId>, Named> = BTreeMap::new();
+        for (topic, indexes) in partitions {
+            for index in indexes {
+                let leader = image.partition(topic, *index).and_then(|partition| partition.leader);
+                by_leader.entry(leader).or_default().entry(topic.clone()).or_default().insert(*index);
+            }
+        }
+        let share = |(leader, partitions)| match leader {
+            Some(leader) if leader == self.me => self.write_all_here(ending, partitions),
+            Some(leader) => self.write_elsewhere(leader, ending, partitions),
+            None => Box::pin(std::future::ready(all(&partitions, ErrorCode::LeaderNotAvailable))),
+        };
+        by_leader.into_iter().map(share).collect()
+    }
+
+    fn write_all_here(&self, ending: Ending, partitions: Named) -> Share {
         let mut begun = Vec::new();
         for (topic, indexes) in partitions {
             for index in indexes {
-                let outcome = match self.leader(&image, topic, *index) {
-                    Leader::Here => self.write_here(ending, topic, *index),
-                    // Brokers do not send each other markers yet.
-                    Leader::Elsewhere => known(ErrorCode::NotLeaderOrFollower),
-                    Leader::Nobody => known(ErrorCode::LeaderNotAvailable),
-                };
-                begun.push((topic.clone(), *index, outcome));
+                begun.push((topic.clone(), index, self.write_here(ending, &topic, index)));
             }
         }
-        let mut written = Vec::with_capacity(begun.len());
-        for (topic, index, outcome) in begun {
-            written.push((topic, index, outcome.await));
-        }
-        written
+        Box::pin(async move {
+            let mut written = Vec::with_capacity(begun.len());
+            for (topic, index, outcome) in begun {
+                written.push((topic, index, outcome.await));
+            }
+            written
+        })
     }
 
-    fn leader(&self, image: &Image, topic: &str, index: i32) -> Leader {
-        match image.partition(topic, index).and_then(|partition| partition.leader) {
-            Some(leader) if leader == self.me => Leader::Here,
-            Some(_) => Leader::Elsewhere,
-            None => Leader::Nobody,
-        }
+    fn write_elsewhere(&self, leader: NodeId, ending: Ending, partitions: Named) -> Share {
+        let unanswered = all(&partitions, ErrorCode::NetworkException);
+        let answer = self.post.send(leader, Marked { ending, partitions });
+        Box::pin(async move { answer.await.unwrap_or(unanswered) })
     }
 
     /// Begins to write a marker into a partition that this broker leads, and returns what it will have come to: the marker
@@ -138,4 +153,10 @@ fn for_coordinators(code: ErrorCode) -> ErrorCode {
 
 fn known(code: ErrorCode) -> Outcome {
     Box::pin(std::future::ready(code))
+}
+
+fn all(partitions: &Named, code: ErrorCode) -> Written {
+    let each =
+        partitions.iter().flat_map(|(topic, indexes)| indexes.iter().map(move |index| (topic, *index)));
+    each.map(|(topic, index)| (topic.clone(), index, code)).collect()
 }

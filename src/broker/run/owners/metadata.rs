@@ -38,6 +38,18 @@ impl Metadata {
         self.offset.send_replace(offset);
     }
 
+    /// Waits until an image shows that.
+    pub async fn shows(&self, what: impl Fn(&Image) -> bool) {
+        let mut known = self.offset.subscribe();
+        loop {
+            if what(&self.load()) {
+                return;
+            }
+            // The sender lives as long as this does.
+            let _ = known.changed().await;
+        }
+    }
+
     /// Waits until the image has what is at an offset. `false`: that took too long.
     pub async fn reaches(&self, offset: Offset, at_most: Duration) -> bool {
         let mut known = self.offset.subscribe();

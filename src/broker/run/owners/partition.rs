@@ -253,6 +253,7 @@ impl Partition {
             let began = Instant::now();
             let mut out = Vec::new();
             let mut waits = false;
+            let led = self.leading.load(Ordering::Acquire);
             let log_start = owned.log().log_start_offset();
             let turned = catch_unwind(AssertUnwindSafe(|| {
                 loop {
@@ -292,6 +293,10 @@ impl Partition {
             drop(lane);
             if serves && began.elapsed() > SLOW_TURN {
                 self.slow_until_ms.store(now_ms() + SLOW_FOR_MS, Ordering::Relaxed);
+            }
+            if self.leading.load(Ordering::Acquire) != led {
+                // Coordinators wait for it before they load their shards.
+                self.wake(For::HighWatermark);
             }
             self.carry_out(out);
             if waits {

@@ -64,6 +64,8 @@ pub(crate) struct Publisher {
     pub fetchers: Arc<Fetchers>,
     /// Hears that this broker leads partitions that it did not lead before.
     pub elected: Arc<Notify>,
+    /// Partitions were elected for here, and the image that says so is not shown yet.
+    pub newly_elected: bool,
     pub image: Arc<Metadata>,
     pub groups: Arc<GroupCoordinator>,
     pub registrar: Arc<Registrar>,
@@ -167,12 +169,13 @@ impl Publisher {
             Action::Lead(key, leadership) => {
                 self.fetchers.leave(key);
                 self.submit(key, LaneInput::Lead(leadership));
-                self.elected.notify_one();
+                self.newly_elected = true;
             }
             Action::Stands(key, replica, standing) => {
                 self.submit(key, LaneInput::Stands { replica, standing });
             }
             Action::Open(openings) => {
+                self.newly_elected |= openings.iter().any(|one| matches!(one.role, Role::Leader(_)));
                 let opened = self.open_all(openings);
                 self.step(Input::Opened(opened));
             }
@@ -190,6 +193,9 @@ impl Publisher {
                 self.image.store(image);
                 // Not before: a fetcher looks there for its leader's address.
                 self.fetchers.settle();
+                if std::mem::take(&mut self.newly_elected) {
+                    self.elected.notify_one();
+                }
             }
         }
     }

@@ -78,9 +78,9 @@ impl TransactionCoordinator {
         }
     }
 
-    /// Whether there is a transaction log.
-    pub fn is_founded(&self) -> bool {
-        self.coordinator.shard_of("").is_some()
+    /// The broker that leads the shard of a transactional id. `None`: none does, or there is no transaction log.
+    pub fn coordinator_of(&self, id: &str) -> Option<NodeId> {
+        self.coordinator.leader_of(self.coordinator.shard_of(id)?)
     }
 
     /// Sends a question to every shard that this broker leads, and returns the answers in the order of the shards.
@@ -113,9 +113,7 @@ impl ErrandRunner {
                     let result = runner.allocate().await;
                     coordinator.ask(shard, ProducerIdAllocated { transactional_id, result }).await;
                 }
-                Errand::WriteMarkers(markers) => {
-                    coordinator.ask(shard, runner.write(markers).await).await;
-                }
+                Errand::WriteMarkers(markers) => runner.write(&coordinator, shard, markers),
             }
         });
     }
@@ -125,15 +123,22 @@ impl ErrandRunner {
         self.producer_ids.next(&self.controller, self.me, epoch).await
     }
 
-    async fn write(&self, markers: Markers) -> MarkersWritten {
+    // The shard hears of each leader by itself: one that does not answer holds up nobody else.
+    fn write(&self, coordinator: &Arc<Shards>, shard: i32, markers: Markers) {
         let ending = Ending {
             producer: markers.producer,
             result: markers.result,
             coordinator_epoch: markers.coordinator_epoch,
             version: markers.client_version,
         };
-        let results = self.markers.write(ending, &markers.partitions).await;
-        let Markers { transactional_id, prepared_at, .. } = markers;
-        MarkersWritten { transactional_id, prepared_at, results }
+        let Markers { transactional_id, prepared_at, partitions, .. } = markers;
+        for share in self.markers.write(ending, &partitions) {
+            let (coordinator, transactional_id) = (coordinator.clone(), transactional_id.clone());
+            tokio::spawn(async move {
+                let results = share.await;
+                let written = MarkersWritten { transactional_id, prepared_at, results };
+                coordinator.ask(shard, written).await;
+            });
+        }
     }
 }

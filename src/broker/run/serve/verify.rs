@@ -2,6 +2,8 @@
 //! coordinator have to be asked (KIP-890)? What Kafka's `AddPartitionsToTxnManager` does.
 //! It must never append.
 
+mod elsewhere;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +16,8 @@ use ottla_model::{TopicName, VerificationGuard};
 use ottla_node::lane::{Input, Upcoming};
 use ottla_protocol::ErrorCode;
 use tokio::sync::oneshot;
+
+pub(crate) use elsewhere::Joining;
 
 use crate::broker::Broker;
 use crate::run::owners::partition::Partition;
@@ -39,6 +43,9 @@ pub(crate) struct Transaction {
 
 /// A batch may be appended, with this guard if there is one; or why it may not.
 pub(crate) type Verified = Result<Option<VerificationGuard>, ErrorCode>;
+
+/// Partitions that the coordinator has something against.
+type Refused = BTreeMap<(TopicName, i32), ErrorCode>;
 
 impl Protocol {
     pub fn of_produce(version: i16) -> Protocol {
@@ -144,20 +151,24 @@ async fn begin(transaction: &Transaction, batches: &[(Arc<Partition>, i32)]) -> 
 }
 
 // What the coordinator has against some of the partitions.
-async fn ask(
-    broker: &Broker,
-    transaction: &Transaction,
-    partitions: Partitions,
-) -> BTreeMap<(TopicName, i32), ErrorCode> {
-    let all = |code: ErrorCode| {
-        let each = partitions
-            .iter()
-            .flat_map(|(topic, indexes)| indexes.iter().map(|index| (topic.clone(), *index)));
-        each.map(|place| (place, code)).collect()
-    };
-    if !broker.transactions.is_founded() {
-        return all(ErrorCode::CoordinatorNotAvailable);
+async fn ask(broker: &Broker, transaction: &Transaction, partitions: Partitions) -> Refused {
+    match broker.transactions.coordinator_of(&transaction.id) {
+        None => all(&partitions, ErrorCode::CoordinatorNotAvailable),
+        Some(here) if here == broker.me => ask_here(broker, transaction, partitions).await,
+        Some(elsewhere) => {
+            let unanswered = all(&partitions, ErrorCode::NetworkException);
+            let joining = Joining {
+                id: transaction.id.clone(),
+                producer: transaction.producer,
+                partitions,
+                adds: transaction.protocol == Protocol::AddsByWriting,
+            };
+            broker.joining.send(elsewhere, joining).await.unwrap_or(unanswered)
+        }
     }
+}
+
+async fn ask_here(broker: &Broker, transaction: &Transaction, partitions: Partitions) -> Refused {
     let (transactional_id, producer) = (transaction.id.clone(), transaction.producer);
     if transaction.protocol == Protocol::AddsByWriting {
         let add = AddPartitions {
@@ -168,13 +179,19 @@ async fn ask(
         };
         return match broker.transactions.ask(add).await {
             ErrorCode::None => BTreeMap::new(),
-            code => all(code),
+            code => all(&partitions, code),
         };
     }
     let verify = VerifyPartitions { transactional_id, producer, partitions };
     let verified = broker.transactions.ask(verify).await;
     let refused = verified.into_iter().filter(|(.., code)| *code != ErrorCode::None);
     refused.map(|(topic, index, code)| ((topic, index), code)).collect()
+}
+
+fn all(partitions: &Partitions, code: ErrorCode) -> Refused {
+    let each =
+        partitions.iter().flat_map(|(topic, indexes)| indexes.iter().map(move |index| (topic, *index)));
+    each.map(|(topic, index)| ((topic.clone(), index), code)).collect()
 }
 
 fn ms(setting: i32) -> Duration {

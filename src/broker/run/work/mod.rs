@@ -8,6 +8,7 @@ pub(crate) mod housekeeping;
 pub(crate) mod introduction;
 pub(crate) mod messenger;
 pub(crate) mod mover;
+pub(crate) mod post;
 pub(crate) mod progress;
 pub(crate) mod registrar;
 pub(crate) mod threads;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use ottla_core::coordinator::Machine;
 use ottla_core::question::Question;
+use ottla_model::NodeId;
 use ottla_model::image::{Image, Topic};
 use ottla_node::coordinator::keeper::Sent;
 use ottla_node::coordinator::{Ending, Input, ShardSettings, shard_of};
@@ -75,6 +76,11 @@ where
     /// The shard of a key. `None`: the topic does not exist yet.
     pub fn shard_of(&self, key: &str) -> Option<i32> {
         self.topic(&self.surroundings.image.load()).map(|topic| shard_of(key, topic.partitions.len()))
+    }
+
+    /// The broker that leads a shard. `None`: none does.
+    pub fn leader_of(&self, shard: i32) -> Option<NodeId> {
+        self.surroundings.image.load().partition(self.service.topic, shard)?.leader
     }
 
     /// Sends a question to one shard, then waits for the answer.

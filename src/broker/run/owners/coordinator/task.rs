@@ -74,15 +74,17 @@ where
             while let Ok(sent) = self.inbox.try_recv() {
                 self.receive(sent);
             }
-            // Its log is being recovered. If that fails, there is no partition any more.
-            let has_failed = here.has_failed();
-            let worked = self.turn((!has_failed).then(|| view(&here))).await;
+            // `None`: its lane has not begun to lead, or its log is being recovered. If that fails, there is no partition
+            // any more.
+            let log = led(&here);
+            let may_load = log.is_some();
+            let worked = self.turn(log).await;
             if worked {
                 continue;
             }
-            let due_ms = match has_failed {
-                true => Some(now_ms() + RETRY_MS),
-                false => self.keeper.next_deadline_ms(),
+            let due_ms = match may_load {
+                true => self.keeper.next_deadline_ms(),
+                false => Some(now_ms() + RETRY_MS),
             };
             tokio::select! {
                 sent = self.inbox.recv() => match sent {
@@ -198,6 +200,17 @@ where
             KeeperNote::NotLoaded(_) => error!(partition, "{note}"),
         }
     }
+}
+
+// Before its lane has begun to lead, records of the leader before may still be in the lane's queue, so that the log's end is not
+// known yet.
+fn led(partition: &Partition) -> Option<ShardLog> {
+    let leader_epoch = partition.leader_epoch();
+    if partition.has_failed() || !partition.leads() {
+        return None;
+    }
+    let log = view(partition);
+    (log.leader_epoch == leader_epoch).then_some(log)
 }
 
 fn view(partition: &Partition) -> ShardLog {

@@ -71,6 +71,7 @@ fn stage_with(settings: &[(&str, &str)]) -> Stage {
         outlets: Outlets { flushers: Default::default(), failures, proposals },
         fetchers: Arc::new(fetchers),
         elected: Arc::default(),
+        newly_elected: false,
         image,
         groups: Arc::new(GroupCoordinator::new(&config, surroundings)),
         registrar: Arc::new(registrar),

@@ -131,6 +131,7 @@ async fn follow(server: &Server, disk: &MemoryDisk) -> Follower {
         outlets: Outlets { flushers: Default::default(), failures: notices.clone(), proposals },
         fetchers: Arc::new(fetchers),
         elected: Arc::default(),
+        newly_elected: false,
         image,
         groups: Arc::new(GroupCoordinator::new(&config, surroundings)),
         registrar: Arc::new(registrar),
