@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from harness import raw
 from harness.adapter import Adapter
-from harness.clients import consume, create_topic, kcat, produce, records, try_produce, values
+from harness.clients import Record, consume, create_topic, kcat, produce, records, try_produce, values
 from harness.cluster import view
 from harness.load import OFTEN, Load
 from harness.matrix import committed
@@ -304,7 +304,7 @@ def test_replica_verification_finds_no_difference(three, tools, name):
     """The tool runs until it is ended, and reports each time it has compared all replicas."""
     topic = create_topic(three, name, 2, 3)
     three.whole(topic)
-    produce(three, topic, records(*[b"%d" % number for number in range(1000)]), acks="all", partitioner="consistent")
+    produce(three, topic, [Record(b"%d" % number, partition=number % 2) for number in range(2000)], acks="all")
     command = ["java", "-Xmx128m", *QUICK_START, LOGGING, "-cp", JARS, MAIN_CLASSES["kafka-replica-verification"], "--broker-list",
                three.bootstrap, "--topics-include", topic, "--report-interval-ms", "500"]
     process = subprocess.Popen([*DIES_WITH_US, *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
