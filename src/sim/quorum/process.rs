@@ -164,7 +164,8 @@ impl Watcher {
             me,
             snapshots: snapshots(),
             fetch_bytes: 1_000,
-            snapshot_bytes: 400,
+            // Several pieces, but few: a slow network takes seconds for each.
+            snapshot_bytes: 4_000,
             retry_backoff_ms: 20,
             request_timeout_ms: 2_000,
         };
