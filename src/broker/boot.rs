@@ -2,57 +2,32 @@
 
 mod broker;
 mod control;
+mod failure;
+mod following;
 mod listening;
 mod membership;
 mod network;
+mod observation;
 
-use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use ottla_log::Disk;
-use ottla_log::dirs::DirError;
 use ottla_log::disk::RealDisk;
-use ottla_log::survey::{self, Stop};
+use ottla_log::survey;
 use ottla_model::config::{BrokerConfig, Role};
-use ottla_node::quorum::QuorumError;
 use tracing::{error, info, warn};
 
 use broker::Parts;
 pub(crate) use broker::RunningBroker;
-use control::{Control, FirstFailure};
+use failure::FirstFailure;
+pub use failure::{BootError, Failure};
+use following::{Companions, Following};
 use listening::{bind_all, bind_controllers};
 
 use crate::loggers::{LogFilter, Loggers};
 use crate::run::owners::storage::Storage;
 use crate::run::work::flusher::Flushers;
-
-/// Why a broker did not start, or had to stop; one line each.
-#[derive(Debug, thiserror::Error)]
-pub enum BootError {
-    #[error(transparent)]
-    Directory(#[from] DirError),
-    #[error("cannot listen on {name}://{host}:{port}: {source}")]
-    Listen { name: String, host: String, port: u16, source: io::Error },
-    #[error("the metadata quorum failed: {0}")]
-    Quorum(#[from] QuorumError),
-    #[error("cannot start a thread: {0}")]
-    Thread(io::Error),
-    #[error("the controller refused this broker: {0}")]
-    Registration(String),
-    #[error("cannot go on: {0}")]
-    Storage(String),
-    #[error("the controller failed: {0}")]
-    Controller(String),
-    #[error(
-        "no cluster id: controller.quorum.voters has several nodes, and log.dirs has no meta.properties; set the same \
-         CLUSTER_ID in the environment of each, or format the directories"
-    )]
-    NoClusterId,
-    /// Each in a line of its own.
-    #[error("{}", .0.iter().map(Stop::to_string).collect::<Vec<_>>().join("\n"))]
-    NotTakenOver(Vec<Stop>),
-}
 
 /// What else a start depends on.
 #[derive(Clone, Debug, Default)]
@@ -66,14 +41,11 @@ pub struct Options {
 /// A node that serves. Dropping it does not stop it: [`Server::stop`] does.
 pub struct Server {
     pub(crate) running: Option<RunningBroker>,
-    control: Option<Control>,
+    following: Following,
     storage: Arc<Storage>,
     /// The addresses that it listens on, in the order of `listeners`: those for clients, or a controller's if there are none.
     pub addresses: Vec<std::net::SocketAddr>,
 }
-
-/// A way to hear that the broker must stop by itself.
-pub type Failure = tokio::sync::oneshot::Receiver<BootError>;
 
 /// More log files than these are not kept open, whatever the process may: opening one again takes microseconds.
 const OPEN_FILES_MAX: usize = 8192;
@@ -89,10 +61,7 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
     let addresses = shown.iter().map(|b| b.address).collect();
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::with_open_files(open_files));
     take_over(&*disk, &config)?;
-    if options.cluster_id.is_none()
-        && config.controller_quorum_voters.len() > 1
-        && !Storage::is_formatted(&*disk, &config)
-    {
+    if options.cluster_id.is_none() && has_others(&config) && !Storage::is_formatted(&*disk, &config) {
         return Err(BootError::NoClusterId);
     }
     let storage = Arc::new(Storage::open(disk, &config, options.cluster_id.as_deref())?);
@@ -101,18 +70,23 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
     let flushers = Flushers::default();
     let loggers = Arc::new(Loggers::new(options.log));
     let (said, hears) = channel();
-    let publisher = config.has_role(Role::Broker).then(|| said.clone());
-    let control = Control::start(&config, &storage, publisher, flushers.clone(), ends.clone())?;
-    control.serve(&config, &storage, loggers.clone(), controllers);
+    let companions = Companions { said: &said, flushers: flushers.clone(), ends: ends.clone() };
+    let following = Following::start(&config, &storage, companions)?;
+    following.serve(&config, &storage, loggers.clone(), controllers);
     let running = match config.has_role(Role::Broker) {
         true => {
             let parts = Parts { config: &config, storage: &storage, loggers, flushers, said, hears, ends };
-            Some(broker::start(parts, &control, bound).await?)
+            Some(broker::start(parts, &following, bound).await?)
         }
         false => None,
     };
     info!("Kafka Server started");
-    Ok((Server { running, control: Some(control), storage, addresses }, failure))
+    Ok((Server { running, following, storage, addresses }, failure))
+}
+
+// Whether other nodes may have made the cluster that this one is of.
+fn has_others(config: &BrokerConfig) -> bool {
+    config.controller_quorum_voters.len() > 1 || !config.has_role(Role::Controller)
 }
 
 // Before anything is written: what cannot be served as it is stays as it is. `ottla storage check` lists the same.
@@ -149,16 +123,14 @@ impl Server {
     /// Stops: no new requests, everything flushed, directories marked clean.
     pub async fn stop(self) {
         info!("shutting down");
-        let Server { running, control, storage, .. } = self;
+        let Server { running, following, storage, .. } = self;
         let mut running = running;
         let epoch = match &mut running {
             Some(running) => running.leave().await,
             None => None,
         };
         let closed = tokio::task::spawn_blocking(move || {
-            if let Some(control) = control {
-                control.stop();
-            }
+            following.stop();
             if let Some(running) = running {
                 running.close(&storage, epoch);
             }

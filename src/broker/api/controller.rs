@@ -77,6 +77,8 @@ pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
         ApiKey::UnregisterBroker => unregister_broker::begin(context, body),
         ApiKey::UpdateFeatures => update_features::begin(context, body),
         ApiKey::ControllerRegistration => questions::begin::<ControllerRegistration>(context, body),
+        ApiKey::Fetch => fetch_metadata::begin(context, body),
+        ApiKey::FetchSnapshot => fetch_snapshot::begin(context, body),
         ApiKey::Envelope => envelope::begin(context, body),
         ApiKey::QuorumMessage => quorum_message::begin(context, body),
         _ => Ok(Staged::Refused(format!("{} at a controller", context.api.name))),

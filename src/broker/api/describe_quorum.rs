@@ -49,11 +49,19 @@ async fn state(controller: &Controller) -> Result<QuorumState, NotController> {
 
 fn described(state: &QuorumState, unnamed: &str, version: i16) -> DescribeQuorumResponse {
     let voters = state.voters.iter().map(|voter| replica(voter, version));
+    let observers = state.observers.iter().map(|(key, observer)| {
+        let (log_end, heard_ms) = (observer.log_end_offset, observer.last_fetch_ms);
+        replica(
+            &VoterState { key: *key, log_end, heard_ms, caught_up_ms: observer.last_caught_up_ms },
+            version,
+        )
+    });
     let partition = PartitionData::default()
         .with_leader_id(state.leader.map_or(-1, |leader| leader.0).into())
         .with_leader_epoch(state.epoch.0)
         .with_high_watermark(state.high_watermark)
-        .with_current_voters(voters.collect());
+        .with_current_voters(voters.collect())
+        .with_observers(observers.collect());
     let response = response(partition, version);
     if version < 2 {
         return response;

@@ -38,6 +38,8 @@ mod end_txn;
 mod envelope;
 mod expire_delegation_token;
 mod fetch;
+mod fetch_metadata;
+mod fetch_snapshot;
 mod find_coordinator;
 mod groups;
 mod heartbeat;

@@ -61,7 +61,7 @@ typed! {
     DescribeClusterResponse DescribeConfigsResponse DescribeDelegationTokenResponse DescribeGroupsResponse
     DescribeProducersResponse DescribeTopicPartitionsResponse DescribeTransactionsResponse
     DescribeUserScramCredentialsResponse ElectLeadersResponse EndTxnResponse ExpireDelegationTokenResponse
-    FindCoordinatorResponse HeartbeatResponse IncrementalAlterConfigsResponse InitProducerIdResponse
+    FetchSnapshotResponse FindCoordinatorResponse HeartbeatResponse IncrementalAlterConfigsResponse InitProducerIdResponse
     JoinGroupResponse LeaveGroupResponse RemoveRaftVoterResponse UpdateRaftVoterResponse ListConfigResourcesResponse ListGroupsResponse
     ListPartitionReassignmentsResponse ListTransactionsResponse MetadataResponse OffsetDeleteResponse
     OffsetForLeaderEpochResponse RenewDelegationTokenResponse SyncGroupResponse

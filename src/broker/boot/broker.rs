@@ -14,8 +14,8 @@ use tokio::sync::Notify;
 use tracing::error;
 use uuid::Uuid;
 
-use super::BootError;
-use super::control::{Control, FirstFailure};
+use super::failure::{BootError, FirstFailure};
+use super::following::Following;
 use super::listening::serve;
 use super::membership::{Membership, join};
 use crate::api::BrokerApis;
@@ -75,13 +75,13 @@ pub(super) struct Parts<'a> {
 
 pub(super) async fn start(
     parts: Parts<'_>,
-    control: &Control,
+    following: &Following,
     bound: Vec<Bound>,
 ) -> Result<RunningBroker, BootError> {
     let Parts { config, storage, loggers, flushers, said, hears, ends } = parts;
     let image = Arc::new(Metadata::default());
     let settings = Arc::new(Settings::new(config.clone()));
-    let controller = way_to_controller(config, storage, control, &image);
+    let controller = way_to_controller(config, storage, following, &image);
     let registrar = Arc::new(Registrar::new(config.node_id, image.clone(), controller.clone()));
     let partitions: Arc<Partitions> = Arc::default();
     let stopping = Stopping::new();
@@ -112,8 +112,8 @@ pub(super) async fn start(
     let thread = std::thread::Builder::new().name("publisher".into());
     let thread = thread.spawn(move || publisher.serve(&hears)).map_err(BootError::Thread)?;
     // A connection of its own: no request of a client's delays a heartbeat.
-    let hears = way_to_controller(config, storage, control, &image);
-    let mut membership = join(config, hears, &image, storage, &bound, control.network(), incarnation).await;
+    let hears = way_to_controller(config, storage, following, &image);
+    let mut membership = join(config, hears, &image, storage, &bound, following.network(), incarnation).await;
     membership.joined().await?;
     storage.set_strays_aside(config.node_id, &image.load());
     let post = Post::new(config.node_id, settings.clone(), image.clone(), Handle::current());
@@ -160,15 +160,16 @@ pub(super) async fn start(
 fn way_to_controller(
     config: &BrokerConfig,
     storage: &Storage,
-    control: &Control,
+    following: &Following,
     image: &Arc<Metadata>,
 ) -> Controller {
-    let several = config.controller_quorum_voters.len() > 1;
-    let uplink = || Uplink::new(storage.cluster_id.clone(), control.leading.clone(), image.clone());
+    let here = following.commands();
+    let elsewhere = config.controller_quorum_voters.len() > 1 || here.is_none();
+    let uplink = || Uplink::new(storage.cluster_id.clone(), following.leading(), image.clone());
     Controller {
-        here: Some(control.commands.clone()),
-        uplink: several.then(|| Arc::new(uplink())),
-        leading: control.leading.clone(),
+        here,
+        uplink: elsewhere.then(|| Arc::new(uplink())),
+        leading: following.leading(),
         carried_out: true,
         missed: None,
     }

@@ -14,15 +14,14 @@ use ottla_model::image::{Endpoint, FeatureRange};
 use ottla_node::controller::{Controller as Machine, Settings as MachineSettings, Snapshots};
 use ottla_node::quorum::{Founder, Keep, Quorum};
 use ottla_protocol::api::Listener as Kind;
-use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tracing::{error, warn};
 use uuid::Uuid;
 
+use super::failure::{BootError, FirstFailure};
 use super::listening::serve;
 use super::network::Network;
-use super::{BootError, Failure};
 use crate::api::ControllerApis;
 use crate::clock::now_ms;
 use crate::loggers::Loggers;
@@ -169,22 +168,6 @@ impl Control {
         }
         self.stopping.cancel();
         self.network.stop();
-    }
-}
-
-/// The way to say that the node must stop by itself. The first reason is the one that counts; the node may be stopping
-/// already.
-#[derive(Clone)]
-pub(super) struct FirstFailure(Arc<Mutex<Option<oneshot::Sender<BootError>>>>);
-
-impl FirstFailure {
-    pub fn new() -> (FirstFailure, Failure) {
-        let (fails, failure) = oneshot::channel();
-        (FirstFailure(Arc::new(Mutex::new(Some(fails)))), failure)
-    }
-
-    pub fn tell(&self, why: BootError) {
-        drop(self.0.lock().take().map(|fails| fails.send(why)));
     }
 }
 

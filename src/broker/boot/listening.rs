@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ottla_model::config::{BrokerConfig, Listener, Role, Source};
 use tracing::{error, warn};
 
-use super::BootError;
+use super::failure::BootError;
 use crate::net::listener::{self, Bound, Wishes};
 use crate::net::service::Service;
 

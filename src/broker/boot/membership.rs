@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::info;
 use uuid::Uuid;
 
-use super::BootError;
+use super::failure::BootError;
 use crate::clock::now_ms;
 use crate::net::host_name;
 use crate::net::listener::Bound;

@@ -4,6 +4,8 @@
 mod controllers;
 mod directories;
 mod heartbeat;
+pub(crate) mod metadata_fetch;
+pub(crate) mod metadata_snapshot;
 mod producer_ids;
 mod proposals;
 mod registration;

@@ -1,5 +1,7 @@
 //! Each question and its answer arrive as they were sent.
 
+mod observing;
+
 use std::fmt::Debug;
 
 use ottla_core::controller::{

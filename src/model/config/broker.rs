@@ -71,7 +71,6 @@ macro_rules! broker_config {
                     layers: Arc::new(layers),
                 };
                 rules::check_together(&config)?;
-                rules::check_supported(&config)?;
                 Ok(config)
             }
         }
@@ -90,8 +89,11 @@ broker_config! {
     controlled_shutdown_enable: bool = "controlled.shutdown.enable",
     controller_quorum_election_backoff_max_ms: i32 = "controller.quorum.election.backoff.max.ms",
     controller_quorum_election_timeout_ms: i32 = "controller.quorum.election.timeout.ms",
+    controller_quorum_fetch_max_bytes: i32 = "controller.quorum.fetch.max.bytes",
+    controller_quorum_fetch_snapshot_max_bytes: i32 = "controller.quorum.fetch.snapshot.max.bytes",
     controller_quorum_fetch_timeout_ms: i32 = "controller.quorum.fetch.timeout.ms",
     controller_quorum_request_timeout_ms: i32 = "controller.quorum.request.timeout.ms",
+    controller_quorum_retry_backoff_ms: i32 = "controller.quorum.retry.backoff.ms",
     cordoned_log_dirs: Vec<String> = "cordoned.log.dirs",
     default_replication_factor: i32 = "default.replication.factor",
     delete_topic_enable: bool = "delete.topic.enable",

@@ -30,8 +30,6 @@ pub enum ConfigError {
     /// The start stops, because to ignore the key would break what the key promises.
     #[error("Refused {key}={value}: {why}")]
     Refused { key: String, value: String, why: &'static str },
-    #[error("Refused process.roles={value}: only nodes whose process.roles has controller are supported yet")]
-    SeparateRoles { value: String },
     #[error(
         "Refused {key}={value}: configuration providers (${{provider:...}}) are not supported, write the value itself"
     )]

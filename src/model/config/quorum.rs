@@ -43,14 +43,6 @@ pub(super) fn check(config: &BrokerConfig) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Refuses what Kafka supports and this broker does not yet.
-pub(super) fn check_supported(config: &BrokerConfig) -> Result<(), ConfigError> {
-    if !config.has_role(Role::Controller) {
-        return Err(ConfigError::SeparateRoles { value: "broker".to_owned() });
-    }
-    Ok(())
-}
-
 fn written<T: ToString>(entries: &[T]) -> String {
     entries.iter().map(T::to_string).collect::<Vec<_>>().join(",")
 }

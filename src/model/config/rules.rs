@@ -92,10 +92,6 @@ fn refuse(name: &str, key: &ConfigKey, text: &str) -> Result<(), ConfigError> {
     if off { Ok(()) } else { Err(ConfigError::refused(name, &shown(key, text), why)) }
 }
 
-pub(super) fn check_supported(config: &BrokerConfig) -> Result<(), ConfigError> {
-    quorum::check_supported(config)
-}
-
 pub(super) fn check_together(config: &BrokerConfig) -> Result<(), ConfigError> {
     check_identity(config)?;
     quorum::check(config)?;

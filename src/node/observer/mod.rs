@@ -3,6 +3,7 @@
 //! It must never vote, nor know how a question travels.
 
 mod asking;
+mod beginning;
 mod outcome;
 mod replica;
 

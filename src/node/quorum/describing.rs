@@ -10,6 +10,7 @@ use ottla_protocol::{LeaderEpoch, Offset};
 use raft::StateRole;
 
 use super::Quorum;
+use super::followers::ObserverState;
 use super::voters::ReplicaKey;
 
 /// The quorum as one of its members knows it.
@@ -21,6 +22,8 @@ pub struct QuorumState {
     pub leads: bool,
     pub high_watermark: Offset,
     pub voters: Vec<VoterState>,
+    /// Who else follows; only the leader knows.
+    pub observers: Vec<(ReplicaKey, ObserverState)>,
     /// Where the listeners of each node are that the quorum knows of.
     pub nodes: BTreeMap<NodeId, Vec<VoterEndpoint>>,
     /// Where each voter's controller listener is.
@@ -56,7 +59,7 @@ impl Heard {
 }
 
 impl Quorum {
-    pub fn state(&self) -> QuorumState {
+    pub fn state(&self, now_ms: i64) -> QuorumState {
         let voters = self.voters();
         let nodes = self.membership().voters.iter().flat_map(|record| &record.voters);
         QuorumState {
@@ -65,6 +68,7 @@ impl Quorum {
             leads: self.leads(),
             high_watermark: self.high_watermark(),
             voters: voters.iter().map(|key| self.voter_state(key)).collect(),
+            observers: self.observers(now_ms),
             addresses: voters.iter().filter_map(|key| Some((key.id, self.address(key.id)?))).collect(),
             nodes: nodes.map(|node| (NodeId(node.id), node.endpoints.clone())).collect(),
         }

@@ -21,22 +21,8 @@ impl Quorum {
         now_ms: i64,
     ) -> Result<(Quorum, Recovery), QuorumError> {
         let Founder { cluster_id, directory, chance } = founder;
-        let id = TopicPartition::new(CLUSTER_METADATA_TOPIC, 0);
         let topic = Arc::new(topic_config(config));
-        // Read whole at each start, so the whole of it is checked; it is small.
-        let (log, recovery) = Log::open(Opening {
-            disk: disk.clone(),
-            dir: config.metadata_log_dir.join(id.to_string()),
-            partition: id,
-            topic_id: Some(METADATA_TOPIC_ID),
-            config: topic.clone(),
-            clean_shutdown: false,
-            recovery_point: 0,
-            log_start: 0,
-            now_ms,
-            producer_id_expiration_ms: i64::MAX,
-            jitter_seed: 0,
-        })?;
+        let (log, recovery) = open_log(disk.clone(), config, topic.clone(), now_ms)?;
         let directory_id = directory.unwrap_or_default();
         let me = ReplicaKey { id: config.node_id, directory_id };
         let listed = &config.controller_quorum_voters;
@@ -60,8 +46,32 @@ pub struct Founder {
     pub chance: Chance,
 }
 
-// Snapshots alone say what may leave the metadata log.
-fn topic_config(config: &BrokerConfig) -> TopicConfig {
+/// Opens the metadata log in its directory. It is read whole at each start, so the whole of it is checked; it is small.
+pub(crate) fn open_log(
+    disk: Arc<dyn Disk>,
+    config: &BrokerConfig,
+    topic: Arc<TopicConfig>,
+    now_ms: i64,
+) -> Result<(Log, Recovery), QuorumError> {
+    let id = TopicPartition::new(CLUSTER_METADATA_TOPIC, 0);
+    let opened = Log::open(Opening {
+        disk,
+        dir: config.metadata_log_dir.join(id.to_string()),
+        partition: id,
+        topic_id: Some(METADATA_TOPIC_ID),
+        config: topic,
+        clean_shutdown: false,
+        recovery_point: 0,
+        log_start: 0,
+        now_ms,
+        producer_id_expiration_ms: i64::MAX,
+        jitter_seed: 0,
+    })?;
+    Ok(opened)
+}
+
+/// How the metadata log is kept: snapshots alone say what may leave it.
+pub(crate) fn topic_config(config: &BrokerConfig) -> TopicConfig {
     let mut topic = TopicConfig {
         segment_bytes: config.metadata_log_segment_bytes,
         segment_ms: config.metadata_log_segment_ms,

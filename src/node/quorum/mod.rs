@@ -13,7 +13,7 @@ mod entries;
 mod error;
 mod fetch;
 mod followers;
-mod founding;
+pub(crate) mod founding;
 mod gate;
 mod hearing;
 mod message;

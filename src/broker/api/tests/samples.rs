@@ -426,6 +426,7 @@ fn controllers() -> Vec<Sample> {
         sample(ApiKey::RemoveRaftVoter, 0, RemoveRaftVoterRequest::default().with_cluster_id(elsewhere())),
         sample(ApiKey::UpdateRaftVoter, 0, UpdateRaftVoterRequest::default().with_cluster_id(elsewhere())),
         Sample { api: ApiKey::QuorumMessage, version: 0, body: said.encode() },
+        sample(ApiKey::FetchSnapshot, 0, FetchSnapshotRequest::default()),
     ]
 }
 

@@ -12,8 +12,10 @@ use ottla_core::question::Question;
 use ottla_log::Disk;
 use ottla_node::controller::{Controller as Machine, ControllerError, Input, Output};
 use ottla_node::quorum::{
-    ChangeRefused, Message as Said, QuorumState, Refused, Snapshot, SnapshotId, TICK_MS, VoterChange,
+    ChangeRefused, Fetch, FetchAnswer, FetchSnapshot, Leadership, Message as Said, PieceAnswer, QuorumState,
+    Refused, Snapshot, SnapshotId, TICK_MS, VoterChange,
 };
+use ottla_node::waiting::Fetches;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -76,6 +78,8 @@ enum Message {
     ChangeVoters(VoterChange, Token),
     Hear(Box<Said>),
     Describe(oneshot::Sender<QuorumState>),
+    Fetch(Fetch, i64, oneshot::Sender<FetchAnswer>),
+    FetchSnapshot(FetchSnapshot, oneshot::Sender<PieceAnswer>),
     Snapshotted(Option<SnapshotId>),
     Stop,
 }
@@ -139,6 +143,20 @@ impl Commands {
         state.await.map_err(|_| NotController)
     }
 
+    /// Answers an observer, after so many ms at the latest.
+    pub async fn fetch(&self, fetch: Fetch, max_wait_ms: i64) -> Result<FetchAnswer, NotController> {
+        let (token, answer) = oneshot::channel();
+        self.send(Message::Fetch(fetch, max_wait_ms, token))?;
+        answer.await.map_err(|_| NotController)
+    }
+
+    /// Answers an observer with a piece of a snapshot.
+    pub async fn fetch_snapshot(&self, fetch: FetchSnapshot) -> Result<PieceAnswer, NotController> {
+        let (token, answer) = oneshot::channel();
+        self.send(Message::FetchSnapshot(fetch, token))?;
+        answer.await.map_err(|_| NotController)
+    }
+
     /// Changes who votes (KIP-853), and waits until that is agreed on.
     pub async fn change_voters(&self, change: VoterChange) -> Result<(), ChangeRefused> {
         let (token, outcome) = oneshot::channel();
@@ -160,7 +178,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    fn write(&self, snapshot: Snapshot, back: Sender<Message>) {
+    pub(super) fn write(&self, snapshot: Snapshot, back: impl FnOnce(Option<SnapshotId>) + Send + 'static) {
         let disk = self.disk.clone();
         self.flushers.run(move || {
             // The controller waits for the outcome in any case: without it, it would never write another snapshot.
@@ -172,8 +190,7 @@ impl Writer {
                 Ok(id) => info!(end_offset = id.end, epoch = id.epoch.0, "wrote a snapshot of the metadata"),
                 Err(error) => error!(error, "cannot write a snapshot of the metadata"),
             }
-            // This fails if the controller has ended.
-            let _ = back.send(Message::Snapshotted(written.ok()));
+            back(written.ok());
         });
     }
 }
@@ -197,7 +214,7 @@ pub(crate) fn start(
     let (commands, inbox) = channel();
     let back = commands.clone();
     let publisher = companions.publisher.clone();
-    let mut thread = Thread { machine, companions, inbox, back, told: None };
+    let mut thread = Thread { machine, companions, inbox, back, fetches: Fetches::default(), told: None };
     let handle = std::thread::Builder::new().name("controller".into()).spawn(move || {
         // raft-rs panics if it cannot read its log. In this case, too, the process has to learn that there is no
         // controller any more.
@@ -214,6 +231,7 @@ struct Thread {
     companions: Companions,
     inbox: Receiver<Message>,
     back: Sender<Message>,
+    fetches: Fetches<oneshot::Sender<FetchAnswer>>,
     /// What was logged last of what was refused, and when.
     told: Option<(Refused, Instant)>,
 }
@@ -233,6 +251,7 @@ impl Thread {
         loop {
             out.drain(..).for_each(|output| self.put_out(output));
             self.tell_who_leads();
+            self.answer_fetches();
             if stop_at.is_some_and(|at| Instant::now() >= at || !self.machine.quorum().hands_over()) {
                 return Ok(());
             }
@@ -260,7 +279,20 @@ impl Thread {
             Message::Snapshotted(outcome) => Input::Snapshotted(outcome),
             Message::Describe(waits) => {
                 // This fails if the caller has stopped waiting.
-                let _ = waits.send(self.machine.quorum().state());
+                let _ = waits.send(self.machine.quorum().state(now_ms()));
+                return Ok(());
+            }
+            Message::Fetch(fetch, max_wait_ms, waits) => {
+                let served = self.machine.fetch(now_ms(), &fetch);
+                let answered = self.fetches.hear(now_ms(), waits, fetch, max_wait_ms, served);
+                answered.into_iter().for_each(|(waits, answer)| self.answer(waits, answer));
+                return Ok(());
+            }
+            Message::FetchSnapshot(fetch, waits) => {
+                let answer = self.machine.fetch_snapshot(&fetch);
+                let leadership = self.with_endpoint(answer.leadership);
+                // This fails if the caller has stopped waiting.
+                let _ = waits.send(PieceAnswer { leadership, ..answer });
                 return Ok(());
             }
             // Handled before.
@@ -269,9 +301,33 @@ impl Thread {
         self.machine.step(now_ms(), input, out)
     }
 
+    // After each step, and at each tick.
+    fn answer_fetches(&mut self) {
+        let ends = self.machine.quorum().ends();
+        let machine = &mut self.machine;
+        let answers = self.fetches.look_again(now_ms(), ends, |fetch| machine.fetch(now_ms(), fetch));
+        answers.into_iter().for_each(|(waits, answer)| self.answer(waits, answer));
+    }
+
+    fn answer(&self, waits: oneshot::Sender<FetchAnswer>, answer: FetchAnswer) {
+        let leadership = self.with_endpoint(answer.leadership);
+        // This fails if the caller has stopped waiting.
+        let _ = waits.send(FetchAnswer { leadership, ..answer });
+    }
+
+    fn with_endpoint(&self, leadership: Leadership) -> Leadership {
+        let address = leadership.leader.and_then(|leader| self.machine.quorum().address(leader));
+        Leadership { endpoint: address.map(|address| (address.host, address.port)), ..leadership }
+    }
+
     fn put_out(&mut self, output: Output<Token>) {
         match output {
-            Output::Snapshot(snapshot) => self.companions.writer.write(snapshot, self.back.clone()),
+            Output::Snapshot(snapshot) => {
+                let back = self.back.clone();
+                // This fails if the controller has ended.
+                let written = move |written| drop(back.send(Message::Snapshotted(written)));
+                self.companions.writer.write(snapshot, written);
+            }
             Output::Full(true) => {
                 error!("the disk of the metadata log is full: refusing new topics until there is room");
             }

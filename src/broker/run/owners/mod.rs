@@ -6,6 +6,7 @@ pub(crate) mod groups;
 pub(crate) mod leading;
 pub(crate) mod markers;
 pub(crate) mod metadata;
+pub(crate) mod observer;
 pub(crate) mod partition;
 pub(crate) mod partitions;
 pub(crate) mod producer_ids;

@@ -1,5 +1,6 @@
 //! Background work, on threads and timers of its own, without a request.
 
+pub(crate) mod asker;
 pub(crate) mod cleaner;
 pub(crate) mod fetchers;
 pub(crate) mod flusher;

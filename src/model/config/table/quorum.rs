@@ -18,15 +18,15 @@ broker_keys! {
         "Longest random pause before another election.";
     "controller.quorum.fetch.timeout.ms": Int = "2000", at_least(0), High, ReadOnly, Accepted,
         "Silence on either side after which leader or follower gives the other up.";
-    "controller.quorum.fetch.max.bytes": Int = "1048576", at_least(1), Low, ReadOnly, Accepted,
+    "controller.quorum.fetch.max.bytes": Int = "1048576", at_least(1), Low, ReadOnly, Honoured,
         "Bytes of metadata log in one answer.";
-    "controller.quorum.fetch.snapshot.max.bytes": Int = "1048576", at_least(1), Low, ReadOnly, Accepted,
+    "controller.quorum.fetch.snapshot.max.bytes": Int = "1048576", at_least(1), Low, ReadOnly, Honoured,
         "Bytes of a metadata snapshot in one answer.";
     "controller.quorum.append.linger.ms": Int = "25", at_least(0), Medium, ReadOnly, Accepted,
         "How long the leader gathers records before it writes them.";
     "controller.quorum.request.timeout.ms": Int = "2000", at_least(0), Medium, ReadOnly, Accepted,
         "How long a controller waits for another's answer.";
-    "controller.quorum.retry.backoff.ms": Int = "20", at_least(0), Low, ReadOnly, Accepted,
+    "controller.quorum.retry.backoff.ms": Int = "20", at_least(0), Low, ReadOnly, Honoured,
         "Pause before a failed request to a controller is sent again.";
     "controller.quorum.auto.join.enable": Boolean = "false", ANY, Low, ReadOnly, Accepted,
         "Whether a controller joins the voters by itself.";
