@@ -119,18 +119,7 @@ pub(super) async fn start(
     let post = Post::new(config.node_id, settings.clone(), image.clone(), Handle::current());
     let runner = errand_runner(config, &surroundings, &groups, &controller, post);
     let joining = Post::new(config.node_id, settings.clone(), image.clone(), Handle::current());
-    let node = Arc::new(Node {
-        me: config.node_id,
-        cluster_id: storage.cluster_id.clone(),
-        settings: settings.clone(),
-        loggers,
-        image,
-        controller,
-        census: Default::default(),
-        request_memory: RequestMemory::new(config.queued_max_request_bytes),
-        readers: Threads::new("reader", READERS_MAX),
-        stopping,
-    });
+    let node = node(config, storage, loggers, (settings.clone(), image, controller, stopping));
     let broker = Arc::new(Broker {
         node,
         sessions: sessions(config),
@@ -155,6 +144,28 @@ pub(super) async fn start(
     }
     tokio::spawn(keep_house(broker.clone(), storage.clone(), flushers));
     Ok(RunningBroker { broker, publisher: thread, ends_publisher: said, cleaners, membership })
+}
+
+type Shared = (Arc<Settings>, Arc<Metadata>, Controller, Stopping);
+
+fn node(
+    config: &BrokerConfig,
+    storage: &Storage,
+    loggers: Arc<Loggers>,
+    (settings, image, controller, stopping): Shared,
+) -> Arc<Node> {
+    Arc::new(Node {
+        me: config.node_id,
+        cluster_id: storage.cluster_id.clone(),
+        settings,
+        loggers,
+        image,
+        controller,
+        census: Default::default(),
+        request_memory: RequestMemory::new(config.queued_max_request_bytes),
+        readers: Threads::new("reader", READERS_MAX),
+        stopping,
+    })
 }
 
 fn way_to_controller(
