@@ -5,15 +5,22 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
+use ottla_client::Connection;
 use ottla_core::controller::{CreateTopics, Heartbeat, NewTopic, Registration};
 use ottla_core::partition::Acks;
 use ottla_log::disk::MemoryDisk;
 use ottla_log::log::{Isolation, Offsets};
 use ottla_model::TopicId;
 use ottla_model::config::{BrokerConfig, Sources, load};
+use ottla_model::image::Endpoint;
 use ottla_node::replicas::Replicas;
 use ottla_protocol::LeaderEpoch;
+use ottla_protocol::api::ApiKey;
 use ottla_protocol::batch::{BatchBuilder, Compression};
+use ottla_protocol::fetch::{
+    FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopic, TopicRef,
+};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -27,6 +34,7 @@ use crate::run::owners::partitions::Partitions;
 use crate::run::owners::proposals::Proposals;
 use crate::run::owners::publisher::{Notice, Publisher};
 use crate::run::owners::storage::Storage;
+use crate::run::serve::nearest::{Nearest, preferred};
 use crate::run::serve::produce::{ProduceOptions, Share, produce, reject};
 use crate::run::work::registrar::Registrar;
 use crate::stop::Stopping;
@@ -53,6 +61,8 @@ async fn lead(dir: &tempfile::TempDir) -> Server {
         ("broker.heartbeat.interval.ms", "100".into()),
         ("broker.session.timeout.ms", "1000".into()),
         ("replica.lag.time.max.ms", LAG_MS.to_string()),
+        ("broker.rack", "a".into()),
+        ("replica.selector.class", "org.apache.kafka.common.replica.RackAwareReplicaSelector".into()),
         ("replica.fetch.wait.max.ms", "50".into()),
     ]);
     start(config, Options::default()).await.expect("it starts").0
@@ -87,8 +97,14 @@ async fn follow(server: &Server, disk: &MemoryDisk) -> Follower {
     let registration = Registration {
         id: FOLLOWER,
         incarnation,
-        endpoints: Vec::new(),
-        rack: None,
+        // Nobody listens there.
+        endpoints: vec![Endpoint {
+            name: "PLAINTEXT".into(),
+            host: "127.0.0.1".into(),
+            port: 1,
+            security_protocol: 0,
+        }],
+        rack: Some("b".into()),
         log_dirs: storage.directory_ids(),
         features: broker(server).image.load().broker(LEADER).expect("it is registered").features.clone(),
         previous_epoch: storage.previous_epoch(),
@@ -180,11 +196,21 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 async fn create(server: &Server, name: &str, partitions: i32, configs: &[(&str, &str)]) -> TopicId {
+    create_on(server, name, partitions, &[LEADER, FOLLOWER], configs).await
+}
+
+async fn create_on(
+    server: &Server,
+    name: &str,
+    partitions: i32,
+    replicas: &[NodeId],
+    configs: &[(&str, &str)],
+) -> TopicId {
     let topic = NewTopic {
         name: name.into(),
         partitions: -1,
         replication_factor: -1,
-        assignments: (0..partitions).map(|index| (index, vec![LEADER, FOLLOWER])).collect(),
+        assignments: (0..partitions).map(|index| (index, replicas.to_vec())).collect(),
         configs: configs.iter().map(|(key, value)| (key.to_string(), Some(value.to_string()))).collect(),
     };
     let create = CreateTopics { topics: vec![topic], validate_only: false };
@@ -273,6 +299,86 @@ async fn a_follower_that_has_lost_its_disk_fills_it_again_from_where_the_log_sta
     until("it is back in sync", || in_sync(&server, topic) == [LEADER, FOLLOWER]).await;
     let here = offsets(&follower.partitions, topic, 0).expect("it is there");
     assert_eq!((here.log_start, here.log_end), (2, 5));
+    follower.end(&disk);
+    server.stop().await;
+}
+
+/// What a consumer in this rack is told that asks the leading broker.
+async fn consume(server: &Server, topic: TopicId, rack: &str) -> FetchResponse<Bytes> {
+    let image = broker(server).image.load_full();
+    let endpoint = image.broker(LEADER).and_then(|leader| leader.endpoint("PLAINTEXT")).expect("an address");
+    let connection =
+        Connection::connect(&format!("127.0.0.1:{}", endpoint.port)).await.expect("a connection");
+    let topics =
+        vec![FetchTopic { topic: TopicRef::Id(topic), partitions: vec![FetchPartition::new(0, 0, 1 << 20)] }];
+    let rack_id = rack.to_owned().into();
+    let request =
+        FetchRequest { session_epoch: -1, max_bytes: 1 << 20, rack_id, topics, ..FetchRequest::default() };
+    let mut body = BytesMut::new();
+    request.write(17, &mut body);
+    let answer = connection.exchange(ApiKey::Fetch, 17, &body).await.expect("an answer");
+    FetchResponse::read(17, answer).expect("a response")
+}
+
+fn of_one(response: &FetchResponse<Bytes>) -> &FetchPartitionResponse<Bytes> {
+    &response.topics[0].partitions[0]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_reads_from_a_replica_in_its_rack_that_is_in_sync_and_has_what_it_wants() {
+    let (dir, disk) = (tempfile::tempdir().expect("a folder"), MemoryDisk::new(1));
+    let server = lead(&dir).await;
+    let follower = follow(&server, &disk).await;
+    let topic = create(&server, "t", 1, &[]).await;
+    assert_eq!(send(&server, topic, 0).await, Ok(0), "once both have it");
+    let prefers = |rack: &str, listener: &str, offset| {
+        let image = broker(&server).image.load();
+        let partition = broker(&server).partitions.led(&image, topic, 0).expect("it leads");
+        let nearest = Nearest { rack: rack.into(), listener: listener.into() };
+        preferred(broker(&server), &image, &partition, &nearest, offset)
+    };
+    let rows = [
+        ("b", "PLAINTEXT", 0, Some(FOLLOWER)),
+        ("b", "PLAINTEXT", 1, Some(FOLLOWER)),
+        ("b", "PLAINTEXT", 2, None),
+        ("b", "CONTROLLER", 0, None),
+        ("a", "PLAINTEXT", 0, None),
+        ("c", "PLAINTEXT", 0, None),
+        ("", "PLAINTEXT", 0, None),
+    ];
+    for (rack, listener, offset, expected) in rows {
+        // While its lane is at work, the leader sends nobody away.
+        until(&format!("{rack} {listener} {offset}"), || prefers(rack, listener, offset) == expected).await;
+    }
+    let told = loop {
+        let told = consume(&server, topic, "b").await;
+        if of_one(&told).preferred_read_replica == FOLLOWER.0 {
+            break told;
+        }
+    };
+    assert!(of_one(&told).records.clone().unwrap_or_default().is_empty(), "it is sent away at once");
+    let told = consume(&server, topic, "c").await;
+    let (away, records) = (of_one(&told).preferred_read_replica, of_one(&told).records.clone());
+    assert!(away == -1 && !records.unwrap_or_default().is_empty(), "it reads from the leader");
+    follower.end(&disk);
+    until("the follower is out of sync", || in_sync(&server, topic) == [LEADER]).await;
+    assert_eq!(prefers("b", "PLAINTEXT", 0), None);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_the_wrong_broker_is_told_the_leader_and_its_address() {
+    let (dir, disk) = (tempfile::tempdir().expect("a folder"), MemoryDisk::new(1));
+    let server = lead(&dir).await;
+    let follower = follow(&server, &disk).await;
+    let topic = create_on(&server, "t", 1, &[FOLLOWER], &[]).await;
+    let told = consume(&server, topic, "").await;
+    assert_eq!(of_one(&told).error, ErrorCode::NotLeaderOrFollower);
+    let leader = of_one(&told).current_leader.as_ref().expect("a leader");
+    assert_eq!((leader.leader_id, leader.leader_epoch), (FOLLOWER.0, LeaderEpoch(0)));
+    let [address] = &told.node_endpoints[..] else { panic!("one address: {:?}", told.node_endpoints) };
+    assert_eq!((address.node_id, address.host.as_str(), address.port), (FOLLOWER.0, "127.0.0.1", 1));
+    assert_eq!(address.rack.as_deref(), Some("b"));
     follower.end(&disk);
     server.stop().await;
 }
