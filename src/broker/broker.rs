@@ -14,6 +14,7 @@ use crate::run::owners::markers::MarkerWriter;
 use crate::run::owners::partitions::Partitions;
 use crate::run::owners::producer_ids::ProducerIds;
 use crate::run::owners::storage::Storage;
+use crate::run::owners::throttling::Throttled;
 use crate::run::owners::transactions::TransactionCoordinator;
 use crate::run::serve::verify::Joining;
 use crate::run::serve::watch::Watch;
@@ -34,6 +35,8 @@ pub(crate) struct Broker {
     /// Partitions of transactions, on their way to their coordinators.
     pub joining: Post<Joining>,
     pub fetchers: Arc<Fetchers>,
+    /// What is sent to replicas that are filled.
+    pub sent: Throttled,
     pub movers: Movers,
     pub producer_ids: Arc<ProducerIds>,
 }

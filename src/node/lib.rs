@@ -28,4 +28,5 @@ pub mod moving;
 pub mod observer;
 pub mod quorum;
 pub mod replicas;
+pub mod throttle;
 pub mod waiting;

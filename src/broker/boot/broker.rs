@@ -128,6 +128,7 @@ pub(super) async fn start(
         partitions,
         groups,
         fetchers,
+        sent: Default::default(),
         producer_ids: runner.producer_ids.clone(),
         markers: runner.markers.clone(),
         joining,

@@ -104,6 +104,8 @@ broker_config! {
     group_max_size: i32 = "group.max.size",
     group_min_session_timeout_ms: i32 = "group.min.session.timeout.ms",
     initial_broker_registration_timeout_ms: i32 = "initial.broker.registration.timeout.ms",
+    follower_replication_throttled_rate: i64 = "follower.replication.throttled.rate",
+    leader_replication_throttled_rate: i64 = "leader.replication.throttled.rate",
     leader_imbalance_check_interval_seconds: i64 = "leader.imbalance.check.interval.seconds",
     log_cleaner_backoff_ms: i64 = "log.cleaner.backoff.ms",
     log_cleaner_dedupe_buffer_size: i64 = "log.cleaner.dedupe.buffer.size",

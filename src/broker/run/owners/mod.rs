@@ -14,6 +14,7 @@ pub(crate) mod proposals;
 pub(crate) mod publisher;
 pub(crate) mod settings;
 pub(crate) mod storage;
+pub(crate) mod throttling;
 pub(crate) mod transactions;
 pub(crate) mod uplink;
 pub(crate) mod volume;

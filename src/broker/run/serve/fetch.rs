@@ -11,12 +11,12 @@ use ottla_core::partition::{Diverging, Fetched as Progress, fence};
 use ottla_core::session::{Context, FetchKey, FetchTopic, PartitionAnswer, Position, SessionRequest};
 use ottla_log::FileRange;
 use ottla_log::disk::worker;
-use ottla_log::log::{Isolation, LogReader, Offsets, ReadError};
+use ottla_log::log::{Isolation, Offsets, ReadError};
 use ottla_model::image::Image;
 use ottla_model::{NodeId, TopicId, TopicName};
 use ottla_node::lane::Input;
 use ottla_node::replicas::standing;
-use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, ProducerId};
+use ottla_protocol::{ErrorCode, Offset, ProducerId};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tracing::error;
@@ -25,8 +25,10 @@ use crate::broker::Broker;
 use crate::clock::now_ms;
 use crate::net::warming::Cold as SentNext;
 use crate::run::owners::partition::{For, Partition};
+use crate::run::owners::throttling::Filling;
 use crate::run::serve::nearest::{Nearest, preferred};
 use crate::run::serve::noting::Noting;
+use crate::run::serve::parting::parted;
 use crate::run::serve::watch::Watch;
 
 /// A Fetch request of any version.
@@ -418,7 +420,7 @@ impl Request {
             let one = match resolved {
                 Ok(partition) => match self.prefer(broker, &image, &partition, target) {
                     Some(preferred) => preferred,
-                    None => self.read_one(&partition, target, left, nothing_yet)?,
+                    None => self.read_next(broker, &image, &partition, target, left, nothing_yet)?,
                 },
                 Err(code) => failed(target, code),
             };
@@ -448,6 +450,30 @@ impl Request {
         let id = preferred(broker, image, partition, nearest, target.position.fetch_offset)?;
         let offsets = partition.place().reader.offsets();
         Some(PartitionRead { offsets, preferred: Some(id), ..failed(target, ErrorCode::None) })
+    }
+
+    // No records for a replica that is filled too fast; whether it is where it says is looked at all the same.
+    fn read_next(
+        &self,
+        broker: &Broker,
+        image: &Image,
+        partition: &Partition,
+        target: &Target,
+        left: usize,
+        at_least_one: bool,
+    ) -> Result<PartitionRead, Cold> {
+        let Reader::Replica { id, .. } = self.command.reader else {
+            return self.read_one(partition, target, left, at_least_one);
+        };
+        let topic = partition.config.load();
+        let filling = Filling::by_leader(&broker.config(), &topic, broker.me, id);
+        if broker.sent.holds_back(&filling, image, partition) {
+            return self.read_one(partition, target, 0, false);
+        }
+        let read = self.read_one(partition, target, left, at_least_one)?;
+        let bytes = read.records.as_ref().map_or(0, |records| records.len);
+        broker.sent.pass(&filling, image, partition, bytes);
+        Ok(read)
     }
 
     fn read_one(
@@ -553,23 +579,6 @@ impl PartitionRead {
     fn redirects(&self) -> bool {
         self.diverging.is_some() || self.preferred.is_some()
     }
-}
-
-// Whether the reader's last records are not in this log (KIP-595), which is asked before anything is read.
-fn parted(
-    reader: &LogReader,
-    current: LeaderEpoch,
-    position: &Position,
-) -> Result<Option<Diverging>, ErrorCode> {
-    let (last, from) = (position.last_fetched_epoch, position.fetch_offset);
-    if !last.is_some() {
-        return Ok(None);
-    }
-    let (epoch, end_offset) = reader.epoch_end_under(current, last);
-    if !epoch.is_some() || end_offset < 0 || from < reader.offsets().log_start {
-        return Err(ErrorCode::OffsetOutOfRange);
-    }
-    Ok((epoch < last || end_offset < from).then_some(Diverging { epoch, end_offset }))
 }
 
 fn failed(target: &Target, error: ErrorCode) -> PartitionRead {

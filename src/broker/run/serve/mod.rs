@@ -8,6 +8,7 @@ pub(crate) mod fetch;
 pub(crate) mod list_offsets;
 pub(crate) mod nearest;
 pub(crate) mod noting;
+pub(crate) mod parting;
 pub(crate) mod produce;
 pub(crate) mod verify;
 pub(crate) mod watch;

@@ -23,10 +23,10 @@ broker_keys! {
     "controller.quota.window.size.seconds": Int = "1", at_least(1), Low, ReadOnly, Accepted,
         "Length of a sample of the quota of topic changes.";
     "leader.replication.throttled.rate": Long = "9223372036854775807", at_least(0), Medium, DynamicOnly,
-        Accepted,
+        Honoured,
         "Bytes a second that leaders send to throttled replicas.";
     "follower.replication.throttled.rate": Long = "9223372036854775807", at_least(0), Medium, DynamicOnly,
-        Accepted,
+        Honoured,
         "Bytes a second that throttled replicas take from leaders.";
     "replica.alter.log.dirs.io.max.bytes.per.second": Long = "9223372036854775807", at_least(0), Medium,
         DynamicOnly, Honoured,

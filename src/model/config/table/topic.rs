@@ -36,13 +36,13 @@ resource_keys! {
     "flush.ms": Long = "9223372036854775807", at_least(0),
         [same("log.flush.interval.ms"), same("log.flush.scheduler.interval.ms")], Honoured,
         "Time that a record may stay unsynced before it is flushed to disk.";
-    "follower.replication.throttled.replicas": List = "", THROTTLED_REPLICAS, [], Accepted,
+    "follower.replication.throttled.replicas": List = "", THROTTLED_REPLICAS, [], Honoured,
         "Replicas whose fetching is throttled, as partition:broker, or * for all.";
     "index.interval.bytes": Int = "4096", at_least(0), [same("log.index.interval.bytes")], Honoured,
         "Bytes of log between two index entries.";
     internal "internal.segment.bytes": Int = null, ANY, [], Honoured,
         "Segment size without a lower bound, for tests.";
-    "leader.replication.throttled.replicas": List = "", THROTTLED_REPLICAS, [], Accepted,
+    "leader.replication.throttled.replicas": List = "", THROTTLED_REPLICAS, [], Honoured,
         "Replicas that leaders serve throttled, as partition:broker, or * for all.";
     "local.retention.bytes": Long = "-2", at_least(-2), [same("log.local.retention.bytes")], Accepted,
         "Size up to which a tiered partition stays on local disk; -2 follows retention.bytes.";

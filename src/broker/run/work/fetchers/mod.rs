@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use crate::run::owners::metadata::Metadata;
 use crate::run::owners::partition::Partition;
 use crate::run::owners::settings::Settings;
+use crate::run::owners::throttling::Throttled;
 use task::{Change, Station, Task};
 
 /// Every fetcher of this broker.
@@ -30,6 +31,8 @@ pub(crate) struct Fetchers {
     settings: Arc<Settings>,
     image: Arc<Metadata>,
     runtime: Handle,
+    /// What replicas that are filled have taken.
+    taken: Arc<Throttled>,
     state: Mutex<State>,
 }
 
@@ -61,7 +64,7 @@ struct Running {
 impl Fetchers {
     /// None so far. They run on `runtime`.
     pub fn new(me: NodeId, settings: Arc<Settings>, image: Arc<Metadata>, runtime: Handle) -> Fetchers {
-        Fetchers { me, settings, image, runtime, state: Mutex::default() }
+        Fetchers { me, settings, image, runtime, taken: Arc::default(), state: Mutex::default() }
     }
 
     /// The partition follows from now on, as soon as the image is shown: [`Fetchers::settle`].
@@ -140,7 +143,8 @@ impl Fetchers {
     fn start(&self, (leader, _): Place) -> Running {
         let (changes, inbox) = mpsc::unbounded_channel();
         let (settings, image) = (self.settings.clone(), self.image.clone());
-        let task = Task::new(Station { me: self.me, leader, settings, image }, inbox);
+        let taken = self.taken.clone();
+        let task = Task::new(Station { me: self.me, leader, settings, image, taken }, inbox);
         self.runtime.spawn(task.run());
         Running { changes, partitions: 0 }
     }

@@ -1,7 +1,7 @@
 //! One fetcher's task: it sends what its machine asks for, waits, and hands what comes to the lanes. It must never decide:
 //! `node::fetching` does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use crate::clock::now_ms;
 use crate::run::owners::metadata::Metadata;
 use crate::run::owners::partition::Partition;
 use crate::run::owners::settings::Settings;
+use crate::run::owners::throttling::{Filling, Throttled};
 
 /// What changes for a fetcher.
 pub(super) enum Change {
@@ -35,6 +36,7 @@ pub(super) struct Station {
     pub leader: NodeId,
     pub settings: Arc<Settings>,
     pub image: Arc<Metadata>,
+    pub taken: Arc<Throttled>,
 }
 
 /// One fetcher.
@@ -45,6 +47,8 @@ pub(super) struct Task {
     reporter: mpsc::UnboundedSender<(Key, Result<(), ErrorCode>)>,
     machine: Fetcher,
     partitions: BTreeMap<Key, Arc<Partition>>,
+    /// Partitions that could not be appended to when they tried last, which is logged once.
+    unwell: BTreeSet<Key>,
     connection: Option<(Connection, i16)>,
     /// The last thing that was wrong with the connection, which is logged once.
     said: Option<String>,
@@ -57,8 +61,18 @@ impl Task {
     pub fn new(station: Station, changes: mpsc::UnboundedReceiver<Change>) -> Task {
         let backoff_ms = i64::from(station.settings.now().replica_fetch_backoff_ms);
         let (reporter, reports) = mpsc::unbounded_channel();
-        let (machine, partitions) = (Fetcher::new(backoff_ms), BTreeMap::new());
-        Task { station, changes, reports, reporter, machine, partitions, connection: None, said: None }
+        let (machine, partitions, unwell) = (Fetcher::new(backoff_ms), BTreeMap::new(), BTreeSet::new());
+        Task {
+            station,
+            changes,
+            reports,
+            reporter,
+            machine,
+            partitions,
+            unwell,
+            connection: None,
+            said: None,
+        }
     }
 
     /// Fetches until nobody can change anything any more.
@@ -101,6 +115,7 @@ impl Task {
             }
             Change::Leave(key) => {
                 self.partitions.remove(&key);
+                self.unwell.remove(&key);
                 self.machine.leave(key);
             }
         }
@@ -116,22 +131,28 @@ impl Task {
         self.machine.done(now_ms(), key, outcome.is_ok());
         let Some(partition) = self.partitions.get(&key) else { return };
         match outcome {
-            Ok(()) => {}
+            Ok(()) => {
+                if self.unwell.remove(&key) {
+                    info!(partition = %partition.id, "appends again what the leader sends");
+                }
+            }
             // The partition has another leader by now, or is going.
             Err(
                 ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch | ErrorCode::UnknownLeaderEpoch,
             ) => {}
-            Err(code) => {
+            // A full disk refuses each of many attempts.
+            Err(code) if self.unwell.insert(key) => {
                 let leader = self.station.leader.0;
-                error!(partition = %partition.id, leader, code = code.name(), "cannot append what the leader sent");
+                error!(partition = %partition.id, leader, code = code.name(), "cannot append what the leader sent; trying again");
             }
+            Err(_) => {}
         }
     }
 
     // A lane may be at work on a disk that stalls.
     async fn place(&mut self, keys: Vec<Key>) {
-        let asked: Vec<_> =
-            keys.iter().filter_map(|key| Some((*key, self.partitions.get(key)?.clone()))).collect();
+        let known = keys.iter().filter_map(|key| Some((*key, self.partitions.get(key)?.clone())));
+        let asked: Vec<_> = known.filter(|(_, partition)| !self.is_held_back(partition)).collect();
         let placed = tokio::task::spawn_blocking(move || {
             asked.into_iter().map(|(key, partition)| (key, partition.fetch_place())).collect::<Vec<_>>()
         });
@@ -155,6 +176,7 @@ impl Task {
         for one in work {
             match one {
                 Work::Replicate { key, position: fetched, found } => {
+                    self.take(key, found.records.len());
                     let (high_watermark, log_start) = (found.high_watermark, found.log_start);
                     let records = found.records;
                     let from_leader = FromLeader { fetched, records, high_watermark, log_start };
@@ -177,6 +199,22 @@ impl Task {
         }
         self.wait_for_lanes().await;
         Ok(())
+    }
+
+    // Whether it is filled faster than it may be.
+    fn is_held_back(&self, partition: &Partition) -> bool {
+        let Station { me, settings, image, taken, .. } = &self.station;
+        let topic = partition.config.load();
+        let filling = Filling::by_follower(&settings.now(), &topic, *me);
+        taken.holds_back(&filling, &image.load(), partition)
+    }
+
+    fn take(&self, key: Key, bytes: usize) {
+        let Station { me, settings, image, taken, .. } = &self.station;
+        let Some(partition) = self.partitions.get(&key) else { return };
+        let topic = partition.config.load();
+        let filling = Filling::by_follower(&settings.now(), &topic, *me);
+        taken.pass(&filling, &image.load(), partition, bytes);
     }
 
     fn token(&self, key: Key) -> Report {
@@ -208,6 +246,7 @@ impl Task {
             self.report(key, outcome);
             if outcome.is_ok()
                 && let Some(Some(place)) = places.get(&key)
+                && self.partitions.get(&key).is_some_and(|partition| !self.is_held_back(partition))
             {
                 self.machine.placed(now_ms(), key, Some(*place));
             }
@@ -289,7 +328,7 @@ impl Task {
         if let Some((connection, version)) = self.connection.as_ref().filter(|(open, _)| !open.is_closed()) {
             return Ok((connection.clone(), *version));
         }
-        let Station { me, leader, settings, image } = &self.station;
+        let Station { me, leader, settings, image, .. } = &self.station;
         let config = settings.now().clone();
         let image = image.load_full();
         let listener = &config.inter_broker_listener_name;
