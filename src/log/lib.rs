@@ -10,9 +10,10 @@
 //! a disk in memory that forgets what was not synced, for tests and the simulator.
 //!
 //! Everything is synchronous, and the time is an argument. The crate never knows who calls it or why: no sockets, no
-//! clocks, no cluster. Only [`survey`] and [`metadata`], which read existing directories of a stopped broker, look into
-//! the records of the metadata log.
+//! clocks, no cluster. Only [`survey`] and [`metadata`], which read existing directories of a stopped broker, and
+//! [`bootstrap`], which founds a new metadata log, look into the records of the metadata log.
 
+pub mod bootstrap;
 pub mod check;
 pub mod dirs;
 pub mod disk;

@@ -176,7 +176,8 @@ fn way_to_controller(
     image: &Arc<Metadata>,
 ) -> Controller {
     let here = following.commands();
-    let elsewhere = config.controller_quorum_voters.len() > 1 || here.is_none();
+    // Where the voters are not in the configuration, more can be added at any time (KIP-853).
+    let elsewhere = config.controller_quorum_voters.len() != 1 || here.is_none();
     let uplink = || Uplink::new(storage.cluster_id.clone(), following.leading(), image.clone());
     Controller {
         here,

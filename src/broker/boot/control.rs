@@ -190,6 +190,7 @@ fn machine(
             "the metadata log was damaged behind this offset and is cut there"
         );
     }
+    let formatted = quorum.founded_with().and_then(Bootstrap::of);
     let settings = MachineSettings {
         config: config.clone(),
         snapshots: Snapshots {
@@ -197,7 +198,7 @@ fn machine(
             interval_ms: config.metadata_log_max_snapshot_interval_ms,
             keep: Keep { bytes: config.metadata_max_retention_bytes, ms: config.metadata_max_retention_ms },
         },
-        bootstrap: Bootstrap::latest(),
+        bootstrap: formatted.unwrap_or_else(Bootstrap::latest),
         chance: Box::new(rand::random::<u64>),
     };
     Ok(Machine::new(quorum, settings))

@@ -2,16 +2,18 @@
 //! All writing goes through `ottla-log`; it must never talk to a broker.
 
 mod check;
+mod features;
+mod format;
+mod voters;
 
 use crate::options::{Failure, Given, Spec, Tool};
-use anyhow::{Context, anyhow, bail};
-use ottla_log::dirs::{MetaProperties, format};
-use ottla_log::disk::{Disk, RealDisk};
-use ottla_model::config::{BrokerConfig, Role, Sources, load};
-use ottla_model::feature::MetadataVersion;
-use ottla_model::{uuid_from_base64, uuid_to_base64};
+use anyhow::{Context, anyhow};
+use ottla_log::dirs::MetaProperties;
+use ottla_log::disk::RealDisk;
+use ottla_model::config::{BrokerConfig, Sources, load};
+use ottla_model::uuid_to_base64;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use uuid::Uuid;
 
@@ -51,11 +53,11 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode, Failure> {
         "check" => Ok(check::run(&config(&CHECK.parse(args)?)?)),
         "format" => {
             let given = FORMAT.parse(args)?;
-            run_format(&given)?;
+            format::run(&given, &config(&given)?)?;
             Ok(ExitCode::SUCCESS)
         }
         "random-uuid" => {
-            println!("{}", random_id());
+            println!("{}", uuid_to_base64(random_id()));
             Ok(ExitCode::SUCCESS)
         }
         "--help" | "-h" => Err(Failure::Asked(ABOUT.into())),
@@ -64,12 +66,11 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode, Failure> {
 }
 
 /// Kafka's ids never start with a dash, which a tool would take for an option.
-fn random_id() -> String {
+fn random_id() -> Uuid {
     loop {
         let id = Uuid::new_v4();
-        let text = uuid_to_base64(id);
-        if !text.starts_with('-') && id.as_u128() >= IDS_RESERVED {
-            return text;
+        if !uuid_to_base64(id).starts_with('-') && id.as_u128() >= IDS_RESERVED {
+            return id;
         }
     }
 }
@@ -141,118 +142,6 @@ fn described(metadata: &MetaProperties, version: u8) -> String {
     format!("{{cluster.id={}, {id}{key}={}, version={version}}}", metadata.cluster_id, metadata.node_id.0)
 }
 
-fn run_format(given: &Given) -> anyhow::Result<()> {
-    let config = config(given).map_err(text_of)?;
-    let cluster_id = given.required("cluster-id").map_err(text_of)?.to_string();
-    check_cluster_id(&cluster_id)?;
-    check_quorum(given, &config)?;
-    check_features(given)?;
-    let (disk, directories) = (RealDisk::default(), directories(&config));
-
-    // All are looked at before any is written.
-    let mut empty = Vec::new();
-    for dir in &directories {
-        match MetaProperties::read(&disk, dir)? {
-            None => empty.push(dir),
-            Some(read) if !given.has("ignore-formatted") => {
-                bail!(
-                    "{} is already formatted, for cluster {}; with --ignore-formatted such directories are left \
-                     alone and the others formatted",
-                    dir.display(),
-                    read.cluster_id
-                )
-            }
-            Some(read) if read.cluster_id != cluster_id => {
-                bail!("{} belongs to cluster {}, not to {cluster_id}", dir.display(), read.cluster_id)
-            }
-            Some(read) if read.node_id != config.node_id => {
-                bail!("{} belongs to node {}, not to {}", dir.display(), read.node_id, config.node_id)
-            }
-            Some(_) => {}
-        }
-    }
-    if empty.is_empty() {
-        println!("All of the log directories are already formatted.");
-    }
-    for dir in empty {
-        format_one(given, &config, &disk, dir, &cluster_id)?;
-    }
-    Ok(())
-}
-
-fn format_one(
-    given: &Given,
-    config: &BrokerConfig,
-    disk: &dyn Disk,
-    dir: &Path,
-    cluster_id: &str,
-) -> anyhow::Result<()> {
-    let kind = match dir == Path::new(&config.metadata_log_dir) {
-        false => "data directory",
-        true if given.has("standalone") => "dynamic metadata voter directory",
-        true if given.has("initial-controllers") => "dynamic metadata directory",
-        true => "metadata directory",
-    };
-    let version = MetadataVersion::LATEST_PRODUCTION.name();
-    println!("Formatting {kind} {} with metadata.version {version}.", dir.display());
-    let directory_id = uuid_from_base64(&random_id());
-    let meta = MetaProperties { cluster_id: cluster_id.into(), node_id: config.node_id, directory_id };
-    format(disk, dir, &meta)?;
-    Ok(())
-}
-
-/// Any text can be a cluster id for Kafka, but an empty one or one in quotes is a slip.
-fn check_cluster_id(id: &str) -> anyhow::Result<()> {
-    if id.is_empty() || id.chars().any(|c| c.is_whitespace() || c.is_control() || c == '"' || c == '\'') {
-        bail!("{id:?} cannot be a cluster id; the command random-uuid makes one");
-    }
-    Ok(())
-}
-
-/// What would have to be kept for the first start, and is not yet, is refused rather than forgotten.
-fn check_features(given: &Given) -> anyhow::Result<()> {
-    if let Some(option) = ["add-scram", "feature"].into_iter().find(|option| given.has(option)) {
-        bail!("--{option} is not supported yet");
-    }
-    let Some(release) = given.one("release-version").map_err(text_of)? else { return Ok(()) };
-    match MetadataVersion::from_text(release, false) {
-        Some(MetadataVersion::LATEST_PRODUCTION) => Ok(()),
-        Some(version) => bail!(
-            "--release-version {release} stands for metadata.version {}; only {} is supported yet",
-            version.name(),
-            MetadataVersion::LATEST_PRODUCTION.name()
-        ),
-        None => bail!("there is no stable release {release}"),
-    }
-}
-
-fn check_quorum(given: &Given, config: &BrokerConfig) -> anyhow::Result<()> {
-    let ways =
-        ["standalone", "no-initial-controllers", "initial-controllers"].map(|way| (way, given.has(way)));
-    let chosen: Vec<&str> = ways.iter().filter(|(_, has)| *has).map(|(way, _)| *way).collect();
-    if let [first, second, ..] = chosen[..] {
-        bail!("--{first} does not go together with --{second}");
-    }
-    let (is_controller, has_voters) =
-        (config.has_role(Role::Controller), !config.controller_quorum_voters.is_empty());
-    if has_voters && (given.has("standalone") || given.has("initial-controllers")) {
-        bail!(
-            "controller.quorum.voters names the voters already, so --standalone and --initial-controllers cannot; for \
-             a dynamic quorum, configure controller.quorum.bootstrap.servers in its place"
-        );
-    }
-    if given.has("standalone") && !is_controller {
-        bail!("--standalone is for controllers, and process.roles does not name that role");
-    }
-    if is_controller && !has_voters && chosen.is_empty() {
-        bail!(
-            "a controller without controller.quorum.voters is formatted with one of --standalone, \
-             --initial-controllers and --no-initial-controllers"
-        );
-    }
-    Ok(())
-}
-
 fn text_of(failure: Failure) -> anyhow::Error {
     match failure {
         Failure::Asked(text) | Failure::Wrong(text) => anyhow!(text),
@@ -294,7 +183,16 @@ mod tests {
         check("format -t MkU3OEVBNTcwNTJENDM2Qg", Some("--standalone"));
         check("format --standalone", Some("--cluster-id is missing"));
         check("format -t MkU3OEVBNTcwNTJENDM2Qg -s -N", Some("does not go together"));
-        check("format -t MkU3OEVBNTcwNTJENDM2Qg -s --feature a=1", Some("not supported yet"));
+        check("format -t MkU3OEVBNTcwNTJENDM2Qg -s --feature a=1", Some("there is no feature a"));
+        check(
+            "format -t MkU3OEVBNTcwNTJENDM2Qg -s -I 7@h:1:MkU3OEVBNTcwNTJENDM2Qg",
+            Some("does not go together"),
+        );
+        check("format -t MkU3OEVBNTcwNTJENDM2Qg -I 7@h:1", Some("7@h:1"));
+        check(
+            "format -t MkU3OEVBNTcwNTJENDM2Qg -s --add-scram SCRAM-SHA-256=[name=a,password=b]",
+            Some("not supported yet"),
+        );
         check("format -t MkU3OEVBNTcwNTJENDM2Qg -s", None);
         check("info", None);
         let meta = MetaProperties::read(&RealDisk::default(), &temporary.path().join("b"))

@@ -1,7 +1,7 @@
 //! What the controller can be asked, and what it replies.
 
-use ottla_model::feature::{FEATURES, MetadataVersion};
-use ottla_model::image::ConfigResource;
+use ottla_model::feature::{FEATURES, METADATA_VERSION, MetadataVersion};
+use ottla_model::image::{ConfigResource, Image};
 use ottla_model::{BrokerEpoch, DirectoryId, NodeId, TopicId, TopicName};
 use ottla_protocol::ErrorCode;
 
@@ -101,6 +101,14 @@ pub struct Bootstrap {
 }
 
 impl Bootstrap {
+    /// The levels of an image that holds nothing else. `None`: it has none.
+    pub fn of(image: &Image) -> Option<Bootstrap> {
+        let metadata_version = image.metadata_version()?.level();
+        let others = image.features().filter(|(name, _)| *name != METADATA_VERSION);
+        let features = others.map(|(name, level)| (name.to_owned(), level)).collect();
+        Some(Bootstrap { metadata_version, features })
+    }
+
     /// The levels with which a new cluster begins if nobody says otherwise.
     pub fn latest() -> Bootstrap {
         let version = MetadataVersion::LATEST_PRODUCTION;

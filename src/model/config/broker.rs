@@ -211,6 +211,11 @@ impl BrokerConfig {
         }
     }
 
+    /// Whether levels of features may be chosen that are still being designed.
+    pub fn unstable_features(&self) -> bool {
+        self.boolean("unstable.feature.versions.enable")
+    }
+
     /// The same configuration with the dynamic values from the metadata over the static ones. Keys that change only at a
     /// restart keep their values, as in Kafka. After an error the caller keeps the present configuration.
     pub fn with_dynamic(&self, dynamic: Dynamic<'_>) -> Result<BrokerConfig, ConfigError> {

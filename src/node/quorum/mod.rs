@@ -132,6 +132,10 @@ impl Quorum {
         Ok(quorum)
     }
 
+    pub fn me(&self) -> NodeId {
+        self.raw.store().voters().me.id
+    }
+
     /// Whether this node leads and everything of earlier terms is agreed on.
     pub fn leads(&self) -> bool {
         self.led.is_some()
@@ -163,6 +167,11 @@ impl Quorum {
     /// The image that this quorum's log begins with, if that is not empty; to be taken once.
     pub fn take_image(&mut self) -> Option<Image> {
         self.raw.mut_store().take_image()
+    }
+
+    /// What the storage tool wants a new log to begin with. `None`: nothing in particular.
+    pub fn founded_with(&self) -> Option<&Image> {
+        self.raw.store().founded_with()
     }
 
     /// What the log says of who votes.
@@ -340,9 +349,11 @@ impl Quorum {
             .unwrap_or_default();
         let granting: Vec<NodeId> =
             voters.iter().copied().filter(|id| *id == me || self.granted.contains(id)).collect();
-        // The first term's batch says who votes, for whoever has no other way to know (KIP-853).
-        let is_first = store.next_offset() == 0 && *store.membership() == Membership::default();
-        let founders = is_first.then(|| store.voters().founders.records());
+        // The first term's batch says who votes, for whoever has no other way to know (KIP-853): nobody fetches the snapshot
+        // of the storage tool, as it is not above the log's start.
+        let formatted = Some(store.membership()).filter(|membership| **membership != Membership::default());
+        let founders = formatted.unwrap_or(&store.voters().founders);
+        let founders = (store.next_offset() == 0).then(|| founders.records());
         entries::leader_change(me, &voters, &granting, founders.into_iter().flatten(), now_ms)
     }
 

@@ -64,6 +64,8 @@ pub struct Store {
     vote: Vote,
     /// What the snapshot says that this store began with.
     began_with: Option<Image>,
+    /// What a directory was formatted with, before its log had anything.
+    founded_with: Option<Image>,
     /// A snapshot that came from another voter and that Raft has not been told of yet.
     received: Option<Loaded>,
     last_timestamp_ms: i64,
@@ -90,7 +92,7 @@ impl Store {
         let snapshot = snapshot::newest(&*disk, log.dir()).map_err(QuorumError::Snapshot)?;
         let vote = vote::read(&*disk, &vote_path)?;
         let hard_state = HardState { term: vote.term, vote: vote.raft_id(), ..HardState::default() };
-        let (base, places, history, newest, began_with, received) = Default::default();
+        let (base, places, history, newest, began_with, founded_with, received) = Default::default();
         let (last_timestamp_ms, now_ms) = (-1, 0);
         let mut store = Store {
             disk,
@@ -105,6 +107,7 @@ impl Store {
             hard_state,
             vote,
             began_with,
+            founded_with,
             received,
             last_timestamp_ms,
             now_ms,
@@ -156,6 +159,8 @@ impl Store {
                 self.newest = Some(Kept { id, index });
                 self.began_with = Some(image);
                 from = id.end;
+            } else {
+                self.founded_with = Some(image);
             }
         }
         if from > 0 && self.began_with.is_none() {
@@ -203,6 +208,12 @@ impl Store {
     /// The image that the newest snapshot holds; to be taken once.
     pub fn take_image(&mut self) -> Option<Image> {
         self.began_with.take()
+    }
+
+    /// What the storage tool has put into the snapshot that an empty log begins with. `None`: nothing, or the log has a
+    /// snapshot of its own since.
+    pub(super) fn founded_with(&self) -> Option<&Image> {
+        self.founded_with.as_ref()
     }
 
     pub fn next_offset(&self) -> Offset {
@@ -279,11 +290,14 @@ impl Store {
         self.voter_set(self.history.at(index))
     }
 
-    // What the log says of voters counts more than what was configured.
+    // What the log says of voters counts more than what was configured. Where it says that voters can change and not who they
+    // are, others have founded the quorum (`--no-initial-controllers`): this node votes once they have added it.
     fn voter_set(&self, membership: &Membership) -> Result<VoterSet, QuorumError> {
+        let dynamic = membership.version.is_some_and(|version| version.kraft_version > 0);
         match &membership.voters {
             Some(record) if !record.voters.is_empty() => VoterSet::of_record(record)
                 .ok_or_else(|| QuorumError::Refused("it names voters of which there is no quorum".into())),
+            _ if dynamic => Ok(VoterSet::default()),
             _ => Ok(self.voters.all.clone()),
         }
     }

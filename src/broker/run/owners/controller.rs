@@ -91,7 +91,7 @@ impl Controller {
         Q: Question<Command = Command, Reply = Reply>,
     {
         let reply = match &self.uplink {
-            Some(uplink) if !self.leads_here() => uplink.carry(question.command()).await,
+            Some(uplink) if self.leads_elsewhere() => uplink.carry(question.command()).await,
             _ => self.ask_here(question.command()).await,
         };
         reply.map(Q::answer).map_err(|NotController| self.none())
@@ -109,6 +109,12 @@ impl Controller {
     pub fn none(&self) -> NotController {
         self.missed.iter().for_each(|missed| missed.store(true, Ordering::Relaxed));
         NotController
+    }
+
+    // Where no leader is known, the controller of this node knows soonest: it may have begun to lead in this moment.
+    fn leads_elsewhere(&self) -> bool {
+        let leading = self.leading.borrow();
+        !leading.here && (self.here.is_none() || leading.address.is_some())
     }
 
     /// Whether the active controller is in this process.
@@ -373,7 +379,9 @@ impl Thread {
             if known.is_same_as(told) {
                 return false;
             }
-            let address = leader.and_then(|leader| quorum.address(leader));
+            // Nobody asks itself over the network.
+            let other = leader.filter(|leader| *leader != quorum.me());
+            let address = other.and_then(|leader| quorum.address(leader));
             match leader {
                 Some(leader) => {
                     info!(%leader, epoch = known.epoch.0, here, "the metadata quorum has a leader")
