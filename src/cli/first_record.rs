@@ -13,13 +13,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const TOPIC: &str = "quickstart";
 
 /// Produces a record to the topic `quickstart`, which is created if missing, and consumes it back. Returns a
-/// line that says what happened.
-pub async fn first_record(addr: &str) -> Result<String> {
+/// line that says what happened, and the node that leads the topic.
+pub async fn first_record(addr: &str, replicas: i16) -> Result<(String, i32)> {
     let cluster = Cluster::connect(addr, ClusterOptions::default()).await?;
     let topic = NewTopic {
         name: TOPIC.into(),
         partitions: Some(1),
-        replication_factor: Some(1),
+        replication_factor: Some(replicas),
         ..NewTopic::default()
     };
     match cluster.create_topic(&topic, false).await {
@@ -44,5 +44,10 @@ pub async fn first_record(addr: &str) -> Result<String> {
     let record =
         records(&batch, DecompressLimit(1 << 20))?.next().context("the record did not come back")??;
     let value = String::from_utf8_lossy(record.value.as_deref().unwrap_or_default()).into_owned();
-    Ok(format!("{TOPIC}-0 at offset {}: {value}", record.offset))
+    let metadata = cluster.metadata(Some(&[TOPIC])).await?;
+    let partition = metadata.topics.iter().flat_map(|topic| &topic.partitions).next();
+    let partition = partition.context("the topic is gone")?;
+    let nodes: Vec<String> = partition.replica_nodes.iter().map(|node| node.0.to_string()).collect();
+    let on = if nodes.len() > 1 { format!(" (on nodes {})", nodes.join(", ")) } else { String::new() };
+    Ok((format!("{TOPIC}-0 at offset {}{on}: {value}", record.offset), partition.leader_id.0))
 }

@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod architecture;
+mod cluster;
 mod quickstart;
 mod server;
 
@@ -97,6 +98,7 @@ fn usage() -> String {
     format!(
         "Usage: ottla [server [FILE] [--override KEY=VALUE ...]]   start a broker; FILE is Kafka's server.properties\n\
          \x20      ottla quickstart                                start a broker and pass a first record through it\n\
+         \x20      ottla quickstart --nodes 3                      the same with several nodes on this machine\n\
          \x20      ottla TOOL [ARGUMENTS]                          one of: {tools}"
     )
 }
