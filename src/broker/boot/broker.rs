@@ -118,9 +118,9 @@ pub(super) async fn start(
     storage.set_strays_aside(config.node_id, &image.load());
     let post = Post::new(config.node_id, settings.clone(), image.clone(), Handle::current());
     let runner = errand_runner(config, &surroundings, &groups, &controller, post);
-    let joining = Post::new(config.node_id, settings.clone(), image.clone(), Handle::current());
     let node = node(config, storage, loggers, (settings.clone(), image, controller, stopping));
     let broker = Arc::new(Broker {
+        joining: Post::new(config.node_id, settings.clone(), node.image.clone(), Handle::current()),
         node,
         sessions: sessions(config),
         movers: Movers::new(partitions.clone(), settings, storage.clone(), registrar),
@@ -131,11 +131,8 @@ pub(super) async fn start(
         sent: Default::default(),
         producer_ids: runner.producer_ids.clone(),
         markers: runner.markers.clone(),
-        joining,
         transactions: TransactionCoordinator::new(config, surroundings, runner),
     });
-    broker.groups.wake_all();
-    broker.transactions.wake_all();
     tokio::spawn(load_shards(broker.clone(), elected));
     resume_moves(&broker);
     let cleaners = Cleaners::start(broker.partitions.clone(), broker.settings.clone(), storage.clone());
@@ -217,11 +214,10 @@ fn errand_runner(
 async fn load_shards(broker: Arc<Broker>, elected: Arc<Notify>) {
     let stopping = broker.stopping.clone();
     loop {
+        broker.groups.wake_all();
+        broker.transactions.wake_all();
         tokio::select! {
-            () = elected.notified() => {
-                broker.groups.wake_all();
-                broker.transactions.wake_all();
-            }
+            () = elected.notified() => {}
             () = stopping.cancelled() => return,
         }
     }
