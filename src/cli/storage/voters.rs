@@ -97,10 +97,10 @@ mod tests {
             ("1@h:1:x", "random-uuid"),
         ];
         for (text, why) in rows {
-            let error = format!("{:#}", parse(text).expect_err(text));
+            let error = crate::line_of(&parse(text).expect_err(text));
             assert!(error.contains(why), "{text}: {error}");
         }
         let twice = format!("1@h:1:{DIRECTORY},1@g:1:{DIRECTORY}");
-        assert!(format!("{:#}", parse(&twice).expect_err("twice")).contains("more than once"));
+        assert!(crate::line_of(&parse(&twice).expect_err("twice")).contains("more than once"));
     }
 }
