@@ -56,6 +56,8 @@ const UNKNOWN_MEMBER_ID: i16 = 25;
 const GROUP_ID_NOT_FOUND: i16 = 69;
 const MEMBER_ID_REQUIRED: i16 = 79;
 const NO_REASSIGNMENT_IN_PROGRESS: i16 = 85;
+const BROKER_ID_NOT_REGISTERED: i16 = 102;
+const INCONSISTENT_CLUSTER_ID: i16 = 104;
 
 /// An error that the request is bound to meet is as good as none.
 fn expected(code: i16, error: i16) -> i16 {
@@ -451,6 +453,18 @@ matrix! {
     ListConfigResourcesRequest:
         |_| ListConfigResourcesRequest::default(),
         codes |answer| vec![answer.error_code];
+    UpdateFeaturesRequest:
+        |_| UpdateFeaturesRequest::default(),
+        codes |answer| vec![answer.error_code];
+    UnregisterBrokerRequest:
+        |_| UnregisterBrokerRequest::default().with_broker_id(999.into()),
+        codes |answer| vec![expected(answer.error_code, BROKER_ID_NOT_REGISTERED)];
+    AddRaftVoterRequest:
+        |_| AddRaftVoterRequest::default().with_cluster_id(Some(text("elsewhere"))).with_voter_id(999),
+        codes |answer| vec![expected(answer.error_code, INCONSISTENT_CLUSTER_ID)];
+    RemoveRaftVoterRequest:
+        |_| RemoveRaftVoterRequest::default().with_cluster_id(Some(text("elsewhere"))).with_voter_id(999),
+        codes |answer| vec![expected(answer.error_code, INCONSISTENT_CLUSTER_ID)];
 }
 
 async fn round_trip<Req: Request>(

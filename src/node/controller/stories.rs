@@ -202,10 +202,12 @@ fn a_log_without_its_beginning_or_a_snapshot_is_refused() {
 
 #[test]
 fn the_first_batch_founds_the_quorum_and_snapshots_remember_it() {
-    use ottla_protocol::batch::control::{KRaftVersion, KRaftVoters};
+    use ottla_protocol::batch::control::{KRaftVersion, KRaftVoters, VoterNode};
+    let (directory_id, endpoints) = Default::default();
+    let me = VoterNode { id: 1, directory_id, endpoints, kraft_version_min: 0, kraft_version_max: 1 };
     let founders = Membership {
         version: Some(KRaftVersion { version: 0, kraft_version: 1 }),
-        voters: Some(KRaftVoters { version: 0, voters: Vec::new() }),
+        voters: Some(KRaftVoters { version: 0, voters: vec![me] }),
     };
     let mut stage = Stage::open(MemoryDisk::new(3), founders.clone()).expect("new");
     stage.live(0, 80);

@@ -214,7 +214,8 @@ fn a_leader_hears_how_the_brokers_of_its_followers_stand() {
     assert_eq!(new, ["open t1-2 Nobody", "t1-2: 2 is not alive"]);
     let back = stage.publish(&[broker(OTHER, Uuid::nil(), false)]);
     assert_eq!(back, ["t1-0: 2 lives in epoch 7", "t1-1: 2 lives in epoch 7", "t1-2: 2 lives in epoch 7"]);
-    let shrink = PartitionChangeRecord { topic_id: id(1), isr: Some(vec![ME]), ..Default::default() };
+    let shrink =
+        PartitionChangeRecord { partition_id: 0, topic_id: id(1), isr: Some(vec![ME]), ..Default::default() };
     let lost = stage.publish(&[shrink.into(), broker(OTHER, Uuid::nil(), true)]);
     let leads = lost.iter().position(|word| word.starts_with("lead t1-0"));
     let is_gone = lost.iter().position(|word| word == "t1-0: 2 is not alive");
