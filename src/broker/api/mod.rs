@@ -79,6 +79,7 @@ mod voters;
 mod write_txn_markers;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ottla_protocol::api::{ApiKey, ApiRow, Forwarding};
@@ -111,7 +112,7 @@ impl Dispatcher for BrokerApis {
             return refused;
         }
         match &self.broker.controller.uplink {
-            Some(uplink) if api.forwarding == Forwarding::Whole && !self.broker.controller.leads_here() => {
+            Some(uplink) if api.forwarding == Forwarding::Whole => {
                 let (apis, caller, uplink) = (self.clone(), caller.clone(), uplink.clone());
                 let forwarded = async move { apis.forward(&uplink, &caller, api, version, body).await };
                 Staged::Queueing(Box::pin(forwarded))
@@ -142,10 +143,27 @@ impl BrokerApis {
         let request = ClientRequest { api, version, client_id, peer: caller.peer.ip(), body: body.clone() };
         Queued::Answered(match uplink.forward(&request).await {
             Forwarded::Answered(answer) => answer,
-            Forwarded::Here | Forwarded::Nobody => self.begin(caller, api, version, body).answer().await,
+            Forwarded::Here => {
+                self.catch_up().await;
+                self.begin(caller, api, version, body).answer().await
+            }
+            Forwarded::Nobody => self.begin(caller, api, version, body).answer().await,
         })
     }
 }
+
+impl BrokerApis {
+    // Another broker may have told its client already what this one has not carried out yet, though it was agreed on here.
+    async fn catch_up(&self) {
+        if let Some(agreed) = &self.broker.controller.agreed {
+            let offset = agreed.load().offset;
+            self.broker.image.reaches(offset, CATCHING_UP).await;
+        }
+    }
+}
+
+/// How long this broker may take to know what its own controller has agreed on.
+const CATCHING_UP: Duration = Duration::from_secs(10);
 
 // The refusal of a version that is not served; ApiVersions answers any.
 fn served(caller: &Caller, api: &'static ApiRow, version: i16) -> Result<(), Staged> {

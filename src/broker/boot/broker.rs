@@ -181,6 +181,7 @@ fn way_to_controller(
         uplink: elsewhere.then(|| Arc::new(uplink())),
         leading: following.leading(),
         carried_out: true,
+        agreed: following.agreed(),
         missed: None,
     }
 }

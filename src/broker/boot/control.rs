@@ -46,7 +46,7 @@ use crate::stop::Stopping;
 pub(super) struct Control {
     pub commands: Commands,
     pub leading: watch::Receiver<Leading>,
-    agreed: Arc<Metadata>,
+    pub agreed: Arc<Metadata>,
     thread: JoinHandle<()>,
     network: Network,
     stopping: Stopping,
@@ -105,6 +105,7 @@ impl Control {
                 uplink: None,
                 leading: self.leading.clone(),
                 carried_out: false,
+                agreed: Some(self.agreed.clone()),
                 missed: None,
             },
             census: Default::default(),
@@ -149,6 +150,7 @@ impl Control {
             uplink: Some(Arc::new(uplink)),
             leading: self.leading.clone(),
             carried_out: false,
+            agreed: Some(self.agreed.clone()),
             missed: None,
         };
         let introduction = introduce(registration, controller, self.agreed.clone());

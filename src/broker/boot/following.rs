@@ -14,6 +14,7 @@ use crate::loggers::Loggers;
 use crate::net::listener::Bound;
 use crate::run::owners::controller::Commands;
 use crate::run::owners::leading::Leading;
+use crate::run::owners::metadata::Metadata;
 use crate::run::owners::publisher::Notice;
 use crate::run::owners::storage::Storage;
 use crate::run::work::flusher::Flushers;
@@ -64,6 +65,14 @@ impl Following {
     pub fn commands(&self) -> Option<Commands> {
         match self {
             Following::Control(control) => Some(control.commands.clone()),
+            Following::Observation(_) => None,
+        }
+    }
+
+    /// What the controller of this node has agreed on.
+    pub fn agreed(&self) -> Option<Arc<Metadata>> {
+        match self {
+            Following::Control(control) => Some(control.agreed.clone()),
             Following::Observation(_) => None,
         }
     }

@@ -65,6 +65,8 @@ pub(crate) struct Controller {
     pub leading: watch::Receiver<Leading>,
     /// Whether the broker of this node has to carry out a decision before its answer is told.
     pub carried_out: bool,
+    /// What the controller of this node knows to be agreed on.
+    pub agreed: Option<Arc<Metadata>>,
     /// Set where a question met no active controller.
     pub missed: Option<Arc<AtomicBool>>,
 }
