@@ -91,6 +91,9 @@ def test_a_broker_with_a_new_disk_refills_itself(six, name):
         six.start(victim)
         six.whole()
         load.progress()
+    for node in six.brokers[1:]:
+        node.kill9()
+    wait_for(lambda: leaders(victim, load.topics) == {victim.id}, "it leads everything", 60)
     load.streams.check()
 
 

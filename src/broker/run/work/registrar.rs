@@ -1,57 +1,86 @@
 //! What this broker tells the controller about its log directories (KIP-858): the directory of each replica, and which
-//! directories have failed. Nobody waits for the answers: what was lost is sent again by the next start.
+//! directories have failed. Nobody waits for the answers, but a report is made again until it is taken: a replica whose directory
+//! the controller does not know cannot lead.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use ottla_core::controller::{AssignReplicas, Assignment, Command, DirectoriesOffline};
-use ottla_core::question::Question;
+use ottla_core::controller::{AssignReplicas, Assignment, DirectoriesOffline};
 use ottla_model::{BrokerEpoch, DirectoryId, NodeId};
-
 use tokio::runtime::Handle;
+use tracing::{debug, warn};
 
 use crate::run::owners::controller::Controller;
 use crate::run::owners::metadata::Metadata;
 
-/// Sends to the controller.
+/// Between two attempts; there are so many of them. What is lost then is told by the next start.
+const AGAIN_AFTER: Duration = Duration::from_millis(250);
+const ATTEMPTS: u32 = 240;
+
+#[derive(Clone, Debug)]
+enum Report {
+    Assigned(Vec<Assignment>),
+    Lost(Vec<DirectoryId>),
+}
+
+/// Reports to the controller.
 pub(crate) struct Registrar {
-    me: NodeId,
-    image: Arc<Metadata>,
-    tell: Box<dyn Fn(Command) + Send + Sync>,
+    tell: Box<dyn Fn(Report) + Send + Sync>,
 }
 
 impl Registrar {
     /// To be called on the runtime on which it shall ask.
     pub fn new(me: NodeId, image: Arc<Metadata>, controller: Controller) -> Registrar {
         let runtime = Handle::current();
-        let tell = move |command: Command| {
-            let controller = controller.clone();
-            runtime.spawn(async move { drop(controller.ask(command).await) });
+        let tell = move |report: Report| {
+            let (image, controller) = (image.clone(), controller.clone());
+            runtime.spawn(async move { tell(me, &image, &controller, report).await });
         };
-        Registrar { me, image, tell: Box::new(tell) }
+        Registrar { tell: Box::new(tell) }
     }
 
     /// One that nobody hears.
     #[cfg(test)]
-    pub fn silent(me: NodeId, image: Arc<Metadata>) -> Registrar {
-        Registrar { me, image, tell: Box::new(|_| {}) }
+    pub fn silent() -> Registrar {
+        Registrar { tell: Box::new(|_| {}) }
     }
 
     pub fn assign(&self, assignments: Vec<Assignment>) {
-        if let Some(epoch) = self.epoch()
-            && !assignments.is_empty()
-        {
-            (self.tell)(AssignReplicas { broker: self.me, epoch, assignments }.command());
+        if !assignments.is_empty() {
+            (self.tell)(Report::Assigned(assignments));
         }
     }
 
     pub fn lost(&self, directories: Vec<DirectoryId>) {
-        if let Some(epoch) = self.epoch() {
-            (self.tell)(DirectoriesOffline { broker: self.me, epoch, directories }.command());
-        }
+        (self.tell)(Report::Lost(directories));
     }
+}
 
-    // `None`: the broker is not registered yet.
-    fn epoch(&self) -> Option<BrokerEpoch> {
-        self.image.load().broker(self.me).map(|broker| broker.epoch)
+// The epoch is that of each attempt: what is reported while a broker starts belongs to the registration that is just being shown.
+async fn tell(me: NodeId, image: &Metadata, controller: &Controller, report: Report) {
+    for _ in 0..ATTEMPTS {
+        let epoch = image.load().broker(me).map(|broker| broker.epoch);
+        if let Some(epoch) = epoch
+            && is_taken(me, epoch, controller, report.clone()).await
+        {
+            return;
+        }
+        tokio::time::sleep(AGAIN_AFTER).await;
     }
+    warn!(?report, "no controller has taken what this broker says of its directories");
+}
+
+async fn is_taken(broker: NodeId, epoch: BrokerEpoch, controller: &Controller, report: Report) -> bool {
+    let refused = match report {
+        Report::Assigned(assignments) => {
+            let answer = controller.ask(AssignReplicas { broker, epoch, assignments }).await;
+            answer.map(|outcome| outcome.err())
+        }
+        Report::Lost(directories) => {
+            let answer = controller.ask(DirectoriesOffline { broker, epoch, directories }).await;
+            answer.map(|outcome| outcome.err())
+        }
+    };
+    debug!(?refused, "told the controller about directories");
+    matches!(refused, Ok(None))
 }

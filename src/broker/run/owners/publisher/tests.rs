@@ -53,7 +53,7 @@ fn stage_with(settings: &[(&str, &str)]) -> Stage {
     let gave_up = Arc::new(Mutex::new(None));
     let reason = gave_up.clone();
     let image = Arc::new(Metadata::default());
-    let registrar = Registrar::silent(config.node_id, image.clone());
+    let registrar = Registrar::silent();
     let partitions: Arc<Partitions> = Arc::default();
     let surroundings =
         Surroundings { image: image.clone(), partitions: partitions.clone(), stopping: Stopping::new() };

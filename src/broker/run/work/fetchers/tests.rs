@@ -134,7 +134,7 @@ async fn follow(server: &Server, disk: &MemoryDisk) -> Follower {
     let settings = Arc::new(Settings::new(config.clone()));
     let fetchers = Fetchers::new(me, settings.clone(), image.clone(), Handle::current());
     let (proposals, _) = Proposals::channel();
-    let registrar = Registrar::silent(me, image.clone());
+    let registrar = Registrar::silent();
     let partitions: Arc<Partitions> = Arc::default();
     let surroundings =
         Surroundings { image: image.clone(), partitions: partitions.clone(), stopping: Stopping::new() };
