@@ -23,9 +23,10 @@ pub(crate) use broker::RunningBroker;
 use failure::FirstFailure;
 pub use failure::{BootError, Failure};
 use following::{Companions, Following};
-use listening::{bind_all, bind_controllers};
+use listening::{Controllers, bind_all, bind_controllers};
 
 use crate::loggers::{LogFilter, Loggers};
+use crate::net::listener::Bound;
 use crate::run::owners::storage::Storage;
 use crate::run::work::flusher::Flushers;
 
@@ -57,7 +58,7 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
     let open_files = allow_files();
     let bound = bind_all(&config, config.broker_listeners())?;
     let controllers = bind_controllers(&config)?;
-    let shown = if bound.is_empty() { &controllers } else { &bound };
+    let shown = controllers.as_ref().ok().filter(|_| bound.is_empty()).unwrap_or(&bound);
     let addresses = shown.iter().map(|b| b.address).collect();
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::with_open_files(open_files));
     take_over(&*disk, &config)?;
@@ -72,6 +73,7 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
     let (said, hears) = channel();
     let companions = Companions { said: &said, flushers: flushers.clone(), ends: ends.clone() };
     let following = Following::start(&config, &storage, companions)?;
+    let controllers = needed(controllers, &following).await?;
     following.serve(&config, &storage, loggers.clone(), controllers);
     let running = match config.has_role(Role::Broker) {
         true => {
@@ -82,6 +84,20 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
     };
     info!("Kafka Server started");
     Ok((Server { running, following, storage, addresses }, failure))
+}
+
+// Other voters need the controller's listeners, and only the metadata log says whether there are any (KIP-853).
+async fn needed(controllers: Controllers, following: &Following) -> Result<Vec<Bound>, BootError> {
+    let Err(error) = controllers else { return controllers };
+    let state = match following.commands() {
+        Some(commands) => commands.describe().await.ok(),
+        None => None,
+    };
+    if state.is_none_or(|state| state.voters.len() != 1) {
+        return Err(error);
+    }
+    warn!("{error}; nothing but --bootstrap-controller needs that listener");
+    Ok(Vec::new())
 }
 
 // Whether other nodes may have made the cluster that this one is of.

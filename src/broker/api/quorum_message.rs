@@ -1,7 +1,8 @@
 //! QuorumMessage v0, a private API: a voter of the metadata quorum says something. Whether it is believed is decided by
-//! `node::quorum`; nobody waits for that.
+//! `node::quorum`. The response comes when it was heard: a connection has one message there at a time.
 
 use bytes::Bytes;
+use ottla_core::controller::NotController;
 use ottla_node::quorum::Message;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::api::Operation;
@@ -19,9 +20,16 @@ pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
         Ok(message) => message,
         Err(error) => return Ok(Staged::Refused(format!("a message to the metadata quorum: {error}"))),
     };
-    let Some(here) = &context.node.controller.here else {
+    if message.cluster_id != context.node.cluster_id {
+        return Ok(context.now(response(ErrorCode::InconsistentClusterId)));
+    }
+    let Some(here) = context.node.controller.here.clone() else {
         return Ok(context.now(response(ErrorCode::NotController)));
     };
-    here.hear(message);
-    Ok(context.now(response(ErrorCode::None)))
+    Ok(context.later(async move {
+        match here.hear(message).await {
+            Ok(()) => response(ErrorCode::None),
+            Err(NotController) => response(ErrorCode::NotController),
+        }
+    }))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ottla_model::config::{BrokerConfig, Listener, Role, Source};
-use tracing::{error, warn};
+use tracing::error;
 
 use super::failure::BootError;
 use crate::net::listener::{self, Bound, Wishes};
@@ -32,16 +32,14 @@ pub(super) fn bind_all<'a>(
     listeners.map(bind).collect()
 }
 
-// A controller that is alone is needed by no other node: its listener is for tools, and may be missing.
-pub(super) fn bind_controllers(config: &BrokerConfig) -> Result<Vec<Bound>, BootError> {
-    let alone = config.controller_quorum_voters.len() < 2 && config.has_role(Role::Broker);
-    match bind_all(config, config.controller_listeners()) {
-        Err(error) if alone => {
-            warn!("{error}; nothing but --bootstrap-controller needs that listener");
-            Ok(Vec::new())
-        }
-        bound => bound,
-    }
+/// The sockets of the controller's listeners; or why there are none, where a controller may be alone: then no other node needs
+/// them, they are for tools, and may be missing.
+pub(super) type Controllers = Result<Vec<Bound>, BootError>;
+
+pub(super) fn bind_controllers(config: &BrokerConfig) -> Result<Controllers, BootError> {
+    let may_be_alone = config.controller_quorum_voters.len() < 2 && config.has_role(Role::Broker);
+    let bound = bind_all(config, config.controller_listeners());
+    if may_be_alone { Ok(bound) } else { bound.map(Ok) }
 }
 
 // Where nobody has set it, as many as the kernel allows: beyond the default of 50 a burst of new connections waits for TCP

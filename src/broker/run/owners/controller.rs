@@ -78,7 +78,8 @@ pub(crate) struct Commands(Sender<Message>);
 enum Message {
     Ask(Command, Token),
     ChangeVoters(VoterChange, Token),
-    Hear(Box<Said>),
+    /// From another replica; it is told when it was heard, so that nobody can pile up messages here.
+    Hear(Box<Said>, oneshot::Sender<()>),
     Describe(oneshot::Sender<QuorumState>),
     Fetch(Fetch, i64, oneshot::Sender<FetchAnswer>),
     FetchSnapshot(FetchSnapshot, oneshot::Sender<PieceAnswer>),
@@ -138,10 +139,11 @@ impl Commands {
         self.0.send(message).map_err(|_| NotController)
     }
 
-    /// Passes on what another replica of the quorum says.
-    pub fn hear(&self, said: Said) {
-        // Nobody waits for an answer.
-        let _ = self.send(Message::Hear(Box::new(said)));
+    /// Passes on what another replica of the quorum says, and waits until it was heard, believed or not.
+    pub async fn hear(&self, said: Said) -> Result<(), NotController> {
+        let (token, heard) = oneshot::channel();
+        self.send(Message::Hear(Box::new(said), token))?;
+        heard.await.map_err(|_| NotController)
     }
 
     /// How the quorum stands, as this node knows it.
@@ -246,8 +248,9 @@ struct Thread {
 
 /// How long a leader that stops waits for another one to take over.
 const HANDING_OVER: Duration = Duration::from_secs(1);
-/// The same refusal is logged again after this long.
+/// The same refusal is logged again after this long, another one a little later.
 const TELL_AGAIN_AFTER: Duration = Duration::from_secs(30);
+const TELL_ANOTHER_AFTER: Duration = Duration::from_secs(1);
 
 impl Thread {
     fn serve(&mut self) -> Result<(), ControllerError> {
@@ -263,7 +266,13 @@ impl Thread {
             if stop_at.is_some_and(|at| Instant::now() >= at || !self.machine.quorum().hands_over()) {
                 return Ok(());
             }
-            match self.inbox.recv_timeout(next_tick.saturating_duration_since(Instant::now())) {
+            // A tick that is due comes before messages that wait, however many there are: without ticks a leader says
+            // nothing, and nobody is fenced.
+            let message = match next_tick.checked_duration_since(Instant::now()) {
+                Some(left) if !left.is_zero() => self.inbox.recv_timeout(left),
+                _ => Err(RecvTimeoutError::Timeout),
+            };
+            match message {
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Ok(Message::Stop) if !self.machine.quorum().hands_over() => return Ok(()),
                 Ok(Message::Stop) => {
@@ -283,7 +292,12 @@ impl Thread {
         let input = match message {
             Message::Ask(command, token) => Input::Command { token, command },
             Message::ChangeVoters(change, token) => Input::ChangeVoters { token, change },
-            Message::Hear(said) => Input::Message(said),
+            Message::Hear(said, waits) => {
+                self.machine.step(now_ms(), Input::Message(said), out)?;
+                // This fails if the connection has ended.
+                let _ = waits.send(());
+                return Ok(());
+            }
             Message::Snapshotted(outcome) => Input::Snapshotted(outcome),
             Message::Describe(waits) => {
                 // This fails if the caller has stopped waiting.
@@ -363,10 +377,10 @@ impl Thread {
         drop(self.companions.publisher.as_ref().map(|publisher| publisher.send(notice)));
     }
 
-    // A stranger may repeat itself as often as it likes.
+    // A stranger may say what it likes as often as it likes.
     fn tell_refused(&mut self, refused: Refused) {
-        let again = |(told, at): &(Refused, Instant)| *told == refused && at.elapsed() < TELL_AGAIN_AFTER;
-        if !self.told.as_ref().is_some_and(again) {
+        let pause = |told: &Refused| if *told == refused { TELL_AGAIN_AFTER } else { TELL_ANOTHER_AFTER };
+        if self.told.as_ref().is_none_or(|(told, at)| at.elapsed() >= pause(told)) {
             warn!("a message to the metadata quorum was not heard: {refused}");
             self.told = Some((refused, Instant::now()));
         }

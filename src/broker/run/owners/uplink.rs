@@ -18,7 +18,7 @@ use super::metadata::Metadata;
 use crate::request::{Answer, ClientRequest};
 use crate::travels::{Introduction, Travels};
 
-/// For a connection, and for an answer.
+/// For a question, its connection included.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// For how long a client's request waits for a controller that takes it.
 const FORWARDING: Duration = Duration::from_secs(30);
@@ -92,8 +92,9 @@ impl Uplink {
                 NotController
             })
         };
+        // In all: whoever waits for the connection that another one makes waits no longer for that.
         tokio::select! {
-            answer = exchange => answer,
+            answer = tokio::time::timeout(PATIENCE, exchange) => answer.unwrap_or(Err(NotController)),
             _ = leading.wait_for(|now| now.address != asked) => Err(NotController),
         }
     }

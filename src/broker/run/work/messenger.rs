@@ -9,10 +9,11 @@ use ottla_client::{Connection, Options, Pending};
 use ottla_model::NodeId;
 use ottla_model::config::HostPort;
 use ottla_node::quorum::Message;
+use ottla_protocol::ErrorCode;
 use ottla_protocol::quorum::{QuorumMessageRequest, QuorumMessageResponse};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tracing::debug;
+use tracing::{debug, warn};
 
 /// How many messages to one voter may wait.
 const WAITING_MAX: usize = 256;
@@ -63,7 +64,7 @@ async fn talk(address: String, mut waiting: mpsc::Receiver<Message>, patience: D
         let options = Options { connect_timeout: patience, request_timeout: patience, ..Options::default() };
         match Connection::connect_with(&address, options).await {
             Ok(connection) => {
-                let why = bring(&connection, first, &mut waiting).await;
+                let why = bring(&address, &connection, first, &mut waiting).await;
                 connection.close();
                 debug!(voter = address, why, "the connection to a voter has ended");
             }
@@ -78,9 +79,14 @@ async fn talk(address: String, mut waiting: mpsc::Receiver<Message>, patience: D
 }
 
 // Until the connection ends; why it did.
-async fn bring(connection: &Connection, first: Message, waiting: &mut mpsc::Receiver<Message>) -> String {
+async fn bring(
+    address: &str,
+    connection: &Connection,
+    first: Message,
+    waiting: &mut mpsc::Receiver<Message>,
+) -> String {
     let (answers, to_read) = mpsc::channel(WAITING_MAX);
-    let reading = tokio::spawn(read(to_read));
+    let reading = tokio::spawn(read(address.to_owned(), to_read));
     let mut next = Some(first);
     while let Some(message) = next {
         let request = QuorumMessageRequest { message: message.encode() };
@@ -103,11 +109,14 @@ async fn bring(connection: &Connection, first: Message, waiting: &mut mpsc::Rece
     "nothing more is to be said".to_owned()
 }
 
-// One that is late or cannot be read ends the connection.
-async fn read(mut answers: mpsc::Receiver<Pending<QuorumMessageResponse>>) {
+// One that is late or cannot be read ends the connection. A refusal is told once for each connection.
+async fn read(address: String, mut answers: mpsc::Receiver<Pending<QuorumMessageResponse>>) {
+    let mut told = false;
     while let Some(pending) = answers.recv().await {
-        if pending.answer().await.is_err() {
-            return;
+        let Ok(response) = pending.answer().await else { return };
+        let code = ErrorCode::from_code(response.error_code);
+        if code != ErrorCode::None && !std::mem::replace(&mut told, true) {
+            warn!(voter = address, code = code.name(), "a voter refuses what this one says");
         }
     }
 }

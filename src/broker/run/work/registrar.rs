@@ -5,9 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ottla_core::controller::{AssignReplicas, Assignment, DirectoriesOffline};
+use ottla_core::controller::{AssignReplicas, Assignment, DirectoriesOffline, NotController, Refusal};
 use ottla_model::{BrokerEpoch, DirectoryId, NodeId};
+use ottla_protocol::ErrorCode;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use crate::run::owners::controller::Controller;
@@ -31,12 +33,15 @@ pub(crate) struct Registrar {
 impl Registrar {
     /// To be called on the runtime on which it shall ask.
     pub fn new(me: NodeId, image: Arc<Metadata>, controller: Controller) -> Registrar {
-        let runtime = Handle::current();
-        let tell = move |report: Report| {
-            let (image, controller) = (image.clone(), controller.clone());
-            runtime.spawn(async move { tell(me, &image, &controller, report).await });
-        };
-        Registrar { tell: Box::new(tell) }
+        let (reports, mut waiting) = mpsc::unbounded_channel();
+        // One after the other: an older one that is repeated must not undo a newer one.
+        Handle::current().spawn(async move {
+            while let Some(report) = waiting.recv().await {
+                tell(me, &image, &controller, report).await;
+            }
+        });
+        // This fails if the runtime has ended.
+        Registrar { tell: Box::new(move |report| drop(reports.send(report))) }
     }
 
     /// One that nobody hears.
@@ -61,7 +66,7 @@ async fn tell(me: NodeId, image: &Metadata, controller: &Controller, report: Rep
     for _ in 0..ATTEMPTS {
         let epoch = image.load().broker(me).map(|broker| broker.epoch);
         if let Some(epoch) = epoch
-            && is_taken(me, epoch, controller, report.clone()).await
+            && is_answered(me, epoch, controller, report.clone()).await
         {
             return;
         }
@@ -70,7 +75,8 @@ async fn tell(me: NodeId, image: &Metadata, controller: &Controller, report: Rep
     warn!(?report, "no controller has taken what this broker says of its directories");
 }
 
-async fn is_taken(broker: NodeId, epoch: BrokerEpoch, controller: &Controller, report: Report) -> bool {
+// Whether there is nothing to be gained by saying it again.
+async fn is_answered(broker: NodeId, epoch: BrokerEpoch, controller: &Controller, report: Report) -> bool {
     let refused = match report {
         Report::Assigned(assignments) => {
             let answer = controller.ask(AssignReplicas { broker, epoch, assignments }).await;
@@ -81,6 +87,15 @@ async fn is_taken(broker: NodeId, epoch: BrokerEpoch, controller: &Controller, r
             answer.map(|outcome| outcome.err())
         }
     };
-    debug!(?refused, "told the controller about directories");
-    matches!(refused, Ok(None))
+    match refused {
+        Ok(None) => true,
+        Err(NotController) => false,
+        Ok(Some(Refusal {
+            code: ErrorCode::StaleBrokerEpoch | ErrorCode::BrokerIdNotRegistered, ..
+        })) => false,
+        Ok(Some(refusal)) => {
+            debug!(?refusal, "the controller refuses what this broker says of its directories");
+            true
+        }
+    }
 }
