@@ -22,6 +22,7 @@ README = HERE.parent / "README.md"
 
 def pytest_addoption(parser):
     parser.addoption("--broker", choices=["ottla", "kafka"], default="ottla", help="what the tests run against")
+    parser.addoption("--nodes", choices=["1", "3"], default="1", help="of what the client matrix runs against")
     parser.addoption("--client", action="append", choices=list(CLIENTS), help="of the client matrix only these")
     parser.addoption("--scorecard", action="store_true", help="write the matrix's scorecard into README.md")
 

@@ -117,26 +117,7 @@ impl Broker {
                 data.display()
             ),
         )?;
-        let mut command = match kind {
-            Kind::Ottla => {
-                let mut command = dies_with_us(programs.ottla()?);
-                command.arg("server").arg(&properties);
-                command
-            }
-            Kind::Kafka => {
-                let format = ["format", "--standalone", "--cluster-id", "J4f8Yy1nQ2uO0l3nKvQb8A", "--config"];
-                let mut command = java(programs, &["kafka.tools.StorageTool"])?;
-                let done = command.args(format).arg(&properties).output()?;
-                if !done.status.success() {
-                    bail!("kafka-storage format: {}", String::from_utf8_lossy(&done.stderr));
-                }
-                let mut command = java(programs, &[KAFKA_JVM, &["kafka.Kafka"]].concat())?;
-                command.arg(&properties);
-                command
-            }
-        };
-        let log = File::create(dir.path().join("log"))?;
-        command.current_dir(dir.path()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let mut command = server(kind, programs, dir.path(), &["--standalone"])?;
         let spawned = Instant::now();
         let process = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
         let mut broker = Broker { address, started_within: Duration::ZERO, process, dir, data };
@@ -158,7 +139,7 @@ impl Broker {
     /// Creates a topic and has a record acknowledged.
     fn first_record(&mut self) -> Result<()> {
         let mut setup = Setup::connect(&self.address, STARTS_WITHIN)?;
-        let topic = setup.create_topic("first", 1, &[], STARTS_WITHIN)?;
+        let topic = setup.create_topic("first", 1, &[], &[], STARTS_WITHIN)?;
         let frame = produce::frame(&topic.id, 0, &produce::batch_of(SINGLE_RECORDS), SINGLE_RECORDS.acks);
         retry(STARTS_WITHIN, || match produce::read_answer(setup.exchange(&frame)?)? {
             ErrorCode::None => Ok(()),
@@ -166,12 +147,8 @@ impl Broker {
         })
     }
 
-    /// The last lines that it wrote.
     pub fn log_tail(&self) -> String {
-        let log = std::fs::read(self.dir.path().join("log")).unwrap_or_default();
-        let text = String::from_utf8_lossy(&log);
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(30)..].join("\n")
+        log_tail(self.dir.path())
     }
 }
 
@@ -181,6 +158,38 @@ impl Drop for Broker {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// The last lines that the broker of this folder wrote.
+pub fn log_tail(dir: &Path) -> String {
+    let log = std::fs::read(dir.join("log")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&log);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}
+
+/// The broker of `server.properties` in this folder, formatted in Kafka's way where that is needed, its output in `log`.
+pub fn server(kind: Kind, programs: &Programs, dir: &Path, format: &[&str]) -> Result<Command> {
+    let properties = dir.join("server.properties");
+    let mut command = match kind {
+        Kind::Ottla => {
+            let mut command = dies_with_us(programs.ottla()?);
+            command.arg("server").env("CLUSTER_ID", CLUSTER_ID);
+            command
+        }
+        Kind::Kafka => {
+            let mut command = java(programs, &["kafka.tools.StorageTool", "format"])?;
+            let words = ["--cluster-id", CLUSTER_ID, "--config"];
+            let done = command.args(format).args(words).arg(&properties).output()?;
+            if !done.status.success() {
+                bail!("kafka-storage format: {}", String::from_utf8_lossy(&done.stderr));
+            }
+            java(programs, &[KAFKA_JVM, &["kafka.Kafka"]].concat())?
+        }
+    };
+    let log = File::create(dir.join("log"))?;
+    command.arg(&properties).current_dir(dir).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    Ok(command)
 }
 
 /// A JVM with Kafka's jars that ends with us.
@@ -202,7 +211,7 @@ pub fn dies_with_us(program: impl AsRef<std::ffi::OsStr>) -> Command {
 }
 
 /// Below the range of outgoing connections: a client that retries a port there can connect to itself.
-fn free_port(nth: usize) -> Result<u16> {
+pub fn free_port(nth: usize) -> Result<u16> {
     let first = 20_000 + (std::process::id() % 5_000) as u16 * 2;
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     (first..32_000).filter(is_free).nth(nth).context("no port is free")
@@ -220,4 +229,5 @@ const KAFKA_JVM: &[&str] = &[
     "-XX:MaxInlineLevel=15",
     "-Djava.awt.headless=true",
 ];
+const CLUSTER_ID: &str = "J4f8Yy1nQ2uO0l3nKvQb8A";
 const STARTS_WITHIN: Duration = Duration::from_secs(60);

@@ -20,6 +20,7 @@ mod poll;
 mod produce;
 mod progress;
 mod reading;
+mod replicated;
 mod report;
 mod results;
 mod section;
@@ -29,6 +30,7 @@ mod steady;
 mod table;
 mod timeline;
 mod tools;
+mod trio;
 mod usage;
 mod workload;
 
@@ -92,6 +94,19 @@ enum Command {
         pairs: usize,
         /// Of each measurement
         #[arg(long, default_value_t = 5.0)]
+        seconds: f64,
+    },
+    /// Starts three nodes in turn and prints what replication costs
+    Replicated {
+        #[command(flatten)]
+        programs: Programs,
+        /// One alone
+        #[arg(long)]
+        only: Option<Kind>,
+        #[arg(long, default_value_t = 3)]
+        pairs: usize,
+        /// Of each measurement
+        #[arg(long, default_value_t = 30.0)]
         seconds: f64,
     },
     /// Starts a broker, has a record acknowledged, waits 5 seconds and tells its memory
@@ -206,6 +221,10 @@ fn main() -> Result<()> {
         Command::Flush { programs, only, pairs, seconds } => {
             let kinds = only.map_or(vec![Kind::Ottla, Kind::Kafka], |kind| vec![kind]);
             flush::run(&kinds, pairs, &programs, Duration::from_secs_f64(seconds))
+        }
+        Command::Replicated { programs, only, pairs, seconds } => {
+            let kinds = only.map_or(vec![Kind::Ottla, Kind::Kafka], |kind| vec![kind]);
+            replicated::run(&kinds, pairs, &programs, Duration::from_secs_f64(seconds))
         }
         Command::Start { kind, programs } => {
             let broker = Broker::start(kind, &programs)?;

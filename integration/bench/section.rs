@@ -13,14 +13,24 @@ use crate::produce::{Producing, Shape};
 use crate::setup::{Setup, Topic};
 use crate::usage::{Spent, Usage};
 
-/// The broker that is measured.
+/// The broker that is measured, or one of a cluster that is.
 pub struct Target<'a> {
     pub address: &'a str,
     pub pid: u32,
+    cluster: Cluster<'a>,
     /// Where its partitions are, if it is ours.
     pub data: Option<&'a Path>,
     /// To be deleted once they are measured.
     topics: RefCell<Vec<Topic>>,
+}
+
+/// What else belongs to the broker that is measured.
+#[derive(Clone, Copy, Default)]
+pub struct Cluster<'a> {
+    /// Where each partition of a new topic lies, the leader first; on the broker alone if empty.
+    pub replicas: &'a [i32],
+    /// The other processes.
+    pub followers: &'a [u32],
 }
 
 pub struct Section {
@@ -32,7 +42,12 @@ pub struct Section {
 
 impl<'a> Target<'a> {
     pub fn new(address: &'a str, pid: u32, data: Option<&'a Path>) -> Target<'a> {
-        Target { address, pid, data, topics: RefCell::default() }
+        Target { address, pid, cluster: Cluster::default(), data, topics: RefCell::default() }
+    }
+
+    /// The leader of all partitions, and those that follow.
+    pub fn of_cluster(address: &'a str, pid: u32, cluster: Cluster<'a>) -> Target<'a> {
+        Target { address, pid, cluster, data: None, topics: RefCell::default() }
     }
 
     /// A new topic that is ready to be used.
@@ -43,7 +58,7 @@ impl<'a> Target<'a> {
     /// The same with settings of its own.
     pub fn topic_with(&self, name: &str, partitions: usize, configs: &[(&str, &str)]) -> Result<Topic> {
         let mut setup = self.setup()?;
-        let topic = setup.create_topic(name, partitions, configs, READY_WITHIN)?;
+        let topic = setup.create_topic(name, partitions, configs, self.cluster.replicas, READY_WITHIN)?;
         self.topics.borrow_mut().push(topic.clone());
         setup.end_offsets(&topic, READY_WITHIN)?;
         Ok(topic)
@@ -106,9 +121,10 @@ impl<'a> Target<'a> {
     }
 
     pub fn measure<T>(&self, run: impl FnOnce() -> Result<T>) -> Result<(T, Spent)> {
-        let before = Usage::now(self.pid)?;
+        let pids = [&[self.pid], self.cluster.followers].concat();
+        let before = Usage::now(&pids)?;
         let outcome = run()?;
-        Ok((outcome, before.until(&Usage::now(self.pid)?)))
+        Ok((outcome, before.until(&Usage::now(&pids)?)))
     }
 }
 

@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use ottla_client::connection::{decode_answer, request_frame};
 use ottla_client::{HeaderVersion, Request};
-use ottla_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use ottla_protocol::messages::create_topics_request::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
+};
 use ottla_protocol::messages::delete_topics_request::DeleteTopicState;
 use ottla_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use ottla_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -38,14 +40,21 @@ impl Setup {
         Ok(Setup { stream })
     }
 
-    /// Creates a topic as soon as the broker can.
+    /// Creates a topic as soon as the broker can, each partition on these nodes, or on one if none is named.
     pub fn create_topic(
         &mut self,
         name: &str,
         partitions: usize,
         configs: &[(&str, &str)],
+        replicas: &[i32],
         within: Duration,
     ) -> Result<Topic> {
+        let on_nodes = |index: usize| {
+            CreatableReplicaAssignment::default()
+                .with_partition_index(index as i32)
+                .with_broker_ids(replicas.iter().map(|id| (*id).into()).collect())
+        };
+        let placed = if replicas.is_empty() { 0 } else { partitions };
         let config = |(name, value): &(&str, &str)| {
             let text = |text: &str| StrBytes::from_string(text.into());
             CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value)))
@@ -53,8 +62,9 @@ impl Setup {
         let topic = CreatableTopic::default()
             .with_name(topic_name(name))
             .with_configs(configs.iter().map(config).collect())
-            .with_num_partitions(i32::try_from(partitions)?)
-            .with_replication_factor(1);
+            .with_assignments((0..placed).map(on_nodes).collect())
+            .with_num_partitions(if placed > 0 { -1 } else { i32::try_from(partitions)? })
+            .with_replication_factor(if placed > 0 { -1 } else { 1 });
         let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
         retry(within, || {
             let response = self.call(&request, 7)?;

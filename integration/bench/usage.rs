@@ -1,4 +1,4 @@
-//! CPU time and memory as /proc tells them: of the broker with all its threads, of this process, of the machine.
+//! CPU time and memory as /proc tells them: of the broker or brokers with all their threads, of this process, of the machine.
 
 use std::time::{Duration, Instant};
 
@@ -22,10 +22,11 @@ pub struct Spent {
 }
 
 impl Usage {
-    pub fn now(broker: u32) -> Result<Usage> {
+    pub fn now(brokers: &[u32]) -> Result<Usage> {
         let at = Instant::now();
         let client = process_ticks(std::process::id(), Family::WithChildren)?;
-        Ok(Usage { at, broker: process_ticks(broker, Family::Alone)?, client, machine: machine_ticks()? })
+        let broker = brokers.iter().map(|pid| process_ticks(*pid, Family::Alone)).sum::<Result<u64>>()?;
+        Ok(Usage { at, broker, client, machine: machine_ticks()? })
     }
 
     pub fn until(&self, later: &Usage) -> Spent {

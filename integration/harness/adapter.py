@@ -13,7 +13,7 @@ one answer:                   {"ok": result}   or   {"error": Kafka's error code
 | join group topics session | none. Events {"assigned": [[topic, partition], ..]} at each change and {"record": [partition, offset, value]} before it is committed; until `leave`, which closes the consumer |
 | commit group topic offset partition metadata | from outside of the group |
 | committed group topic partition | [offset or -1, metadata] |
-| create topic partitions configs; delete topic; topics; describe topic; grow topic partitions | describe: [partition, leader, replicas, isr] for each |
+| create topic partitions replicas configs; delete topic; topics; describe topic; grow topic partitions | describe: [partition, leader, replicas, isr] for each |
 | configs kind name; configure topic configs; offsets topic at partition; trim topic offset partition | configs as a map; an offset; the new log start |
 | begin id topic records; end commit | a transaction under that id: the records are in the log when `begin` answers; Java, franz-go and sarama alone |
 | copy id group topic target count | consumes so many records and produces them in transactions, with the offsets |

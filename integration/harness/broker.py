@@ -48,6 +48,8 @@ class Broker:
     """One broker: its directory, its ports, and the process while there is one."""
 
     heap = ("-Xms256m", "-Xmx512m")  # of Apache Kafka's JVM
+    replicas = 1  # of a topic that is made without a number
+    program = None  # instead of OTTLA_BIN
     environment = {}  # what the process has beside what we have
 
     def __init__(self, kind, name, tools, config=None, listeners=("PLAINTEXT",), ports=None):
@@ -93,7 +95,7 @@ class Broker:
     def command(self, *overrides):
         words = [word for override in overrides for word in ("--override", override)]
         if self.kind == "ottla":
-            return [os.environ["OTTLA_BIN"], "server", str(self.properties_file), *words]
+            return [self.program or os.environ["OTTLA_BIN"], "server", str(self.properties_file), *words]
         log = f"-Dlog4j2.configurationFile={HERE}/java/broker-log4j2.properties"
         jvm = ["java", *self.heap, *QUICK_START, log, "-cp", JARS]
         return [*jvm, "kafka.Kafka", str(self.properties_file), *words]

@@ -109,11 +109,12 @@ def values(messages):
     return [message.value() for message in messages]
 
 
-def create_topic(broker, name, partitions=1, replicas=1, **config):
-    """Creates the topic and waits until every partition is led. `partitions` may be a list: the nodes of each."""
+def create_topic(broker, name, partitions=1, replicas=None, **config):
+    """Creates the topic and waits until every partition is led. `partitions` may be a list: the nodes of each. Without
+    `replicas` it has as many as is usual on that broker or cluster."""
     client = admin(broker)
     assigned = isinstance(partitions, list)
-    where = {"replica_assignment": partitions} if assigned else {"replication_factor": replicas}
+    where = {"replica_assignment": partitions} if assigned else {"replication_factor": replicas or broker.replicas}
     partitions = len(partitions) if assigned else partitions
     client.create_topics([NewTopic(name, partitions, config=_dotted(config), **where)])[name].result(30)
     wait_for(lambda: is_led(client, name, partitions), f"{name} has leaders")

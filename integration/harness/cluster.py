@@ -148,7 +148,8 @@ class Node(Broker):
 class Cluster:
     """Not started. `quorum`: "voters" lists them in each file, "bootstrap" has them founded by the storage tool."""
 
-    def __init__(self, kind, name, tools, shape="combined", quorum="voters", config=None, cluster_id=CLUSTER_ID):
+    def __init__(self, kind, name, tools, shape="combined", quorum="voters", config=None, cluster_id=CLUSTER_ID, replicas=1):
+        self.replicas = replicas  # of a topic that is made without a number
         self.kind, self.name, self.tools, self.quorum, self.cluster_id = kind, name, tools, quorum, cluster_id
         roles = SHAPES[shape]
         ports = iter(free_ports(2 * len(roles)))
@@ -185,6 +186,12 @@ class Cluster:
 
     def node(self, id):
         return next(node for node in self.nodes if node.id == id)
+
+    def restart(self):
+        """Each in turn, by SIGTERM, the next when all replicas are in sync again."""
+        for node in self.nodes:
+            node.restart()
+            self.whole()
 
     def start(self, *nodes):
         """All of them, or these, at once."""

@@ -3,7 +3,9 @@
 import pytest
 from confluent_kafka import TopicPartition
 
+from .broker import Broker
 from .clients import consumer
+from .cluster import Cluster
 
 CODECS = ["gzip", "snappy", "lz4", "zstd"]
 # The columns of the scorecard, in its order.
@@ -23,6 +25,13 @@ SCENARIOS = {
 def scenario(name):
     assert name in SCENARIOS
     return pytest.mark.scenario(name)
+
+
+def front(nodes, kind, name, tools, config):
+    """What clients see as their broker: one, or several as a cluster whose topics are replicated to each."""
+    if nodes == 1:
+        return Broker(kind, name, tools, config=config)
+    return Cluster(kind, name, tools, config=config, replicas=nodes)
 
 
 def committed(broker, group, topic, partitions):

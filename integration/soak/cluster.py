@@ -16,15 +16,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from harness.changes import Changes  # noqa: E402
-from harness.cluster import Cluster, view  # noqa: E402
+from harness.cluster import Cluster  # noqa: E402
 from harness.load import OFTEN, Load  # noqa: E402
 from harness.tools import Tools  # noqa: E402
-from harness.wait import wait_for  # noqa: E402
+from harness.trouble import Trouble  # noqa: E402
 
 
 class Soak:
     def __init__(self, cluster, dice):
-        self.cluster, self.dice = cluster, dice
+        self.cluster, self.dice, self.trouble = cluster, dice, Trouble(cluster, dice)
 
     def run(self, kills, check_every):
         began, done = time.monotonic(), 0
@@ -36,42 +36,12 @@ class Soak:
                     load.progress()
                     # Not a wait for something: the moment is what chance decides.
                     time.sleep(self.dice.uniform(0, 1))
-                    self.one()
+                    self.trouble.one()
                 changes.progress(1)
             changes.check()
             done += batch
             print(f"{done:4} kills  {load.kills.acked() + load.streams.told():9} records and {changes.done():5} changes of topics "
                   f"answered, all there once  {time.monotonic() - began:6.0f} s", flush=True)
-
-    def one(self):
-        what = self.dice.random()
-        if what < 0.1:
-            self.cluster.kill9()
-            self.cluster.start(*self.dice.sample(self.cluster.nodes, len(self.cluster.nodes)))
-        elif what < 0.2:
-            self.killed(self.cluster.active())
-        elif what < 0.3:
-            self.paused(self.dice.choice(self.cluster.brokers))
-        else:
-            self.killed(self.dice.choice(self.cluster.nodes))
-        self.cluster.whole(within=180)
-
-    def killed(self, node):
-        node.kill9()
-        time.sleep(self.dice.uniform(0, 8))
-        self.cluster.start(node)
-
-    def paused(self, node):
-        others = [one for one in self.cluster.brokers if one is not node]
-        node.pause()
-
-        def is_out():
-            said = view(others[0])
-            return said and all(node.id not in part.isr or part.replicas == [node.id]
-                                for topic in said.topics.values() for part in topic.values())
-
-        wait_for(is_out, f"{node.name} is in no in-sync set", 90)
-        node.resume()
 
 
 def main():

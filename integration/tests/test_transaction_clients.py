@@ -5,7 +5,8 @@ import pytest
 from confluent_kafka import TopicPartition
 from harness.adapter import AdapterError, Pool
 from harness.clients import consumer, create_topic, produce, records
-from test_transactions import WITHIN, committed, everything, is_stable
+from harness.transactions import WITHIN, committed, is_stable
+from test_transactions import everything
 
 
 @pytest.fixture(scope="module")

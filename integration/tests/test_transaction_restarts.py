@@ -5,8 +5,9 @@ import itertools
 import pytest
 from confluent_kafka import KafkaException, TopicPartition
 from harness.clients import consumer, create_topic, produce, producer, records
+from harness.transactions import WITHIN, committed, ends, is_stable, transactional
 from harness.wait import wait_for
-from test_transactions import WITHIN, committed, ends, everything, is_stable, transactional, write
+from test_transactions import everything, write
 
 QUICK = {"broker.session.timeout.ms": 2000, "broker.heartbeat.interval.ms": 500,
          "transaction.abort.timed.out.transaction.cleanup.interval.ms": 100}

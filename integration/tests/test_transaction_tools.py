@@ -3,8 +3,9 @@
 import pytest
 from confluent_kafka import KafkaException
 from harness.clients import create_topic
+from harness.transactions import WITHIN, committed, is_stable, transactional
 from harness.wait import wait_for
-from test_transactions import WITHIN, committed, is_stable, transactional, write
+from test_transactions import write
 
 
 def transactions(tools, broker, *words):

@@ -7,21 +7,12 @@ import asyncio
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition as AioPartition
 from aiokafka.errors import ProducerFenced
-from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import OffsetSpec
-from harness.clients import admin, consume, consumer, create_topic, produce, producer, read, records, values
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from harness.clients import consume, consumer, create_topic, produce, producer, read, records, values
+from harness.transactions import WITHIN, committed, ends, is_stable, transactional
 from harness.wait import wait_for
 from kafka import KafkaProducer
 from kafka.structs import OffsetAndMetadata, TopicPartition as PythonPartition
-
-WITHIN = 30
-
-
-def transactional(broker, name, **config):
-    client = producer(broker, transactional_id=name, **config)
-    client.init_transactions(WITHIN)
-    return client
-
 
 def write(client, topic, *items, partition=0):
     """The records are in the log, and their transaction is open."""
@@ -30,27 +21,8 @@ def write(client, topic, *items, partition=0):
     assert client.flush(WITHIN) == 0
 
 
-def committed(broker, topic, partition=0):
-    """What a read_committed consumer gets from the whole partition. It ends, whatever the last record is (row 32)."""
-    return values(consume(broker, topic, partition=partition, isolation_level="read_committed"))
-
-
 def everything(broker, topic, partition=0):
     return values(consume(broker, topic, partition=partition, isolation_level="read_uncommitted"))
-
-
-def ends(broker, topic, partition=0):
-    """The high watermark and the last stable offset."""
-    at, client = TopicPartition(topic, partition), admin(broker)
-    levels = [IsolationLevel.READ_UNCOMMITTED, IsolationLevel.READ_COMMITTED]
-    return [client.list_offsets({at: OffsetSpec.latest()}, isolation_level=level)[at].result(WITHIN).offset for level in levels]
-
-
-def is_stable(broker, topic, partition=0):
-    def stable():
-        high_watermark, last_stable = ends(broker, topic, partition)
-        return high_watermark == last_stable
-    wait_for(stable, f"no transaction is open in {topic}-{partition}")
 
 
 def code(raised):

@@ -7,7 +7,8 @@ from confluent_kafka import TopicPartition
 from harness.adapter import Pool
 from harness.clients import consumer, create_topic
 from harness.cluster import view
-from test_transactions import WITHIN, committed, everything, is_stable, transactional, write
+from harness.transactions import WITHIN, committed, is_stable, transactional
+from test_transactions import everything, write
 
 pytestmark = pytest.mark.timeout(400)
 PARTITIONS = range(3)

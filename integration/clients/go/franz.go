@@ -221,7 +221,7 @@ func franz(bootstrap string) (client, func(command, member) error) {
 			return []any{one.At, one.Metadata}, one.Err
 		},
 		"create": func(c command) (any, error) {
-			_, err := admin.CreateTopic(ctx, int32(max(c.Partitions, 1)), 1, c.Configs, c.Topic)
+			_, err := admin.CreateTopic(ctx, int32(max(c.Partitions, 1)), int16(max(c.Replicas, 1)), c.Configs, c.Topic)
 			return nil, err
 		},
 		"delete": func(c command) (any, error) {

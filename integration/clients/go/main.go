@@ -52,7 +52,7 @@ type command struct {
 	bootstrap                                 string
 	Metadata                                  string
 	Records                                   []record
-	Count, Session, Partitions                int
+	Count, Session, Partitions, Replicas      int
 	Partition                                 int32
 	Offset                                    int64
 	Start, At                                 place

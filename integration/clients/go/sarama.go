@@ -186,7 +186,7 @@ func saramaClient(bootstrap string) (client, func(command, member) error) {
 		},
 		"create": func(c command) (any, error) {
 			return nil, admin.CreateTopic(c.Topic, &sarama.TopicDetail{NumPartitions: int32(max(c.Partitions, 1)),
-				ReplicationFactor: 1, ConfigEntries: c.Configs}, false)
+				ReplicationFactor: int16(max(c.Replicas, 1)), ConfigEntries: c.Configs}, false)
 		},
 		"delete": func(c command) (any, error) { return nil, admin.DeleteTopic(c.Topic) },
 		"topics": func(command) (any, error) {

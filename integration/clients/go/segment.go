@@ -216,7 +216,7 @@ func segment(bootstrap string) (client, func(command, member) error) {
 			return []any{one.CommittedOffset, one.Metadata}, one.Error
 		},
 		"create": func(c command) (any, error) {
-			wanted := kafka.TopicConfig{Topic: c.Topic, NumPartitions: max(c.Partitions, 1), ReplicationFactor: 1}
+			wanted := kafka.TopicConfig{Topic: c.Topic, NumPartitions: max(c.Partitions, 1), ReplicationFactor: max(c.Replicas, 1)}
 			for name, value := range c.Configs {
 				wanted.ConfigEntries = append(wanted.ConfigEntries, kafka.ConfigEntry{ConfigName: name, ConfigValue: *value})
 			}

@@ -131,7 +131,7 @@ public final class JavaClient {
             case "committed":
                 OffsetAndMetadata found = admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata().get().get(at);
                 return found == null ? List.of(-1) : List.of(found.offset(), found.metadata());
-            case "create": return admin.createTopics(List.of(new NewTopic(topic, asked.path("partitions").asInt(1), (short) 1)
+            case "create": return admin.createTopics(List.of(new NewTopic(topic, asked.path("partitions").asInt(1), (short) asked.path("replicas").asInt(1))
                 .configs(configs(asked)))).all().get();
             case "delete": return admin.deleteTopics(List.of(topic)).all().get();
             case "topics": return admin.listTopics().names().get();

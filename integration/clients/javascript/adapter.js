@@ -143,9 +143,9 @@ function adapter(dialect) {
       const one = await dialect.committed(group, topic, partition);
       return one && one.offset !== null ? [Math.max(Number(one.offset), -1), one.metadata] : [-1, null];
     },
-    async create({ topic, partitions = 1, configs = {} }) {
+    async create({ topic, partitions = 1, replicas = 1, configs = {} }) {
       const configEntries = Object.entries(configs).map(([name, value]) => ({ name, value }));
-      const made = await admin.createTopics({ topics: [{ topic, numPartitions: partitions, replicationFactor: 1, configEntries }] });
+      const made = await admin.createTopics({ topics: [{ topic, numPartitions: partitions, replicationFactor: replicas, configEntries }] });
       if (!made) throw new Failed(36, 'createTopics says false: the topic is there');
     },
     delete: ({ topic }) => admin.deleteTopics({ topics: [topic] }),

@@ -122,8 +122,8 @@ class Aio(Adapter):
         finally:
             await admin.close()
 
-    async def create(self, topic, partitions=1, configs=None):
-        said = await self._ask("create_topics", [NewTopic(topic, partitions, 1, topic_configs=configs or {})])
+    async def create(self, topic, partitions=1, replicas=1, configs=None):
+        said = await self._ask("create_topics", [NewTopic(topic, partitions, replicas, topic_configs=configs or {})])
         check(said.topic_errors[0][1], said.topic_errors[0])
 
     async def delete(self, topic):

@@ -120,8 +120,8 @@ class Confluent(Adapter):
 
     # --- admin
 
-    def create(self, topic, partitions=1, configs=None):
-        self.admin.create_topics([NewTopic(topic, partitions, 1, config=configs or {})])[topic].result(30)
+    def create(self, topic, partitions=1, replicas=1, configs=None):
+        self.admin.create_topics([NewTopic(topic, partitions, replicas, config=configs or {})])[topic].result(30)
 
     def delete(self, topic):
         self.admin.delete_topics([topic], operation_timeout=30)[topic].result(30)

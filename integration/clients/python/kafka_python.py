@@ -122,8 +122,8 @@ class KafkaPython(Adapter):
 
     # --- admin
 
-    def create(self, topic, partitions=1, configs=None):
-        self.admin.create_topics({topic: {"num_partitions": partitions, "replication_factor": 1,
+    def create(self, topic, partitions=1, replicas=1, configs=None):
+        self.admin.create_topics({topic: {"num_partitions": partitions, "replication_factor": replicas,
                                           "configs": configs or {}}})
 
     def delete(self, topic):

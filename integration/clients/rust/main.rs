@@ -117,7 +117,7 @@ impl Client {
                 found.map_or(json!([-1, null]), |(offset, metadata)| json!([offset, metadata]))
             }
             "create" => {
-                let mut wanted = NewTopic::new(topic, asked.number("partitions", 1) as i32, 1)?;
+                let mut wanted = NewTopic::new(topic, asked.number("partitions", 1) as i32, asked.number("replicas", 1) as i16)?;
                 for (name, value) in asked.0["configs"].as_object().into_iter().flatten() {
                     wanted = wanted.with_config(name, value.as_str().unwrap_or_default());
                 }

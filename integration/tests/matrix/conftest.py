@@ -1,8 +1,9 @@
-"""The client matrix has a broker and adapters of its own: topics are there only when made."""
+"""The client matrix has a broker and adapters of its own: topics are there only when made. With --nodes 3 the broker is a
+cluster, and topics have three replicas."""
 
 import pytest
 from harness.adapter import CLIENTS, Cannot, Pool
-from harness.broker import Broker
+from harness.matrix import front
 
 
 def pytest_generate_tests(metafunc):
@@ -21,8 +22,13 @@ def pytest_runtest_call(item):
 
 
 @pytest.fixture(scope="session")
-def broker(kind, tools):
-    broker = Broker(kind, "matrix", tools, config={"auto.create.topics.enable": "false"})
+def nodes(request):
+    return int(request.config.getoption("--nodes"))
+
+
+@pytest.fixture(scope="session")
+def broker(kind, tools, nodes):
+    broker = front(nodes, kind, "matrix", tools, {"auto.create.topics.enable": "false"})
     try:
         yield broker.start()
     finally:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from harness.adapter import CLIENTS, AdapterError, Cannot, Pool
 from harness.clients import create_topic
-from harness.matrix import scenario
+from harness.matrix import front, scenario
 from harness.wait import wait_for
 
 
@@ -26,10 +26,10 @@ def patiently(client, *command, **options):
 
 
 @pytest.fixture(scope="module")
-def story(brokers, request):
+def story(kind, tools, nodes, request):
     """What each client committed, then found; or why not. Its process lives on while the broker does not."""
-    times = {"broker.session.timeout.ms": 2000, "broker.heartbeat.interval.ms": 500}
-    broker = brokers("commits", config=times).start()
+    times = {"broker.session.timeout.ms": 2000 * nodes, "broker.heartbeat.interval.ms": 500}
+    broker = front(nodes, kind, "commits", tools, times).start()
     pool = Pool(broker.bootstrap)
     clients = {name: pool.take(name) for name in request.config.getoption("--client") or CLIENTS}
     found = {name: [] for name in clients}
@@ -67,6 +67,7 @@ def story(brokers, request):
         yield clients, found
     finally:
         pool.close()
+        broker.close()
 
 
 def check(story, name, step, offset):
