@@ -110,6 +110,9 @@ class Broker:
                        "--cluster-id", "J4f8Yy1nQ2uO0l3nKvQb8A", "--config", plain)
             self.formatted = True
 
+    def knows(self, topic):
+        """Whoever is asked: it is one broker, and has said that it does."""
+
     def spawn(self, *overrides):
         """Starts the process and does not wait for anything."""
         assert self.process is None, f"{self.name} runs already"

@@ -118,6 +118,7 @@ def create_topic(broker, name, partitions=1, replicas=None, **config):
     partitions = len(partitions) if assigned else partitions
     client.create_topics([NewTopic(name, partitions, config=_dotted(config), **where)])[name].result(30)
     wait_for(lambda: is_led(client, name, partitions), f"{name} has leaders")
+    broker.knows(name)
     return name
 
 

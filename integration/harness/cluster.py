@@ -225,6 +225,10 @@ class Cluster:
 
     # --- what it looks like from outside
 
+    def knows(self, topic):
+        """Each broker that answers; one that hears of it last may be the one that a client asks."""
+        wait_for(lambda: all(said and topic in said.topics for said in self.views().values()), f"all brokers know {topic}")
+
     def views(self):
         """What each broker that answers says of brokers and topics; None where one says nothing."""
         return {node: view(node) for node in self.brokers if node.answers}

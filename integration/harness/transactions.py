@@ -63,7 +63,8 @@ class Transactor(threading.Thread):
     def begun(self):
         """A producer with a transaction open."""
         if self.client is None:
-            self.client = producer(self.cluster, transactional_id=self.id, transaction_timeout_ms=60_000, message_timeout_ms=60_000)
+            self.client = producer(self.cluster, transactional_id=self.id, transaction_timeout_ms=60_000, message_timeout_ms=60_000,
+                                   log_level=0)
             self.until_done(self.client.init_transactions, 15)
         self.client.begin_transaction()
         return self.client
@@ -81,8 +82,8 @@ class Transactor(threading.Thread):
         wait_for(attempt, f"{self.id}: {step.__name__}", PATIENCE)
 
     def dies(self):
-        """With its transaction open; librdkafka goes on in the background, as a zombie does."""
-        self.zombies.append(self.client)
+        """With its transaction open; librdkafka goes on in the background for a while, as a zombie does."""
+        self.zombies = [*self.zombies[-3:], self.client]
         self.client = None
 
     def ends_with(self, failure, in_doubt):
@@ -165,7 +166,7 @@ class Copier(Transactor):
         if self.client is None:
             self.begun()
             self.until_done(self.client.abort_transaction, 15)
-        reader = consumer(self.cluster, group_id=self.id, isolation_level="read_committed", enable_partition_eof=False)
+        reader = consumer(self.cluster, group_id=self.id, isolation_level="read_committed", enable_partition_eof=False, log_level=0)
         at = wait_for(lambda: self.committed_offset(reader), f"{self.id}: the committed offset", PATIENCE)
         reader.assign([TopicPartition(self.source, 0, max(at[0].offset, 0))])
         return reader
@@ -207,7 +208,7 @@ class Transactions:
         self.all.append(Copier(cluster, f"{prefix}-copy", self.source, self.target, dice))
 
     def fill(self, records):
-        client = producer(self.cluster, enable_idempotence=True)
+        client = producer(self.cluster, enable_idempotence=True, log_level=0)
         for number in range(records):
             client.produce(self.source, b"%d" % number, partition=0)
             client.poll(0)
@@ -244,7 +245,7 @@ class Transactions:
         self.cluster.whole()
         for one in self.all:
             if one.client is None:  # its last transaction ends with its successor
-                transactional(self.cluster, one.id, PATIENCE)
+                transactional(self.cluster, one.id, PATIENCE, log_level=0)
         for topic, partitions in ((self.topic, PARTITIONS), (self.target, [0]), (self.source, [0])):
             for partition in partitions:
                 is_stable(self.cluster, topic, partition)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -33,7 +34,7 @@ func saramaClient(bootstrap string) (client, func(command, member) error) {
 		c.Consumer.Group.Heartbeat.Interval = 500 * time.Millisecond
 		return c
 	}
-	brokers := []string{bootstrap}
+	brokers := strings.Split(bootstrap, ",")
 	shared, err := sarama.NewClient(brokers, config())
 	if err != nil {
 		panic(err)

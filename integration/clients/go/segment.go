@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -12,14 +13,14 @@ import (
 
 func segment(bootstrap string) (client, func(command, member) error) {
 	ctx := context.Background()
-	brokers := []string{bootstrap}
+	brokers := strings.Split(bootstrap, ",")
 	// What was changed a moment ago must be seen, so metadata is kept for a moment only.
 	transport := again{&kafka.Transport{MetadataTTL: 50 * time.Millisecond}}
-	admin := &kafka.Client{Addr: kafka.TCP(bootstrap), Timeout: patience, Transport: transport}
+	admin := &kafka.Client{Addr: kafka.TCP(brokers...), Timeout: patience, Transport: transport}
 
 	produce := func(c command) (any, error) {
 		placed := map[int]kafka.Message{}
-		w := &kafka.Writer{Addr: kafka.TCP(bootstrap), Transport: transport, Topic: c.Topic, RequiredAcks: kafka.RequireAll, BatchBytes: 10_000_000,
+		w := &kafka.Writer{Addr: kafka.TCP(brokers...), Transport: transport, Topic: c.Topic, RequiredAcks: kafka.RequireAll, BatchBytes: 10_000_000,
 			BatchTimeout: 20 * time.Millisecond, MaxAttempts: 3, Balancer: kafka.BalancerFunc(func(m kafka.Message, known ...int) int {
 				if chosen := c.Records[m.WriterData.(int)].Partition; chosen != nil {
 					return int(*chosen)

@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -44,7 +45,7 @@ func franzTransactions(open func(...kgo.Opt) (*kgo.Client, error)) map[string]fu
 			return nil, session.EndTransaction(ctx, kgo.TransactionEndTry(c.Commit))
 		},
 		"copy": func(c command) (any, error) {
-			cl, err := kgo.NewGroupTransactSession(kgo.SeedBrokers(c.bootstrap), kgo.TransactionalID(c.Id), kgo.ConsumerGroup(c.Group),
+			cl, err := kgo.NewGroupTransactSession(kgo.SeedBrokers(strings.Split(c.bootstrap, ",")...), kgo.TransactionalID(c.Id), kgo.ConsumerGroup(c.Group),
 				kgo.ConsumeTopics(c.Topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 				kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(100*time.Millisecond), kgo.RequireStableFetchOffsets(),
 				kgo.RecordPartitioner(kgo.ManualPartitioner()))
@@ -94,7 +95,7 @@ func saramaTransactions(bootstrap string, config func() *sarama.Config, shared s
 			settings.Producer.Idempotent, settings.Net.MaxOpenRequests = true, 1
 			settings.Producer.Transaction.ID = c.Id
 			settings.Producer.Partitioner = sarama.NewManualPartitioner
-			made, err := sarama.NewSyncProducer([]string{bootstrap}, settings)
+			made, err := sarama.NewSyncProducer(strings.Split(bootstrap, ","), settings)
 			if err != nil {
 				return err
 			}

@@ -5,7 +5,7 @@ const module_ = '@confluentinc/kafka-javascript';
 const { ConsumerGroupStates, Kafka, logLevel } = require(module_).KafkaJS;
 const { serve } = require('./adapter');
 
-const kafka = new Kafka({ kafkaJS: { brokers: [process.argv[2]], logLevel: logLevel.NOTHING } });
+const kafka = new Kafka({ kafkaJS: { brokers: process.argv[2].split(","), logLevel: logLevel.NOTHING } });
 const admin = kafka.admin();
 const notYet = 'not in its admin client yet';
 

@@ -17,7 +17,7 @@ CompressionCodecs[CompressionTypes.ZSTD] = () => ({
   decompress: async (data) => zlib.zstdDecompressSync(data),
 });
 
-const kafka = new Kafka({ brokers: [process.argv[2]], logLevel: logLevel.NOTHING, retry: { retries: 8, initialRetryTime: 100, maxRetryTime: 1000 } });
+const kafka = new Kafka({ brokers: process.argv[2].split(","), logLevel: logLevel.NOTHING, retry: { retries: 8, initialRetryTime: 100, maxRetryTime: 1000 } });
 const admin = kafka.admin({ retry: { retries: 3 } });
 
 serve({
