@@ -356,8 +356,7 @@ const HEADER_BYTES_TYPICAL: usize = 64;
 /// Whether an answer's counts can be held against its bytes before memory is taken for them. For the other APIs
 /// the limit of a frame has to do.
 fn is_bounded(api_key: i16, version: i16) -> bool {
-    const READ_BY_HAND: [ApiKey; 3] = [ApiKey::Produce, ApiKey::Fetch, ApiKey::ApiVersions];
-    api(api_key).is_some_and(|row| row.serves(version) && !READ_BY_HAND.contains(&row.id))
+    api(api_key).is_some_and(|row| row.serves(version) && row.has_layout())
 }
 
 /// `FetchRequest` -> `Fetch`.

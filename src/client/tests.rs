@@ -7,6 +7,7 @@ use ottla_protocol::messages::api_versions_response::ApiVersion;
 use ottla_protocol::messages::{
     ApiVersionsRequest, ApiVersionsResponse, ListGroupsRequest, ListGroupsResponse,
 };
+use ottla_protocol::quorum::{QuorumMessageRequest, QuorumMessageResponse};
 use ottla_protocol::{Encodable, ErrorCode};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -117,6 +118,21 @@ async fn check_answers(story: &str, acts: Vec<Act>, expected: [Option<&str>; 2])
         }
     }
     script.await.expect("no panic").expect("a script");
+}
+
+/// What voters say to each other has no layout. An answer that is taken for malformed ends the connection, and the messages
+/// behind it are lost.
+#[tokio::test]
+async fn the_answers_of_other_voters_are_read() {
+    let answer = |which| Answer(which, body(&QuorumMessageResponse::default(), 0));
+    let (address, script) = peer(vec![Read, answer(0), Read, answer(1)]).await;
+    let connection = Connection::connect(&address).await.expect("a peer");
+    for message in ["one", "two"] {
+        let request = QuorumMessageRequest { message: Bytes::from(message) };
+        let heard = connection.send(&request, 0).await;
+        assert!(heard.is_ok(), "{message}: {heard:?}");
+    }
+    assert_eq!(script.await.expect("no panic").expect("a script").len(), 2);
 }
 
 #[tokio::test]

@@ -84,6 +84,12 @@ impl ApiRow {
         (self.served.min..=self.served.max).contains(&version)
     }
 
+    /// Whether [`crate::codec`] reads its messages: it holds what they declare against their bytes. The others have a codec
+    /// of their own.
+    pub fn has_layout(&self) -> bool {
+        self.layout.is_some()
+    }
+
     /// Every version that is decoded and answered, oldest first.
     pub fn versions(&self) -> RangeInclusive<i16> {
         self.served.min..=self.served.max
