@@ -49,6 +49,7 @@ class Transactor(threading.Thread):
         self.cluster, self.id, self.dice = cluster, id, dice
         self.client, self.zombies = None, []
         self.done, self.failure, self.stopping = 0, None, threading.Event()
+        self.doing = None  # and what came of the last try, for who looks at it from outside
 
     def run(self):
         try:
@@ -71,11 +72,14 @@ class Transactor(threading.Thread):
 
     def until_done(self, step, *arguments):
         """A step of the transaction, again for as long as the client says that it may be tried again."""
+        self.doing = step.__name__
+
         def attempt():
             try:
                 step(*arguments)
                 return True
             except KafkaException as failure:
+                self.doing = f"{step.__name__}: {failure}"
                 if not failure.args[0].retriable():
                     raise
                 return False
@@ -175,6 +179,7 @@ class Copier(Transactor):
         try:
             return reader.committed([TopicPartition(self.source, 0)], 15)
         except KafkaException as failure:
+            self.doing = f"committed: {failure}"
             if failure.args[0].fatal():
                 raise
             return None
@@ -225,7 +230,7 @@ class Transactions:
     def progress(self, transactions=3, within=PATIENCE):
         enough = [(one, one.done + transactions) for one in self.all]
         wait_for(lambda: self.failures() or all(one.done >= most for one, most in enough),
-                 f"{transactions} more transactions of each", within, lambda: {one.id: one.done for one in self.all})
+                 f"{transactions} more transactions of each", within, lambda: {one.id: (one.done, one.doing) for one in self.all})
         assert not self.failures(), self.failures()
 
     def failures(self):

@@ -12,7 +12,7 @@ broker_keys! {
         "Directory for the log, when log.dirs is not set.";
     "log.dirs": List = null, NON_EMPTY_LIST, High, ReadOnly, Honoured,
         "Directories for the log, spread over the disks.";
-    "cordoned.log.dirs": List = "", LIST, Medium, PerBroker, Accepted,
+    "cordoned.log.dirs": List = "", LIST, Medium, PerBroker, Honoured,
         "Directories that get no new partitions; * means all.";
     "log.segment.bytes": Int = "1073741824", at_least(1048576), High, ClusterWide, Honoured,
         "Size at which a new segment file begins.";

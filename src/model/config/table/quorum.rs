@@ -24,7 +24,7 @@ broker_keys! {
         "Bytes of a metadata snapshot in one answer.";
     "controller.quorum.append.linger.ms": Int = "25", at_least(0), Medium, ReadOnly, Accepted,
         "How long the leader gathers records before it writes them.";
-    "controller.quorum.request.timeout.ms": Int = "2000", at_least(0), Medium, ReadOnly, Accepted,
+    "controller.quorum.request.timeout.ms": Int = "2000", at_least(0), Medium, ReadOnly, Honoured,
         "How long a controller waits for another's answer.";
     "controller.quorum.retry.backoff.ms": Int = "20", at_least(0), Low, ReadOnly, Honoured,
         "Pause before a failed request to a controller is sent again.";
@@ -36,11 +36,11 @@ broker_keys! {
     internal "controller.performance.always.log.threshold.ms": Long = "2000", at_least(0), Medium, ReadOnly,
         Accepted,
         "An event of the controller that takes this long is logged.";
-    "broker.heartbeat.interval.ms": Int = "2000", ANY, Medium, ReadOnly, Accepted,
+    "broker.heartbeat.interval.ms": Int = "2000", ANY, Medium, ReadOnly, Honoured,
         "How often a broker tells the controller that it lives.";
     "broker.session.timeout.ms": Int = "9000", ANY, Medium, ReadOnly, Honoured,
         "Silence after which the controller fences a broker.";
-    "initial.broker.registration.timeout.ms": Int = "60000", ANY, Medium, ReadOnly, Accepted,
+    "initial.broker.registration.timeout.ms": Int = "60000", ANY, Medium, ReadOnly, Honoured,
         "How long a starting broker tries to register.";
     internal "server.max.startup.time.ms": Long = "9223372036854775807", at_least(0), Medium, ReadOnly,
         Accepted,
@@ -56,9 +56,9 @@ broker_keys! {
         "Bytes of metadata records after which a snapshot is taken.";
     "metadata.log.max.snapshot.interval.ms": Long = "3600000", at_least(0), High, ReadOnly, Honoured,
         "Time after which changed metadata is snapshotted; 0 is never.";
-    "metadata.max.retention.bytes": Long = "104857600", ANY, High, ReadOnly, Accepted,
+    "metadata.max.retention.bytes": Long = "104857600", ANY, High, ReadOnly, Honoured,
         "Size of log and snapshots above which old metadata is deleted.";
-    "metadata.max.retention.ms": Long = "604800000", ANY, High, ReadOnly, Accepted,
+    "metadata.max.retention.ms": Long = "604800000", ANY, High, ReadOnly, Honoured,
         "Age above which old metadata is deleted.";
     "metadata.max.idle.interval.ms": Int = "500", at_least(0), Low, ReadOnly, Accepted,
         "How often the controller writes a no-op when nothing changes; 0 is never.";

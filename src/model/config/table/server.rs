@@ -39,11 +39,11 @@ broker_keys! {
         "Most bytes that one Fetch response carries.";
     "max.incremental.fetch.session.cache.slots": Int = "1000", at_least(0), Medium, ReadOnly, Honoured,
         "Fetch sessions that the broker remembers at once.";
-    "max.request.partition.size.limit": Int = "2000", at_least(1), Medium, ReadOnly, Accepted,
+    "max.request.partition.size.limit": Int = "2000", at_least(1), Medium, ReadOnly, Honoured,
         "Most partitions that one describing request is answered for.";
-    "request.timeout.ms": Int = "30000", ANY, High, ReadOnly, Accepted,
+    "request.timeout.ms": Int = "30000", ANY, High, ReadOnly, Honoured,
         "How long this node waits for another node's answer.";
-    "controlled.shutdown.enable": Boolean = "true", ANY, Medium, ReadOnly, Accepted,
+    "controlled.shutdown.enable": Boolean = "true", ANY, Medium, ReadOnly, Honoured,
         "Whether leadership is handed over before this broker stops.";
     "early.start.listeners": List = null, LIST, High, ReadOnly, Accepted,
         "Listeners that open before the broker has caught up with the metadata.";
