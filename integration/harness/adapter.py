@@ -16,7 +16,7 @@ one answer:                   {"ok": result}   or   {"error": Kafka's error code
 | create topic partitions replicas configs; delete topic; topics; describe topic; grow topic partitions | describe: [partition, leader, replicas, isr] for each |
 | configs kind name; configure topic configs; offsets topic at partition; trim topic offset partition | configs as a map; an offset; the new log start |
 | begin id topic records; end commit | a transaction under that id: the records are in the log when `begin` answers; Java, franz-go and sarama alone |
-| copy id group topic target count | consumes so many records and produces them in transactions, with the offsets |
+| copy id group topic target count alone | consumes so many records and produces them in transactions, with the offsets; alone (Java): without joining the group |
 | groups; group group; forget group; cluster | names; [state, members]; nothing; [cluster id, broker ids] |
 
 A record is {"partition", "offset", "key", "value", "headers": [[name, value], ..], "timestamp"}, with text and nulls.
@@ -173,7 +173,9 @@ class Adapter:
         self.process.wait()
         self.reader.join(10)
         while (line := self.lines.get(timeout=10)) is not None:
-            self._note(json.loads(line))
+            said = json.loads(line)
+            if "ok" not in said and "error" not in said:  # that of a command which nobody waits for any more
+                self._note(said)
         self._close()
 
     def close(self):

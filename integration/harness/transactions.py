@@ -3,10 +3,12 @@ transaction whole or not there, in order, and none that is open for ever."""
 
 import itertools
 import threading
+import time
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
+from .adapter import Adapter, AdapterError
 from .clients import admin, consume, consumer, create_topic, producer, values
 from .wait import wait_for
 
@@ -60,6 +62,11 @@ class Transactor(threading.Thread):
                 self.done += 1
         except Exception as failure:  # reported by whoever looks at it
             self.failure = f"{self.id}: {failure!r}"
+
+    def ended(self):
+        """Stopped for good, its last transaction ended."""
+        if self.client is None:
+            transactional(self.cluster, self.id, PATIENCE, log_level=0)
 
     def begun(self):
         """A producer with a transaction open."""
@@ -138,56 +145,37 @@ class Committer(Transactor):
 
 
 class Copier(Transactor):
-    """Copies records one by one, with the offset that is to be read next (KIP-447)."""
+    """Java's consumer and producer copy records with the offsets that are to be read next (KIP-447), in a process that is
+    killed now and then. (librdkafka's would not do: where the broker that coordinates the group was out of the metadata
+    for a while, `send_offsets_to_transaction` of 2.x may wait for its connection for ever, on Apache Kafka, too.)"""
 
     def __init__(self, cluster, id, source, target, dice):
         super().__init__(cluster, id, dice)
-        self.source, self.target, self.reader = source, target, None
+        self.source, self.target, self.copier = source, target, None
 
     def one(self, _):
-        committing = False
+        self.copier = self.copier or Adapter("java", self.cluster.bootstrap)
+        copy = {"id": self.id, "group": self.id, "topic": self.source, "target": self.target, "count": 20, "alone": True}
+        if self.dice.random() < 0.1:
+            self.copier._send("copy", **copy)
+            # Not a wait for something: the moment is what chance decides.
+            time.sleep(self.dice.uniform(0, 1))
+            return self.dies()
+        self.doing = "copy"
         try:
-            if self.reader is None:
-                self.reader = self.at_the_committed_offset()
-            message = self.reader.poll(1)
-            if message is None or message.error():
-                return
-            client = self.begun()
-            client.produce(self.target, message.value(), partition=0)
-            after = [TopicPartition(self.source, 0, message.offset() + 1)]
-            self.until_done(client.send_offsets_to_transaction, after, self.reader.consumer_group_metadata(), 15)
-            if self.dice.random() < 0.03:
-                self.dies()
-                return self.reads_again()
-            committing = True
-            self.until_done(client.commit_transaction, 15)
-        except KafkaException as failure:
-            self.ends_with(failure, committing)
-            self.reads_again()
+            self.copier("copy", within=PATIENCE, **copy)
+        except AdapterError as failure:
+            self.doing = f"copy: {failure}"
+            self.dies()
 
-    def at_the_committed_offset(self):
-        """Only once nothing of the one before is open: its producer has been replaced."""
-        if self.client is None:
-            self.begun()
-            self.until_done(self.client.abort_transaction, 15)
-        reader = consumer(self.cluster, group_id=self.id, isolation_level="read_committed", enable_partition_eof=False, log_level=0)
-        at = wait_for(lambda: self.committed_offset(reader), f"{self.id}: the committed offset", PATIENCE)
-        reader.assign([TopicPartition(self.source, 0, max(at[0].offset, 0))])
-        return reader
+    def dies(self):
+        self.copier.kill9()
+        self.copier = None
 
-    def committed_offset(self, reader):
-        try:
-            return reader.committed([TopicPartition(self.source, 0)], 15)
-        except KafkaException as failure:
-            self.doing = f"committed: {failure}"
-            if failure.args[0].fatal():
-                raise
-            return None
-
-    def reads_again(self):
-        if self.reader is not None:
-            self.reader.close()
-        self.reader = None
+    def ended(self):
+        transactional(self.cluster, self.id, PATIENCE, log_level=0)
+        if self.copier is not None:
+            self.copier.close()
 
     def check(self):
         copied = committed(self.cluster, self.target)
@@ -249,8 +237,7 @@ class Transactions:
         assert not self.failures(), self.failures()
         self.cluster.whole()
         for one in self.all:
-            if one.client is None:  # its last transaction ends with its successor
-                transactional(self.cluster, one.id, PATIENCE, log_level=0)
+            one.ended()
         for topic, partitions in ((self.topic, PARTITIONS), (self.target, [0]), (self.source, [0])):
             for partition in partitions:
                 is_stable(self.cluster, topic, partition)

@@ -224,7 +224,9 @@ public final class JavaClient {
         become(asked.get("id").asText());
         try (KafkaConsumer<String, String> client = consumer(Map.of("group.id", group, "auto.offset.reset", "earliest",
             "isolation.level", "read_committed", "max.poll.records", 5))) {
-            client.subscribe(List.of(topic));
+            // Alone, it has no members to share with, and a new process need not wait for the session of the one before.
+            if (asked.path("alone").asBoolean(false)) client.assign(List.of(new TopicPartition(topic, 0)));
+            else client.subscribe(List.of(topic));
             for (int copied = 0; copied < asked.get("count").asInt(); ) {
                 ConsumerRecords<String, String> polled = client.poll(SECONDS_30);
                 if (polled.isEmpty()) throw new IllegalStateException("no record within 30 s");
