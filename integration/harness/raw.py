@@ -7,7 +7,12 @@ import struct
 from kafka.protocol.admin.cluster import DescribeQuorumRequest, DescribeQuorumResponse
 from kafka.protocol.admin.topics import (CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest,
                                          DeleteTopicsResponse)
+from kafka.protocol.admin.transactions import (DescribeTransactionsRequest, DescribeTransactionsResponse,
+                                               ListTransactionsRequest, ListTransactionsResponse)
 from kafka.protocol.metadata import FindCoordinatorRequest, FindCoordinatorResponse, MetadataRequest, MetadataResponse
+from kafka.protocol.producer import (AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, AddPartitionsToTxnRequest,
+                                     AddPartitionsToTxnResponse, EndTxnRequest, EndTxnResponse, InitProducerIdRequest,
+                                     InitProducerIdResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse)
 
 
 def ask(address, request, version, response, within=5.0):
@@ -67,3 +72,41 @@ def coordinator(address, group, within=5.0):
     """The node that coordinates the group, as (error code, id)."""
     said = ask(address, FindCoordinatorRequest(key=group, key_type=0), 3, FindCoordinatorResponse, within)
     return said.error_code, said.node_id
+
+
+def describe_transaction(address, id):
+    request = DescribeTransactionsRequest(transactional_ids=[id])
+    return ask(address, request, 0, DescribeTransactionsResponse).transaction_states[0]
+
+
+def list_transactions(address):
+    """The ids that this broker coordinates."""
+    said = ask(address, ListTransactionsRequest(state_filters=[], producer_id_filters=[]), 0, ListTransactionsResponse)
+    assert said.error_code == 0, said
+    return {one.transactional_id for one in said.transaction_states}
+
+
+def asked_of_a_coordinator(address, id, producer_id, epoch, topic):
+    """The error code of each request that only the coordinator of a transaction can answer, in the last version for clients."""
+    who = {"transactional_id": id, "producer_id": producer_id, "producer_epoch": epoch}
+    begin = InitProducerIdRequest(transactional_id=id, transaction_timeout_ms=60_000, producer_id=-1, producer_epoch=-1)
+    added = AddPartitionsToTxnRequest.AddPartitionsToTxnTopic(name=topic, partitions=[0])
+    partitions = AddPartitionsToTxnRequest(**{f"v3_and_below_{key}": value for key, value in who.items()},
+                                           v3_and_below_topics=[added])
+    told = ask(address, partitions, 3, AddPartitionsToTxnResponse).results_by_topic_v3_and_below[0]
+    return {
+        "InitProducerId": ask(address, begin, 4, InitProducerIdResponse).error_code,
+        "AddPartitionsToTxn": told.results_by_partition[0].partition_error_code,
+        "AddOffsetsToTxn": ask(address, AddOffsetsToTxnRequest(**who, group_id=id), 3, AddOffsetsToTxnResponse).error_code,
+        "EndTxn": ask(address, EndTxnRequest(**who, committed=True), 3, EndTxnResponse).error_code,
+        "DescribeTransactions": describe_transaction(address, id).error_code,
+    }
+
+
+def commit_in_transaction(address, group, id, producer_id, epoch, topic):
+    """The error code of an offset of one partition."""
+    wanted = TxnOffsetCommitRequest.TxnOffsetCommitRequestTopic
+    partition = wanted.TxnOffsetCommitRequestPartition(partition_index=0, committed_offset=1, committed_metadata="")
+    request = TxnOffsetCommitRequest(transactional_id=id, group_id=group, producer_id=producer_id, producer_epoch=epoch,
+                                     topics=[wanted(name=topic, partitions=[partition])])
+    return ask(address, request, 3, TxnOffsetCommitResponse).topics[0].partitions[0].error_code

@@ -4,14 +4,17 @@ them."""
 
 import pytest
 from confluent_kafka import TopicPartition
+from harness import raw
 from harness.adapter import Pool
 from harness.clients import consumer, create_topic
 from harness.cluster import view
 from harness.transactions import WITHIN, committed, is_stable, transactional
+from harness.wait import wait_for
 from test_transactions import everything, write
 
 pytestmark = pytest.mark.timeout(400)
 PARTITIONS = range(3)
+NOT_COORDINATOR = 16
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +134,36 @@ def test_a_leader_that_is_killed_gets_its_markers_later(three, name):
     for partition in PARTITIONS:
         is_stable(three, topic, partition)
         assert committed(three, topic, partition) == [b"whole"]
+
+
+def test_a_broker_that_is_not_the_coordinator_says_so(three, name):
+    """To everything that is asked under a transactional id, and changes nothing; a list has only what the broker coordinates."""
+    topic, id = spread(three, name), name
+    client = transactional(three, id)
+    client.begin_transaction()
+    write(client, topic, b"value")
+    right = coordinator(three, id)
+    who = raw.describe_transaction(right.bootstrap, id)
+    assert who.error_code == 0 and who.transaction_state == "Ongoing"
+    for node in three.brokers:
+        listed = raw.list_transactions(node.bootstrap)
+        assert (id in listed) == (node is right), node.name
+        if node is not right:
+            assert raw.asked_of_a_coordinator(node.bootstrap, id, who.producer_id, who.producer_epoch, topic) == {
+                "InitProducerId": NOT_COORDINATOR, "AddPartitionsToTxn": NOT_COORDINATOR, "AddOffsetsToTxn": NOT_COORDINATOR,
+                "EndTxn": NOT_COORDINATOR, "DescribeTransactions": NOT_COORDINATOR}
+    client.commit_transaction(WITHIN)
+    is_stable(three, topic)
+    assert committed(three, topic) == [b"value"]
+
+
+def test_offsets_of_a_transaction_at_a_broker_that_does_not_coordinate_the_group(three, name):
+    topic = spread(three, name)
+    transactional(three, name)
+    who = raw.describe_transaction(coordinator(three, name).bootstrap, name)
+    wait_for(lambda: raw.coordinator(three.brokers[0].bootstrap, name)[0] == 0, "the group has a coordinator")
+    _, right = raw.coordinator(three.brokers[0].bootstrap, name)
+    for node in three.brokers:
+        if node.id != right:
+            code = raw.commit_in_transaction(node.bootstrap, name, name, who.producer_id, who.producer_epoch, topic)
+            assert code == NOT_COORDINATOR, node.name
