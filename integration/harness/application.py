@@ -7,7 +7,7 @@ import subprocess
 from collections import defaultdict
 
 from confluent_kafka import OFFSET_BEGINNING, IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import OffsetSpec
+from confluent_kafka.admin import ConfigResource, OffsetSpec, ResourceType
 
 from .clients import admin, consume, consumer
 from .tools import DIES_WITH_US, INSTALLED, JARS, LOGGING, QUICK_START
@@ -115,3 +115,8 @@ def committed(broker, topic, partitions):
             key = message.key()
             by_key[key and key.decode()].append(message.value())
     return by_key
+
+
+def cleanup_policy(broker, topic):
+    client, asked = admin(broker), ConfigResource(ResourceType.TOPIC, topic)
+    return client.describe_configs([asked])[asked].result(30)["cleanup.policy"].value

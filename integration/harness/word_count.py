@@ -9,9 +9,9 @@ from collections import Counter
 from pathlib import Path
 
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import ConfigResource, OffsetSpec, ResourceType
+from confluent_kafka.admin import OffsetSpec
 
-from .application import Application, Seen, committed
+from .application import Application, Seen, cleanup_policy, committed
 from .broker import write
 from .clients import admin, create_topic, producer
 from .cluster import Cluster
@@ -170,8 +170,7 @@ class WordCount:
         topics = set(client.list_topics(timeout=30).topics)
         for topic, policy in policies.items():
             assert f"{self.name}-{topic}" in topics, sorted(topics)
-            asked = ConfigResource(ResourceType.TOPIC, f"{self.name}-{topic}")
-            found = client.describe_configs([asked])[asked].result(30)["cleanup.policy"].value
+            found = cleanup_policy(self.broker, f"{self.name}-{topic}")
             assert found == policy, f"{self.name}-{topic}: {found}"
         starts = client.list_offsets({TopicPartition(f"{self.name}-words-repartition", partition): OffsetSpec.earliest()
                                       for partition in range(PARTITIONS)})
