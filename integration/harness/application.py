@@ -6,12 +6,12 @@ import signal
 import subprocess
 from collections import defaultdict
 
-from confluent_kafka import OFFSET_BEGINNING, IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import ConfigResource, OffsetSpec, ResourceType
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import ConfigResource, ResourceType
 
 from .clients import admin, consume, consumer
 from .tools import DIES_WITH_US, INSTALLED, JARS, LOGGING, QUICK_START
-from .wait import wait_for
+from .transactions import is_stable
 
 STOPS_WITHIN = 60
 # What applications leave behind when they are killed is cleared away soon.
@@ -101,16 +101,9 @@ class Seen:
 
 def committed(broker, topic, partitions):
     """Everything that is committed, to the very end: by key, each key's values in their order. Nobody writes any more."""
-    client, at = admin(broker), [TopicPartition(topic, partition) for partition in range(partitions)]
-
-    def ends(level):
-        asked = client.list_offsets({one: OffsetSpec.latest() for one in at}, isolation_level=level)
-        return [asked[one].result(30).offset for one in at]
-
-    wait_for(lambda: ends(IsolationLevel.READ_COMMITTED) == ends(IsolationLevel.READ_UNCOMMITTED),
-             f"no transaction is open in {topic}", 60)
     by_key = defaultdict(list)
     for partition in range(partitions):
+        is_stable(broker, topic, partition, 60)
         for message in consume(broker, topic, partition=partition, isolation_level="read_committed"):
             key = message.key()
             by_key[key and key.decode()].append(message.value())

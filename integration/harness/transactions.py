@@ -5,7 +5,7 @@ import itertools
 import threading
 import time
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from .adapter import Adapter, AdapterError
@@ -29,17 +29,28 @@ def committed(broker, topic, partition=0):
 
 
 def ends(broker, topic, partition=0):
-    """The high watermark and the last stable offset."""
+    """The high watermark and the last stable offset. A broker of Kafka's that has just started may be asked before it knows what
+    it leads, and says that the client's leader epoch is too new."""
     at, client = TopicPartition(topic, partition), admin(broker)
     levels = [IsolationLevel.READ_UNCOMMITTED, IsolationLevel.READ_COMMITTED]
-    return [client.list_offsets({at: OffsetSpec.latest()}, isolation_level=level)[at].result(WITHIN).offset for level in levels]
+
+    def found():
+        try:
+            asked = [client.list_offsets({at: OffsetSpec.latest()}, isolation_level=level)[at] for level in levels]
+            return [one.result(WITHIN).offset for one in asked]
+        except KafkaException as failure:
+            if not failure.args[0].retriable() and failure.args[0].code() != KafkaError.UNKNOWN_LEADER_EPOCH:
+                raise
+            return None
+
+    return wait_for(found, f"{topic}-{partition} has a leader that knows it")
 
 
-def is_stable(broker, topic, partition=0):
+def is_stable(broker, topic, partition=0, within=30):
     def stable():
         high_watermark, last_stable = ends(broker, topic, partition)
         return high_watermark == last_stable
-    wait_for(stable, f"no transaction is open in {topic}-{partition}")
+    wait_for(stable, f"no transaction is open in {topic}-{partition}", within)
 
 
 class Transactor(threading.Thread):

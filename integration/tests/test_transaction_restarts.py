@@ -9,6 +9,7 @@ from harness.transactions import WITHIN, committed, ends, is_stable, transaction
 from harness.wait import wait_for
 from test_transactions import everything, write
 
+pytestmark = pytest.mark.timeout(300)  # Apache Kafka starts again in as many seconds as Ottla in tenths
 QUICK = {"broker.session.timeout.ms": 2000, "broker.heartbeat.interval.ms": 500,
          "transaction.abort.timed.out.transaction.cleanup.interval.ms": 100}
 
