@@ -17,6 +17,8 @@ CLUSTER_ID = "4L6g3nShT-eMCtK--X86sw"
 BOTH, BROKER, CONTROLLER = "broker,controller", "broker", "controller"
 SHAPES = {
     "combined": {1: BOTH, 2: BOTH, 3: BOTH},
+    "one": {1: BOTH},
+    "small": {1: CONTROLLER, 2: CONTROLLER, 3: CONTROLLER, 4: BROKER},
     "dedicated": {1: CONTROLLER, 2: CONTROLLER, 3: CONTROLLER, 4: BROKER, 5: BROKER, 6: BROKER},
 }
 # Sessions that end within seconds: long enough for three JVMs on two cores, short enough to wait for.
@@ -134,6 +136,11 @@ class Node(Broker):
         shutil.rmtree(self.data)
         self.formatted, self.founds = False, False
 
+    def directory_id(self):
+        """The one that its metadata log is in, as it stands on the disk."""
+        lines = (self.data / "meta.properties").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line)["directory.id"]
+
     def close(self):
         """What it had is thrown away, so it is not asked to stop."""
         try:
@@ -171,13 +178,15 @@ class Cluster:
         """What the storage tool is told of the first voters. A controller that lost its disk founds nothing."""
         if not node.founds:
             return ["--no-initial-controllers"]
+        if len(self.controllers) == 1:
+            return ["--standalone"]
         return ["--initial-controllers", ",".join(f"{one.id}@{self._voters[one.id]}:{one.directory}" for one in self.controllers)]
 
     def stranger(self, id, roles, config=None, cluster_id=None):
         """One more node that belongs to this quorum by its file alone."""
         ports = dict(zip(("PLAINTEXT", "CONTROLLER"), free_ports(2)))
         node = Node(self, id, roles, ports, config)
-        node.cluster_id = cluster_id or self.cluster_id
+        node.cluster_id, node.founds = cluster_id or self.cluster_id, False
         node.name += "-stranger"
         node.log_file = node.log_file.with_name(f"{node.name}.log")
         node.log_file.write_bytes(b"")

@@ -8,6 +8,7 @@ mod listening;
 mod membership;
 mod network;
 mod observation;
+mod place;
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;

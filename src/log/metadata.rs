@@ -50,6 +50,11 @@ impl Membership {
         }
     }
 
+    /// The level of `kraft.version`; 0 where nothing is said of it.
+    pub fn kraft_version(&self) -> i16 {
+        self.version.map_or(0, |version| version.kraft_version)
+    }
+
     pub fn records(&self) -> impl Iterator<Item = ControlRecord> {
         let version = self.version.map(ControlRecord::KRaftVersion);
         version.into_iter().chain(self.voters.clone().map(ControlRecord::KRaftVoters))

@@ -3,13 +3,16 @@
 //! It must never know who asked, or how the quorum's messages travel.
 
 mod duties;
+mod following;
 #[cfg(test)]
 mod stories;
+mod voting;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use duties::Timetable;
+use following::Following;
 use ottla_core::controller::{Bootstrap, Command, Decision, NotController, Reply, Sessions, View, decide};
 use ottla_core::question::Question;
 use ottla_model::config::BrokerConfig;
@@ -20,6 +23,7 @@ use ottla_model::{BrokerEpoch, NodeId};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
 use crate::applying::{NotApplied, Unsnapshotted, apply_batch};
+use crate::observer::{self, Answered, Asked};
 use crate::quorum::{
     Agreed, ChangeRefused, Fetch, FetchSnapshot, Message, PieceAnswer, Quorum, QuorumError, Refused, Served,
     Settled, Snapshot, SnapshotId, Spend, VoterChange, metadata_batch,
@@ -45,6 +49,8 @@ pub enum Input<T> {
         token: T,
         change: VoterChange,
     },
+    /// What came of a question ([`Output::Ask`]).
+    Answered(Box<Answered>),
     /// This node is about to stop: another voter is to lead.
     TransferLeadership,
 }
@@ -68,6 +74,10 @@ pub enum Output<T> {
     Send(Box<Message>),
     /// What another replica said was not heard.
     Refused(Refused),
+    /// For the metadata log, while no leader speaks to this node by itself.
+    Ask(Asked),
+    /// What came of such a question was not taken.
+    CannotFollow(observer::Refused),
     /// The answer to [`Input::ChangeVoters`].
     VotersChanged {
         token: T,
@@ -137,6 +147,7 @@ pub struct Controller<T> {
     promises: VecDeque<Promise<T>>,
     sessions: Sessions,
     timetable: Timetable,
+    following: Following,
     unsnapshotted: Unsnapshotted,
     /// Something was refused for want of room.
     full: bool,
@@ -173,6 +184,7 @@ impl<T> Controller<T> {
         let sessions = Sessions::new(settings.config.broker_session_timeout_ms.into());
         Controller {
             quorum,
+            following: Following::of(&settings.config),
             settings,
             decided: image.clone(),
             applied: Arc::new(image),
@@ -225,17 +237,23 @@ impl<T> Controller<T> {
                     self.quorum.snapshotted(id, &self.settings.snapshots.keep, now_ms)?;
                 }
             }
-            Input::Command { token, command } => self.command(now_ms, token, command, out),
+            Input::Command { token, command } => self.command(now_ms, token, command, out)?,
             Input::Message(message) => {
                 if let Err(refused) = self.quorum.step(*message) {
                     out.push(Output::Refused(refused));
                 }
             }
             Input::ChangeVoters { token, change } => self.change_voters(now_ms, token, &change, out),
+            Input::Answered(answered) => {
+                let heard = self.following.hear(now_ms, *answered, &mut self.quorum);
+                out.extend(heard.err().map(Output::CannotFollow));
+            }
             // Where nobody else votes, there is nobody to lead.
             Input::TransferLeadership => drop(self.quorum.transfer_leadership()),
         }
-        self.settle(now_ms, out)
+        self.settle(now_ms, out)?;
+        out.extend(self.following.ask(now_ms, &self.quorum).map(Output::Ask));
+        Ok(())
     }
 
     /// Applies what is agreed on already, without a new input; the first call brings the log's whole image.
@@ -254,14 +272,27 @@ impl<T> Controller<T> {
     fn settle_once(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) -> Result<(), ControllerError> {
         let Settled { agreed, messages } = self.quorum.settle(now_ms)?;
         if !agreed.is_empty() {
+            let own = self.own_end(&agreed);
             self.apply(agreed, now_ms)?;
             // Half of a metadata transaction is nothing to show (KIP-868).
             if !self.applied.in_transaction() {
                 out.push(Output::Published(self.applied.clone()));
             }
+            while let Some(promise) = self.promises.pop_front_if(|p| Some(p.offset) <= own) {
+                out.push(promise.answer.kept(promise.token));
+            }
         }
         out.extend(messages.into_iter().map(|message| Output::Send(Box::new(message))));
         Ok(())
+    }
+
+    // Up to where what this node has promised is agreed on. It may lead no more by now: a leader's own removal is the last thing
+    // on which its followers agree with it.
+    fn own_end(&self, agreed: &[Agreed]) -> Option<Offset> {
+        agreed.iter().rev().find_map(|agreed| match agreed {
+            Agreed::Batch(batch) if Some(batch.epoch) == self.led => Some(batch.last_offset),
+            Agreed::Batch(_) | Agreed::Snapshot(_) => None,
+        })
     }
 
     fn apply(&mut self, agreed: Vec<Agreed>, now_ms: i64) -> Result<(), ControllerError> {
@@ -311,34 +342,38 @@ impl<T> Controller<T> {
         !records.is_empty() && self.write(now_ms, &records, Spend::Reserve, out).is_ok()
     }
 
-    fn change_voters(&mut self, now_ms: i64, token: T, change: &VoterChange, out: &mut Vec<Output<T>>) {
-        match self.quorum.change_voters(change, now_ms) {
-            Ok(offset) => {
-                // The image has no voters, and its next record comes behind theirs.
-                self.decided.offset = offset;
-                self.promises.push_back(Promise { token, answer: Answer::VotersChanged, offset });
-            }
-            Err(refused) => out.push(Output::VotersChanged { token, outcome: Err(refused) }),
-        }
-    }
-
-    fn command(&mut self, now_ms: i64, token: T, command: Command, out: &mut Vec<Output<T>>) {
+    fn command(
+        &mut self,
+        now_ms: i64,
+        token: T,
+        command: Command,
+        out: &mut Vec<Output<T>>,
+    ) -> Result<(), ControllerError> {
         if self.led.is_none() {
             out.push(Output::Reply { token, reply: Err(NotController) });
-            return;
+            return Ok(());
         }
         let speaker = Speaker::of(&command);
+        let raises = voting::raises(&command);
         let spend = if command.must_go_on() { Spend::Reserve } else { Spend::Nothing };
         let no_room = command.refused(ErrorCode::KafkaStorageError, "The metadata log's disk is full");
         let Decision { records, answer: reply } = self.with_view(now_ms, |view| decide(view, command));
-        if let Err(refused) = self.write(now_ms, &records, spend, out) {
+        // The level of the quorum stands before what the same request has changed besides.
+        let raised = matches!(reply, Reply::FeaturesUpdated(Ok(()))) && raises;
+        let written = if raised { self.let_voters_change(now_ms) } else { Ok(()) };
+        if raised {
+            self.settle_once(now_ms, out)?;
+        }
+        let written = written.and_then(|()| self.write(now_ms, &records, spend, out));
+        if let Err(refused) = written {
             let reply = if refused == NotOffered::NoRoom { no_room } else { Err(NotController) };
             out.push(Output::Reply { token, reply });
-            return;
+            return Ok(());
         }
         self.notice(now_ms, speaker, &reply);
         let (answer, offset) = (Answer::Reply(reply), self.decided.offset);
         self.promises.push_back(Promise { token, answer, offset });
+        Ok(())
     }
 
     // What a broker has said of itself.
@@ -363,8 +398,7 @@ impl<T> Controller<T> {
     }
 
     fn with_view<A>(&mut self, now_ms: i64, act: impl FnOnce(&mut View<'_>) -> A) -> A {
-        let membership = self.quorum.membership();
-        let kraft_version = membership.version.map_or(0, |version| version.kraft_version);
+        let kraft_version = self.quorum.membership().kraft_version();
         let voters: Vec<NodeId> = self.quorum.voters().iter().map(|voter| voter.id).collect();
         act(&mut View {
             image: &self.decided,
@@ -372,6 +406,9 @@ impl<T> Controller<T> {
             now_ms,
             sessions: &self.sessions,
             kraft_version,
+            may_voters_change: &|| {
+                voting::nodes(&self.quorum, &self.decided, &self.settings.config).map(drop)
+            },
             voters: &voters,
             config: &self.settings.config,
             chance: &mut self.settings.chance,

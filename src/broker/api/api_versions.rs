@@ -54,7 +54,10 @@ fn describe(node: &Node, listener: Listener) -> ApiVersionsResponse {
         min_version,
         max_version,
     });
-    let finalized = image.features().map(|(name, level)| FinalizedFeature {
+    // As with Kafka, one that is at 0 is not told.
+    let kraft_version = Some(node.controller.leading.borrow().kraft_version).filter(|level| *level > 0);
+    let of_quorum = kraft_version.map(|level| (feature::KRAFT_VERSION, level));
+    let finalized = image.features().chain(of_quorum).map(|(name, level)| FinalizedFeature {
         name: text(name),
         max_version_level: level,
         min_version_level: level,

@@ -7,7 +7,7 @@ use ottla_protocol::api::Operation;
 use ottla_protocol::messages::{RemoveRaftVoterRequest, RemoveRaftVoterResponse};
 
 use super::context::{AtNode, Begun};
-use super::voters::{Outcome, change, check_cluster_id, told};
+use super::voters::{Outcome, change, check_cluster_id, patience, told};
 
 pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
     let request: RemoveRaftVoterRequest = context.read(body)?;
@@ -22,6 +22,7 @@ pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
         return Ok(context.now(response(Err(refused))));
     }
     let removed = ReplicaKey { id: NodeId(request.voter_id), directory_id: request.voter_directory_id };
-    let controller = context.controller();
-    Ok(context.later(async move { response(change(&controller, VoterChange::Remove(removed)).await) }))
+    let (controller, patience) = (context.controller(), patience(context));
+    let change = async move { change(&controller, VoterChange::Remove(removed), patience).await };
+    Ok(context.later(async move { response(change.await) }))
 }

@@ -8,7 +8,7 @@ use ottla_protocol::messages::update_raft_voter_response::CurrentLeader;
 use ottla_protocol::messages::{UpdateRaftVoterRequest, UpdateRaftVoterResponse};
 
 use super::context::{AtNode, Begun};
-use super::voters::{change, check_cluster_id, voter};
+use super::voters::{change, check_cluster_id, patience, voter};
 
 pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
     let request: UpdateRaftVoterRequest = context.read(body)?;
@@ -29,9 +29,9 @@ pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
     let versions = &request.k_raft_version_feature;
     let versions = (versions.min_supported_version, versions.max_supported_version);
     let updated = voter(request.voter_id, request.voter_directory_id, listeners, versions);
-    let controller = context.controller();
+    let (controller, patience) = (context.controller(), patience(context));
     Ok(context.later(async move {
-        let refused = change(&controller, VoterChange::Update(updated)).await.err();
+        let refused = change(&controller, VoterChange::Update(updated), patience).await.err();
         response(refused.map_or(ErrorCode::None, |(code, _)| code))
     }))
 }

@@ -1,6 +1,8 @@
 //! What AddRaftVoter, RemoveRaftVoter and UpdateRaftVoter (KIP-853) have in common: asking the thread of the quorum. And how
 //! they and others tell of one outcome: by a code and a message.
 
+use std::time::Duration;
+
 use ottla_core::controller::{NotController, Refusal};
 use ottla_node::quorum::{ChangeRefused, VoterChange};
 use ottla_protocol::batch::control::{VoterEndpoint, VoterNode};
@@ -24,12 +26,33 @@ pub(super) fn check_cluster_id(context: &AtNode<'_>, theirs: Option<&StrBytes>) 
     }
 }
 
-/// Changes who votes, and waits until that is agreed on.
-pub(super) async fn change(controller: &Controller, change: VoterChange) -> Outcome {
+/// For how long a change may wait until it is agreed on, as with Kafka.
+pub(super) fn patience(context: &AtNode<'_>) -> Duration {
+    Duration::from_millis(context.node.config().controller_quorum_request_timeout_ms.max(1) as u64)
+}
+
+/// Whether a change would be in order now.
+pub(super) async fn check(controller: &Controller, change: VoterChange) -> Outcome {
     let refused = match &controller.here {
-        Some(here) => here.change_voters(change).await,
+        Some(here) => here.check_voters(change).await,
         None => Err(ChangeRefused::NotLeader),
     };
+    outcome(controller, refused)
+}
+
+/// Changes who votes, and waits until that is agreed on.
+pub(super) async fn change(controller: &Controller, change: VoterChange, patience: Duration) -> Outcome {
+    let Some(here) = &controller.here else { return outcome(controller, Err(ChangeRefused::NotLeader)) };
+    match tokio::time::timeout(patience, here.change_voters(change)).await {
+        Ok(refused) => outcome(controller, refused),
+        Err(_) => {
+            let why = "the voters have not agreed on the change in time; they may yet";
+            Err((ErrorCode::RequestTimedOut, why.into()))
+        }
+    }
+}
+
+fn outcome(controller: &Controller, refused: Result<(), ChangeRefused>) -> Outcome {
     if refused == Err(ChangeRefused::NotLeader) {
         controller.none();
     }

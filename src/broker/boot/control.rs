@@ -14,6 +14,7 @@ use ottla_model::image::{Endpoint, FeatureRange};
 use ottla_node::controller::{Controller as Machine, Settings as MachineSettings, Snapshots};
 use ottla_node::quorum::{Founder, Keep, Quorum};
 use ottla_protocol::api::Listener as Kind;
+use ottla_protocol::batch::control::{VoterEndpoint, VoterNode};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::{error, warn};
@@ -22,6 +23,7 @@ use uuid::Uuid;
 use super::failure::{BootError, FirstFailure};
 use super::listening::serve;
 use super::network::Network;
+use super::place::Place;
 use crate::api::ControllerApis;
 use crate::clock::now_ms;
 use crate::loggers::Loggers;
@@ -30,14 +32,17 @@ use crate::net::memory::RequestMemory;
 use crate::net::service::Service;
 use crate::node::Node;
 use crate::run::owners::controller::{self, Commands, Companions, Controller, Token, Writer};
+use crate::run::owners::controllers::Controllers;
 use crate::run::owners::leading::Leading;
 use crate::run::owners::metadata::Metadata;
 use crate::run::owners::publisher::Notice;
 use crate::run::owners::settings::Settings;
 use crate::run::owners::storage::Storage;
 use crate::run::owners::uplink::Uplink;
+use crate::run::work::asker::Asker;
 use crate::run::work::flusher::Flushers;
 use crate::run::work::introduction::introduce;
+use crate::run::work::joining::Joining;
 use crate::run::work::messenger::Messenger;
 use crate::run::work::threads::Threads;
 use crate::stop::Stopping;
@@ -74,6 +79,8 @@ impl Control {
             leading,
             writer: Writer { disk, flushers },
             messenger: Messenger::new(network.handle().clone(), patience),
+            asker: Asker::new(network.handle().clone(), patience),
+            controllers: Controllers::of(config),
         };
         let ended = move |outcome: Result<(), String>| {
             if let Err(failed) = outcome {
@@ -128,22 +135,9 @@ impl Control {
         }
     }
 
-    // Makes this controller known to the active one.
-    fn introduce(&self, config: &BrokerConfig, storage: &Storage, bound: &[Bound]) {
-        let endpoints = bound.iter().map(|bound| Endpoint {
-            name: bound.listener.name.clone(),
-            host: bound.listener.host.clone().unwrap_or_else(|| "localhost".into()),
-            port: bound.address.port(),
-            security_protocol: bound.listener.protocol.code(),
-        });
-        let supported = feature::supported(false);
-        let features = supported.map(|(name, min, max)| FeatureRange { name: name.to_owned(), min, max });
-        let registration = ControllerRegistration {
-            id: config.node_id,
-            incarnation: Uuid::new_v4(),
-            endpoints: endpoints.collect(),
-            features: features.collect(),
-        };
+    // Makes this controller known to the active one, and has it care for its place among the voters.
+    fn introduce(&self, config: &Arc<BrokerConfig>, storage: &Storage, bound: &[Bound]) {
+        let place = Place::of(config, bound);
         let uplink = Uplink::new(storage.cluster_id.clone(), self.leading.clone(), self.agreed.clone());
         let controller = Controller {
             here: Some(self.commands.clone()),
@@ -153,8 +147,37 @@ impl Control {
             agreed: Some(self.agreed.clone()),
             missed: None,
         };
-        let introduction = introduce(registration, controller, self.agreed.clone());
-        self.network.handle().spawn(introduction);
+        let ms = |ms: i32| Duration::from_millis(ms.max(1) as u64);
+        let (cluster_id, agreed, id) = (storage.cluster_id.clone(), self.agreed.clone(), config.node_id);
+        let directory_id = storage.directory_id(&config.metadata_log_dir).unwrap_or_default();
+        let (commands, leading) = (self.commands.clone(), self.leading.clone());
+        let config = config.clone();
+        self.network.handle().spawn(async move {
+            let endpoints = place.endpoints().await;
+            let own = VoterNode {
+                id: id.0,
+                directory_id,
+                endpoints: endpoints.iter().map(as_voters).collect(),
+                kraft_version_min: 0,
+                kraft_version_max: 1,
+            };
+            let joining = Joining {
+                cluster_id,
+                own,
+                joins: config.controller_quorum_auto_join_enable,
+                knows_where: place.is_configured(),
+                commands,
+                leading,
+                patience: ms(config.controller_quorum_request_timeout_ms),
+                period: ms(config.controller_quorum_fetch_timeout_ms),
+            };
+            tokio::spawn(joining.care());
+            let features = feature::supported(false);
+            let features = features.map(|(name, min, max)| FeatureRange { name: name.to_owned(), min, max });
+            let (incarnation, features) = (Uuid::new_v4(), features.collect());
+            let registration = ControllerRegistration { id, incarnation, endpoints, features };
+            introduce(registration, controller, agreed).await;
+        });
     }
 
     /// The runtime on which a broker's heart beats, too.
@@ -171,6 +194,10 @@ impl Control {
         self.stopping.cancel();
         self.network.stop();
     }
+}
+
+fn as_voters(endpoint: &Endpoint) -> VoterEndpoint {
+    VoterEndpoint { name: endpoint.name.clone(), host: endpoint.host.clone(), port: endpoint.port }
 }
 
 fn machine(

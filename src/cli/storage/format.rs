@@ -119,18 +119,11 @@ fn first_voters(given: &Given, config: &BrokerConfig) -> anyhow::Result<Option<F
     if !given.has("standalone") {
         return Ok(None);
     }
-    let listener = controller_address(config).context("no listener of this node is the controller's")?;
-    let host = listener.0.unwrap_or_else(|| "localhost".into());
-    let me = FirstVoter { directory: random_id(), host, port: listener.1 };
+    let first =
+        config.controller_listeners().next().context("no listener of this node is the controller's")?;
+    let (host, port) = config.controller_address(first);
+    let me = FirstVoter { directory: random_id(), host: host.unwrap_or_else(|| "localhost".into()), port };
     Ok(Some(FirstVoters::from([(config.node_id.0, me)])))
-}
-
-/// Where others find this controller: as it is advertised, or else where it listens.
-fn controller_address(config: &BrokerConfig) -> Option<(Option<String>, u16)> {
-    let is_own = |name: &String| config.controller_listener_names.contains(name);
-    let advertised = config.advertised_listeners.iter().find(|listener| is_own(&listener.name));
-    let listener = advertised.or_else(|| config.controller_listeners().next())?;
-    Some((listener.host.clone(), listener.port))
 }
 
 fn check_quorum(given: &Given, config: &BrokerConfig) -> anyhow::Result<()> {

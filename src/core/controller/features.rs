@@ -1,6 +1,6 @@
 //! The levels of features on which the cluster agrees (KIP-584), and what brokers and controllers say of those that they
 //! support. A level is set only if every registered broker and every controller supports it.
-//! Missing: raising `kraft.version`, which the quorum would have to do; levels that are not final.
+//! The level of `kraft.version` is the quorum's: it is checked here, and set there. Missing: levels that are not final.
 
 use ottla_model::NodeId;
 use ottla_model::feature::{
@@ -168,7 +168,7 @@ fn plan(view: &View<'_>, one: &FeatureUpdate, metadata_level: i16) -> Result<Opt
         KRAFT_VERSION if *level < current => {
             return Err("Can't downgrade the version of this feature.".into());
         }
-        KRAFT_VERSION => return Err("The quorum of this cluster cannot raise it while it runs.".into()),
+        KRAFT_VERSION => return (view.may_voters_change)().map(|()| None),
         name => check_dependencies(name, *level, metadata_level)?,
     }
     Ok(Some(MetadataRecord::FeatureLevel(FeatureLevelRecord { name: name.clone(), feature_level: *level })))

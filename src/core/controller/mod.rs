@@ -100,6 +100,8 @@ pub struct View<'a> {
     pub sessions: &'a Sessions,
     /// The level of `kraft.version`, which the quorum keeps.
     pub kraft_version: i16,
+    /// Whether the quorum can raise that level, which lets voters change (KIP-853); or why it cannot.
+    pub may_voters_change: &'a dyn Fn() -> Result<(), String>,
     /// The nodes that vote in the quorum.
     pub voters: &'a [NodeId],
     /// What the node that decides was started with.

@@ -62,6 +62,7 @@ impl Cluster {
             now_ms: self.now_ms,
             sessions: &self.sessions,
             kraft_version: 0,
+            may_voters_change: &|| Err("Not all voters are known.".into()),
             voters: &[NodeId(1)],
             config: &self.config,
             chance: &mut chance,

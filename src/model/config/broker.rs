@@ -33,6 +33,8 @@ macro_rules! broker_config {
             pub listeners: Vec<Listener>,
             /// The addresses that clients are told, without controller listeners. See [`Listener::resolved`].
             pub advertised_listeners: Vec<Listener>,
+            /// Where other nodes find this controller, as far as `advertised.listeners` says so.
+            pub advertised_controllers: Vec<Listener>,
             pub controller_listener_names: Vec<String>,
             pub inter_broker_listener_name: String,
             pub log_dirs: Vec<PathBuf>,
@@ -66,6 +68,7 @@ macro_rules! broker_config {
                     controller_listener_names: names.controller_listeners,
                     listeners: sockets.listeners,
                     advertised_listeners: sockets.advertised,
+                    advertised_controllers: sockets.advertised_controllers,
                     inter_broker_listener_name: sockets.inter_broker,
                     $($field: take(&layers, $key)?,)*
                     layers: Arc::new(layers),
@@ -86,6 +89,7 @@ broker_config! {
     broker_session_timeout_ms: i32 = "broker.session.timeout.ms",
     connections_max_idle_ms: i64 = "connections.max.idle.ms",
     controlled_shutdown_enable: bool = "controlled.shutdown.enable",
+    controller_quorum_auto_join_enable: bool = "controller.quorum.auto.join.enable",
     controller_quorum_fetch_max_bytes: i32 = "controller.quorum.fetch.max.bytes",
     controller_quorum_fetch_snapshot_max_bytes: i32 = "controller.quorum.fetch.snapshot.max.bytes",
     controller_quorum_request_timeout_ms: i32 = "controller.quorum.request.timeout.ms",
@@ -223,6 +227,20 @@ impl BrokerConfig {
         self.listeners.iter().filter(|listener| self.controller_listener_names.contains(&listener.name))
     }
 
+    /// Where other nodes find this controller's listener. `None` for the host: by the name of this machine.
+    pub fn controller_address(&self, listener: &Listener) -> (Option<String>, u16) {
+        let advertised = self.advertised_controllers.iter().find(|known| known.name == listener.name);
+        let Listener { host, port, .. } = advertised.unwrap_or(listener);
+        let host = host.clone().filter(|host| !WILDCARDS.contains(&host.as_str()));
+        // Kafka's rule: what is known of the first listener is in `controller.quorum.voters`.
+        let is_first = self.controller_listener_names.first() == Some(&listener.name);
+        let own = self.controller_quorum_voters.iter().find(|voter| voter.id == self.node_id);
+        match own.filter(|_| is_first && host.is_none()) {
+            Some(own) => (Some(own.address.host.clone()), own.address.port),
+            None => (host, *port),
+        }
+    }
+
     /// The listeners of this node that clients and brokers use.
     pub fn broker_listeners(&self) -> impl Iterator<Item = &Listener> {
         self.listeners.iter().filter(|listener| !self.controller_listener_names.contains(&listener.name))
@@ -269,3 +287,6 @@ pub(super) fn take<T: FromValue>(layers: &Layers, name: &'static str) -> Result<
     let value = layers.value(key)?;
     Ok(T::from_value(value).unwrap_or_else(|| panic!("{name} has not the type that its reader expects")))
 }
+
+/// Every address of a machine, and none at which others find it.
+const WILDCARDS: [&str; 2] = ["0.0.0.0", "::"];

@@ -13,6 +13,8 @@ pub(super) struct Sockets {
     pub listeners: Vec<Listener>,
     /// Without controller listeners.
     pub advertised: Vec<Listener>,
+    /// Of a controller's listeners those of which `advertised.listeners` speaks, or all.
+    pub advertised_controllers: Vec<Listener>,
     pub inter_broker: String,
 }
 
@@ -40,7 +42,8 @@ impl Sockets {
         };
         routable(advertised_key, &advertised, names)?;
         let is_controller = |listener: &Listener| names.controller_listeners.contains(&listener.name);
-        let advertised: Vec<Listener> = advertised.into_iter().filter(|l| !is_controller(l)).collect();
+        let (advertised_controllers, advertised): (Vec<Listener>, Vec<Listener>) =
+            advertised.into_iter().partition(is_controller);
 
         let inter_broker = inter_broker(layers, &protocols)?;
         controllers(layers, names, &listeners, &protocols)?;
@@ -48,7 +51,7 @@ impl Sockets {
             brokers(advertised_key, &listeners, &advertised, &inter_broker)?;
         }
         refuse_secured(&listeners, &advertised, &names.controller_listeners, &inter_broker, &protocols)?;
-        Ok(Sockets { listeners, advertised, inter_broker })
+        Ok(Sockets { listeners, advertised, advertised_controllers, inter_broker })
     }
 }
 

@@ -76,6 +76,8 @@ impl Stage {
                 Output::Fenced(id) => self.fenced.push(id),
                 Output::Published(_) | Output::Full(_) | Output::Refused(_) => {}
                 Output::Send(message) => panic!("a sole voter says {message:?}"),
+                Output::Ask(asked) => panic!("a sole voter asks {asked:?}"),
+                Output::CannotFollow(refused) => panic!("a sole voter follows: {refused}"),
                 Output::VotersChanged { .. } => {}
                 Output::Snapshot(snapshot) => {
                     let id = snapshot.write(&self.disk).expect("the disk is well");

@@ -4,7 +4,7 @@
 
 use ottla_model::NodeId;
 
-use crate::quorum::{Fetch, FetchSnapshot};
+use crate::quorum::Question;
 
 /// Who leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,13 +23,6 @@ pub enum To {
     Anybody(usize),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Question {
-    /// To be answered after [`super::WAIT_MS`] at the latest.
-    Fetch(Fetch),
-    FetchSnapshot(FetchSnapshot),
-}
-
 /// A question that is under way. Its answer comes back with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
@@ -38,7 +31,7 @@ pub struct Asked {
 }
 
 #[derive(Debug)]
-pub(super) struct Asking {
+pub(crate) struct Asking {
     pub leader: Option<Leader>,
     /// The leader has not answered, or not well: somebody else is asked who leads.
     doubted: bool,

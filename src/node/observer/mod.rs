@@ -21,11 +21,12 @@ use crate::quorum::{
     Fetch, FetchAnswer, FetchSnapshot, Fetched, Leadership, Membership, Piece, PieceAnswer, ReplicaKey,
     Snapshot, SnapshotId,
 };
-use asking::Asking;
+pub(crate) use asking::Asking;
 use outcome::Stop;
 use replica::Replica;
 
-pub use asking::{Asked, Leader, Question, To};
+pub use crate::quorum::{Answer, Question, WAIT_MS};
+pub use asking::{Asked, Leader, To};
 pub use outcome::{ObserverError, Refused};
 
 /// What can happen to an observer.
@@ -44,12 +45,6 @@ pub struct Answered {
     pub asked: Asked,
     /// `None`: there will be no answer.
     pub answer: Option<Answer>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    Fetched(FetchAnswer),
-    Piece(PieceAnswer),
 }
 
 /// What an observer wants done.
@@ -82,9 +77,6 @@ pub struct Settings {
     /// `controller.quorum.request.timeout.ms`
     pub request_timeout_ms: i64,
 }
-
-/// How long the leader may wait for something new before it answers a fetch, as Kafka's observers have it.
-pub const WAIT_MS: i64 = 500;
 
 pub struct Observer {
     settings: Settings,

@@ -3,7 +3,7 @@
 //! It must never decide that a change is due.
 
 use ottla_model::NodeId;
-use ottla_protocol::batch::control::{ControlRecord, KRaftVoters, VoterNode};
+use ottla_protocol::batch::control::{ControlRecord, KRaftVersion, KRaftVoters, VoterNode};
 use ottla_protocol::{ErrorCode, Offset};
 use raft::StateRole;
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
@@ -36,13 +36,15 @@ pub enum ChangeRefused {
     NotFound,
     #[error("no quorum can be made of such voters")]
     Invalid,
+    #[error("the replica does not follow the metadata log, or lags behind")]
+    Lagging,
 }
 
 impl ChangeRefused {
     pub fn code(self) -> ErrorCode {
         match self {
             ChangeRefused::NotLeader => ErrorCode::NotLeaderOrFollower,
-            ChangeRefused::Pending => ErrorCode::RequestTimedOut,
+            ChangeRefused::Pending | ChangeRefused::Lagging => ErrorCode::RequestTimedOut,
             ChangeRefused::Fixed => ErrorCode::UnsupportedVersion,
             ChangeRefused::Duplicate => ErrorCode::DuplicateVoter,
             ChangeRefused::NotFound => ErrorCode::VoterNotFound,
@@ -80,9 +82,43 @@ impl Quorum {
     /// Offers a new set of voters for agreement, and says at which offset it will be. To be followed by [`Quorum::settle`].
     pub fn change_voters(&mut self, change: &VoterChange, now_ms: i64) -> Result<Offset, ChangeRefused> {
         let record = self.changed_voters(change)?;
-        let offset = self.next_offset();
-        let batch = entries::control_batch([ControlRecord::KRaftVoters(record)], now_ms);
-        let batch = entries::at(&batch, offset, self.epoch()).ok_or(ChangeRefused::Invalid)?;
+        self.write_voters([ControlRecord::KRaftVoters(record)], now_ms)
+    }
+
+    /// Offers `kraft.version` 1 for agreement: from then on the log says who votes, and no configuration. These are the
+    /// voters of the configuration, with their directories. As [`Quorum::change_voters`].
+    pub fn let_voters_change(
+        &mut self,
+        voters: Vec<VoterNode>,
+        now_ms: i64,
+    ) -> Result<Offset, ChangeRefused> {
+        if !self.leads() {
+            return Err(ChangeRefused::NotLeader);
+        }
+        if self.membership().kraft_version() > 0 || self.raw.raft.has_pending_conf() {
+            return Err(ChangeRefused::Pending);
+        }
+        let record = KRaftVoters { version: 0, voters };
+        let named = voters::VoterSet::of_record(&record).ok_or(ChangeRefused::Invalid)?;
+        let same = named.iter().map(|key| key.id).eq(self.voters().iter().map(|key| key.id));
+        if !same || named.iter().any(|key| key.directory_id.is_nil()) {
+            return Err(ChangeRefused::Invalid);
+        }
+        let version = KRaftVersion { version: 0, kraft_version: 1 };
+        let records = [ControlRecord::KRaftVersion(version), ControlRecord::KRaftVoters(record)];
+        self.write_voters(records, now_ms)
+    }
+
+    // The offset of the last record.
+    fn write_voters(
+        &mut self,
+        records: impl IntoIterator<Item = ControlRecord, IntoIter: ExactSizeIterator>,
+        now_ms: i64,
+    ) -> Result<Offset, ChangeRefused> {
+        let (records, first) = (records.into_iter(), self.next_offset());
+        let offset = first + records.len() as Offset - 1;
+        let batch = entries::control_batch(records, now_ms);
+        let batch = entries::at(&batch, first, self.epoch()).ok_or(ChangeRefused::Invalid)?;
         // raft-rs must know that this entry changes the set: what it is to become is read from the entry when it is agreed on.
         let placeholder =
             ConfChangeV2 { changes: vec![simple(true, self.raw.raft.id)].into(), ..ConfChangeV2::default() };
@@ -91,12 +127,24 @@ impl Quorum {
         Ok(offset)
     }
 
+    /// Whether an administrator's change is in order as things are. Kafka's rules: who is to vote follows the log already, or
+    /// those who vote might agree on nothing any more.
+    pub fn check_voters(&self, change: &VoterChange, now_ms: i64) -> Result<(), ChangeRefused> {
+        self.changed_voters(change)?;
+        match change {
+            VoterChange::Add(voter) if !self.followers.has_caught_up(key_of(voter), now_ms) => {
+                Err(ChangeRefused::Lagging)
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn changed_voters(&self, change: &VoterChange) -> Result<KRaftVoters, ChangeRefused> {
         if !self.leads() {
             return Err(ChangeRefused::NotLeader);
         }
         let membership = self.membership();
-        if membership.version.is_none_or(|version| version.kraft_version < 1) {
+        if membership.kraft_version() < 1 {
             return Err(ChangeRefused::Fixed);
         }
         let applied = self.raw.raft.raft_log.applied;

@@ -16,6 +16,9 @@ use super::voters::ReplicaKey;
 /// The quorum as one of its members knows it.
 #[derive(Clone, Debug)]
 pub struct QuorumState {
+    pub me: ReplicaKey,
+    /// The level of `kraft.version`.
+    pub kraft_version: i16,
     pub epoch: LeaderEpoch,
     pub leader: Option<NodeId>,
     /// This member leads: only then it knows how far the others are.
@@ -36,25 +39,43 @@ pub struct VoterState {
     pub key: ReplicaKey,
     /// -1: not known.
     pub log_end: Offset,
-    /// When it was heard last, in ms since 1970; -1: never.
+    /// When it was heard last, in ms since 1970; -1: never by this leader.
     pub heard_ms: i64,
-    /// When it was last heard to have everything; -1: never.
+    /// When it last had everything; -1: never that this leader knows of.
     pub caught_up_ms: i64,
 }
 
-/// When voters were heard.
+/// What a leader has heard of the other voters since it leads.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Heard {
-    at: BTreeMap<NodeId, (i64, i64)>,
+    at: BTreeMap<NodeId, HeardOf>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct HeardOf {
+    key: ReplicaKey,
+    heard_ms: i64,
+    caught_up_ms: i64,
+    /// The leader's last entry then.
+    last: u64,
 }
 
 impl Heard {
-    pub fn note(&mut self, id: NodeId, caught_up: bool, now_ms: i64) {
-        let (heard_ms, caught_up_ms) = self.at.entry(id).or_insert((-1, -1));
-        *heard_ms = now_ms;
-        if caught_up {
-            *caught_up_ms = now_ms;
-        }
+    /// A voter has everything up to `matched`. Kafka's rule: who has now what the leader had before was caught up then.
+    pub fn note(&mut self, key: ReplicaKey, matched: u64, last: u64, now_ms: i64) {
+        let before = self.at.get(&key.id).copied();
+        let known_ms = before.map_or(-1, |before| before.caught_up_ms);
+        let caught_up_ms = match before {
+            _ if matched >= last => now_ms,
+            Some(before) if matched >= before.last => before.heard_ms,
+            _ => -1,
+        };
+        let heard = HeardOf { key, heard_ms: now_ms, caught_up_ms: known_ms.max(caught_up_ms), last };
+        self.at.insert(key.id, heard);
+    }
+
+    pub fn clear(&mut self) {
+        self.at.clear();
     }
 }
 
@@ -63,15 +84,29 @@ impl Quorum {
         let voters = self.voters();
         let nodes = self.membership().voters.iter().flat_map(|record| &record.voters);
         QuorumState {
+            me: self.raw.store().voters().me,
+            kraft_version: self.membership().kraft_version(),
             epoch: self.epoch(),
             leader: self.leader(),
             leads: self.leads(),
             high_watermark: self.high_watermark(),
-            voters: voters.iter().map(|key| self.voter_state(key)).collect(),
+            voters: self.known_voters().map(|key| self.voter_state(key)).collect(),
             observers: self.observers(now_ms),
             addresses: voters.iter().filter_map(|key| Some((key.id, self.address(key.id)?))).collect(),
             nodes: nodes.map(|node| (NodeId(node.id), node.endpoints.clone())).collect(),
         }
+    }
+
+    /// Who votes, with the directories that this leader has heard of where the log names none (`kraft.version` 0).
+    pub fn known_voters(&self) -> impl Iterator<Item = ReplicaKey> {
+        let me = self.raw.store().voters().me;
+        self.voters().iter().collect::<Vec<_>>().into_iter().map(move |key| {
+            match self.heard.at.get(&key.id) {
+                _ if key.id == me.id => me,
+                Some(heard) if key.directory_id.is_nil() => heard.key,
+                _ => key,
+            }
+        })
     }
 
     fn voter_state(&self, key: ReplicaKey) -> VoterState {
@@ -83,18 +118,24 @@ impl Quorum {
         let progress = self.raw.raft.prs().get(key.raft_id());
         let leads = self.raw.raft.state == StateRole::Leader;
         let matched = progress.filter(|_| leads).map(|progress| progress.matched);
-        let (heard_ms, caught_up_ms) = self.heard.at.get(&key.id).copied().unwrap_or((-1, -1));
+        let heard = self.heard.at.get(&key.id);
+        let (heard_ms, caught_up_ms) = heard.map_or((-1, -1), |heard| (heard.heard_ms, heard.caught_up_ms));
+        // Raft takes it for empty until it has said what it has.
+        let matched = matched.filter(|matched| *matched > 0);
         let log_end = matched.and_then(|index| store.end_of(index)).unwrap_or(-1);
         VoterState { key, log_end, heard_ms, caught_up_ms }
     }
 
     /// A voter has been heard, in a message that was taken.
-    pub(super) fn note_heard(&mut self, id: NodeId) {
+    pub(super) fn note_heard(&mut self, from: ReplicaKey) {
+        if self.raw.raft.state != StateRole::Leader {
+            return;
+        }
         let store = self.raw.store();
         let (last, now_ms) = (store.last(), store.now_ms());
-        let progress = self.raw.raft.prs().get(ReplicaKey::of(id).raft_id());
-        let caught_up = progress.is_some_and(|progress| progress.matched >= last);
-        self.heard.note(id, caught_up, now_ms);
+        if let Some(progress) = self.raw.raft.prs().get(from.raft_id()) {
+            self.heard.note(from, progress.matched, last, now_ms);
+        }
     }
 
     /// Where a voter's controller listener is: as the log says, or else as `controller.quorum.voters` does.
@@ -103,5 +144,30 @@ impl Quorum {
         let logged = voters.filter(|voter| voter.id == id.0).find_map(|voter| voter.endpoints.first());
         let logged = logged.map(|endpoint| HostPort { host: endpoint.host.clone(), port: endpoint.port });
         logged.or_else(|| self.raw.store().voters().addresses.get(&id).cloned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_voter_that_has_what_the_leader_had_before_was_caught_up_then() {
+        let (mut heard, id) = (Heard::default(), NodeId(2));
+        let key = ReplicaKey::of(id);
+        let rows = [
+            // now, what the voter has, what the leader has; caught up at
+            (100, 0, 10, -1),
+            (200, 10, 20, 100),
+            (300, 15, 25, 100),
+            (400, 25, 25, 400),
+            (500, 25, 30, 400),
+        ];
+        for (now_ms, matched, last, caught_up_ms) in rows {
+            heard.note(key, matched, last, now_ms);
+            assert_eq!((heard.at[&id].heard_ms, heard.at[&id].caught_up_ms), (now_ms, caught_up_ms));
+        }
+        heard.clear();
+        assert!(heard.at.is_empty(), "the next leader knows nothing yet");
     }
 }

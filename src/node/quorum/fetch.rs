@@ -111,3 +111,46 @@ pub struct Piece {
     pub position: u64,
     pub bytes: Bytes,
 }
+
+/// What is asked of the leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// To be answered after [`WAIT_MS`] at the latest.
+    Fetch(Fetch),
+    FetchSnapshot(FetchSnapshot),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Fetched(FetchAnswer),
+    Piece(PieceAnswer),
+}
+
+impl Answer {
+    pub fn leadership(&self) -> &Leadership {
+        match self {
+            Answer::Fetched(answer) => &answer.leadership,
+            Answer::Piece(answer) => &answer.leadership,
+        }
+    }
+
+    /// The error, if it is one.
+    pub fn error(&self) -> Option<ErrorCode> {
+        match self {
+            Answer::Fetched(answer) => answer.fetched.as_ref().err().copied(),
+            Answer::Piece(answer) => answer.piece.as_ref().err().copied(),
+        }
+    }
+}
+
+/// How long the leader may wait for something new before it answers a fetch, as Kafka's observers have it.
+pub const WAIT_MS: i64 = 500;
+
+/// How much is asked for at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Portions {
+    /// `controller.quorum.fetch.max.bytes`
+    pub fetch_bytes: usize,
+    /// `controller.quorum.fetch.snapshot.max.bytes`
+    pub snapshot_bytes: usize,
+}

@@ -50,6 +50,13 @@ impl Followers {
         heard.map(|(key, state)| (*key, *state)).collect()
     }
 
+    /// Whether this observer has had everything, and was heard within the last hour: Kafka's rule for whoever is to vote.
+    pub fn has_caught_up(&self, key: ReplicaKey, now_ms: i64) -> bool {
+        self.0
+            .get(&key)
+            .is_some_and(|state| state.last_caught_up_ms > 0 && state.last_fetch_ms > now_ms - RECENTLY_MS)
+    }
+
     pub fn clear(&mut self) {
         self.0.clear();
     }
@@ -69,6 +76,7 @@ impl Followers {
 
 /// As Kafka's.
 const SESSION_MS: i64 = 300_000;
+const RECENTLY_MS: i64 = 3_600_000;
 const OBSERVERS_MAX: usize = 1_000;
 
 #[cfg(test)]
@@ -100,6 +108,11 @@ mod tests {
             assert_eq!(seen(&followers, now_ms), [(4, offset, now_ms, caught_up_ms)]);
         }
         assert_eq!(seen(&followers, 500 + SESSION_MS), []);
+        assert!(followers.has_caught_up(key, 500 + SESSION_MS));
+        assert!(!followers.has_caught_up(key, 500 + RECENTLY_MS));
+        assert!(!followers.has_caught_up(ReplicaKey::of(NodeId(5)), 500));
+        followers.fetched(ReplicaKey::of(NodeId(5)), 3, 30, 500);
+        assert!(!followers.has_caught_up(ReplicaKey::of(NodeId(5)), 500));
     }
 
     #[test]

@@ -91,10 +91,9 @@ fn founders(config: &BrokerConfig, directory: Option<DirectoryId>) -> Membership
         return Membership::default();
     };
     let controllers = config.listeners.iter().filter(|l| config.controller_listener_names.contains(&l.name));
-    let endpoint = |listener: &Listener| VoterEndpoint {
-        name: listener.name.clone(),
-        host: listener.host.clone().unwrap_or_else(|| "localhost".into()),
-        port: listener.port,
+    let endpoint = |listener: &Listener| {
+        let (host, port) = config.controller_address(listener);
+        VoterEndpoint { name: listener.name.clone(), host: host.unwrap_or_else(|| "localhost".into()), port }
     };
     let me = VoterNode {
         id: config.node_id.0,

@@ -17,6 +17,10 @@ impl Quorum {
             // It waits as long as the others, so that it gives its vote when they do, and never wants to lead.
             false => self.raw.raft.election_elapsed += 1,
         }
+        match self.raw.raft.state {
+            StateRole::Leader => self.unheard.spoken_to(),
+            _ => self.unheard.tick(),
+        }
         self.tick_download();
         let followers = self.raw.raft.prs().iter();
         let waiting = followers.filter(|(_, progress)| progress.state == ProgressState::Snapshot);
@@ -48,6 +52,9 @@ impl Quorum {
         let Message { from, term, body, .. } = message;
         if matches!(body, Body::Append { .. } | Body::Heartbeat { .. } | Body::Snapshot(_)) {
             self.leader_spoke = Some(from);
+            if term >= self.raw.raft.term {
+                self.unheard.spoken_to();
+            }
         }
         match body {
             Body::Snapshot(offer) => return self.hear_offer(from, term, offer),
@@ -65,11 +72,11 @@ impl Quorum {
             _ => {}
         }
         self.pass_on(from, term, body);
-        self.note_heard(from.id);
+        self.note_heard(from);
         Ok(())
     }
 
-    fn pass_on(&mut self, from: ReplicaKey, term: u64, body: Body) {
+    pub(super) fn pass_on(&mut self, from: ReplicaKey, term: u64, body: Body) {
         let me = self.raw.raft.id;
         if let Some(message) = convert::to_raft(from.raft_id(), me, term, body) {
             // An answer of somebody who is no voter any more: raft-rs leaves it aside.
@@ -163,7 +170,7 @@ impl Quorum {
 
     // raft-rs takes only a snapshot that names this node as a voter. One that became a voter behind the snapshot is named
     // here, and wants to lead only when its log says that it votes.
-    fn tell_raft(&mut self, from: ReplicaKey, term: u64, offer: Offer, voters: &VoterSet) {
+    pub(super) fn tell_raft(&mut self, from: ReplicaKey, term: u64, offer: Offer, voters: &VoterSet) {
         let mut voters = voters.raft_ids();
         if !voters.contains(&self.raw.raft.id) {
             voters.push(self.raw.raft.id);

@@ -13,6 +13,7 @@ mod entries;
 mod error;
 mod fetch;
 mod followers;
+mod following;
 pub(crate) mod founding;
 mod gate;
 mod hearing;
@@ -20,6 +21,7 @@ mod message;
 mod serving;
 pub(crate) mod snapshot;
 mod store;
+mod unheard;
 pub(crate) mod vote;
 mod voters;
 
@@ -36,13 +38,17 @@ use raft::{Config, RawNode, StateRole};
 use describing::Heard;
 use download::{Download, Offered};
 use followers::Followers;
+use unheard::Unheard;
 
 pub use agreed::{Agreed, Committed, Keep, Settled, Spend};
 pub use changing::{ChangeRefused, VoterChange};
 pub use describing::{QuorumState, VoterState};
 pub use entries::metadata_batch;
 pub use error::QuorumError;
-pub use fetch::{Ends, Fetch, FetchAnswer, FetchSnapshot, Fetched, Leadership, Piece, PieceAnswer, Served};
+pub use fetch::{
+    Answer, Ends, Fetch, FetchAnswer, FetchSnapshot, Fetched, Leadership, Piece, PieceAnswer, Portions,
+    Question, Served, WAIT_MS,
+};
 pub use followers::ObserverState;
 pub use founding::Founder;
 pub use gate::Refused;
@@ -90,6 +96,7 @@ pub struct Quorum {
     /// What is to be said besides what raft-rs says.
     unsent: Vec<(ReplicaKey, Body)>,
     followers: Followers,
+    unheard: Unheard,
 }
 
 impl Quorum {
@@ -127,7 +134,9 @@ impl Quorum {
             leader_spoke: None,
             unsent: Vec::new(),
             followers: Followers::default(),
+            unheard: Unheard::default(),
         };
+        quorum.unheard = Unheard::at_start(quorum.votes());
         quorum.draw_timeout();
         Ok(quorum)
     }
@@ -298,6 +307,7 @@ impl Quorum {
         let leads_still = raft.state == StateRole::Leader && self.led == Some(self.epoch());
         if raft.state != StateRole::Leader {
             self.followers.clear();
+            self.heard.clear();
         }
         if !leads_still {
             self.led = None;

@@ -51,7 +51,11 @@ impl Quorum {
 
     /// Who has fetched from this leader lately without being a voter.
     pub fn observers(&self, now_ms: i64) -> Vec<(ReplicaKey, ObserverState)> {
-        self.followers.states(now_ms)
+        let voters = self.voters();
+        let mut observers = self.followers.states(now_ms);
+        // Who has become a voter was an observer until then.
+        observers.retain(|(key, _)| !voters.contains(*key));
+        observers
     }
 
     fn is_leader(&self) -> bool {

@@ -293,7 +293,7 @@ impl Store {
     // What the log says of voters counts more than what was configured. Where it says that voters can change and not who they
     // are, others have founded the quorum (`--no-initial-controllers`): this node votes once they have added it.
     fn voter_set(&self, membership: &Membership) -> Result<VoterSet, QuorumError> {
-        let dynamic = membership.version.is_some_and(|version| version.kraft_version > 0);
+        let dynamic = membership.kraft_version() > 0;
         match &membership.voters {
             Some(record) if !record.voters.is_empty() => VoterSet::of_record(record)
                 .ok_or_else(|| QuorumError::Refused("it names voters of which there is no quorum".into())),
@@ -464,7 +464,7 @@ impl Store {
     }
 
     // The index of the entry that ends at this offset.
-    fn index_ending_at(&self, end: Offset) -> Option<u64> {
+    pub(super) fn index_ending_at(&self, end: Offset) -> Option<u64> {
         if end == self.base.end {
             return Some(self.base.index);
         }

@@ -3,6 +3,7 @@
 
 mod agreement;
 mod fetches;
+mod following;
 mod membership;
 mod snapshots;
 mod strangers;
@@ -53,6 +54,8 @@ pub(super) fn founded_by(nodes: &[i32]) -> Membership {
 pub(super) struct Member {
     pub me: ReplicaKey,
     pub founding: Vec<i32>,
+    /// The configuration says who votes, by their ids alone.
+    pub fixed: bool,
     pub disk: MemoryDisk,
     pub quorum: Option<Quorum>,
     pub image: Image,
@@ -64,7 +67,7 @@ impl Member {
         // The log directory is older than all that happens.
         disk.create_dir_all(Path::new("/data")).expect("an empty disk");
         disk.write_back();
-        Member { me, founding: founding.to_vec(), disk, quorum: None, image: Image::empty() }
+        Member { me, founding: founding.to_vec(), fixed: false, disk, quorum: None, image: Image::empty() }
     }
 
     pub fn start(&mut self) {
@@ -101,8 +104,11 @@ impl Member {
         let voters = Voters {
             cluster_id: "one".into(),
             me: self.me,
-            all: VoterSet::new(self.founding.iter().map(|node| key(*node))),
-            founders: founded_by(&self.founding),
+            all: VoterSet::new(self.founding.iter().map(|node| match self.fixed {
+                true => ReplicaKey::of(NodeId(*node)),
+                false => key(*node),
+            })),
+            founders: if self.fixed { Membership::default() } else { founded_by(&self.founding) },
             addresses: BTreeMap::new(),
         };
         let mut draws = self.me.id.0 as u64;
@@ -173,6 +179,15 @@ impl Room {
         let members = nodes.iter().map(|node| Member::new(key(*node), nodes)).collect();
         let (cut, refused) = Default::default();
         let mut room = Room { members, cut, refused, said: 0, topics: 0 };
+        room.members.iter_mut().for_each(Member::start);
+        room
+    }
+
+    /// Those of `controller.quorum.voters`.
+    pub fn fixed(nodes: &[i32]) -> Room {
+        let mut room = Room::of(&[]);
+        let members = nodes.iter().map(|node| Member { fixed: true, ..Member::new(key(*node), nodes) });
+        room.members = members.collect();
         room.members.iter_mut().for_each(Member::start);
         room
     }

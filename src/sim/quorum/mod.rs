@@ -16,7 +16,7 @@ use ottla_log::Disk;
 use ottla_log::disk::MemoryDisk;
 use ottla_model::NodeId;
 use ottla_node::controller::{Input, Output};
-use ottla_node::observer::Answered;
+use ottla_node::observer::{self, Answered};
 use ottla_node::quorum::{
     Body, ChangeRefused, Message, Refused, ReplicaKey, Snapshot, SnapshotId, TICK_MS, VoterChange, VoterSet,
 };
@@ -227,8 +227,10 @@ impl Quorums {
             return Ok(Vec::new());
         }
         let input = match what {
-            Local::Boot | Local::End(_) | Local::Fetch(_) | Local::Fetched(_) | Local::Wake => {
-                return Ok(Vec::new());
+            Local::Boot | Local::End(_) | Local::Fetch(_) | Local::Wake => return Ok(Vec::new()),
+            Local::Fetched(answered) => {
+                cluster.trace.note(now_ms, || format!("node {id} is answered {:?}", answered.answer));
+                Input::Answered(answered)
             }
             Local::Hear(bytes) => {
                 let message = Message::decode(&bytes);
@@ -279,6 +281,16 @@ impl Quorums {
                 }
                 Output::Reply { token: Who::Client(ask), reply } => self.reply(at, ask, &reply),
                 Output::Reply { token: Who::Operator, .. } | Output::Full(_) | Output::Fenced(_) => {}
+                Output::Ask(asked) => {
+                    mark("a controller asked because no leader spoke to it");
+                    self.ask(at, asked);
+                }
+                Output::CannotFollow(
+                    why @ (observer::Refused::Unfit(_) | observer::Refused::SecondLeader { .. }),
+                ) => {
+                    return Err(Violation::new("a controller takes what a leader sends", why.to_string()));
+                }
+                Output::CannotFollow(why) => self.cluster.note_at(at, || format!("refuses {why}")),
                 Output::Refused(why) => {
                     mark_if(matches!(why, Refused::NotAVoter(_)), "a stranger was not heard");
                     self.cluster.note_at(at, || format!("refuses {why}"));
@@ -287,6 +299,10 @@ impl Quorums {
                     self.cluster.note_at(at, || format!("voters changed: {outcome:?}"));
                     mark_if(outcome.is_ok(), "the voters changed");
                     mark_if(outcome == Err(ChangeRefused::Pending), "a change waited for the one before");
+                    mark_if(
+                        outcome == Err(ChangeRefused::Lagging),
+                        "a replica had to follow before it voted",
+                    );
                     if outcome == Err(ChangeRefused::Invalid) {
                         return Err(Violation::new("a set of voters is sane", format!("{outcome:?}")));
                     }

@@ -1,7 +1,7 @@
 //! Observers in this world: machines that follow the metadata log without a vote, and what passes between them and the voters.
 //! It must never let anything happen that is not an event.
 
-use ottla_node::observer::{Answer, Answered, Input, Output, Question, Refused, To};
+use ottla_node::observer::{Answer, Answered, Asked, Input, Output, Question, Refused, To};
 use ottla_node::quorum::{FetchAnswer, Fetched, ReplicaKey};
 use ottla_protocol::LeaderEpoch;
 use ottla_protocol::batch::BatchHeader;
@@ -80,22 +80,10 @@ impl Quorums {
     }
 
     fn carry_out_at_observer(&mut self, at: usize, outputs: Vec<Output>) -> Verdict {
-        let (id, life) = (self.cluster.machines[at].id, self.cluster.machines[at].life);
+        let id = self.cluster.machines[at].id;
         for output in outputs {
             match output {
-                Output::Ask(asked) => {
-                    let to = match &asked.to {
-                        To::Leader(leader) => leader.id.0 as usize - 1,
-                        To::Anybody(turn) => turn % self.plan.machines,
-                    };
-                    let (from, place) = (self.cluster.machines[at].place(), to as Place + 1);
-                    let waiter = Waiter { at, life, asked };
-                    let arrival = || {
-                        let what = Local::Fetch(Box::new(waiter.clone()));
-                        Event::Local { at: to, life: None, what }
-                    };
-                    self.cluster.send(from, place, arrival);
-                }
+                Output::Ask(asked) => self.ask(at, asked),
                 Output::Published(image) => self.judge.observed(id, &image)?,
                 Output::Snapshot(snapshot) => {
                     let delay_ms = self.cluster.dice.between(0, 20);
@@ -112,6 +100,21 @@ impl Quorums {
             }
         }
         Ok(())
+    }
+
+    /// A question for the log is on its way, from an observer or from a controller that hears of no leader.
+    pub(super) fn ask(&mut self, at: usize, asked: Asked) {
+        let to = match &asked.to {
+            To::Leader(leader) => leader.id.0 as usize - 1,
+            To::Anybody(turn) => turn % self.plan.machines,
+        };
+        let (from, place) = (self.cluster.machines[at].place(), to as Place + 1);
+        let waiter = Waiter { at, life: self.cluster.machines[at].life, asked };
+        let arrival = || {
+            let what = Local::Fetch(Box::new(waiter.clone()));
+            Event::Local { at: to, life: None, what }
+        };
+        self.cluster.send(from, place, arrival);
     }
 
     fn wake_later(&mut self, at: usize) {

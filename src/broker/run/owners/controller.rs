@@ -11,6 +11,7 @@ use ottla_core::controller::{Command, NotController, Reply};
 use ottla_core::question::Question;
 use ottla_log::Disk;
 use ottla_node::controller::{Controller as Machine, ControllerError, Input, Output};
+use ottla_node::observer::{self, Answered, Asked};
 use ottla_node::quorum::{
     ChangeRefused, Fetch, FetchAnswer, FetchSnapshot, Leadership, Message as Said, PieceAnswer, QuorumState,
     Refused, Snapshot, SnapshotId, TICK_MS, VoterChange,
@@ -19,11 +20,14 @@ use ottla_node::waiting::Fetches;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
+use super::controllers::Controllers;
 use super::leading::Leading;
 use super::metadata::Metadata;
 use super::publisher::Notice;
+use super::repeats::Repeats;
 use super::uplink::Uplink;
 use crate::clock::now_ms;
+use crate::run::work::asker::Asker;
 use crate::run::work::flusher::Flushers;
 use crate::run::work::messenger::Messenger;
 
@@ -78,12 +82,14 @@ pub(crate) struct Commands(Sender<Message>);
 enum Message {
     Ask(Command, Token),
     ChangeVoters(VoterChange, Token),
+    CheckVoters(VoterChange, oneshot::Sender<Result<(), ChangeRefused>>),
     /// From another replica; it is told when it was heard, so that nobody can pile up messages here.
     Hear(Box<Said>, oneshot::Sender<()>),
     Describe(oneshot::Sender<QuorumState>),
     Fetch(Fetch, i64, oneshot::Sender<FetchAnswer>),
     FetchSnapshot(FetchSnapshot, oneshot::Sender<PieceAnswer>),
     Snapshotted(Option<SnapshotId>),
+    Answered(Box<Answered>),
     Stop,
 }
 
@@ -167,7 +173,14 @@ impl Commands {
         answer.await.map_err(|_| NotController)
     }
 
-    /// Changes who votes (KIP-853), and waits until that is agreed on.
+    /// Whether a change of who votes (KIP-853) would be in order now.
+    pub async fn check_voters(&self, change: VoterChange) -> Result<(), ChangeRefused> {
+        let (token, outcome) = oneshot::channel();
+        self.send(Message::CheckVoters(change, token)).map_err(|_| ChangeRefused::NotLeader)?;
+        outcome.await.unwrap_or(Err(ChangeRefused::NotLeader))
+    }
+
+    /// Changes who votes, and waits until that is agreed on.
     pub async fn change_voters(&self, change: VoterChange) -> Result<(), ChangeRefused> {
         let (token, outcome) = oneshot::channel();
         let sent = self.send(Message::ChangeVoters(change, Token::VotersChanged(token)));
@@ -213,6 +226,8 @@ pub(crate) struct Companions {
     pub leading: watch::Sender<Leading>,
     pub writer: Writer,
     pub messenger: Messenger,
+    pub asker: Asker,
+    pub controllers: Controllers,
 }
 
 /// Starts the thread. `ends` is called with the reason when it ends.
@@ -224,7 +239,8 @@ pub(crate) fn start(
     let (commands, inbox) = channel();
     let back = commands.clone();
     let publisher = companions.publisher.clone();
-    let mut thread = Thread { machine, companions, inbox, back, fetches: Fetches::default(), told: None };
+    let (fetches, refused, not_followed) = Default::default();
+    let mut thread = Thread { machine, companions, inbox, back, fetches, refused, not_followed };
     let handle = std::thread::Builder::new().name("controller".into()).spawn(move || {
         // raft-rs panics if it cannot read its log. In this case, too, the process has to learn that there is no
         // controller any more.
@@ -242,15 +258,20 @@ struct Thread {
     inbox: Receiver<Message>,
     back: Sender<Message>,
     fetches: Fetches<oneshot::Sender<FetchAnswer>>,
-    /// What was logged last of what was refused, and when.
-    told: Option<(Refused, Instant)>,
+    refused: Repeats<Refused>,
+    not_followed: Repeats<observer::Refused>,
 }
 
 /// How long a leader that stops waits for another one to take over.
 const HANDING_OVER: Duration = Duration::from_secs(1);
-/// The same refusal is logged again after this long, another one a little later.
-const TELL_AGAIN_AFTER: Duration = Duration::from_secs(30);
-const TELL_ANOTHER_AFTER: Duration = Duration::from_secs(1);
+// A tick that is due comes before messages that wait, however many there are: without ticks a leader says nothing, and nobody
+// is fenced.
+fn next<M>(inbox: &Receiver<M>, tick: Instant, now: Instant) -> Result<M, RecvTimeoutError> {
+    match tick.checked_duration_since(now) {
+        Some(left) if !left.is_zero() => inbox.recv_timeout(left),
+        _ => Err(RecvTimeoutError::Timeout),
+    }
+}
 
 impl Thread {
     fn serve(&mut self) -> Result<(), ControllerError> {
@@ -266,12 +287,7 @@ impl Thread {
             if stop_at.is_some_and(|at| Instant::now() >= at || !self.machine.quorum().hands_over()) {
                 return Ok(());
             }
-            // A tick that is due comes before messages that wait, however many there are: without ticks a leader says
-            // nothing, and nobody is fenced.
-            let message = match next_tick.checked_duration_since(Instant::now()) {
-                Some(left) if !left.is_zero() => self.inbox.recv_timeout(left),
-                _ => Err(RecvTimeoutError::Timeout),
-            };
+            let message = next(&self.inbox, next_tick, Instant::now());
             match message {
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Ok(Message::Stop) if !self.machine.quorum().hands_over() => return Ok(()),
@@ -298,7 +314,13 @@ impl Thread {
                 let _ = waits.send(());
                 return Ok(());
             }
+            Message::CheckVoters(change, waits) => {
+                // This fails if the caller has stopped waiting.
+                let _ = waits.send(self.machine.quorum().check_voters(&change, now_ms()));
+                return Ok(());
+            }
             Message::Snapshotted(outcome) => Input::Snapshotted(outcome),
+            Message::Answered(answered) => Input::Answered(answered),
             Message::Describe(waits) => {
                 // This fails if the caller has stopped waiting.
                 let _ = waits.send(self.machine.quorum().state(now_ms()));
@@ -358,6 +380,8 @@ impl Thread {
                 let address = self.machine.quorum().address(said.to.id);
                 self.companions.messenger.send(*said, address);
             }
+            Output::Ask(asked) => self.ask(asked),
+            Output::CannotFollow(refused) => self.tell_not_followed(refused),
             Output::Refused(refused) => self.tell_refused(refused),
             Output::Fenced(broker) => warn!(%broker, "the session of a broker has ended: it is fenced"),
             Output::VotersChanged { token, outcome } => token.changed(outcome),
@@ -377,12 +401,26 @@ impl Thread {
         drop(self.companions.publisher.as_ref().map(|publisher| publisher.send(notice)));
     }
 
-    // A stranger may say what it likes as often as it likes.
     fn tell_refused(&mut self, refused: Refused) {
-        let pause = |told: &Refused| if *told == refused { TELL_AGAIN_AFTER } else { TELL_ANOTHER_AFTER };
-        if self.told.as_ref().is_none_or(|(told, at)| at.elapsed() >= pause(told)) {
+        if self.refused.tells(refused.clone(), Instant::now()) {
             warn!("a message to the metadata quorum was not heard: {refused}");
-            self.told = Some((refused, Instant::now()));
+        }
+    }
+
+    fn ask(&self, asked: Asked) {
+        let (back, question) = (self.back.clone(), asked.question.clone());
+        let address = self.companions.controllers.address(&asked.to, self.machine.quorum().membership());
+        // This fails if this thread has ended.
+        let answered = move |answer| drop(back.send(Message::Answered(Box::new(Answered { asked, answer }))));
+        match address {
+            Some(address) => self.companions.asker.ask(address, question, answered),
+            None => answered(None),
+        }
+    }
+
+    fn tell_not_followed(&mut self, refused: observer::Refused) {
+        if self.not_followed.tells(refused.clone(), Instant::now()) {
+            warn!("cannot follow the metadata log, and try again: {refused}");
         }
     }
 
@@ -390,22 +428,28 @@ impl Thread {
         let quorum = self.machine.quorum();
         let leader = quorum.leader();
         let here = self.machine.leads();
-        let known = Leading { epoch: quorum.epoch(), leader, here, address: None };
+        // Nobody asks itself over the network.
+        let other = leader.filter(|leader| *leader != quorum.me());
+        let address = other.and_then(|leader| quorum.address(leader));
+        let kraft_version = quorum.membership().kraft_version();
+        let known = Leading { epoch: quorum.epoch(), leader, here, address, kraft_version };
         self.companions.leading.send_if_modified(|told| {
-            if known.is_same_as(told) {
+            if known == *told {
                 return false;
             }
-            // Nobody asks itself over the network.
-            let other = leader.filter(|leader| *leader != quorum.me());
-            let address = other.and_then(|leader| quorum.address(leader));
             match leader {
+                // Of the same one, more is known.
+                _ if known.is_same_as(told) => {}
                 Some(leader) => {
                     info!(%leader, epoch = known.epoch.0, here, "the metadata quorum has a leader")
                 }
                 None => info!(epoch = known.epoch.0, "the metadata quorum has no leader"),
             }
-            *told = Leading { address, ..known.clone() };
+            told.clone_from(&known);
             true
         });
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

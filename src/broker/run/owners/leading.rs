@@ -13,12 +13,14 @@ pub(crate) struct Leading {
     pub here: bool,
     /// Of its controller listener.
     pub address: Option<HostPort>,
+    /// The level of `kraft.version`, which is in the quorum's own records.
+    pub kraft_version: i16,
 }
 
 impl Leading {
     /// Nobody is known.
     pub fn nobody() -> Leading {
-        Leading { epoch: LeaderEpoch(0), leader: None, here: false, address: None }
+        Leading { epoch: LeaderEpoch(0), leader: None, here: false, address: None, kraft_version: 0 }
     }
 
     /// Whether both mean the same leader of the same epoch.

@@ -1,6 +1,7 @@
 //! The owners: each type here has a part of this broker's state, and other code sends it requests.
 
 pub(crate) mod controller;
+pub(crate) mod controllers;
 pub(crate) mod coordinator;
 pub(crate) mod groups;
 pub(crate) mod leading;
@@ -12,6 +13,7 @@ pub(crate) mod partitions;
 pub(crate) mod producer_ids;
 pub(crate) mod proposals;
 pub(crate) mod publisher;
+pub(crate) mod repeats;
 pub(crate) mod settings;
 pub(crate) mod storage;
 pub(crate) mod throttling;

@@ -5,18 +5,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use ottla_model::NodeId;
-use ottla_model::config::{BrokerConfig, HostPort};
 use ottla_node::observer::{
-    Answered, Asked, Input, Leader, Observer as Machine, ObserverError, Output, Refused, To,
+    Answered, Asked, Input, Leader, Observer as Machine, ObserverError, Output, Refused,
 };
 use ottla_node::quorum::SnapshotId;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::controller::Writer;
+use super::controllers::Controllers;
 use super::leading::Leading;
 use super::publisher::Notice;
+use super::repeats::Repeats;
 use crate::clock::now_ms;
 use crate::run::work::asker::Asker;
 
@@ -47,45 +47,6 @@ pub(crate) struct Surroundings {
     pub controllers: Controllers,
 }
 
-/// Where the controllers are, as configured.
-pub(crate) struct Controllers {
-    /// Whom to ask who leads.
-    bootstrap: Vec<HostPort>,
-    /// `controller.quorum.voters`
-    voters: Vec<(NodeId, HostPort)>,
-}
-
-impl Controllers {
-    pub fn of(config: &BrokerConfig) -> Controllers {
-        let voters: Vec<(NodeId, HostPort)> =
-            config.controller_quorum_voters.iter().map(|voter| (voter.id, voter.address.clone())).collect();
-        let bootstrap = match config.controller_quorum_bootstrap_servers.as_slice() {
-            [] => voters.iter().map(|(_, address)| address.clone()).collect(),
-            servers => servers.to_vec(),
-        };
-        Controllers { bootstrap, voters }
-    }
-
-    fn address(&self, to: &To, machine: &Machine) -> Option<HostPort> {
-        match to {
-            To::Anybody(turn) => self.bootstrap.get(turn % self.bootstrap.len().max(1)).cloned(),
-            To::Leader(leader) => self.of_leader(leader, machine),
-        }
-    }
-
-    // As the leader says, or else as the log does, or else as configured.
-    fn of_leader(&self, leader: &Leader, machine: &Machine) -> Option<HostPort> {
-        if let Some((host, port)) = &leader.endpoint {
-            return Some(HostPort { host: host.clone(), port: *port });
-        }
-        let mut voters = machine.membership().voters.iter().flat_map(|record| &record.voters);
-        let logged = voters.find(|voter| voter.id == leader.id.0).and_then(|voter| voter.endpoints.first());
-        let logged = logged.map(|found| HostPort { host: found.host.clone(), port: found.port });
-        let configured = || self.voters.iter().find(|(id, _)| *id == leader.id);
-        logged.or_else(|| configured().map(|(_, address)| address.clone()))
-    }
-}
-
 /// Starts the thread. `ends` is called with the reason when it ends.
 pub(crate) fn start(
     machine: Machine,
@@ -95,7 +56,7 @@ pub(crate) fn start(
     let (sender, inbox) = channel();
     let back = sender.clone();
     let publisher = surroundings.publisher.clone();
-    let mut thread = Thread { machine, surroundings, inbox, back, told: None };
+    let mut thread = Thread { machine, surroundings, inbox, back, refused: Repeats::default() };
     let handle = std::thread::Builder::new().name("observer".into()).spawn(move || {
         let served = catch_unwind(AssertUnwindSafe(|| thread.serve()));
         ends(served.map_or_else(|_| Err("it panicked".into()), |ended| ended.map_err(|e| e.to_string())));
@@ -110,18 +71,16 @@ struct Thread {
     surroundings: Surroundings,
     inbox: Receiver<Message>,
     back: Sender<Message>,
-    /// What was logged last of what was refused, and when.
-    told: Option<(Refused, Instant)>,
+    refused: Repeats<Refused>,
 }
-
-/// The same refusal is logged again after this long.
-const TELL_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 impl Thread {
     fn serve(&mut self) -> Result<(), ObserverError> {
         let mut out = Vec::new();
         self.machine.step(now_ms(), Input::Tick, &mut out)?;
         loop {
+            // Before anybody sees an image that may show it.
+            self.tell_level();
             out.drain(..).for_each(|output| self.put_out(output));
             let wait_ms = (self.machine.wakes_ms() - now_ms()).max(1);
             let input = match self.inbox.recv_timeout(Duration::from_millis(wait_ms as u64)) {
@@ -153,7 +112,8 @@ impl Thread {
     fn ask(&self, asked: Asked) {
         let back = self.back.clone();
         let question = asked.question.clone();
-        let Some(address) = self.surroundings.controllers.address(&asked.to, &self.machine) else {
+        let Some(address) = self.surroundings.controllers.address(&asked.to, self.machine.membership())
+        else {
             debug!(to = ?asked.to, "nobody knows where the controller is");
             drop(back.send(Message::Answered(Box::new(Answered { asked, answer: None }))));
             return;
@@ -164,7 +124,7 @@ impl Thread {
     }
 
     fn tell_who_leads(&self, leader: Option<Leader>) {
-        let epoch = self.machine.epoch();
+        let (epoch, membership) = (self.machine.epoch(), self.machine.membership());
         match &leader {
             Some(leader) => {
                 info!(leader = %leader.id, epoch = epoch.0, here = false, "the metadata quorum has a leader")
@@ -172,16 +132,23 @@ impl Thread {
             None => info!(epoch = epoch.0, "the metadata quorum has no leader"),
         }
         let address =
-            leader.as_ref().and_then(|leader| self.surroundings.controllers.of_leader(leader, &self.machine));
+            leader.as_ref().and_then(|leader| self.surroundings.controllers.of_leader(leader, membership));
         let leader = leader.map(|leader| leader.id);
-        self.surroundings.leading.send_replace(Leading { epoch, leader, here: false, address });
+        self.surroundings.leading.send_modify(|told| {
+            *told = Leading { epoch, leader, here: false, address, ..told.clone() };
+        });
+    }
+
+    fn tell_level(&self) {
+        let kraft_version = self.machine.membership().kraft_version();
+        self.surroundings.leading.send_if_modified(|told| {
+            std::mem::replace(&mut told.kraft_version, kraft_version) != kraft_version
+        });
     }
 
     fn tell_refused(&mut self, refused: Refused) {
-        let again = |(told, at): &(Refused, Instant)| *told == refused && at.elapsed() < TELL_AGAIN_AFTER;
-        if !self.told.as_ref().is_some_and(again) {
+        if self.refused.tells(refused.clone(), Instant::now()) {
             warn!("cannot follow the metadata log, and try again: {refused}");
-            self.told = Some((refused, Instant::now()));
         }
     }
 }

@@ -133,3 +133,37 @@ impl Uplink {
         Forwarded::Nobody
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ottla_core::controller::AllocateProducerIds;
+    use ottla_core::question::Question;
+    use ottla_model::{BrokerEpoch, NodeId};
+    use ottla_protocol::LeaderEpoch;
+
+    use super::*;
+
+    // Whoever was active accepts connections and says nothing, like a process that is stopped. The second one waits for the
+    // connection that the first one makes, and for no longer than that.
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_long_for_a_connection_that_somebody_else_makes() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = silent.local_addr().expect("an address").port();
+        let leading = Leading {
+            epoch: LeaderEpoch(1),
+            leader: Some(NodeId(2)),
+            address: Some(HostPort { host: "127.0.0.1".into(), port }),
+            ..Leading::nobody()
+        };
+        let (_says, known) = watch::channel(leading);
+        let uplink = Uplink::new("one".into(), known, Arc::default());
+        let ask = || {
+            let question = AllocateProducerIds { broker: NodeId(1), epoch: BrokerEpoch(1) };
+            uplink.carry(question.command())
+        };
+        let begun = Instant::now();
+        let (first, second) = tokio::join!(ask(), ask());
+        assert!(matches!((first, second), (Err(NotController), Err(NotController))));
+        assert!(begun.elapsed() <= PATIENCE + Duration::from_millis(100), "{:?}", begun.elapsed());
+    }
+}

@@ -7,6 +7,7 @@ pub(crate) mod flusher;
 pub(crate) mod heart;
 pub(crate) mod housekeeping;
 pub(crate) mod introduction;
+pub(crate) mod joining;
 pub(crate) mod messenger;
 pub(crate) mod mover;
 pub(crate) mod post;

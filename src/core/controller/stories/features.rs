@@ -30,6 +30,7 @@ fn a_level_is_set_or_it_is_said_why_not() {
         ("off", GROUP_VERSION, 0, SafeDowngrade, Ok(0)),
         ("off, whatever is lost", GROUP_VERSION, 0, UnsafeDowngrade, Ok(0)),
         ("the level of the quorum, as it is", KRAFT_VERSION, 0, Upgrade, Ok(0)),
+        ("what the quorum cannot do", KRAFT_VERSION, 1, Upgrade, Err("Not all voters are known.")),
         (
             "lower by mistake",
             METADATA_VERSION,
@@ -88,6 +89,41 @@ fn a_level_is_set_or_it_is_said_why_not() {
             expected.map_err(|why: &str| format!("Invalid update version {level} for feature {name}. {why}"));
         assert_eq!(outcome, expected, "{story}");
     }
+}
+
+// The quorum writes the level; what is decided here is that it may.
+#[test]
+fn the_level_of_the_quorum_goes_up_and_never_down() {
+    let mut cluster = cluster(2);
+    let mut ask = |from: i16, to: i16, kind: FeatureChange| {
+        let update = change(KRAFT_VERSION, to, kind);
+        let Decision { records, answer } = cluster.with_view(|view| {
+            let view = &mut View {
+                kraft_version: from,
+                may_voters_change: &|| Ok(()),
+                chance: &mut *view.chance,
+                ..*view
+            };
+            decide(view, update.command())
+        });
+        assert!(records.is_empty(), "{records:?}");
+        let Reply::FeaturesUpdated(outcome) = answer else { panic!("{answer:?}") };
+        outcome.map_err(|refusal| refusal.message)
+    };
+    assert_eq!(ask(0, 1, Upgrade), Ok(()));
+    assert_eq!(ask(1, 1, Upgrade), Ok(()), "it stands there already");
+    for kind in [SafeDowngrade, UnsafeDowngrade] {
+        let why = ask(1, 0, kind).expect_err("never");
+        assert_eq!(
+            why,
+            "Invalid update version 0 for feature kraft.version. Can't downgrade the version of this feature."
+        );
+    }
+    assert!(
+        ask(0, 2, Upgrade)
+            .expect_err("nobody has it")
+            .contains("Local controller 1 only supports versions 0-1")
+    );
 }
 
 #[test]

@@ -28,7 +28,7 @@ broker_keys! {
         "How long a controller waits for another's answer.";
     "controller.quorum.retry.backoff.ms": Int = "20", at_least(0), Low, ReadOnly, Honoured,
         "Pause before a failed request to a controller is sent again.";
-    "controller.quorum.auto.join.enable": Boolean = "false", ANY, Low, ReadOnly, Accepted,
+    "controller.quorum.auto.join.enable": Boolean = "false", ANY, Low, ReadOnly, Honoured,
         "Whether a controller joins the voters by itself.";
     internal "controller.performance.sample.period.ms": Long = "60000", at_least(100), Medium, ReadOnly,
         Accepted,

@@ -122,21 +122,38 @@ fn one_change_at_a_time_and_only_sane_ones() {
 }
 
 #[test]
-fn voters_of_the_configuration_do_not_change() {
-    let mut room = Room::of(&[1]);
-    room.members.clear();
-    let mut member = Member::new(key(1), &[1]);
-    let voters = Voters { me: key(1), ..Voters::only(NodeId(1)) };
-    member.start();
-    drop(member.quorum.take());
-    let fixed = Member { founding: Vec::new(), ..member };
-    room.members.push(fixed);
-    let quorum = room.members[0].open().expect("it starts");
-    assert_eq!(voters.founders, Membership::default());
-    room.members[0].quorum = Some(quorum);
-    room.ticks(30);
-    assert!(!room.quorum(1).leads(), "nobody votes");
-    assert_eq!(room.quorum(1).change_voters(&VoterChange::Add(voter(2)), 0), Err(ChangeRefused::NotLeader));
+fn voters_of_the_configuration_change_once_the_log_names_them() {
+    let mut room = Room::fixed(&[1, 2, 3]);
+    let leader = room.leader();
+    room.propose(leader);
+    room.ticks(3);
+    let remove = VoterChange::Remove(key(leader % 3 + 1));
+    assert_eq!(room.quorum(leader).change_voters(&remove, 0), Err(ChangeRefused::Fixed));
+    let known: Vec<ReplicaKey> = room.quorum(leader).known_voters().collect();
+    assert_eq!(known, [key(1), key(2), key(3)], "each has said which directory it has");
+    let nodes = |nodes: &[i32]| nodes.iter().map(|node| voter(*node)).collect::<Vec<_>>();
+    let nil = VoterNode { directory_id: Uuid::nil(), ..voter(3) };
+    for wrong in [nodes(&[1, 2]), nodes(&[1, 2, 4]), vec![voter(1), voter(2), nil], Vec::new()] {
+        let refused = room.quorum(leader).let_voters_change(wrong.clone(), 0);
+        assert_eq!(refused, Err(ChangeRefused::Invalid), "{wrong:?}");
+    }
+    let all = nodes(&[1, 2, 3]);
+    let follower = room.quorum(leader % 3 + 1).let_voters_change(all.clone(), 0);
+    assert_eq!(follower, Err(ChangeRefused::NotLeader));
+    let offset = room.quorum(leader).let_voters_change(all.clone(), 0).expect("it is proposed");
+    room.ticks(3);
+    assert!(room.quorum(leader).high_watermark() > offset);
+    assert_eq!(*room.quorum(leader).membership(), founded_by(&[1, 2, 3]));
+    assert_eq!(room.quorum(leader).let_voters_change(all, 0), Err(ChangeRefused::Pending), "once is enough");
+    for node in [1, 2, 3] {
+        room.kill(node);
+        room.member(node).start();
+    }
+    let leader = room.leader();
+    let gone = leader % 3 + 1;
+    change(&mut room, leader, &VoterChange::Remove(key(gone))).expect("now it goes");
+    room.propose(leader);
+    assert_eq!(room.topics(leader), 2);
 }
 
 #[test]
