@@ -1,9 +1,11 @@
 """Partitions that move from one log directory to another while they are written to, and what a kill does to a move."""
 
+import itertools
 import json
 
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from harness import raw
 from harness.clients import Record, admin, consume, create_topic, is_led, producer, records, try_produce, values
 from harness.wait import wait_for
 
@@ -114,6 +116,30 @@ def test_what_cannot_move_says_why(two, tools, name):
         assert move(tools, broker, second, f"{new}-0") == [f"{new}-0: UnknownTopicOrPartitionException"]
         create_topic(broker, new)
         assert where(tools, broker, new) == {"0": [str(second), None]}
+
+
+def test_new_partitions_avoid_directories_that_are_cordoned(two, tools, name):
+    """KIP-1066: the broker puts none there, and the controller none on a broker that has no other."""
+    broker, first, second = two
+    numbers = itertools.count()
+
+    def configure(*words):
+        tools("kafka-configs", "--alter", "--entity-type", "brokers", "--entity-name", "1", *words, broker=broker)
+
+    def made():
+        topic = f"{name}-{next(numbers)}"
+        return raw.create(broker.bootstrap, topic, 1, 1)[0], topic
+    try:
+        configure("--add-config", f"cordoned.log.dirs={first}")
+        wait_for(lambda: where(tools, broker, made()[1]) == {"0": [str(second), None]}, "the broker knows it")
+        for _ in range(3):
+            code, topic = made()
+            assert code == 0 and where(tools, broker, topic) == {"0": [str(second), None]}
+        configure("--add-config", "cordoned.log.dirs=*")
+        wait_for(lambda: made()[0] == 38, "the controller knows it: INVALID_REPLICATION_FACTOR")
+    finally:
+        configure("--delete-config", "cordoned.log.dirs")
+    wait_for(lambda: made()[0] == 0, "it takes new replicas again")
 
 
 def test_a_compacted_log_keeps_its_tombstones_when_it_moves(two, tools, name):

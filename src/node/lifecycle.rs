@@ -177,7 +177,9 @@ impl Lifecycle {
             Input::Time => {}
             Input::Answered(reply) => self.answered(now_ms, reply, image, &mut out),
             Input::DirectoriesFailed(directories) => {
-                self.failed.extend(directories);
+                let new = directories.into_iter().filter(|one| !self.failed.contains(one));
+                let new: Vec<DirectoryId> = new.collect();
+                self.failed.extend(new);
                 self.hurry(now_ms);
             }
             Input::Cordoned(directories) => {

@@ -1,8 +1,6 @@
 //! AlterReplicaLogDirs v1-2 (KIP-113): moves replicas of this broker to other log directories of it. Answered once the
 //! moves are under way; DescribeLogDirs tells how far they have come.
 
-use std::path::Path;
-
 use bytes::Bytes;
 use ottla_model::{FolderSuffix, PartitionFolder, TopicPartition, check_topic_name};
 use ottla_protocol::ErrorCode;
@@ -16,6 +14,7 @@ use uuid::Uuid;
 
 use super::context::{Begun, Context};
 use crate::broker::Broker;
+use crate::run::owners::storage::is_cordoned;
 
 const FILE_NAME_BYTES_MAX: usize = 255;
 
@@ -89,9 +88,4 @@ fn alter(broker: &Broker, id: TopicPartition, path: &str) -> Result<(), ErrorCod
         error!(partition = %partition.id, to = %to.display(), %error, "cannot begin to move the partition");
         ErrorCode::KafkaStorageError
     })
-}
-
-/// Whether a directory takes no new replicas (KIP-1066).
-pub(super) fn is_cordoned(cordoned: &[String], dir: &Path) -> bool {
-    cordoned == ["*"] || cordoned.iter().any(|c| dir.as_os_str() == c.as_str())
 }

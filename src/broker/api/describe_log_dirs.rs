@@ -12,10 +12,10 @@ use ottla_protocol::messages::describe_log_dirs_response::{
 use ottla_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 use tracing::warn;
 
-use super::alter_replica_log_dirs::is_cordoned;
 use super::answers::text;
 use super::context::{Begun, Context};
 use crate::broker::Broker;
+use crate::run::owners::storage::is_cordoned;
 
 /// Topic and index of each partition that is asked for; none is every one.
 type Wanted = Option<BTreeSet<(String, i32)>>;

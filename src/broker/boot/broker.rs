@@ -10,7 +10,7 @@ use ottla_model::BrokerEpoch;
 use ottla_model::config::BrokerConfig;
 use ottla_node::replicas::Replicas;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tracing::error;
 use uuid::Uuid;
 
@@ -82,7 +82,10 @@ pub(super) async fn start(
     let image = Arc::new(Metadata::default());
     let settings = Arc::new(Settings::new(config.clone()));
     let controller = way_to_controller(config, storage, following, &image);
-    let registrar = Arc::new(Registrar::new(config.node_id, image.clone(), controller.clone()));
+    let (life, hears_of_life) = mpsc::unbounded_channel();
+    let registrar = Registrar::new(config.node_id, image.clone(), controller.clone(), life.clone());
+    registrar.cordoned(storage.cordon(&config.cordoned_log_dirs));
+    let registrar = Arc::new(registrar);
     let partitions: Arc<Partitions> = Arc::default();
     let stopping = Stopping::new();
     let surroundings =
@@ -113,7 +116,9 @@ pub(super) async fn start(
     let thread = thread.spawn(move || publisher.serve(&hears)).map_err(BootError::Thread)?;
     // A connection of its own: no request of a client's delays a heartbeat.
     let hears = way_to_controller(config, storage, following, &image);
-    let mut membership = join(config, hears, &image, storage, &bound, following.network(), incarnation).await;
+    let inputs = (life, hears_of_life);
+    let mut membership =
+        join(config, hears, &image, storage, &bound, (following.network(), inputs), incarnation).await;
     membership.joined().await?;
     storage.set_strays_aside(config.node_id, &image.load());
     let post = Post::new(config.node_id, settings.clone(), image.clone(), Handle::current());

@@ -53,6 +53,9 @@ impl Membership {
     }
 }
 
+/// What others have to say to a broker's life: both ends.
+pub(super) type Inputs = (mpsc::UnboundedSender<Input>, mpsc::UnboundedReceiver<Input>);
+
 // Begins to tell the cluster everything that it must know of this broker before it serves, and that it is alive.
 pub(super) async fn join(
     config: &BrokerConfig,
@@ -60,7 +63,7 @@ pub(super) async fn join(
     image: &Arc<Metadata>,
     storage: &Storage,
     bound: &[Bound],
-    network: &Handle,
+    (network, (inputs, hears)): (&Handle, Inputs),
     incarnation: Uuid,
 ) -> Membership {
     let registration = Registration {
@@ -74,7 +77,6 @@ pub(super) async fn join(
     };
     let life = Lifecycle::new(registration, storage.found(), Timing::of(config));
     let (known, knows) = watch::channel(Known { standing: Standing::Coming, epoch: None });
-    let (inputs, hears) = mpsc::unbounded_channel();
     let heart = Heart { life, controller, image: image.clone(), known, inputs: hears };
     network.spawn(heart.beat());
     Membership { known: knows, inputs }

@@ -1,10 +1,12 @@
-//! BrokerHeartbeat v0-1 (KIP-631, KIP-858 directories that are offline from v1).
-//! Missing: v2, which names cordoned directories (KIP-1066).
+//! BrokerHeartbeat v0-1 (KIP-631, KIP-858 directories that are offline from v1). What v2 has more of, the cordoned directories
+//! (KIP-1066), our nodes tell each other in v1 by the tagged field that Kafka has for them in v2. Missing: v2 itself.
 
-use ottla_core::controller::{DirectoriesOffline, Heartbeat, HeartbeatAnswer, NotController, Refusal};
-use ottla_model::{BrokerEpoch, NodeId};
+use bytes::{Bytes, BytesMut};
+use ottla_core::controller::{Heartbeat, HeartbeatAnswer, NotController, Refusal};
+use ottla_model::{BrokerEpoch, DirectoryId, NodeId};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
+use ottla_protocol::primitives::{Form, ReadError, Reader, Writer};
 
 use super::{ResponseOf, Travels, whole};
 
@@ -19,9 +21,11 @@ impl Travels for Heartbeat {
             .with_want_fence(self.want_fence)
             .with_want_shut_down(self.want_shutdown)
             .with_offline_log_dirs(self.offline.clone())
+            .with_unknown_tagged_fields(self.cordoned.iter().map(|c| (CORDONED, tagged(c))).collect())
     }
 
     fn of_request(request: BrokerHeartbeatRequest) -> Result<Heartbeat, ErrorCode> {
+        let cordoned = cordoned(&request)?;
         Ok(Heartbeat {
             broker: NodeId(request.broker_id.0),
             epoch: BrokerEpoch(request.broker_epoch),
@@ -29,7 +33,7 @@ impl Travels for Heartbeat {
             want_fence: request.want_fence,
             want_shutdown: request.want_shut_down,
             offline: request.offline_log_dirs,
-            cordoned: None,
+            cordoned,
         })
     }
 
@@ -57,31 +61,21 @@ impl Travels for Heartbeat {
     }
 }
 
-/// Only asked: for a controller that receives it, it is a heartbeat.
-impl Travels for DirectoriesOffline {
-    type Request = BrokerHeartbeatRequest;
-
-    fn request(&self) -> BrokerHeartbeatRequest {
-        BrokerHeartbeatRequest::default()
-            .with_broker_id(self.broker.0.into())
-            .with_broker_epoch(self.epoch.0)
-            .with_offline_log_dirs(self.directories.clone())
-    }
-
-    fn of_request(request: BrokerHeartbeatRequest) -> Result<DirectoriesOffline, ErrorCode> {
-        let Heartbeat { broker, epoch, offline: directories, .. } = Heartbeat::of_request(request)?;
-        Ok(DirectoriesOffline { broker, epoch, directories })
-    }
-
-    fn response(_: &BrokerHeartbeatRequest, answer: Self::Answer) -> ResponseOf<Self> {
-        Self::refused(answer.err().map_or(ErrorCode::None, |refusal| refusal.code))
-    }
-
-    fn refused(code: ErrorCode) -> BrokerHeartbeatResponse {
-        Heartbeat::refused(code)
-    }
-
-    fn of_response(&self, response: BrokerHeartbeatResponse) -> Result<Self::Answer, NotController> {
-        Ok(whole(response.error_code)?.map_err(Refusal::from))
-    }
+// What version 2 has more of. It is absent where nothing is said.
+fn cordoned(request: &BrokerHeartbeatRequest) -> Result<Option<Vec<DirectoryId>>, ErrorCode> {
+    let Some(bytes) = request.unknown_tagged_fields.get(&CORDONED) else { return Ok(None) };
+    let mut r = Reader::over(bytes);
+    let read: Result<Vec<DirectoryId>, ReadError> = r.array_of(Form::Flexible, 16, |r| r.uuid());
+    let whole = read.and_then(|directories| r.finish().map(|()| directories));
+    whole.map(Some).map_err(|_| ErrorCode::InvalidRequest)
 }
+
+fn tagged(cordoned: &[DirectoryId]) -> Bytes {
+    let mut bytes = BytesMut::new();
+    let mut w = Writer::new(&mut bytes);
+    w.array_of(Form::Flexible, cordoned.iter(), |w, directory| w.uuid(*directory));
+    bytes.freeze()
+}
+
+/// Kafka's tag of the directories that take no new replicas.
+const CORDONED: i32 = 1;

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 
 use ottla_core::controller::{
     AllocateProducerIds, AlterPartition, Altered, AssignReplicas, Assignment, ControllerRegistration,
-    DirectoriesOffline, Heartbeat, HeartbeatAnswer, IsrProposal, ProducerIdBlock, Refusal, Registration,
+    Heartbeat, HeartbeatAnswer, IsrProposal, ProducerIdBlock, Refusal, Registration,
 };
 use ottla_core::partition::{InSyncMember, Proposal};
 use ottla_model::image::{Endpoint, FeatureRange};
@@ -84,10 +84,14 @@ fn a_heartbeat_and_the_directories_that_are_offline() {
         Ok(HeartbeatAnswer { fenced: false, should_shut_down: true, caught_up: true }),
     );
     travels(heartbeat, Err(Refusal::from(ErrorCode::StaleBrokerEpoch)));
-    let offline = DirectoriesOffline { broker: BROKER, epoch: EPOCH, directories: vec![id(5)] };
-    let heard = Heartbeat::of_request(offline.request()).expect("it is a heartbeat");
-    assert_eq!((heard.offline, heard.want_shutdown), (vec![id(5)], false));
-    travels(offline, Ok(()));
+    for cordoned in [None, Some(Vec::new()), Some(vec![id(5), id(6)])] {
+        let heartbeat = Heartbeat { cordoned: cordoned.clone(), ..Heartbeat::of(BROKER, EPOCH, 9) };
+        let heard = Heartbeat::of_request(heartbeat.request()).expect("it is a heartbeat");
+        assert_eq!((heard.cordoned, heard.offline), (cordoned, Vec::new()));
+    }
+    let mut broken = Heartbeat::of(BROKER, EPOCH, 9).request();
+    broken.unknown_tagged_fields.insert(1, bytes::Bytes::from_static(&[200, 1]));
+    assert_eq!(Heartbeat::of_request(broken).map(|_| ()), Err(ErrorCode::InvalidRequest));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use ottla_protocol::ErrorCode;
 use super::brokers::known;
 use super::heartbeats::change;
 use super::leadership::{self, Target};
-use super::{AssignReplicas, Decision, DirectoriesOffline, Refusal, View};
+use super::{AssignReplicas, Decision, Refusal, View};
 
 /// Where a broker says that its replica of a partition lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,15 +70,6 @@ fn moved(view: &View<'_>, topic: &Topic, partition: &Partition, broker: &Broker,
     }
 }
 
-/// A broker has lost directories. Those that are offline already are nothing new.
-pub(super) fn offline(view: &View<'_>, lost: &DirectoriesOffline) -> Decision<Result<(), Refusal>> {
-    let DirectoriesOffline { broker: id, epoch, ref directories } = *lost;
-    match broker_with_directories(view, id, epoch) {
-        Ok(broker) => Decision { records: lose(view, broker, directories), answer: Ok(()) },
-        Err(refusal) => Decision::only(Err(refusal)),
-    }
-}
-
 /// What changes by what a heartbeat says of directories. `cordoned`: those that take no new replicas (KIP-1066).
 pub(super) fn reported(
     view: &View<'_>,
@@ -100,6 +91,7 @@ pub(super) fn reported(
     records
 }
 
+// Those that are offline already are nothing new.
 fn lose(view: &View<'_>, broker: &Broker, directories: &[DirectoryId]) -> Vec<MetadataRecord> {
     let (lost, left): (Vec<DirectoryId>, Vec<DirectoryId>) =
         broker.log_dirs.iter().partition(|directory| directories.contains(directory));

@@ -154,7 +154,6 @@ pub fn decide(view: &mut View<'_>, command: Command) -> Decision<Reply> {
         }
         Command::AlterPartition(alter) => proposals::alter(view, alter).map(Reply::PartitionsAltered),
         Command::AssignReplicas(assign) => directories::assign(view, assign).map(Reply::ReplicasAssigned),
-        Command::DirectoriesOffline(lost) => directories::offline(view, &lost).map(Reply::DirectoriesOffline),
     }
 }
 

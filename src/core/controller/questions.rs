@@ -30,7 +30,6 @@ pub enum Command {
     AllocateProducerIds(AllocateProducerIds),
     AlterPartition(AlterPartition),
     AssignReplicas(AssignReplicas),
-    DirectoriesOffline(DirectoriesOffline),
 }
 
 /// The answer to a [`Command`], valid once its records are applied.
@@ -54,7 +53,6 @@ pub enum Reply {
     PartitionsAltered(Result<Vec<Result<Altered, ErrorCode>>, Refusal>),
     /// In the order of the assignments.
     ReplicasAssigned(Result<Vec<Result<(), ErrorCode>>, Refusal>),
-    DirectoriesOffline(Result<(), Refusal>),
 }
 
 questions! { Command, Reply:
@@ -75,7 +73,6 @@ questions! { Command, Reply:
         PartitionsAltered(Result<Vec<Result<Altered, ErrorCode>>, Refusal>);
     AssignReplicas => Command::AssignReplicas,
         ReplicasAssigned(Result<Vec<Result<(), ErrorCode>>, Refusal>);
-    DirectoriesOffline => Command::DirectoriesOffline, DirectoriesOffline(Result<(), Refusal>);
 }
 
 /// A command whose kind only whoever made it knows: any reply is its answer.
@@ -206,14 +203,6 @@ pub struct AssignReplicas {
     pub assignments: Vec<Assignment>,
 }
 
-/// A broker has lost directories.
-#[derive(Clone, Debug)]
-pub struct DirectoriesOffline {
-    pub broker: NodeId,
-    pub epoch: BrokerEpoch,
-    pub directories: Vec<DirectoryId>,
-}
-
 /// The controller is not the leader of the quorum, or stopped being it before the records were agreed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotController;
@@ -241,7 +230,7 @@ impl Command {
             Command::UnregisterBroker(_) | Command::RegisterController(_) => true,
             Command::DeleteTopics(_) | Command::AlterConfigs(_) | Command::UpdateFeatures(_) => true,
             Command::AlterPartition(_) => true,
-            Command::AssignReplicas(_) | Command::DirectoriesOffline(_) => true,
+            Command::AssignReplicas(_) => true,
         }
     }
 
@@ -279,7 +268,6 @@ impl Command {
             Command::AllocateProducerIds(_) => Reply::ProducerIds(Err(refusal())),
             Command::AlterPartition(_) => Reply::PartitionsAltered(Err(refusal())),
             Command::AssignReplicas(_) => Reply::ReplicasAssigned(Err(refusal())),
-            Command::DirectoriesOffline(_) => Reply::DirectoriesOffline(Err(refusal())),
         })
     }
 }

@@ -144,6 +144,7 @@ impl Publisher {
         match action {
             Action::ApplySettings(config) => {
                 info!("the dynamic configuration has changed");
+                self.registrar.cordoned(self.storage.cordon(&config.cordoned_log_dirs));
                 self.settings.put(config);
             }
             Action::ExpireProducersAfter(ms) => {

@@ -34,6 +34,11 @@ use super::publisher::Notice;
 use super::volume::Volume;
 use crate::clock::now_ms;
 
+/// Whether a directory takes no new replicas (KIP-1066).
+pub(crate) fn is_cordoned(cordoned: &[String], dir: &Path) -> bool {
+    cordoned == ["*"] || cordoned.iter().any(|c| dir.as_os_str() == c.as_str())
+}
+
 /// The directories. They stay locked for as long as this exists.
 pub(crate) struct Storage {
     disk: Arc<dyn Disk>,
@@ -46,6 +51,8 @@ pub(crate) struct Storage {
     log_dirs: Vec<PathBuf>,
     metadata_dir: PathBuf,
     producer_id_expiration_ms: AtomicI64,
+    /// `cordoned.log.dirs`
+    cordoned: Mutex<Vec<String>>,
     leaving: Mutex<Vec<(PathBuf, i64)>>,
     checkpointing: Mutex<()>,
     moves: Moves,
@@ -118,6 +125,7 @@ impl Storage {
             log_dirs: config.log_dirs.clone(),
             metadata_dir: config.metadata_log_dir.clone(),
             producer_id_expiration_ms: AtomicI64::new(config.producer_id_expiration_ms.into()),
+            cordoned: Mutex::new(config.cordoned_log_dirs.clone()),
             leaving: Mutex::default(),
             checkpointing: Mutex::default(),
         })
@@ -166,6 +174,14 @@ impl Storage {
     pub fn directory_ids(&self) -> Vec<DirectoryId> {
         let partitions = |dir: &&Dir| self.log_dirs.iter().any(|path| path == dir.held.path());
         self.dirs.iter().filter(partitions).map(|dir| dir.id).collect()
+    }
+
+    /// These directories take no new replicas from now on (KIP-1066). The ids of those that there are.
+    pub fn cordon(&self, cordoned: &[String]) -> Vec<DirectoryId> {
+        *self.cordoned.lock() = cordoned.to_vec();
+        let named = self.dirs.iter().filter(|dir| is_cordoned(cordoned, dir.held.path()));
+        let ids: Vec<DirectoryId> = named.map(|dir| dir.id).collect();
+        self.directory_ids().into_iter().filter(|id| ids.contains(id)).collect()
     }
 
     /// Opens a partition's log where its folder is. If it has none, one is created, as a rule in the directory with the
@@ -300,10 +316,14 @@ impl Storage {
         let count = |dir: &&Dir| dir.held.folders().map_or(usize::MAX, |f| f.live.len());
         match self.dirs.as_slice() {
             [only] => Some(only),
-            _ => self
-                .healthy()
-                .filter(|dir| self.log_dirs.iter().any(|d| d == dir.held.path()))
-                .min_by_key(count),
+            _ => {
+                let cordoned = self.cordoned.lock();
+                let usable =
+                    || self.healthy().filter(|dir| self.log_dirs.iter().any(|d| d == dir.held.path()));
+                let open = usable().filter(|dir| !is_cordoned(&cordoned, dir.held.path()));
+                // The controller may have placed it here just before the last one was cordoned.
+                open.min_by_key(count).or_else(|| usable().min_by_key(count))
+            }
         }
     }
 

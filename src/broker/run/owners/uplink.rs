@@ -65,7 +65,6 @@ impl Uplink {
             Command::AllocateProducerIds(question) => self.ask(question).await.map(Reply::ProducerIds),
             Command::AlterPartition(question) => self.ask(question).await.map(Reply::PartitionsAltered),
             Command::AssignReplicas(question) => self.ask(question).await.map(Reply::ReplicasAssigned),
-            Command::DirectoriesOffline(question) => self.ask(question).await.map(Reply::DirectoriesOffline),
             Command::RegisterController(question) => {
                 self.ask(question).await.map(Reply::ControllerRegistered)
             }

@@ -43,8 +43,9 @@ impl Cluster {
         epoch: BrokerEpoch,
         directories: &[DirectoryId],
     ) -> Result<(), ErrorCode> {
-        let (broker, directories) = (NodeId(broker), directories.to_vec());
-        self.ask(DirectoriesOffline { broker, epoch, directories }).map_err(|refusal| refusal.code)
+        let offline = directories.to_vec();
+        let beat = Heartbeat { offline, ..Heartbeat::of(NodeId(broker), epoch, self.image.offset) };
+        self.ask(beat).map(drop).map_err(|refusal| refusal.code)
     }
 
     /// Leader and directories of each partition.
@@ -79,7 +80,8 @@ fn a_broker_says_where_its_replicas_live() {
     let metadata_version = MetadataVersion::DIRECTORIES.level() - 1;
     cluster.ask(Bootstrap { metadata_version, features: Vec::new() });
     assert_eq!(cluster.assign(1, epoch, 0, GOOD), Err(UnsupportedVersion));
-    assert_eq!(cluster.lose(1, epoch, &[GOOD]), Err(UnsupportedVersion));
+    assert_eq!(cluster.lose(1, epoch, &[GOOD]), Ok(()));
+    assert_eq!(cluster.image.broker(NodeId(1)).expect("registered").log_dirs, [GOOD, BAD], "nor this");
 }
 
 #[test]

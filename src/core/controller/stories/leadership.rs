@@ -322,8 +322,9 @@ fn a_replica_in_a_lost_directory_leaves_the_in_sync_set() {
     for (story, eligible, before, after) in rows {
         let mut cluster = Given { before, alive: "12", eligible, ..GIVEN }.cluster();
         let epoch = cluster.image.broker(NodeId(1)).expect("registered").epoch;
-        let directories = vec![home(1)];
-        cluster.ask(DirectoriesOffline { broker: NodeId(1), epoch, directories }).expect("it is registered");
+        let beat =
+            Heartbeat { offline: vec![home(1)], ..Heartbeat::of(NodeId(1), epoch, cluster.image.offset) };
+        cluster.ask(beat).expect("it is registered");
         assert_eq!(cluster.printed(), after, "{story}, eligible leaders: {eligible}");
         // The same replica is found in a directory that its broker does not have.
         let mut cluster = Given { before, alive: "12", eligible, ..GIVEN }.cluster();
