@@ -26,6 +26,20 @@ def ask(address, request, version, response, within=5.0):
         return response.decode(_exactly(connection, size), version=version, header=True)
 
 
+def exchange(address, key, version, body, within=5.0):
+    """A request as bytes, with header version 1, and its answer's body. None where the connection is closed instead."""
+    host, port = address.rsplit(":", 1)
+    frame = struct.pack(">hhih", key, version, 7, 1) + b"x" + body
+    with socket.create_connection((host, int(port)), within) as connection:
+        connection.settimeout(within)
+        connection.sendall(struct.pack(">i", len(frame)) + frame)
+        try:
+            size = struct.unpack(">i", _exactly(connection, 4))[0]
+            return _exactly(connection, size)[4:]
+        except ConnectionResetError:
+            return None
+
+
 def _exactly(connection, size):
     data = b""
     while len(data) < size:
