@@ -16,7 +16,7 @@ broker_keys! {
         "Silence from the leader after which an election begins.";
     "controller.quorum.election.backoff.max.ms": Int = "1000", at_least(0), High, ReadOnly, Accepted,
         "Longest random pause before another election.";
-    "controller.quorum.fetch.timeout.ms": Int = "2000", at_least(0), High, ReadOnly, Accepted,
+    "controller.quorum.fetch.timeout.ms": Int = "2000", at_least(0), High, ReadOnly, Honoured,
         "Silence on either side after which leader or follower gives the other up.";
     "controller.quorum.fetch.max.bytes": Int = "1048576", at_least(1), Low, ReadOnly, Honoured,
         "Bytes of metadata log in one answer.";
