@@ -76,7 +76,7 @@ class Seen:
     """What a read_committed consumer has seen of a topic until now: by key, each key's values in their order."""
 
     def __init__(self, broker, topic, partitions):
-        self.client = consumer(broker, isolation_level="read_committed")
+        self.client = consumer(broker, isolation_level="read_committed", log_level=0)
         self.client.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in range(partitions)])
         self.by_key, self.count = defaultdict(list), 0
 

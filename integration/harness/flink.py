@@ -20,7 +20,7 @@ class Numbers(threading.Thread):
     def __init__(self, broker, topic):
         super().__init__(daemon=True)
         self.topic, self.count, self.failed, self.stopping = topic, 0, [], threading.Event()
-        self.client = producer(broker, enable_idempotence=True, message_timeout_ms=300_000)
+        self.client = producer(broker, enable_idempotence=True, message_timeout_ms=300_000, log_level=0)
 
     def run(self):
         while not self.stopping.wait(20 / RATE):

@@ -28,7 +28,7 @@ class Input(threading.Thread):
     def __init__(self, broker, prefix, dice):
         super().__init__(daemon=True)
         self.prefix, self.dice = prefix, dice
-        self.client = producer(broker, enable_idempotence=True, message_timeout_ms=300_000)
+        self.client = producer(broker, enable_idempotence=True, message_timeout_ms=300_000, log_level=0)
         self.stopping, self.failed = threading.Event(), []
         self.words, self.lines = Counter(), {}
 
