@@ -29,7 +29,8 @@ def small(founded):
 def newcomer(small):
     """A controller with a directory of its own that nobody has made a voter; gone in the end, as a voter too."""
     node = small.stranger(5, CONTROLLER)
-    yield small.start(node)
+    small.start(node)
+    yield node
     small.strangers.remove(node)
     if 5 in voters(small):
         remove(small, 5, voters(small)[5])
