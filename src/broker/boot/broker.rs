@@ -1,5 +1,6 @@
 //! The broker of a node: from a controller that can be asked to listeners that serve, and back to logs that are closed.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
@@ -45,7 +46,7 @@ use crate::run::work::housekeeping::keep_house;
 use crate::run::work::mover::Movers;
 use crate::run::work::post::Post;
 use crate::run::work::registrar::Registrar;
-use crate::run::work::threads::Threads;
+use crate::run::work::threads::{SYNCING_THREADS, Threads, on_each};
 use crate::stop::Stopping;
 use ottla_protocol::api::Listener as Kind;
 
@@ -281,19 +282,15 @@ impl RunningBroker {
 }
 
 fn close_all(broker: &Broker) -> (Vec<Log>, Vec<PathBuf>) {
-    let threads = broker.config().num_recovery_threads_per_data_dir.max(1) as usize;
-    let all = broker.partitions.all();
-    let share = all.len().div_ceil(threads).max(1);
-    let results = std::thread::scope(|scope| {
-        let started: Vec<_> = all
-            .chunks(share)
-            .map(|chunk| scope.spawn(|| chunk.iter().filter_map(close).collect::<Vec<_>>()))
-            .collect();
-        started.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect::<Vec<_>>()
+    // Closing a log syncs its files, which is faster for many at once.
+    let threads = SYNCING_THREADS.max(broker.config().num_recovery_threads_per_data_dir.max(1) as usize);
+    let results = on_each(broker.partitions.all(), threads, |partition| {
+        let closed = catch_unwind(AssertUnwindSafe(|| close(&partition)));
+        closed.unwrap_or_else(|_| Some(Err(partition.place().folder.clone())))
     });
     let mut closed = Vec::new();
     let mut failed = Vec::new();
-    for result in results {
+    for result in results.into_iter().flatten() {
         match result {
             Ok(log) => closed.push(log),
             Err(folder) => failed.push(folder),

@@ -7,7 +7,6 @@ mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,6 @@ use ottla_model::image::Image;
 use ottla_model::{NodeId, TopicId};
 use ottla_node::lane::{Host, Input as LaneInput, Lane, Role};
 use ottla_node::replicas::{Action, Input, Key, LastOwner, NotOpened, Note, Opened, Opening, Replicas};
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
 use uuid::Uuid;
@@ -32,9 +30,8 @@ use crate::clock::now_ms;
 use crate::run::work::fetchers::Fetchers;
 use crate::run::work::progress::Progress;
 use crate::run::work::registrar::Registrar;
+use crate::run::work::threads::{SYNCING_THREADS, on_each};
 
-/// The least number of threads that open new logs.
-const SYNCING_THREADS: usize = 16;
 /// When opening a log on a full disk is tried again.
 const ROOM_AFTER: Duration = Duration::from_secs(1);
 
@@ -220,20 +217,10 @@ impl Publisher {
             return openings.into_iter().map(|opening| self.open(opening)).collect();
         }
         let progress = Progress::of(openings.len());
-        let queue = Mutex::new(openings.into_iter());
-        let work = || {
-            let mut opened = Vec::new();
-            loop {
-                // A statement of its own, so that the lock is released while the log is opened.
-                let next = queue.lock().next();
-                let Some(opening) = next else { return opened };
-                opened.push(self.open(opening));
-                progress.one_more();
-            }
-        };
-        let opened = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            threads.into_iter().flat_map(|thread| thread.join().expect("opening does not panic")).collect()
+        let opened = on_each(openings, threads, |opening| {
+            let opened = self.open(opening);
+            progress.one_more();
+            opened
         });
         progress.end();
         opened
@@ -266,17 +253,8 @@ impl Publisher {
     fn settle(&self, keys: &[Key]) {
         let opened: Vec<_> = keys.iter().filter_map(|key| self.partitions.get(key.0, key.1)).collect();
         // Not on the flushers' threads, where the flushes of producers would wait behind all of these.
-        let next = AtomicUsize::new(0);
         let settle = move || {
-            std::thread::scope(|scope| {
-                for _ in 0..SYNCING_THREADS.min(opened.len()) {
-                    scope.spawn(|| {
-                        while let Some(here) = opened.get(next.fetch_add(1, Ordering::Relaxed)) {
-                            here.submit_from_thread(LaneInput::Settle);
-                        }
-                    });
-                }
-            });
+            on_each(opened, SYNCING_THREADS, |here| here.submit_from_thread(LaneInput::Settle));
         };
         if let Err(error) = std::thread::Builder::new().name("settling".into()).spawn(settle) {
             warn!(%error, "first records wait for their leader epochs");

@@ -2,7 +2,7 @@
 //! an idle broker has none. It must never know what the jobs are.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,27 @@ use tracing::{error, warn};
 
 /// A thread ends after this time without work.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// So many threads may as well wait for the disk together: a file system makes one sync of many.
+pub(crate) const SYNCING_THREADS: usize = 16;
+
+/// Does that with each of the items, on at most so many threads that may wait for the disk. The results are in any order. A
+/// panic goes on in the caller.
+pub(crate) fn on_each<T: Send, R: Send>(items: Vec<T>, most: usize, act: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let threads = most.min(items.len());
+    if threads <= 1 {
+        return items.into_iter().map(act).collect();
+    }
+    let queue = Mutex::new(items.into_iter());
+    // A statement of its own, so that the lock is released while the item is at work.
+    let next = || queue.lock().next();
+    let work = || std::iter::from_fn(next).map(&act).collect::<Vec<R>>();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let ended = threads.into_iter().map(|thread| thread.join());
+        ended.flat_map(|results| results.unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    })
+}
 
 type Job = Box<dyn FnOnce() + Send>;
 

@@ -11,6 +11,7 @@ use ottla_model::config::{Sources, load};
 use ottla_model::record::{PartitionRecord, RegisterBrokerRecord, TopicRecord};
 use ottla_protocol::batch::{BatchBuilder, Compression};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
+use parking_lot::Mutex;
 
 use super::*;
 use crate::run::owners::coordinator::Surroundings;

@@ -2,6 +2,7 @@
 //! and which of them fetches which partition. Only the publisher changes that, once for each image. It must never look at
 //! an answer: `task` does, and what follows from it is decided in `node::fetching`.
 
+mod lanes;
 mod task;
 #[cfg(test)]
 mod tests;

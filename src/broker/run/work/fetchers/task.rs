@@ -16,12 +16,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{debug, error, info, warn};
 
+use super::lanes::{self, ForLane};
 use super::{Report, wire};
 use crate::clock::now_ms;
 use crate::run::owners::metadata::Metadata;
 use crate::run::owners::partition::Partition;
 use crate::run::owners::settings::Settings;
 use crate::run::owners::throttling::{Filling, Throttled};
+use crate::run::owners::waiter::Waiting;
 
 /// What changes for a fetcher.
 pub(super) enum Change {
@@ -226,20 +228,16 @@ impl Task {
     }
 
     // Appends, and asks in the same go where to fetch from next.
-    async fn hand_over(&mut self, work: Vec<(Key, Input<crate::run::owners::waiter::Waiting>)>) {
+    async fn hand_over(&mut self, work: Vec<(Key, Input<Waiting>)>) {
         if work.is_empty() {
             return;
         }
-        let with_partition = |(key, input)| Some((key, self.partitions.get(&key)?.clone(), input));
+        let with_partition = |(key, input)| {
+            let partition = self.partitions.get(&key)?.clone();
+            Some(ForLane { key, partition, input })
+        };
         let work: Vec<_> = work.into_iter().filter_map(with_partition).collect();
-        let done = tokio::task::spawn_blocking(move || {
-            let mut places = Vec::with_capacity(work.len());
-            for (key, partition, input) in work {
-                partition.submit_from_thread(input);
-                places.push((key, partition.fetch_place()));
-            }
-            places
-        });
+        let done = tokio::task::spawn_blocking(move || lanes::hand_over(work));
         let places: BTreeMap<Key, Option<Place>> = done.await.unwrap_or_default().into_iter().collect();
         // A lane that was busy, or flushes, has not reported yet, and says later where it ends.
         while let Ok((key, outcome)) = self.reports.try_recv() {
