@@ -53,6 +53,16 @@ pub enum Input<T> {
     Answered(Box<Answered>),
     /// This node is about to stop: another voter is to lead.
     TransferLeadership,
+    /// What was asked by [`Output::LookFor`]: a connection was refused there.
+    Gone(Missing),
+}
+
+/// Who says nothing for longer than expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    Broker(NodeId, BrokerEpoch),
+    /// The leader of the quorum.
+    Leader(NodeId),
 }
 
 /// What the controller wants done.
@@ -68,7 +78,9 @@ pub enum Output<T> {
     Snapshot(Snapshot),
     /// Whether the metadata log's disk is full, when that has changed: new topics are refused meanwhile.
     Full(bool),
-    /// A broker was fenced, because nothing was heard of it for the time of a session.
+    /// Try to connect to where that one listens, and say if nobody does: [`Input::Gone`]. To be forgotten otherwise.
+    LookFor(Missing),
+    /// A broker was fenced, because nothing was heard of it for the time of a session, or it is gone.
     Fenced(NodeId),
     /// To the replica that the message names. One that is lost does no harm.
     Send(Box<Message>),
@@ -229,6 +241,7 @@ impl<T> Controller<T> {
         match input {
             Input::Tick => {
                 self.quorum.tick();
+                out.extend(self.quorum.missing_leader().map(|id| Output::LookFor(Missing::Leader(id))));
                 self.do_duties(now_ms, out)?;
             }
             Input::Snapshotted(outcome) => {
@@ -250,6 +263,7 @@ impl<T> Controller<T> {
             }
             // Where nobody else votes, there is nobody to lead.
             Input::TransferLeadership => drop(self.quorum.transfer_leadership()),
+            Input::Gone(missing) => self.gone(now_ms, missing, out)?,
         }
         self.settle(now_ms, out)?;
         out.extend(self.following.ask(now_ms, &self.quorum).map(Output::Ask));

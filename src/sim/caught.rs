@@ -216,7 +216,13 @@ fn observing_the_log_end() {
 #[test]
 fn serving_any_log() {
     let takes = "an observer takes what a leader sends";
-    check_in(Scene::Quorum, Mutation::ServeAnyLog, 400, &[AGREED, OBSERVED, takes, "logs are the same"]);
+    let images = "images of one offset are equal";
+    check_in(
+        Scene::Quorum,
+        Mutation::ServeAnyLog,
+        400,
+        &[AGREED, OBSERVED, takes, images, "logs are the same"],
+    );
 }
 
 #[test]

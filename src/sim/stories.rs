@@ -227,10 +227,12 @@ const OF_REPLICAS: [&str; 16] = [
     "too few replicas were in sync for an append",
 ];
 
-const OF_THE_QUORUM: [&str; 12] = [
+const OF_THE_QUORUM: [&str; 14] = [
     "a change waited for the one before",
     "a fetch of the metadata log had waited",
     "a follower's log had parted",
+    "a leader was found gone",
+    "a leader was wrongly taken for gone",
     "a stranger was not heard",
     "a voter lost its disk",
     "a voter was given a snapshot",

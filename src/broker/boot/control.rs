@@ -43,6 +43,7 @@ use crate::run::work::asker::Asker;
 use crate::run::work::flusher::Flushers;
 use crate::run::work::introduction::introduce;
 use crate::run::work::joining::Joining;
+use crate::run::work::lookout::Lookout;
 use crate::run::work::messenger::Messenger;
 use crate::run::work::threads::Threads;
 use crate::stop::Stopping;
@@ -81,6 +82,8 @@ impl Control {
             messenger: Messenger::new(network.handle().clone(), patience),
             asker: Asker::new(network.handle().clone(), patience),
             controllers: Controllers::of(config),
+            lookout: Lookout::new(network.handle().clone()),
+            listener: config.inter_broker_listener_name.clone(),
         };
         let ended = move |outcome: Result<(), String>| {
             if let Err(failed) = outcome {

@@ -26,6 +26,8 @@ struct Session {
     metadata_offset: Offset,
     /// The broker shuts down: what its leaving has changed ends at this offset.
     leaving_at: Option<Offset>,
+    /// When the broker was looked for last, since it was last heard of.
+    looked_for_ms: Option<i64>,
 }
 
 impl Sessions {
@@ -46,7 +48,8 @@ impl Sessions {
         if session.epoch != epoch {
             *session = Session::new(epoch, now_ms);
         }
-        *session = Session { since_ms: now_ms, heard: true, metadata_offset, ..*session };
+        *session =
+            Session { since_ms: now_ms, heard: true, metadata_offset, looked_for_ms: None, ..*session };
     }
 
     /// The broker shuts down, and the metadata up to `offset` says who leads instead of it. Only the first offset counts.
@@ -83,14 +86,38 @@ impl Sessions {
 
     /// The brokers that serve, and that were not heard of in time.
     pub fn silent(&self, image: &Image, now_ms: i64) -> Vec<NodeId> {
-        let serves = |id: NodeId, session: &Session| {
-            image.broker(id).is_some_and(|broker| !broker.fenced && broker.epoch == session.epoch)
-        };
         let silent = self
             .sessions
             .iter()
-            .filter(|(id, session)| self.has_ended(session, now_ms) && serves(**id, session));
+            .filter(|(id, session)| self.has_ended(session, now_ms) && session.serves(image, **id));
         silent.map(|(id, _)| *id).collect()
+    }
+
+    /// The brokers that serve and whose heartbeat is late, `interval_ms` being the time between two: somebody should look
+    /// whether they are still there. Each is named once in that time.
+    pub fn late(&mut self, image: &Image, interval_ms: i64, now_ms: i64) -> Vec<(NodeId, BrokerEpoch)> {
+        let mut late = Vec::new();
+        for (id, session) in &mut self.sessions {
+            let looks = session.looked_for_ms.is_none_or(|at_ms| at_ms + interval_ms <= now_ms);
+            if looks && session.is_late(interval_ms, now_ms) && session.serves(image, *id) {
+                session.looked_for_ms = Some(now_ms);
+                late.push((*id, session.epoch));
+            }
+        }
+        late
+    }
+
+    /// Whether that is still so.
+    pub fn is_late(
+        &self,
+        image: &Image,
+        broker: (NodeId, BrokerEpoch),
+        interval_ms: i64,
+        now_ms: i64,
+    ) -> bool {
+        let (id, epoch) = broker;
+        let session = self.sessions.get(&id).filter(|session| session.epoch == epoch);
+        session.is_some_and(|session| session.is_late(interval_ms, now_ms) && session.serves(image, id))
     }
 
     fn has_ended(&self, session: &Session, now_ms: i64) -> bool {
@@ -111,6 +138,22 @@ impl Sessions {
 
 impl Session {
     fn new(epoch: BrokerEpoch, now_ms: i64) -> Session {
-        Session { epoch, since_ms: now_ms, heard: false, metadata_offset: -1, leaving_at: None }
+        Session {
+            epoch,
+            since_ms: now_ms,
+            heard: false,
+            metadata_offset: -1,
+            leaving_at: None,
+            looked_for_ms: None,
+        }
+    }
+
+    fn serves(&self, image: &Image, id: NodeId) -> bool {
+        image.broker(id).is_some_and(|broker| !broker.fenced && broker.epoch == self.epoch)
+    }
+
+    // By half of the time between two heartbeats.
+    fn is_late(&self, interval_ms: i64, now_ms: i64) -> bool {
+        now_ms - self.since_ms > interval_ms + interval_ms / 2
     }
 }

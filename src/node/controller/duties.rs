@@ -2,9 +2,10 @@
 //! now and then. It must never take its own silence for that of others.
 
 use ottla_core::controller::{Duty, ELECTIONS_MAX, perform};
+use ottla_model::NodeId;
 use ottla_model::config::BrokerConfig;
 
-use super::{Controller, ControllerError, Output};
+use super::{Controller, ControllerError, Missing, Output};
 use crate::quorum::{Spend, TICK_MS};
 
 /// A pause between two ticks that is longer than this is not held against the brokers: this process was stopped, or its
@@ -42,11 +43,13 @@ impl<T> Controller<T> {
         }
         // One after the other: who is fenced next sees what became of the one before.
         for id in self.sessions.silent(&self.decided, now_ms) {
-            if self.perform(now_ms, Duty::Fence(id), out)?.is_some() {
-                self.sessions.forget(id);
-                out.push(Output::Fenced(id));
-            }
+            self.fence(now_ms, id, out)?;
         }
+        let (interval_ms, me) = (self.heartbeat_interval_ms(), self.quorum.me());
+        let late = self.sessions.late(&self.decided, interval_ms, now_ms).into_iter();
+        // The broker of this node goes with this process.
+        let missing = late.filter(|(id, _)| *id != me).map(|(id, epoch)| Missing::Broker(id, epoch));
+        out.extend(missing.map(Output::LookFor));
         if now_ms >= self.timetable.preferred_ms {
             let config = &self.settings.config;
             let (enabled, interval_ms) = (config.auto_leader_rebalance_enable, preferred_interval_ms(config));
@@ -59,6 +62,41 @@ impl<T> Controller<T> {
             self.timetable.unclean_ms = now_ms + if more { 0 } else { interval_ms };
         }
         Ok(())
+    }
+
+    /// Nobody listens where `missing` did: its process has ended. So nobody has to wait until a session or an election timeout is
+    /// over. A process that stands still, or that the network hides, does not refuse connections. What has been heard in the
+    /// meantime counts more.
+    pub(super) fn gone(
+        &mut self,
+        now_ms: i64,
+        missing: Missing,
+        out: &mut Vec<Output<T>>,
+    ) -> Result<(), ControllerError> {
+        match missing {
+            Missing::Leader(id) => self.quorum.leader_is_gone(id),
+            Missing::Broker(id, epoch) => {
+                let interval_ms = self.heartbeat_interval_ms();
+                let late = self.sessions.is_late(&self.decided, (id, epoch), interval_ms, now_ms);
+                if late && self.led.is_some() {
+                    self.fence(now_ms, id, out)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fence(&mut self, now_ms: i64, id: NodeId, out: &mut Vec<Output<T>>) -> Result<(), ControllerError> {
+        if self.perform(now_ms, Duty::Fence(id), out)?.is_some() {
+            self.sessions.forget(id);
+            out.push(Output::Fenced(id));
+        }
+        Ok(())
+    }
+
+    // The brokers have the same one, unless somebody has set it differently: then they are looked for needlessly, or late.
+    fn heartbeat_interval_ms(&self) -> i64 {
+        self.settings.config.broker_heartbeat_interval_ms.into()
     }
 
     // How many records that took. `None`: they could not be written. What is decided next needs the offset behind them, which

@@ -22,6 +22,7 @@ struct Stage {
     replies: Vec<u32>,
     snapshots: Vec<SnapshotId>,
     fenced: Vec<NodeId>,
+    looked_for: Vec<Missing>,
 }
 
 impl Stage {
@@ -61,8 +62,14 @@ impl Stage {
             }),
         };
         let controller = Controller::new(Quorum::new(store, &voters, Box::new(|| 0))?, settings);
-        let mut stage =
-            Stage { disk, controller, replies: Vec::new(), snapshots: Vec::new(), fenced: Vec::new() };
+        let mut stage = Stage {
+            disk,
+            controller,
+            replies: Vec::new(),
+            snapshots: Vec::new(),
+            fenced: Vec::new(),
+            looked_for: Vec::new(),
+        };
         let mut out = Vec::new();
         stage.controller.settle(0, &mut out).expect("it settles");
         stage.carry_out(out);
@@ -74,6 +81,7 @@ impl Stage {
             match output {
                 Output::Reply { token, .. } => self.replies.push(token),
                 Output::Fenced(id) => self.fenced.push(id),
+                Output::LookFor(missing) => self.looked_for.push(missing),
                 Output::Published(_) | Output::Full(_) | Output::Refused(_) => {}
                 Output::Send(message) => panic!("a sole voter says {message:?}"),
                 Output::Ask(asked) => panic!("a sole voter asks {asked:?}"),
@@ -98,9 +106,30 @@ impl Stage {
     }
 
     fn tick(&mut self, now_ms: i64) {
+        self.step(now_ms, Input::Tick);
+    }
+
+    fn step(&mut self, now_ms: i64, input: Input<u32>) {
         let mut out = Vec::new();
-        self.controller.step(now_ms, Input::Tick, &mut out).expect("it goes on");
+        self.controller.step(now_ms, input, &mut out).expect("it goes on");
         self.carry_out(out);
+    }
+
+    /// Another broker than this node's registers and is unfenced. Returns its epoch.
+    fn second_broker(&mut self) -> BrokerEpoch {
+        let other = Registration {
+            id: NodeId(2),
+            incarnation: uuid::Uuid::from_u128(77),
+            endpoints: Vec::new(),
+            rack: None,
+            log_dirs: vec![uuid::Uuid::from_u128(2_000)],
+            features: supported(),
+            previous_epoch: None,
+        };
+        self.ask(5, other);
+        let epoch = self.controller.image().broker(NodeId(2)).expect("registered").epoch;
+        self.ask(6, Heartbeat::of(NodeId(2), epoch, self.controller.image().offset));
+        epoch
     }
 
     fn live(&mut self, from: u32, to: u32) {
@@ -278,23 +307,31 @@ fn a_silent_broker_is_fenced_unless_it_was_the_controller_that_slept() {
 fn brokers_that_fall_silent_together_are_fenced_one_after_the_other() {
     let mut stage = Stage::open(MemoryDisk::new(6), Membership::default()).expect("new");
     stage.live(0, 1);
-    let other = Registration {
-        id: NodeId(2),
-        incarnation: uuid::Uuid::from_u128(77),
-        endpoints: Vec::new(),
-        rack: None,
-        log_dirs: vec![uuid::Uuid::from_u128(2_000)],
-        features: supported(),
-        previous_epoch: None,
-    };
-    stage.ask(5, other);
-    let epoch = stage.controller.image().broker(NodeId(2)).expect("registered").epoch;
-    stage.ask(6, Heartbeat::of(NodeId(2), epoch, stage.controller.image().offset));
+    stage.second_broker();
     for now_ms in (0..=10_000).step_by(100) {
         stage.tick(now_ms);
     }
     assert_eq!(stage.fenced, [NodeId(1), NodeId(2)]);
     assert!(stage.controller.image().brokers().all(|broker| broker.fenced));
+}
+
+#[test]
+fn a_broker_that_is_gone_is_fenced_before_its_session_ends() {
+    let mut stage = Stage::open(MemoryDisk::new(7), Membership::default()).expect("new");
+    stage.live(0, 1);
+    let epoch = stage.second_broker();
+    let missing = Missing::Broker(NodeId(2), epoch);
+    stage.step(2_900, Input::Gone(missing));
+    assert_eq!(stage.fenced, [], "nothing is late yet");
+    for now_ms in (0..=3_100).step_by(100) {
+        stage.tick(now_ms);
+    }
+    assert_eq!(stage.looked_for, [missing], "the broker of this node is here, whatever is late");
+    stage.step(3_150, Input::Gone(Missing::Broker(NodeId(2), BrokerEpoch(epoch.0 + 1))));
+    assert_eq!(stage.fenced, [], "that is another process");
+    stage.step(3_150, Input::Gone(missing));
+    stage.step(3_151, Input::Gone(missing));
+    assert_eq!(stage.fenced, [NodeId(2)], "once");
 }
 
 #[test]

@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use ottla_log::metadata::SnapshotId;
+use ottla_model::NodeId;
 use raft::{ProgressState, SnapshotStatus, StateRole};
 
 use super::download::{self, Download, Waiting};
 use super::message::{Body, Message, Offer};
 use super::voters::{ReplicaKey, VoterSet};
-use super::{Quorum, Refused, convert, gate};
+use super::{APART_TICKS, ELECTION_TICKS, MISSING_TICKS, Quorum, Refused, convert, gate};
 
 impl Quorum {
     /// To be called every [`super::TICK_MS`], and to be followed by [`Quorum::settle`].
@@ -28,6 +29,28 @@ impl Quorum {
         for raft_id in self.offered.tick(&waiting) {
             self.raw.report_snapshot(raft_id, SnapshotStatus::Failure);
         }
+    }
+
+    /// The leader that this voter follows, if its heartbeat is late since this tick.
+    pub fn missing_leader(&self) -> Option<NodeId> {
+        let raft = &self.raw.raft;
+        let is_late = raft.state == StateRole::Follower && raft.election_elapsed == MISSING_TICKS;
+        self.leader().filter(|_| is_late && self.votes())
+    }
+
+    /// The process of the leader has ended. If it was not heard of in the meantime, this voter is ready at once to vote for
+    /// another one, or to lead, as it would be after an election timeout. Should it be wrong, the others, who hear the leader, do
+    /// not vote for it.
+    pub fn leader_is_gone(&mut self, leader: NodeId) {
+        let raft = &self.raw.raft;
+        let follows = raft.state == StateRole::Follower && self.leader() == Some(leader) && self.votes();
+        if !follows || raft.election_elapsed < MISSING_TICKS {
+            return;
+        }
+        self.election_ticks = ELECTION_TICKS + 1 + ((self.chance)() % APART_TICKS as u64) as usize;
+        let raft = &mut self.raw.raft;
+        raft.election_elapsed = raft.election_elapsed.max(ELECTION_TICKS);
+        raft.set_randomized_election_timeout(self.election_ticks);
     }
 
     fn tick_download(&mut self) {

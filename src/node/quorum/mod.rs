@@ -61,6 +61,10 @@ pub use voters::{ReplicaKey, VoterSet, Voters};
 /// An election takes this many ticks at least, and fewer than twice as many; the owner ticks every [`TICK_MS`].
 const ELECTION_TICKS: usize = 6;
 const HEARTBEAT_TICKS: usize = 2;
+/// A leader that was not heard of for so many ticks is looked for: a heartbeat is late.
+const MISSING_TICKS: usize = HEARTBEAT_TICKS + 1;
+/// Voters that find the leader gone wait for one to so many ticks more, so that not all of them want to lead at once.
+const APART_TICKS: usize = 3;
 /// How often [`Quorum::tick`] is to be called.
 pub const TICK_MS: i64 = 100;
 /// What may wait for the quorum at most, in bytes; a proposal beyond it is refused.

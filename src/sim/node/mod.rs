@@ -198,6 +198,7 @@ impl Node {
             Some(ControllerOutput::Full(_) | ControllerOutput::Send(_) | ControllerOutput::Refused(_)) => {}
             Some(ControllerOutput::VotersChanged { .. } | ControllerOutput::Fenced(_)) => {}
             Some(ControllerOutput::Ask(_) | ControllerOutput::CannotFollow(_)) => {}
+            Some(ControllerOutput::LookFor(_)) => {}
             Some(ControllerOutput::Snapshot(snapshot)) => {
                 let written = snapshot.write(&*self.storage.disk).ok();
                 mark_if(written.is_some(), "a metadata snapshot was written");

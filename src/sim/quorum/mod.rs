@@ -15,7 +15,7 @@ use ottla_core::controller::{NotController, Reply};
 use ottla_log::Disk;
 use ottla_log::disk::MemoryDisk;
 use ottla_model::NodeId;
-use ottla_node::controller::{Input, Output};
+use ottla_node::controller::{Input, Missing, Output};
 use ottla_node::observer::{self, Answered};
 use ottla_node::quorum::{
     Body, ChangeRefused, Message, Refused, ReplicaKey, Snapshot, SnapshotId, TICK_MS, VoterChange, VoterSet,
@@ -45,6 +45,8 @@ pub(crate) enum Local {
     Written(Option<SnapshotId>),
     ChangeVoters(VoterChange),
     TransferLeadership,
+    /// Nobody listens where that one did.
+    Gone(Missing),
     End(Loss),
     /// An observer asks a voter.
     Fetch(Box<Waiter>),
@@ -259,6 +261,7 @@ impl Quorums {
             Local::Written(written) => Input::Snapshotted(written),
             Local::ChangeVoters(change) => Input::ChangeVoters { token: Who::Operator, change },
             Local::TransferLeadership => Input::TransferLeadership,
+            Local::Gone(missing) => Input::Gone(missing),
         };
         let mut outputs = Vec::new();
         let Some(Process::Controller(member)) = &mut cluster.machines[at].process else {
@@ -291,6 +294,7 @@ impl Quorums {
                     return Err(Violation::new("a controller takes what a leader sends", why.to_string()));
                 }
                 Output::CannotFollow(why) => self.cluster.note_at(at, || format!("refuses {why}")),
+                Output::LookFor(missing) => self.look_for(at, missing),
                 Output::Refused(why) => {
                     mark_if(matches!(why, Refused::NotAVoter(_)), "a stranger was not heard");
                     self.cluster.note_at(at, || format!("refuses {why}"));

@@ -1,10 +1,13 @@
 //! What a seed draws for a quorum, and what goes wrong between and under its members. It must never be more than a machine, a
 //! network, a power grid or an operator could do.
 
+use ottla_node::controller::Missing;
+
 use super::{Global, Local, Quorums};
 use crate::cluster::Rules;
 use crate::dice::Dice;
 use crate::invariants::ledger::Loss;
+use crate::marks::mark_if;
 use crate::mutation::Mutation;
 use crate::plan::Trouble;
 
@@ -87,6 +90,21 @@ impl Quorums {
             }
             Trouble::Kill | Trouble::LosePower => {}
             other => cluster.disturb(at, other),
+        }
+    }
+
+    /// Somebody says nothing. A machine without a process refuses connections, and whatever stands between may do so for one that
+    /// has one.
+    pub(super) fn look_for(&mut self, at: usize, missing: Missing) {
+        let Missing::Leader(leader) = missing else { return };
+        let cluster = &mut self.cluster;
+        let ended = cluster.machines.iter().any(|machine| machine.id == leader && machine.process.is_none());
+        let wrong = !cluster.finishing && cluster.dice.percent(10);
+        if ended || wrong {
+            mark_if(ended, "a leader was found gone");
+            mark_if(!ended, "a leader was wrongly taken for gone");
+            let delay_ms = cluster.dice.between(0, 20);
+            cluster.work(at, delay_ms, Local::Gone(missing));
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ottla_core::controller::{Command, NotController, Reply};
 use ottla_core::question::Question;
 use ottla_log::Disk;
-use ottla_node::controller::{Controller as Machine, ControllerError, Input, Output};
+use ottla_node::controller::{Controller as Machine, ControllerError, Input, Missing, Output};
 use ottla_node::observer::{self, Answered, Asked};
 use ottla_node::quorum::{
     ChangeRefused, Fetch, FetchAnswer, FetchSnapshot, Leadership, Message as Said, PieceAnswer, QuorumState,
@@ -29,6 +29,7 @@ use super::uplink::Uplink;
 use crate::clock::now_ms;
 use crate::run::work::asker::Asker;
 use crate::run::work::flusher::Flushers;
+use crate::run::work::lookout::Lookout;
 use crate::run::work::messenger::Messenger;
 
 /// Where the answer to a command is sent, and what has to happen before.
@@ -90,6 +91,7 @@ enum Message {
     FetchSnapshot(FetchSnapshot, oneshot::Sender<PieceAnswer>),
     Snapshotted(Option<SnapshotId>),
     Answered(Box<Answered>),
+    Gone(Missing),
     Stop,
 }
 
@@ -228,6 +230,9 @@ pub(crate) struct Companions {
     pub messenger: Messenger,
     pub asker: Asker,
     pub controllers: Controllers,
+    pub lookout: Lookout,
+    /// `inter.broker.listener.name`
+    pub listener: String,
 }
 
 /// Starts the thread. `ends` is called with the reason when it ends.
@@ -321,6 +326,7 @@ impl Thread {
             }
             Message::Snapshotted(outcome) => Input::Snapshotted(outcome),
             Message::Answered(answered) => Input::Answered(answered),
+            Message::Gone(missing) => Input::Gone(missing),
             Message::Describe(waits) => {
                 // This fails if the caller has stopped waiting.
                 let _ = waits.send(self.machine.quorum().state(now_ms()));
@@ -383,6 +389,7 @@ impl Thread {
             Output::Ask(asked) => self.ask(asked),
             Output::CannotFollow(refused) => self.tell_not_followed(refused),
             Output::Refused(refused) => self.tell_refused(refused),
+            Output::LookFor(missing) => self.look_for(missing),
             Output::Fenced(broker) => warn!(%broker, "the session of a broker has ended: it is fenced"),
             Output::VotersChanged { token, outcome } => token.changed(outcome),
             Output::Published(image) => {
@@ -394,6 +401,24 @@ impl Thread {
             }
             Output::Reply { token, reply } => token.answer(reply),
         }
+    }
+
+    fn look_for(&self, missing: Missing) {
+        let address = match missing {
+            Missing::Leader(id) => self.machine.quorum().address(id).map(|at| (at.host, at.port)),
+            Missing::Broker(id, _) => self.machine.image().broker(id).and_then(|broker| {
+                let endpoint = broker.endpoint(&self.companions.listener)?;
+                Some((endpoint.host.clone(), endpoint.port))
+            }),
+        };
+        // Where nobody knows the address, there is nothing to look for.
+        let Some((host, port)) = address else { return };
+        let back = self.back.clone();
+        self.companions.lookout.look(host, port, move || {
+            info!(?missing, "nobody listens there any more");
+            // This fails if the controller has ended.
+            drop(back.send(Message::Gone(missing)));
+        });
     }
 
     fn tell_broker(&self, notice: Notice) {

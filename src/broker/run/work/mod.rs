@@ -8,6 +8,7 @@ pub(crate) mod heart;
 pub(crate) mod housekeeping;
 pub(crate) mod introduction;
 pub(crate) mod joining;
+pub(crate) mod lookout;
 pub(crate) mod messenger;
 pub(crate) mod mover;
 pub(crate) mod post;

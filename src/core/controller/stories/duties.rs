@@ -58,6 +58,30 @@ fn sessions_end_one_by_one_and_begin_anew_with_a_controller() {
 }
 
 #[test]
+fn a_broker_that_is_late_is_looked_for_once_in_the_time_between_heartbeats() {
+    let mut cluster = Cluster::new(2);
+    let epoch = cluster.epoch(1);
+    let late = |cluster: &mut Cluster, now_ms| {
+        let late = cluster.sessions.late(&cluster.image, 2_000, now_ms);
+        late.into_iter().map(|(id, _)| id).collect::<Vec<NodeId>>()
+    };
+    assert_eq!(late(&mut cluster, 3_000), [], "not yet");
+    assert_eq!(late(&mut cluster, 3_001), [NodeId(1), NodeId(2)]);
+    assert_eq!(late(&mut cluster, 5_000), [], "they were looked for");
+    cluster.now_ms = 5_001;
+    cluster.beat(1, epoch).expect("it is registered");
+    assert_eq!(late(&mut cluster, 5_001), [NodeId(2)], "again");
+    let still = |cluster: &Cluster, id, epoch| {
+        cluster.sessions.is_late(&cluster.image, (NodeId(id), epoch), 2_000, 5_100)
+    };
+    assert!(still(&cluster, 2, cluster.epoch(2)));
+    assert!(!still(&cluster, 1, epoch), "it was heard of in the meantime");
+    assert!(!still(&cluster, 2, epoch), "another process");
+    cluster.perform(Duty::Fence(NodeId(2)));
+    assert!(!still(&cluster, 2, cluster.epoch(2)), "it is fenced already");
+}
+
+#[test]
 fn leadership_goes_back_to_the_preferred_replica() {
     let given = |before| Given { before, ..GIVEN };
     let balance = Duty::ElectPreferred;

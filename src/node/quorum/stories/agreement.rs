@@ -116,3 +116,56 @@ fn leadership_is_handed_over() {
     room.ticks(3);
     room.all_are_the_same();
 }
+
+/// Ticks until another member leads, after the leader's process has ended; with `gone`, the others find that out when they look.
+fn ticks_without(gone: bool) -> usize {
+    let mut room = Room::of(&[1, 2, 3]);
+    let old = room.leader();
+    room.ticks(3);
+    room.kill(old);
+    for tick in 1..100 {
+        room.ticks(1);
+        for member in room.members.iter_mut().filter_map(|member| member.quorum.as_mut()) {
+            if let Some(missing) = member.missing_leader().filter(|_| gone) {
+                assert_eq!(missing, NodeId(old));
+                member.leader_is_gone(missing);
+            }
+        }
+        if room.members.iter().any(|member| member.quorum.as_ref().is_some_and(Quorum::leads)) {
+            return tick;
+        }
+    }
+    panic!("nobody leads");
+}
+
+#[test]
+fn a_leader_that_is_gone_is_followed_sooner_than_one_that_is_silent() {
+    let (gone, silent) = (ticks_without(true), ticks_without(false));
+    assert!(gone <= MISSING_TICKS + APART_TICKS, "{gone} ticks");
+    assert!(gone < silent, "{gone} ticks, and {silent} otherwise");
+}
+
+#[test]
+fn who_is_wrong_about_the_leader_changes_nothing() {
+    let mut room = Room::of(&[1, 2, 3]);
+    let leader = room.leader();
+    let follower = (1..=3).find(|node| *node != leader).expect("two others");
+    let epoch = epoch_of(&mut room, leader);
+    room.ticks(3);
+    room.quorum(follower).leader_is_gone(NodeId(leader));
+    room.ticks(2 * ELECTION_TICKS);
+    assert_eq!(epoch_of(&mut room, follower), epoch, "it has heard the leader in the meantime");
+    // It hears the leader no more, and looks for it the wrong way.
+    room.cut.insert((leader, follower));
+    for _ in 0..MISSING_TICKS + APART_TICKS + 1 {
+        room.ticks(1);
+        if let Some(missing) = room.quorum(follower).missing_leader() {
+            room.quorum(follower).leader_is_gone(missing);
+        }
+    }
+    room.cut.clear();
+    room.ticks(5);
+    assert!(room.quorum(leader).leads(), "the others hear it");
+    assert_eq!(epoch_of(&mut room, follower), epoch);
+    assert_eq!(room.quorum(follower).leader(), Some(NodeId(leader)));
+}
