@@ -58,6 +58,10 @@ impl Heart {
                     Output::Joined(_) => {
                         info!("The broker has been unfenced. Transitioning from RECOVERY to RUNNING.");
                         self.tell(Standing::Here);
+                        // From now on a heartbeat says that this process lives, and nothing else. If the controller beside it
+                        // answered only when the broker has carried out everything, a broker that opens thousands of new logs
+                        // would be silent for so long, and be fenced.
+                        self.controller.carried_out = false;
                     }
                     Output::Waits(why) => warn!("still waiting for the controller: {why}"),
                     Output::Refused(why) => return self.tell(Standing::Refused(why)),
