@@ -19,35 +19,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from harness.broker import Broker  # noqa: E402
 from harness.tools import Tools  # noqa: E402
+from harness.wire import Reader, data, text  # noqa: E402
 
 FIND, JOIN, HEARTBEAT, LEAVE, SYNC = (10, 1), (11, 5), (12, 3), (13, 1), (14, 3)  # key and version
 COORDINATOR_AGAIN, REBALANCE_IN_PROGRESS, MEMBER_ID_REQUIRED = {14, 15, 16}, 27, 79
 ONE_MEMBER_MS_MAX, MANY_MEMBERS_S_MAX = 1000, 30
-
-
-def text(value):
-    return struct.pack(">h", len(value)) + value.encode()
-
-
-def data(value):
-    return struct.pack(">i", len(value)) + value
-
-
-class Reader:
-    def __init__(self, buffer):
-        self.buffer, self.at = buffer, 0
-
-    def number(self, form):
-        value = struct.unpack_from(form, self.buffer, self.at)[0]
-        self.at += struct.calcsize(form)
-        return value
-
-    def bytes(self, length):
-        self.at += max(length, 0)
-        return self.buffer[self.at - max(length, 0):self.at]
-
-    def text(self):
-        return self.bytes(self.number(">h")).decode()
 
 
 class Member:

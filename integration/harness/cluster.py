@@ -107,7 +107,7 @@ class Node(Broker):
         assert self.process.poll() is None, f"{self.name} ended by itself:\n{self.log_tail()}"
         try:
             if self.is_broker:
-                return self.id in {broker.node_id for broker in raw.metadata(self.bootstrap).brokers}
+                return self.id in {broker.node_id for broker in raw.metadata(self.bootstrap, topics=[]).brokers}
             raw.quorum(self.bootstrap)
             return True
         except OSError:

@@ -50,9 +50,9 @@ def _exactly(connection, size):
     return data
 
 
-def metadata(address, within=5.0):
-    """All that this broker knows of: brokers, topics, partitions."""
-    return ask(address, MetadataRequest(topics=None, allow_auto_topic_creation=False), 12, MetadataResponse, within)
+def metadata(address, within=5.0, topics=None):
+    """All that this broker knows of: brokers, topics, partitions; with an empty list of topics, the brokers alone."""
+    return ask(address, MetadataRequest(topics=topics, allow_auto_topic_creation=False), 12, MetadataResponse, within)
 
 
 def quorum(address, within=5.0):
