@@ -49,11 +49,11 @@ def ids_of_all_coordinators(name):
 
 
 def shard(id):
-    """As Kafka deals ids to the partitions of its transaction log: by the hash of a Java string."""
+    """As Kafka deals ids to the partitions of its transaction log: by the hash of a Java string, without its sign."""
     hashed = 0
     for letter in id:
         hashed = (31 * hashed + ord(letter)) & 0xFFFFFFFF
-    return (hashed & 0x7FFFFFFF) % 3
+    return min(hashed, 2**32 - hashed) % 3
 
 
 def coordinator(cluster, id):
