@@ -30,7 +30,7 @@ def committed(broker, topic, partition=0):
 
 def ends(broker, topic, partition=0):
     """The high watermark and the last stable offset. A broker of Kafka's that has just started may be asked before it knows what
-    it leads, and says that the client's leader epoch is too new."""
+    it leads, and says that the client's leader epoch is too new; a new leader may not know yet what is replicated (KIP-207)."""
     at, client = TopicPartition(topic, partition), admin(broker)
     levels = [IsolationLevel.READ_UNCOMMITTED, IsolationLevel.READ_COMMITTED]
 
@@ -39,7 +39,8 @@ def ends(broker, topic, partition=0):
             asked = [client.list_offsets({at: OffsetSpec.latest()}, isolation_level=level)[at] for level in levels]
             return [one.result(WITHIN).offset for one in asked]
         except KafkaException as failure:
-            if not failure.args[0].retriable() and failure.args[0].code() != KafkaError.UNKNOWN_LEADER_EPOCH:
+            later = (KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.OFFSET_NOT_AVAILABLE)
+            if not failure.args[0].retriable() and failure.args[0].code() not in later:
                 raise
             return None
 
