@@ -13,6 +13,8 @@
 //!   agreed on.
 //! * [`mod@coordinator`]: a shard of a coordinator: a machine of `ottla-core` joined to the partition that remembers for it, and
 //!   the keeper that owns it.
+//! * [`verification`]: batches of transactions before they are appended: what their coordinator is asked.
+//! * [`marking`]: the ends of transactions on their way into partitions.
 //!
 //! Unlike `ottla-core` these own logs, so they read and write files through `ottla_log::Disk`. They may not know of Tokio,
 //! sockets, threads or clocks; `clippy.toml` sees to it.
@@ -24,9 +26,11 @@ pub mod coordinator;
 pub mod fetching;
 pub mod lane;
 pub mod lifecycle;
+pub mod marking;
 pub mod moving;
 pub mod observer;
 pub mod quorum;
 pub mod replicas;
 pub mod throttle;
+pub mod verification;
 pub mod waiting;

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use ottla_core::coordinator::Producer;
 use ottla_core::partition::Acks;
 use ottla_core::session::FetchTopic;
-use ottla_log::check::Rejected;
 use ottla_log::disk::worker;
 use ottla_model::image::Image;
 use ottla_model::{TopicId, is_internal};
+use ottla_node::verification::{Protocol, Transaction, for_producers};
 use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::batch::BatchHeader;
 use ottla_protocol::produce::{
@@ -25,7 +25,7 @@ use super::leaders::Leaders;
 use crate::broker::Broker;
 use crate::request::{Answer, Overtakers, Queued, Staged};
 use crate::run::serve::produce::{Outcome, ProduceOptions, Share, produce, reject};
-use crate::run::serve::verify::{Protocol, Transaction, verify_patiently};
+use crate::run::serve::verify::verify_patiently;
 
 /// The topics and partitions of a request, in its order: the frame of the response.
 struct RequestedPartitions {
@@ -126,36 +126,11 @@ async fn verify_shares(broker: &Broker, transaction: &Transaction, shares: &mut 
         }
     }
     let verified = verify_patiently(broker, transaction, &batches).await;
-    for (place, verified) in places.into_iter().zip(verified) {
+    for (place, (_, verified)) in places.into_iter().zip(verified) {
         match verified {
             Ok(guard) => shares[place].guard = guard,
-            Err(code) => shares[place].partition = Err(unverified(code, transaction.protocol)),
+            Err(code) => shares[place].partition = Err(for_producers(code, transaction.protocol)),
         }
-    }
-}
-
-// Older clients do not repeat a Produce after any retriable error: NOT_ENOUGH_REPLICAS they do, without looking for
-// another leader.
-fn unverified(code: ErrorCode, protocol: Protocol) -> Rejected {
-    let is_ending = code == ErrorCode::ConcurrentTransactions;
-    match code {
-        ErrorCode::InvalidTxnState => {
-            Rejected { message: "Partition was not added to the transaction".into(), ..reject(code) }
-        }
-        ErrorCode::NetworkException
-        | ErrorCode::CoordinatorLoadInProgress
-        | ErrorCode::CoordinatorNotAvailable
-        | ErrorCode::NotCoordinator
-        | ErrorCode::ConcurrentTransactions
-            if !(is_ending && protocol == Protocol::AddsByWriting) =>
-        {
-            let why = code.name();
-            let message = format!(
-                "Unable to verify the partition has been added to the transaction. Underlying error: {why}"
-            );
-            Rejected { message, ..reject(ErrorCode::NotEnoughReplicas) }
-        }
-        other => reject(other),
     }
 }
 

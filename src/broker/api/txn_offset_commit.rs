@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ottla_core::coordinator::{InTransaction, Producer};
 use ottla_core::group::CommitOffsets;
+use ottla_node::verification::{Protocol, Transaction, for_committers};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::api::{Operation, Resource};
 use ottla_protocol::txn_offsets::{TOPIC_IDS_SINCE, TxnOffsetCommitRequest, TxnOffsetCommitResponse};
@@ -15,7 +16,7 @@ use super::context::{Begun, Context};
 use super::groups::shared;
 use super::offset_commit::{Known, command, resolve, response};
 use crate::broker::Broker;
-use crate::run::serve::verify::{Protocol, Transaction, verify};
+use crate::run::serve::verify::verify;
 
 /// Offsets have no sequence.
 const NO_SEQUENCE: i32 = -1;
@@ -61,7 +62,8 @@ async fn commit_offsets(
         None => Err(ErrorCode::NotCoordinator),
         Some(partition) => {
             let verified = verify(broker, &transaction, &[(partition, NO_SEQUENCE)]).await;
-            verified.into_iter().next().unwrap_or(Err(ErrorCode::UnknownServerError)).map_err(unverified)
+            let only = verified.into_iter().next().map(|(_, outcome)| outcome);
+            only.unwrap_or(Err(ErrorCode::UnknownServerError)).map_err(for_committers)
         }
     };
     match verified {
@@ -72,18 +74,6 @@ async fn commit_offsets(
             let each = committed.topics.into_iter().flat_map(|topic| topic.partitions);
             each.map(|(_, code)| code).collect()
         }
-    }
-}
-
-// What a log says of its partition is said of the coordinator.
-fn unverified(code: ErrorCode) -> ErrorCode {
-    match code {
-        ErrorCode::NetworkException => ErrorCode::CoordinatorLoadInProgress,
-        ErrorCode::UnknownTopicOrPartition | ErrorCode::NotEnoughReplicas | ErrorCode::RequestTimedOut => {
-            ErrorCode::CoordinatorNotAvailable
-        }
-        ErrorCode::NotLeaderOrFollower | ErrorCode::KafkaStorageError => ErrorCode::NotCoordinator,
-        other => other,
     }
 }
 

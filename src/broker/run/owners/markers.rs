@@ -1,27 +1,26 @@
 //! Markers on their way into partitions: the ends of transactions, as a transaction coordinator has decided them. A marker
 //! goes to the leader of its partition. For a partition of `__consumer_offsets` that is a shard of the group coordinator,
 //! for any other a lane. Other brokers are told by WriteTxnMarkers.
-//! It must never know which transaction it is, nor try again: the coordinator does.
+//! It must never know which transaction it is, nor try again: the coordinator does. Nor decide who writes a marker:
+//! `node::marking` does.
 
 mod elsewhere;
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use ottla_core::partition::Acks;
-use ottla_log::check::{Origin, Rules, check};
 use ottla_log::disk::worker;
+use ottla_model::NodeId;
 use ottla_model::txn::Partitions as Named;
-use ottla_model::{GROUP_METADATA_TOPIC, NodeId};
-use ottla_node::coordinator::{Ending, marker};
+use ottla_node::coordinator::Ending;
 use ottla_node::lane::{Answered, Append, Input};
+use ottla_node::marking::{Writer, Written, all, batch, by_leader, for_coordinators, writer};
 use ottla_protocol::ErrorCode;
 use tokio::sync::oneshot;
 
 pub(crate) use elsewhere::Marked;
-use elsewhere::Written;
 
 use super::groups::GroupCoordinator;
 use super::partition::Partition;
@@ -52,20 +51,12 @@ impl MarkerWriter {
     /// Has a marker written into each of the partitions: a share for each of their leaders. A partition whose leader was not
     /// reached has an error.
     pub fn write(&self, ending: Ending, partitions: &Named) -> Vec<Share> {
-        let image = self.image.load_full();
-        let mut by_leader: BTreeMap<Option<NodeId>, Named> = BTreeMap::new();
-        for (topic, indexes) in partitions {
-            for index in indexes {
-                let leader = image.partition(topic, *index).and_then(|partition| partition.leader);
-                by_leader.entry(leader).or_default().entry(topic.clone()).or_default().insert(*index);
-            }
-        }
         let share = |(leader, partitions)| match leader {
             Some(leader) if leader == self.me => self.write_all_here(ending, partitions),
             Some(leader) => self.write_elsewhere(leader, ending, partitions),
             None => Box::pin(std::future::ready(all(&partitions, ErrorCode::LeaderNotAvailable))),
         };
-        by_leader.into_iter().map(share).collect()
+        by_leader(&self.image.load(), partitions).into_iter().map(share).collect()
     }
 
     fn write_all_here(&self, ending: Ending, partitions: Named) -> Share {
@@ -93,34 +84,26 @@ impl MarkerWriter {
     /// Begins to write a marker into a partition that this broker leads, and returns what it will have come to: the marker
     /// is replicated, or an error.
     pub fn write_here(&self, ending: Ending, topic: &str, index: i32) -> Outcome {
-        if topic == GROUP_METADATA_TOPIC {
-            let ended = self.groups.end_transaction(index, ending);
-            return Box::pin(async move { for_coordinators(ended.await) });
-        }
         let image = self.image.load();
-        let Some(known_topic) = image.topic(topic) else { return known(ErrorCode::UnknownTopicOrPartition) };
-        match self.partitions.led(&image, known_topic.id, index) {
-            Ok(partition) => self.append(&partition, ending),
+        match writer(&image, topic, index) {
+            Ok(Writer::Shard(shard)) => {
+                let ended = self.groups.end_transaction(shard, ending);
+                Box::pin(async move { for_coordinators(ended.await) })
+            }
+            Ok(Writer::Lane(topic, index)) => match self.partitions.led(&image, topic, index) {
+                Ok(partition) => self.append(&partition, ending),
+                Err(code) => known(code),
+            },
             Err(code) => known(code),
         }
     }
 
     fn append(&self, partition: &Arc<Partition>, ending: Ending) -> Outcome {
         let (now, config) = (now_ms(), partition.config.load_full());
-        let rules = Rules {
-            partition: &partition.id,
-            topic: &config,
-            origin: Origin::Coordinator,
-            now_ms: now,
-            produce_version: -1,
-        };
-        let checked = check(marker(now, &ending), &rules).map_err(|rejected| rejected.code);
-        let mut batch = match checked.map(|mut batches| batches.pop()) {
-            Ok(Some(batch)) => batch,
-            Ok(None) => return known(ErrorCode::UnknownServerError),
+        let batch = match batch(now, &ending, &partition.id, &config) {
+            Ok(batch) => batch,
             Err(code) => return known(code),
         };
-        batch.transaction_version = ending.version.0;
         let (waiting, answer) = oneshot::channel();
         // The task that runs this may be on another thread than before, which serves clients, too.
         worker::mark();
@@ -141,22 +124,6 @@ impl MarkerWriter {
     }
 }
 
-/// Coordinators of transactions know no errors of group coordinators: one that is not ready leads no partition yet.
-fn for_coordinators(code: ErrorCode) -> ErrorCode {
-    match code {
-        ErrorCode::CoordinatorNotAvailable
-        | ErrorCode::CoordinatorLoadInProgress
-        | ErrorCode::NotCoordinator => ErrorCode::NotLeaderOrFollower,
-        other => other,
-    }
-}
-
 fn known(code: ErrorCode) -> Outcome {
     Box::pin(std::future::ready(code))
-}
-
-fn all(partitions: &Named, code: ErrorCode) -> Written {
-    let each =
-        partitions.iter().flat_map(|(topic, indexes)| indexes.iter().map(move |index| (topic, *index)));
-    each.map(|(topic, index)| (topic.clone(), index, code)).collect()
 }

@@ -10,7 +10,8 @@ use ottla_core::txn::{
 };
 use ottla_model::config::BrokerConfig;
 use ottla_model::{BrokerEpoch, NodeId, TRANSACTION_STATE_TOPIC};
-use ottla_node::coordinator::{Ending, transactions};
+use ottla_node::coordinator::transactions;
+use ottla_node::marking::ending;
 use ottla_protocol::{ErrorCode, ProducerId};
 use tokio::sync::oneshot;
 
@@ -125,12 +126,7 @@ impl ErrandRunner {
 
     // The shard hears of each leader by itself: one that does not answer holds up nobody else.
     fn write(&self, coordinator: &Arc<Shards>, shard: i32, markers: Markers) {
-        let ending = Ending {
-            producer: markers.producer,
-            result: markers.result,
-            coordinator_epoch: markers.coordinator_epoch,
-            version: markers.client_version,
-        };
+        let ending = ending(&markers);
         let Markers { transactional_id, prepared_at, partitions, .. } = markers;
         for share in self.markers.write(ending, &partitions) {
             let (coordinator, transactional_id) = (coordinator.clone(), transactional_id.clone());

@@ -7,6 +7,7 @@ use ottla_client::{ClientError, Connection};
 use ottla_model::TopicName;
 use ottla_model::txn::Partitions;
 use ottla_node::coordinator::Ending;
+use ottla_node::marking::Written;
 use ottla_protocol::api::ApiKey;
 use ottla_protocol::batch::control::TransactionResult;
 use ottla_protocol::txn_markers::{TxnMarker, WriteTxnMarkersRequest, WriteTxnMarkersResponse};
@@ -19,9 +20,6 @@ pub(crate) struct Marked {
     pub ending: Ending,
     pub partitions: Partitions,
 }
-
-/// What each partition came to.
-pub(super) type Written = Vec<(TopicName, i32, ErrorCode)>;
 
 /// The newest version that this broker speaks.
 const VERSION_MAX: i16 = 2;

@@ -7,13 +7,13 @@ use ottla_client::{ClientError, Connection};
 use ottla_core::coordinator::Producer;
 use ottla_model::TopicName;
 use ottla_model::txn::{Partitions, TransactionalId};
+use ottla_node::verification::{Refused, refused as all};
 use ottla_protocol::messages::add_partitions_to_txn_request::{
     AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
 };
 use ottla_protocol::messages::{AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, ProducerId};
 use ottla_protocol::{ErrorCode, StrBytes};
 
-use super::Refused;
 use crate::run::work::post::Thing;
 
 /// Partitions of one transaction.
@@ -73,7 +73,7 @@ fn refused(joining: &Joining, response: &AddPartitionsToTxnResponse) -> Refused 
         ErrorCode::ClusterAuthorizationFailed => ErrorCode::InvalidTxnState,
         code => code,
     };
-    let mut codes: BTreeMap<(TopicName, i32), ErrorCode> = super::all(&joining.partitions, of_all);
+    let mut codes: BTreeMap<(TopicName, i32), ErrorCode> = all(&joining.partitions, of_all);
     let ours = |id: &str| id == &*joining.id;
     let results = response.results_by_transaction.iter().filter(|result| ours(&result.transactional_id));
     for topic in results.flat_map(|result| &result.topic_results) {
