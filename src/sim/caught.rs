@@ -229,3 +229,66 @@ fn serving_any_log() {
 fn showing_what_is_old() {
     check_in(Scene::Quorum, Mutation::ShowAtOnce, 100, &["an observer never goes back", ANSWERED]);
 }
+
+const ATOMIC: &str = "a transaction is atomic over its partitions";
+const DECIDED: &str = "an answered commit is never undone";
+const FENCED: &str = "epochs fence";
+const STABLE: &str = "the last stable offset never sticks";
+const TOGETHER: &str = "offsets and output commit together";
+const UNCOMMITTED: &str = "no aborted record is seen";
+const DONE: &str = "everybody is done some day";
+
+fn check_transactions(mutation: Mutation, seeds: u64, invariants: &[&str]) {
+    check_in(Scene::Transactions, mutation, seeds, invariants);
+}
+
+#[test]
+fn answering_an_end_before_it_is_decided() {
+    check_transactions(Mutation::EndBeforeDecided, 60, &[DECIDED, UNCOMMITTED, TOGETHER]);
+}
+
+#[test]
+fn acting_on_an_end_before_it_is_safe() {
+    // What is lost may be the decision, or a marker that was believed to be there.
+    check_transactions(Mutation::AnswerBeforeSafe, 100, &[DECIDED, STABLE, TOGETHER]);
+}
+
+#[test]
+fn forgetting_what_was_prepared() {
+    check_transactions(Mutation::ForgetPrepared, 60, &[STABLE, DONE]);
+}
+
+#[test]
+fn writing_without_verification() {
+    check_transactions(Mutation::SkipVerification, 60, &[STABLE, FENCED]);
+}
+
+#[test]
+fn keeping_the_epoch() {
+    check_transactions(Mutation::KeepEpoch, 60, &[FENCED]);
+}
+
+#[test]
+fn reading_past_the_last_stable_offset() {
+    check_transactions(Mutation::ReadPastLastStable, 60, &[UNCOMMITTED]);
+}
+
+#[test]
+fn forgetting_what_was_aborted() {
+    check_transactions(Mutation::ForgetAborted, 60, &[UNCOMMITTED]);
+}
+
+#[test]
+fn committing_offsets_at_once() {
+    check_transactions(Mutation::CommitOffsetsAtOnce, 60, &[TOGETHER]);
+}
+
+#[test]
+fn never_timing_out() {
+    check_transactions(Mutation::NeverTimeOut, 60, &[STABLE]);
+}
+
+#[test]
+fn marking_twice() {
+    check_transactions(Mutation::MarkTwice, 200, &[ATOMIC, UNCOMMITTED, DECIDED]);
+}

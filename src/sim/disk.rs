@@ -131,7 +131,9 @@ impl Disk for SimDisk {
             _ => self.watch.told(opened, || format!("{how:?} {}", path.display()))?,
         };
         let ignores_syncs = self.ignores_syncs_of(path);
-        Ok(Arc::new(SimFile { inner, watch: self.watch.clone(), ignores_syncs }))
+        let of_aborted = path.to_string_lossy().ends_with(".txnindex");
+        let forgets = of_aborted && self.mutation == Some(Mutation::ForgetAborted);
+        Ok(Arc::new(SimFile { inner, watch: self.watch.clone(), ignores_syncs, forgets }))
     }
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
@@ -188,6 +190,8 @@ struct SimFile {
     inner: Arc<dyn DiskFile>,
     watch: Arc<Watch>,
     ignores_syncs: bool,
+    /// What is written is zeros.
+    forgets: bool,
 }
 
 impl DiskFile for SimFile {
@@ -196,6 +200,10 @@ impl DiskFile for SimFile {
     }
 
     fn write_vectored_at(&self, bufs: &[IoSlice<'_>], at: u64) -> io::Result<()> {
+        if self.forgets {
+            let zeros = vec![0; bufs.iter().map(|buf| buf.len()).sum()];
+            return self.inner.write_at(&zeros, at);
+        }
         if self.watch.fuse.load(Ordering::Relaxed) == 0 {
             let bytes: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
             let part = bytes.len() * self.watch.torn.load(Ordering::Relaxed) as usize / 8;

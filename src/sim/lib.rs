@@ -1,7 +1,7 @@
 //! The simulator: machines with their disks, their clients and all their trouble, from a seed. The lanes, the controller and
 //! the quorum are the broker's own; what is made up is the shell around them, the clock and the world. There are three worlds:
-//! one node with everything on it ([`Scene::Node`], and [`Scene::Services`], in which that node also runs what works on its
-//! partitions), the replicas of one partition on several machines ([`Scene::Replicas`]), and the controllers of a quorum
+//! one node with everything on it ([`Scene::Node`]; [`Scene::Services`], in which that node also runs what works on its
+//! partitions; [`Scene::Transactions`], in which its clients write in transactions), the replicas of one partition on several machines ([`Scene::Replicas`]), and the controllers of a quorum
 //! ([`Scene::Quorum`]). All are rules ([`cluster::Rules`]) over one [`cluster::Cluster`] of machines.
 //!
 //! A run that breaks an invariant prints what the seed drew, the last events, and the command that shows it again. By hand:
@@ -51,6 +51,9 @@ pub enum Scene {
     /// The same node, and what works on its partitions besides clients: groups with their coordinator, the cleaner of compacted
     /// topics, moves between log directories.
     Services,
+    /// The same node as a coordinator of transactions: producers with transactional ids, loops that consume, transform and
+    /// produce, and readers of what is committed.
+    Transactions,
     /// Replicas of one partition: messages, elections, machines that come and go.
     Replicas,
     /// The metadata quorum: controllers that agree, voters that come and go.
@@ -110,7 +113,7 @@ impl Run {
     /// What the seed draws before the run begins, in one line.
     pub fn options(self) -> String {
         match self.scene {
-            Scene::Node | Scene::Services => {
+            Scene::Node | Scene::Services | Scene::Transactions => {
                 world::World::new(self.scene, self.seed, None, 0).cluster().plan.clone()
             }
             Scene::Replicas => replicas::Replicas::new(self.seed, None, 0).cluster().plan.clone(),
@@ -120,7 +123,7 @@ impl Run {
 
     fn attempt(self, trace_lines: usize) -> Result<Summary, Box<Failure>> {
         match self.scene {
-            Scene::Node | Scene::Services => {
+            Scene::Node | Scene::Services | Scene::Transactions => {
                 self.play(world::World::new(self.scene, self.seed, self.mutation, trace_lines))
             }
             Scene::Replicas => self.play(replicas::Replicas::new(self.seed, self.mutation, trace_lines)),
@@ -155,6 +158,7 @@ impl fmt::Display for Failure {
         let test = match scene {
             Scene::Node => "seeds_hold",
             Scene::Services => "seeds_of_services_hold",
+            Scene::Transactions => "seeds_of_transactions_hold",
             Scene::Replicas => "seeds_of_replicas_hold",
             Scene::Quorum => "seeds_of_the_quorum_hold",
         };

@@ -50,6 +50,24 @@ pub enum Mutation {
     StopLoadingEarly,
     /// The leader of a group gives every partition to each member.
     AssignTwice,
+    /// Who ends a transaction is told that it ends before the coordinator has decided.
+    EndBeforeDecided,
+    /// A coordinator that is loaded leaves the transactions alone that the one before had prepared.
+    ForgetPrepared,
+    /// A batch is written without asking the coordinator whether its transaction has the partition (KIP-890).
+    SkipVerification,
+    /// A producer that starts gets the epoch of the one before.
+    KeepEpoch,
+    /// Readers of what is committed read up to the high watermark.
+    ReadPastLastStable,
+    /// What is written to a transaction index is lost.
+    ForgetAborted,
+    /// Offsets count when they are written, not when their transaction is committed.
+    CommitOffsetsAtOnce,
+    /// Nobody looks for transactions that are open for too long.
+    NeverTimeOut,
+    /// A marker is sent once more, later.
+    MarkTwice,
     /// A voter starts again without knowing for whom it voted in its term.
     ForgetVote,
     /// A leader takes what it has sent to a follower for what the follower has on its disk.

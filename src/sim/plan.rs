@@ -1,7 +1,11 @@
 //! What a seed draws before its run begins: who takes part, how topics look, and what may go wrong. Each run has a few
 //! kinds of trouble only: with all of them at once nothing else would ever happen.
 
+mod transactional;
+
 use ottla_core::controller::NewTopic;
+
+pub(crate) use transactional::Transactional;
 
 use crate::Scene;
 use crate::dice::Dice;
@@ -26,6 +30,8 @@ pub(crate) struct Plan {
     pub short_reads: bool,
     /// `None`: clients and the node alone, [`Scene::Node`].
     pub services: Option<Services>,
+    /// `None`: nobody writes in transactions, any scene but [`Scene::Transactions`].
+    pub transactional: Option<Transactional>,
 }
 
 /// What works on partitions besides clients.
@@ -137,7 +143,7 @@ impl Plan {
         if troubles.is_empty() {
             troubles.push(*dice.pick(&[Trouble::Kill, Trouble::LosePower]));
         }
-        Plan {
+        let mut plan = Plan {
             machines: 1,
             idempotent_producers: dice.between(1, 3) as usize,
             plain_producers: dice.between(0, 2) as usize,
@@ -151,6 +157,31 @@ impl Plan {
             deletes_topics: dice.percent(40),
             short_reads: dice.percent(10),
             services: (scene == Scene::Services).then(|| Services::draw(dice)),
+            transactional: None,
+        };
+        if scene == Scene::Transactions {
+            plan.transactional = Some(Transactional::draw(&mut plan, dice));
+        }
+        plan
+    }
+
+    /// What the node is started with.
+    pub fn overrides(&self) -> Vec<(String, String)> {
+        let services = self.services.as_ref().map(Services::overrides);
+        let transactional = self.transactional.as_ref().map(Transactional::overrides);
+        services.into_iter().chain(transactional).flatten().collect()
+    }
+
+    /// Whether the power may go.
+    pub fn may_lose_power(&self) -> bool {
+        self.transactional.as_ref().is_none_or(|transactional| transactional.outlives_power)
+    }
+
+    /// A topic as an admin would ask for it.
+    pub fn draw_topic(&self, dice: &mut Dice) -> NewTopic {
+        match &self.transactional {
+            Some(transactional) => transactional.draw_topic(dice),
+            None => draw_topic(dice),
         }
     }
 }
@@ -177,8 +208,7 @@ impl Services {
         }
     }
 
-    /// What the node is started with.
-    pub fn overrides(&self) -> Vec<(String, String)> {
+    fn overrides(&self) -> Vec<(String, String)> {
         let sweeps_every_ms = if self.offsets_retention_ms.is_some() { 300 } else { 86_400_000 };
         let rows = [
             ("offsets.topic.num.partitions", self.offsets_partitions.to_string()),
@@ -222,8 +252,7 @@ pub(crate) fn compact(topic: &mut NewTopic, dice: &mut Dice) {
     topic.configs.extend(drawn);
 }
 
-/// A topic as an admin would ask for it.
-pub(crate) fn draw_topic(dice: &mut Dice) -> NewTopic {
+fn draw_topic(dice: &mut Dice) -> NewTopic {
     let name = format!("t{}", dice.below(TOPIC_NAMES));
     let mut configs = Vec::new();
     let mut set = |key: &str, value: i64| configs.push((key.to_owned(), Some(value.to_string())));

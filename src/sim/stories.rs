@@ -90,6 +90,11 @@ fn seeds_of_services_hold() {
 }
 
 #[test]
+fn seeds_of_transactions_hold() {
+    hold(Scene::Transactions, TRANSACTIONS_SEEDS, &OF_TRANSACTIONS);
+}
+
+#[test]
 fn seeds_of_replicas_hold() {
     hold(Scene::Replicas, SEEDS, &OF_REPLICAS);
 }
@@ -110,7 +115,7 @@ fn seeds_that_failed_hold() {
 
 #[test]
 fn a_seed_is_the_same_run_each_time() {
-    for (scene, seed) in [Scene::Node, Scene::Services, Scene::Replicas, Scene::Quorum]
+    for (scene, seed) in [Scene::Node, Scene::Services, Scene::Transactions, Scene::Replicas, Scene::Quorum]
         .into_iter()
         .flat_map(|scene| (0..3).map(move |s| (scene, s)))
     {
@@ -128,6 +133,11 @@ fn soak() {
 #[test]
 fn services_soak() {
     tell(check(Scene::Services, seeds(SOAK_SEEDS), steps(SOAK_STEPS)));
+}
+
+#[test]
+fn transactions_soak() {
+    tell(check(Scene::Transactions, seeds(SOAK_SEEDS), steps(SOAK_STEPS)));
 }
 
 #[test]
@@ -162,6 +172,7 @@ fn tell((_, failures): (Summary, Vec<Failure>)) {
 const SEEDS: u64 = 200;
 /// Some of the rare states of groups come in fewer than one run in a hundred.
 const SERVICES_SEEDS: u64 = 500;
+const TRANSACTIONS_SEEDS: u64 = 200;
 const STEPS: u64 = 1_500;
 /// Without a word from the environment just a few, and longer ones.
 const SOAK_SEEDS: Range<u64> = 1_000_000..1_000_004;
@@ -207,6 +218,25 @@ const OF_GROUPS: [&str; 10] = [
     "it was not known whether an offset was committed",
     "the power may have taken committed offsets",
     "writes of a shard shared a batch",
+];
+const OF_TRANSACTIONS: [&str; 17] = [
+    "a Produce waited for the end of the transaction before",
+    "a batch of a fenced producer was refused",
+    "a batch of a transaction was sent again",
+    "a batch was refused that is part of no transaction",
+    "a loop has put out its input",
+    "a producer came while its coordinator loaded",
+    "a producer came while its transaction was ending",
+    "a producer gave a batch up",
+    "a producer had to abort its transaction",
+    "a producer was fenced",
+    "a producer was silent in its transaction",
+    "a producer went on under another epoch",
+    "a reader of what is committed passed over aborted records",
+    "a shard was loaded piece by piece",
+    "a transaction had several partitions",
+    "a transaction was ended by another process than the one that had decided",
+    "offsets of a transaction had their marker",
 ];
 const OF_REPLICAS: [&str; 16] = [
     "a fetch under another leader epoch was refused",

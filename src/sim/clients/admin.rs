@@ -7,7 +7,7 @@ use ottla_model::TopicId;
 
 use super::{Around, Request, client_topics};
 use crate::node::Answer;
-use crate::plan::{TOPIC_NAMES, compact, draw_topic};
+use crate::plan::{TOPIC_NAMES, compact};
 
 /// One admin.
 #[derive(Default)]
@@ -36,7 +36,7 @@ impl Admin {
             around.judge.metadata.deleting(id);
             Request::DeleteTopic(id)
         } else if some < TOPIC_NAMES {
-            let mut topic = draw_topic(around.dice);
+            let mut topic = around.plan.draw_topic(around.dice);
             if self.compacts && around.dice.percent(70) {
                 compact(&mut topic, around.dice);
             }

@@ -5,26 +5,34 @@ mod admin;
 mod consumer;
 mod member;
 mod producer;
+mod transactional;
 
 use std::sync::Arc;
 
 use ottla_core::controller::NewTopic;
 use ottla_core::group::Command;
+use ottla_core::partition::Acks;
+use ottla_core::{coordinator, txn};
 use ottla_log::log::Appended;
+use ottla_model::group::GroupId;
 use ottla_model::image::Topic;
+use ottla_model::txn::TransactionalId;
 use ottla_model::{TopicId, is_internal};
+use ottla_node::verification::Transaction;
 use ottla_protocol::ErrorCode;
 
 pub(crate) use admin::{Admin, confirmed};
 pub(crate) use consumer::Consumer;
 pub(crate) use member::GroupMember;
 pub(crate) use producer::Producer;
+pub(crate) use transactional::TransactionalProducer;
 
 use crate::dice::Dice;
 use crate::invariants::Judge;
 use crate::invariants::ledger::RecordId;
 use crate::mutation::Mutation;
-use crate::node::{Answer, Key, Node, Produce};
+use crate::node::{Answer, Key, Node, Produce, Write};
+use crate::plan::Plan;
 use crate::verdict::{Verdict, Violation};
 
 /// One client.
@@ -33,6 +41,7 @@ pub(crate) enum Client {
     Consumer(Consumer),
     Admin(Admin),
     Member(GroupMember),
+    Transactional(Box<TransactionalProducer>),
 }
 
 /// What a client sends.
@@ -43,6 +52,12 @@ pub(crate) enum Request {
     CreateTopic(NewTopic),
     DeleteTopic(TopicId),
     Group(Command),
+    /// What a shard of the transaction coordinator answers.
+    Transaction(txn::Command),
+    /// AddOffsetsToTxn.
+    AddOffsets(TransactionalId, coordinator::Producer, GroupId),
+    /// A Produce or a TxnOffsetCommit of a transaction.
+    Write(Transaction, Write),
 }
 
 /// What it hears.
@@ -64,6 +79,7 @@ pub(crate) struct Around<'a> {
     pub judge: &'a mut Judge,
     /// Nothing new is begun: what is under way is brought to its end.
     pub finishing: bool,
+    pub plan: &'a Plan,
     pub mutation: Option<Mutation>,
     pub next_request: &'a mut u64,
     pub sends: Vec<(u64, Request)>,
@@ -85,12 +101,14 @@ impl Client {
             Client::Consumer(consumer) => consumer.wake(around),
             Client::Admin(admin) => Ok(admin.wake(around)),
             Client::Member(member) => Ok(member.wake(around)),
+            Client::Transactional(producer) => producer.wake(around),
         }
     }
 
     pub fn hear(&mut self, request: u64, response: &Response, around: &mut Around<'_>) -> Verdict {
         match (self, response) {
             (Client::Producer(producer), response) => producer.hear(request, response, around),
+            (Client::Transactional(producer), response) => producer.hear(request, response, around),
             (Client::Admin(admin), Response::Answered(answer)) => {
                 admin.hear(request, answer);
                 Ok(())
@@ -106,6 +124,7 @@ impl Client {
     pub fn under_way(&self, request: u64) -> Option<(Key, Vec<RecordId>)> {
         match self {
             Client::Producer(producer) => producer.under_way(request),
+            Client::Transactional(producer) => producer.under_way(request),
             _ => None,
         }
     }
@@ -115,9 +134,35 @@ impl Client {
         match self {
             Client::Producer(producer) => producer.is_done(),
             Client::Member(member) => member.is_done(),
+            Client::Transactional(producer) => producer.is_done(),
             Client::Consumer(_) | Client::Admin(_) => true,
         }
     }
+}
+
+/// All clients of a run.
+pub(crate) fn of_plan(plan: &Plan, dice: &mut Dice) -> Vec<Client> {
+    let mut clients = vec![Client::Admin(Admin::new(plan.deletes_topics, plan.compacts()))];
+    for _ in 0..plan.idempotent_producers {
+        clients.push(Client::Producer(Producer::new(true, Acks::All, *dice.pick(&[100, 1_500]))));
+    }
+    for _ in 0..plan.plain_producers {
+        let acks = *dice.pick(&[Acks::All, Acks::Leader]);
+        clients.push(Client::Producer(Producer::new(false, acks, *dice.pick(&[100, 1_500]))));
+    }
+    clients.extend((0..plan.consumers).map(|_| Client::Consumer(Consumer::of_everything())));
+    if let Some(services) = &plan.services {
+        let member = |index| Client::Member(GroupMember::new(index, services.groups, dice));
+        clients.extend((0..services.members).map(member));
+    }
+    if let Some(plan) = &plan.transactional {
+        clients.extend(
+            (0..plan.committed_consumers).map(|_| Client::Consumer(Consumer::of_what_is_committed())),
+        );
+        let producers = TransactionalProducer::of_plan(plan, dice);
+        clients.extend(producers.into_iter().map(|producer| Client::Transactional(Box::new(producer))));
+    }
+    clients
 }
 
 /// The topics that are not the node's own.

@@ -238,7 +238,7 @@ impl Producer {
                 }
                 Ok(())
             }
-            Response::Answered(Answer::Controller(_) | Answer::Group(_)) => Ok(()),
+            Response::Answered(Answer::Controller(_) | Answer::Group(_) | Answer::Transaction(_)) => Ok(()),
         }
     }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use ottla_log::log::{Isolation, LogReader, Offsets};
 use ottla_protocol::Offset;
+use ottla_protocol::batch::control::{ControlRecord, TransactionResult};
 use ottla_protocol::batch::{BatchHeader, DecompressLimit, batches, records, verify_crc};
 
 use super::ledger::RecordId;
@@ -18,6 +19,8 @@ pub(crate) struct LogCopy {
 #[derive(Debug)]
 pub(crate) struct Copied {
     pub header: BatchHeader,
+    /// Of a marker: whether it commits.
+    pub marker: Option<bool>,
     /// With their offsets, which ascend.
     pub records: Vec<(Offset, RecordId)>,
 }
@@ -65,15 +68,22 @@ fn copied(header: BatchHeader, batch: &Bytes) -> Result<Copied, String> {
     if !verify_crc(batch) {
         return Err(format!("the checksum of the batch at {} is wrong", header.base_offset));
     }
-    let mut found = Vec::new();
+    let (mut found, mut marker) = (Vec::new(), None);
     for record in records(batch, DecompressLimit(1 << 24)).map_err(|e| e.to_string())? {
         let record = record.map_err(|e| e.to_string())?;
+        if header.is_control() {
+            let (key, value) = (record.key.unwrap_or_default(), record.value.unwrap_or_default());
+            if let Ok(ControlRecord::EndTxn(end)) = ControlRecord::decode(&key, &value) {
+                marker = Some(end.result == TransactionResult::Commit);
+            }
+            continue;
+        }
         // A tombstone has no value.
         let header = record.headers.first().and_then(|(_, value)| value.clone());
         let id = record.value.or(header).as_deref().and_then(read_id);
         found.push((record.offset, id.ok_or("a record that no client wrote")?));
     }
-    Ok(Copied { header, records: found })
+    Ok(Copied { header, marker, records: found })
 }
 
 /// What a record's value begins with, and where records have keys, what their header is.

@@ -18,6 +18,7 @@ use super::committed::{Commit, Committed, CommittedPartition, fetched_places, pl
 use super::generations::Generations;
 use super::metadata::Metadata;
 use super::owners::Owners;
+use super::together::is_of_loop;
 use crate::marks::mark_if;
 use crate::node::Node;
 use crate::verdict::{Verdict, Violation};
@@ -42,6 +43,9 @@ struct Asked {
 impl GroupLedger {
     /// The node hears a question.
     pub fn asked(&mut self, now_ms: i64, request: u64, command: &Command) {
+        if command.group().is_some_and(|group| is_of_loop(group)) {
+            return;
+        }
         let mut floors = BTreeMap::new();
         match command {
             Command::CommitOffsets(commit) => self.committed.asked(now_ms, commit),
@@ -139,7 +143,10 @@ impl GroupLedger {
 }
 
 /// What a shard that was loaded from this log answers to a fetch of each of these.
-fn committed_in(reader: &LogReader, places: &[&CommittedPartition]) -> Result<Vec<i64>, Violation> {
+pub(super) fn committed_in(
+    reader: &LogReader,
+    places: &[&CommittedPartition],
+) -> Result<Vec<i64>, Violation> {
     let mut offsets = reader.offsets();
     offsets.high_watermark = offsets.log_end;
     let terms = ShardSettings { compression: Compression::None, linger: Linger::Ms(0), write_timeout_ms: 1 };

@@ -2,12 +2,16 @@
 //! as a client would and images as the publisher does.
 
 pub(crate) mod acknowledged;
+pub(crate) mod atomic;
 pub(crate) mod committed;
 pub(crate) mod compacted;
 pub(crate) mod copy;
+pub(crate) mod decided;
 pub(crate) mod dense;
 pub(crate) mod duplicates;
 pub(crate) mod epochs;
+pub(crate) mod fates;
+pub(crate) mod fenced;
 pub(crate) mod generations;
 pub(crate) mod groups;
 pub(crate) mod ledger;
@@ -15,7 +19,11 @@ pub(crate) mod metadata;
 pub(crate) mod owners;
 pub(crate) mod producer_ids;
 pub(crate) mod seen;
+pub(crate) mod stable;
 pub(crate) mod survival;
+pub(crate) mod together;
+pub(crate) mod transactions;
+pub(crate) mod uncommitted;
 pub(crate) mod watermark;
 pub(crate) mod whole;
 
@@ -42,6 +50,7 @@ pub(crate) struct Judge {
     pub producer_ids: producer_ids::ProducerIds,
     epochs: BTreeMap<NodeId, epochs::Epochs>,
     pub groups: groups::GroupLedger,
+    pub transactions: transactions::TransactionLedger,
     offsets_topic: Option<TopicId>,
 }
 
@@ -87,7 +96,7 @@ impl Judge {
             watermark::check(ledger.promise, ledger.replica(id), log.offsets(), log.recovery_point())
                 .map_err(of_partition)?;
         }
-        Ok(())
+        self.transactions.watch(node)
     }
 
     /// A new image is in force at this node.
@@ -104,6 +113,7 @@ impl Judge {
         let of_offsets = self.offsets_topic.and_then(|topic| self.promises.get(&topic));
         let outlives_power = of_offsets.is_some_and(|promise| promise.outlives_power);
         self.groups.ended(loss == Loss::Power && !outlives_power);
+        self.transactions.ended();
     }
 
     /// Reads every log of this node whole and holds it against what is known.
@@ -120,6 +130,7 @@ impl Judge {
             let copy = LogCopy::read(&partition.reader, Isolation::LogEnd).map_err(of_partition)?;
             self.examine(id, *key, !partition.resigned, &copy, None).map_err(of_partition)?;
         }
+        self.transactions.audit(node)?;
         self.groups.audit(node, &self.metadata)
     }
 

@@ -20,11 +20,12 @@ use uuid::Uuid;
 use super::coordinator::Coordinator;
 use super::said::BootError;
 use super::storage::{Storage, holds};
+use super::transactions::TransactionCoordinator;
 use super::{Node, Said, Waiter, Who};
 use crate::dice::Dice;
 use crate::marks::mark_if;
 use crate::mutation::Mutation;
-use crate::plan::{LOG_DIRS, Services};
+use crate::plan::{LOG_DIRS, Plan};
 
 fn failed(error: impl std::fmt::Display) -> BootError {
     BootError(error.to_string())
@@ -36,7 +37,7 @@ impl Node {
     pub fn boot(
         disk: Arc<dyn Disk>,
         config: Arc<BrokerConfig>,
-        services: Option<&Services>,
+        plan: &Plan,
         now_ms: i64,
         mut dice: Dice,
         mutation: Option<Mutation>,
@@ -47,7 +48,9 @@ impl Node {
         let metadata = Path::new(LOG_DIRS[0]).join("__cluster_metadata-0");
         mark_if(holds(&*disk, &metadata, ".checkpoint"), "metadata was read from a snapshot");
         let controller = controller(disk, &config, &storage, now_ms, &mut dice)?;
-        let coordinator = services.map(|services| Coordinator::new(&config, services));
+        let coordinator = plan.services.as_ref().map(|services| Coordinator::new(&config, services));
+        let transactional = plan.transactional.as_ref();
+        let transactions = transactional.map(|plan| TransactionCoordinator::new(&config, plan, mutation));
         let incarnation = fresh_id(|| (u128::from(dice.number()) << 64) | u128::from(dice.number()));
         let mut node = Node {
             me,
@@ -65,6 +68,7 @@ impl Node {
             ids_asked: false,
             waiting_for_ids: Vec::new(),
             coordinator,
+            transactions,
             works: None,
             dice,
             mutation,
@@ -155,7 +159,7 @@ impl Node {
             said.extend(refused.into_iter().filter_map(|(token, code)| match token {
                 Waiter::Client(ask) => Some(Said::Produced { ask, outcome: Err(code) }),
                 // Every shard has resigned.
-                Waiter::Shard => None,
+                Waiter::Shard | Waiter::Marker(..) | Waiter::Nobody => None,
             }));
             let Some(mut log) = log else { continue };
             if partition.offline {

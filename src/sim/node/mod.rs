@@ -5,12 +5,16 @@ mod boot;
 mod cleaner;
 mod coordinator;
 mod image;
+mod marking;
 mod mover;
 mod partition;
 mod requests;
 mod said;
 mod services;
+mod shards;
 mod storage;
+mod transactions;
+mod verifying;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -25,23 +29,27 @@ use ottla_node::controller::{Controller, Input as ControllerInput, Output as Con
 use ottla_node::lane::{Input, LeftBehind, Output};
 use ottla_node::lifecycle::Lifecycle;
 use ottla_node::replicas::{self, Replicas};
+use ottla_node::verification::Verified;
 use ottla_protocol::ErrorCode;
 
 pub(crate) use partition::{Ask, Key, Partition, Waiter};
-pub(crate) use said::{Answer, BootError, Produce, Said, Task, Who};
+pub(crate) use said::{Answer, BootError, Produce, Said, Service, Step, Task, Waits, Who, Write};
 pub(crate) use storage::mark_recovery;
 
 use crate::dice::Dice;
 use crate::marks::{mark, mark_if};
 use crate::mutation::Mutation;
 use coordinator::Coordinator;
+use requests::IdFor;
 use services::Works;
 use storage::Storage;
+use transactions::TransactionCoordinator;
 
 /// What a lane answers to a service of the node.
 enum Answered {
     Swapped(Result<(), String>),
     Relocated(usize, Result<LeftBehind, NotMoved>),
+    Verifying(u64, Verified),
 }
 
 /// A running process.
@@ -61,9 +69,11 @@ pub(crate) struct Node {
     lifecycle: Option<Lifecycle>,
     ids: Option<ProducerIdBlock>,
     ids_asked: bool,
-    waiting_for_ids: Vec<Ask>,
+    waiting_for_ids: Vec<IdFor>,
     /// `None`: there are no groups, [`crate::Scene::Node`].
     coordinator: Option<Coordinator>,
+    /// `None`: there are no transactions, any scene but [`crate::Scene::Transactions`].
+    transactions: Option<TransactionCoordinator>,
     /// `None`: clients alone use the partitions.
     works: Option<Works>,
     dice: Dice,
@@ -96,10 +106,8 @@ impl Node {
                 Output::Grown | Output::WriteOut(_) => {}
                 Output::Advanced => self.partition_moved(key, said),
                 // One node has no other replicas yet.
-                Output::Noted { .. }
-                | Output::Followed { .. }
-                | Output::Propose(_)
-                | Output::Verifying { .. } => {}
+                Output::Noted { .. } | Output::Followed { .. } | Output::Propose(_) => {}
+                Output::Verifying { token, outcome } => answers.push(Answered::Verifying(token, outcome)),
                 // Nobody asks for that here.
                 Output::Deleted { .. } => {}
                 Output::Swapped { outcome, .. } => answers.push(Answered::Swapped(outcome)),
@@ -123,6 +131,7 @@ impl Node {
         match answer {
             Answered::Swapped(outcome) => self.swapped(key, outcome, said),
             Answered::Relocated(hand, outcome) => self.relocated(now_ms, key, hand, outcome, said),
+            Answered::Verifying(number, outcome) => self.lane_says(now_ms, number, outcome, said),
         }
     }
 
@@ -135,8 +144,14 @@ impl Node {
         said: &mut Vec<Said>,
     ) {
         match token {
-            Waiter::Client(ask) => said.push(Said::Produced { ask, outcome }),
+            Waiter::Client(ask) => {
+                let is_late = matches!(outcome, Err(ErrorCode::InvalidTxnState));
+                mark_if(is_late, "a verified batch came after the end of its transaction");
+                said.push(Said::Produced { ask, outcome });
+            }
             Waiter::Shard => self.shard_appended(key, outcome, said),
+            Waiter::Marker(share, at) => self.marked_by_lane((share, at), outcome, said),
+            Waiter::Nobody => {}
         }
     }
 
@@ -225,10 +240,7 @@ impl Node {
         if let Ok(Reply::ProducerIds(Ok(block))) = reply {
             self.ids = Some(*block);
         }
-        for ask in std::mem::take(&mut self.waiting_for_ids) {
-            let answer = Answer::ProducerId(self.next_id().ok_or(ErrorCode::CoordinatorLoadInProgress));
-            said.push(Said::Answered { ask, answer });
-        }
+        self.hand_out_ids(said);
     }
 }
 

@@ -25,6 +25,9 @@ pub(crate) enum Waiter {
     Client(Ask),
     /// The shard whose log the partition is.
     Shard,
+    /// Who has a marker written: the share, and which of its partitions.
+    Marker(u64, usize),
+    Nobody,
 }
 
 impl Waiters for Waiter {
@@ -34,7 +37,8 @@ impl Waiters for Waiter {
     /// Which of the movers.
     type Move = usize;
     type Fetch = Ask;
-    type Verification = Ask;
+    /// The number of the batch.
+    type Verification = u64;
     type Fetcher = Ask;
 }
 

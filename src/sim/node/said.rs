@@ -4,13 +4,14 @@ use std::fmt;
 
 use bytes::Bytes;
 use ottla_core::controller::{NotController, Reply};
-use ottla_core::group;
 use ottla_core::partition::Acks;
+use ottla_core::{group, txn};
 use ottla_log::log::{Appended, FlushTicket};
+use ottla_node::lane::Append;
 use ottla_protocol::batch::BatchHeader;
 use ottla_protocol::{ErrorCode, ProducerId};
 
-use super::partition::{Ask, Key};
+use super::partition::{Ask, Key, Waiter};
 
 /// Who waits for the controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,9 +47,10 @@ pub(crate) enum Said {
     /// A partition is; why.
     Offline(String),
     /// The owner of a coordinator's shard has something to do.
-    ShardWaiting(i32),
+    ShardWaiting(Service, i32),
     /// It wants a turn then, whatever happens before.
     ShardDue {
+        service: Service,
         shard: i32,
         at_ms: i64,
     },
@@ -60,6 +62,11 @@ pub(crate) enum Said {
     Later {
         task: Task,
         delay_ms: i64,
+    },
+    /// A task goes on with a transaction.
+    Transact {
+        step: Step,
+        waits: Waits,
     },
     /// The files of a log are others now: compacted ones, or those of another directory.
     Rearranged(Key),
@@ -93,6 +100,46 @@ pub(crate) enum Answer {
     Controller(Result<Reply, NotController>),
     ProducerId(Result<ProducerId, ErrorCode>),
     Group(group::Reply),
+    Transaction(txn::Reply),
+}
+
+/// One of the node's coordinators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    Groups,
+    Transactions,
+}
+
+/// What is written in a transaction.
+#[derive(Clone, Debug)]
+pub(crate) enum Write {
+    Records(Produce),
+    Offsets(Box<group::CommitOffsets>),
+}
+
+/// What a task does for a transaction when it gets the processor.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// An errand of a shard of the transaction coordinator.
+    Errand(i32, txn::Errand),
+    /// A share of markers is done with.
+    Marked(u64),
+    /// A batch is verified, and is to be written.
+    Write(u64),
+    /// The transaction before may have ended.
+    VerifyAgain(u64),
+    /// For [`crate::Mutation::MarkTwice`].
+    AppendAgain(Key, Box<Append<Waiter>>),
+}
+
+/// How long a task waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Waits {
+    /// For the processor, which may be busy.
+    ForATask,
+    /// The same, longer than anybody would think.
+    ForLong,
+    Ms(i64),
 }
 
 /// A turn of something that works on partitions.

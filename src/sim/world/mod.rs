@@ -7,13 +7,13 @@ mod services;
 mod stories;
 #[cfg(test)]
 mod story;
+mod transactions;
 mod trouble;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ottla_core::controller::CreateTopics;
-use ottla_core::partition::Acks;
 use ottla_core::question::Question;
 use ottla_log::dirs::Checkpoint;
 use ottla_log::disk::MemoryDisk;
@@ -26,7 +26,7 @@ use ottla_protocol::Offset;
 
 use crate::Scene;
 use crate::bus::{Bus, Connection, Place};
-use crate::clients::{Admin, Around, Client, Consumer, GroupMember, Producer, Request, Response, confirmed};
+use crate::clients::{Around, Client, Request, Response, confirmed};
 use crate::cluster::{Cluster, Event, Rules};
 use crate::dice::Dice;
 use crate::invariants::Judge;
@@ -35,8 +35,8 @@ use crate::invariants::ledger::{Loss, Promise};
 use crate::machine::Machine;
 use crate::marks::mark_if;
 use crate::mutation::Mutation;
-use crate::node::{Answer, Ask, Key, Node, Said, Task, Who};
-use crate::plan::{LOG_DIRS, Plan, Services};
+use crate::node::{Answer, Ask, Key, Node, Said, Service, Step, Task, Who};
+use crate::plan::{LOG_DIRS, Plan};
 use crate::verdict::{Verdict, Violation};
 
 /// What happens at a machine.
@@ -57,7 +57,9 @@ pub(crate) enum Local {
         result: std::io::Result<()>,
     },
     Publish,
-    DriveShard(i32),
+    DriveShard(Service, i32),
+    /// A task goes on with a transaction.
+    Transact(Step),
     Sweep,
     Retention,
     Checkpoint(Checkpoint),
@@ -164,15 +166,16 @@ impl Rules for World {
             self.next()?;
         }
         self.finish_services()?;
+        self.finish_transactions()?;
         let until_ms = self.cluster.now_ms() + AFTERWARDS_MS;
         for at in machines {
             let loss = *self.cluster.dice.pick(&[Loss::Process, Loss::Power]);
-            self.end(at, loss);
+            self.end(at, if self.plan.may_lose_power() { loss } else { Loss::Process });
         }
         while !self.all_run() || self.cluster.now_ms() < until_ms {
             self.next()?;
         }
-        Ok(())
+        self.finish_transactions()
     }
 
     fn judged(&self) -> (usize, usize) {
@@ -186,7 +189,7 @@ impl World {
         let plan = Plan::draw(scene, &mut dice);
         let bus = Bus::draw(plan.machines, &mut dice);
         let memories = disks(&plan, &mut dice);
-        let clients = clients(&plan, &mut dice);
+        let clients = crate::clients::of_plan(&plan, &mut dice);
         World::of(plan, Cluster::new(dice, bus, memories, mutation, trace_lines), clients)
     }
 
@@ -202,11 +205,7 @@ impl World {
             cluster.global(plan.trouble_every_ms, Global::Trouble);
         }
         World {
-            configs: cluster
-                .machines
-                .iter()
-                .map(|machine| config(machine.id, plan.services.as_ref()))
-                .collect(),
+            configs: cluster.machines.iter().map(|machine| config(machine.id, &plan)).collect(),
             plan,
             cluster,
             clients,
@@ -256,7 +255,8 @@ impl World {
                 node.submit(key, Input::Flushed { up_to, result }, said);
             }
             Local::Publish => node.publish(now_ms, said),
-            Local::DriveShard(shard) => node.drive_shard(now_ms, shard, said),
+            Local::DriveShard(service, shard) => node.drive_shard(now_ms, service, shard, said),
+            Local::Transact(step) => node.transact(now_ms, step, said),
             Local::Sweep => {
                 node.sweep(now_ms, said);
                 cluster.work(at, SWEEP_MS, Local::Sweep);
@@ -285,7 +285,7 @@ impl World {
             Request::Produce(produce) => {
                 let what = format!("client {} asks {}: {produce}", ask.client, ask.request);
                 self.cluster.trace.note(now_ms, || what);
-                node.produce(now_ms, ask, produce, said);
+                node.produce(now_ms, ask, produce, None, said);
             }
             Request::InitProducerId => node.init_producer_id(now_ms, ask, said),
             Request::CreateTopic(topic) => {
@@ -299,6 +299,20 @@ impl World {
                 self.cluster.trace.note(now_ms, what);
                 self.judge.groups.asked(now_ms, ask.request, &command);
                 node.ask_group(now_ms, ask, command, said);
+            }
+            Request::Transaction(command) => {
+                let what = || format!("client {} asks {}: {command:?}", ask.client, ask.request);
+                self.cluster.trace.note(now_ms, what);
+                node.ask_transaction(now_ms, ask, command, said);
+            }
+            Request::AddOffsets(id, producer, group) => {
+                node.add_offsets(now_ms, ask, (id, producer, group), said);
+            }
+            Request::Write(transaction, write) => {
+                let what =
+                    || format!("client {} asks {}: {write:?} of {transaction:?}", ask.client, ask.request);
+                self.cluster.trace.note(now_ms, what);
+                node.write_in_transaction(now_ms, ask, transaction, write, said);
             }
         }
     }
@@ -342,14 +356,15 @@ impl World {
                 self.cluster.work(at, delay_ms, Local::Publish);
             }
             Said::Published => self.published(at)?,
-            Said::ShardWaiting(shard) => {
+            Said::ShardWaiting(service, shard) => {
                 let delay_ms = self.cluster.dice.between(0, 3);
-                self.cluster.work(at, delay_ms, Local::DriveShard(shard));
+                self.cluster.work(at, delay_ms, Local::DriveShard(service, shard));
             }
-            Said::ShardDue { shard, at_ms } => {
+            Said::ShardDue { service, shard, at_ms } => {
                 let delay_ms = (at_ms - self.cluster.now_ms()).max(0);
-                self.cluster.work(at, delay_ms, Local::DriveShard(shard));
+                self.cluster.work(at, delay_ms, Local::DriveShard(service, shard));
             }
+            Said::Transact { step, waits } => self.task_waits(at, step, waits),
             Said::Note(note) => self.cluster.note_at(at, || note),
             Said::Offline(why) => self.offline(at, &why)?,
             Said::Died(why) => return self.died(at, &why),
@@ -385,8 +400,10 @@ impl World {
             Answer::Group(reply) => {
                 self.cluster
                     .note_at(at, || format!("client {} request {}: {reply:?}", ask.client, ask.request));
+                self.judge.transactions.group_answered(ask.request, reply)?;
                 self.judge.group_answered(self.cluster.now_ms(), ask.request, reply)
             }
+            Answer::Transaction(reply) => self.transaction_answered(at, ask, reply),
             Answer::ProducerId(Ok(id)) => self.judge.producer_ids.given(*id),
             Answer::ProducerId(Err(_)) => Ok(()),
             Answer::Controller(reply) => {
@@ -442,6 +459,7 @@ impl World {
             dice: &mut self.cluster.dice,
             judge: &mut self.judge,
             finishing: self.cluster.finishing,
+            plan: &self.plan,
             mutation: self.cluster.mutation,
             next_request: &mut self.next_request,
             sends: Vec::new(),
@@ -464,6 +482,7 @@ impl World {
             let connection = self.connections.entry((client, at)).or_default();
             let at_ms = connection.request(life, now_ms, delay_ms);
             if !self.cluster.bus.is_cut(place_of(client), there) {
+                let at_ms = at_ms + self.lateness_ms(&body);
                 let what = Local::Arrive { ask: Ask { client, request }, request: body };
                 self.cluster.queue.at(at_ms, Event::Local { at, life: Some(life), what });
             }
@@ -486,31 +505,14 @@ fn disks(plan: &Plan, dice: &mut Dice) -> Vec<MemoryDisk> {
     memories
 }
 
-fn clients(plan: &Plan, dice: &mut Dice) -> Vec<Client> {
-    let mut clients = vec![Client::Admin(Admin::new(plan.deletes_topics, plan.compacts()))];
-    for _ in 0..plan.idempotent_producers {
-        clients.push(Client::Producer(Producer::new(true, Acks::All, *dice.pick(&[100, 1_500]))));
-    }
-    for _ in 0..plan.plain_producers {
-        let acks = *dice.pick(&[Acks::All, Acks::Leader]);
-        clients.push(Client::Producer(Producer::new(false, acks, *dice.pick(&[100, 1_500]))));
-    }
-    clients.extend((0..plan.consumers).map(|_| Client::Consumer(Consumer::default())));
-    if let Some(services) = &plan.services {
-        let member = |index| Client::Member(GroupMember::new(index, services.groups, dice));
-        clients.extend((0..services.members).map(member));
-    }
-    clients
-}
-
 fn place_of(client: usize) -> Place {
     CLIENTS + client as Place
 }
 
-fn config(id: NodeId, services: Option<&Services>) -> Arc<BrokerConfig> {
+fn config(id: NodeId, plan: &Plan) -> Arc<BrokerConfig> {
     let mut overrides =
         vec![("node.id".to_owned(), id.to_string()), ("log.dirs".to_owned(), LOG_DIRS[0].to_owned())];
-    overrides.extend(services.into_iter().flat_map(Services::overrides));
+    overrides.extend(plan.overrides());
     let sources = Sources { file: None, env: [], overrides: &overrides };
     Arc::new(load(sources).expect("a sound config").0)
 }

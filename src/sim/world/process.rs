@@ -24,8 +24,8 @@ impl World {
         let disk: std::sync::Arc<dyn Disk> = machine.disk.clone();
         let dice = self.cluster.dice.split();
         let mut said = Vec::new();
-        let (config, services) = (self.configs[at].clone(), self.plan.services.as_ref());
-        let booted = Node::boot(disk, config, services, now_ms, dice, mutation, &mut said);
+        let config = self.configs[at].clone();
+        let booted = Node::boot(disk, config, &self.plan, now_ms, dice, mutation, &mut said);
         let node = match booted {
             Ok(node) => node,
             Err(BootError(why)) => return self.not_booted(at, &why),

@@ -23,7 +23,7 @@ impl Story {
         let mut dice = Dice::new(0);
         let plan = Plan { troubles: Vec::new(), short_reads: false, ..Plan::draw(Scene::Node, &mut dice) };
         let producer = Client::Producer(Producer::new(true, Acks::All, 1_500));
-        let clients = vec![producer, Client::Consumer(Consumer::default())];
+        let clients = vec![producer, Client::Consumer(Consumer::of_everything())];
         let memories = super::disks(&plan, &mut dice);
         let cluster = Cluster::new(dice, Bus::still(), memories, None, TRACE_LINES);
         let world = World::of(plan, cluster, clients);
