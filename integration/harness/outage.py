@@ -29,9 +29,9 @@ class Outage:
         self.moving = [partition for partition, (leader, *_) in shown.items() if leader == victim.id]
         assert self.moving, f"{victim.name} leads nothing"
         self.created, self.codes, self.taken_at, self.gap, self.led, self.ended = [], [], [], None, None, None
-        self.to_take = {id: [] for id in self.others}
+        self.to_take, self.untaken = {id: [] for id in self.others}, set(self.moving)
         self.lock, self.began, self.failures = threading.Lock(), None, []
-        self.all_led, self.all_taken, self.flowing = threading.Event(), threading.Event(), threading.Event()
+        self.all_taken, self.flowing = threading.Event(), threading.Event()
 
     def run(self, fail):
         """`fail` fails the node; returns when everything is as it was, without it."""
@@ -61,7 +61,7 @@ class Outage:
                 act(*what)
             except Exception as failure:  # told by whoever waits
                 self.failures.append(failure)
-                self.all_led.set(), self.flowing.set()
+                self.flowing.set()
         thread = threading.Thread(target=guarded, daemon=True)
         thread.start()
         return thread
@@ -95,23 +95,26 @@ class Outage:
                 if not found:
                     time.sleep(PAUSE)
         self.led = self._since()
-        self.all_led.set()
 
     def _take(self, id):
-        """Until each partition that this node leads now has taken a record."""
+        """As long as there are partitions that have taken no record: gives one to each that this node leads now."""
         with Connection(self.others[id].bootstrap, WITHIN) as connection:
-            while True:
-                is_last = self.all_led.is_set()
+            while self.untaken and not self.failures:
                 with self.lock:
                     partitions, self.to_take[id] = self.to_take[id], []
-                if partitions:
-                    took = set(connection.produce(partitions, RECORD))
+                took = connection.produce(partitions, RECORD) if partitions else []
+                if took:
                     self.taken_at.append(time.monotonic())
-                    with self.lock:
-                        self.to_take[id] += [one for one in partitions if one not in took]
-                elif is_last:
-                    return
-                if not partitions or len(took) < len(partitions):
+                with self.lock:
+                    self.untaken.difference_update(took)
+                missing = set(partitions).difference(took)
+                # It does not lead yet, or no more.
+                shown = connection.leaders({topic for topic, _ in missing}) if missing else {}
+                with self.lock:
+                    for one in missing:
+                        leader = shown[one][0]
+                        self.to_take[leader if leader in self.others else id].append(one)
+                if not took:
                     time.sleep(PAUSE)
 
     def _end(self):
