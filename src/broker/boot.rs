@@ -68,6 +68,9 @@ pub async fn start(config: BrokerConfig, options: Options) -> Result<(Server, Fa
     }
     let storage = Arc::new(Storage::open(disk, &config, options.cluster_id.as_deref())?);
     info!(node_id = config.node_id.0, cluster_id = storage.cluster_id, "starting");
+    if let Some(told) = options.cluster_id.filter(|told| *told != storage.cluster_id) {
+        warn!(told, "CLUSTER_ID names another cluster than log.dirs, which count");
+    }
     let (ends, failure) = FirstFailure::new();
     let flushers = Flushers::default();
     let loggers = Arc::new(Loggers::new(options.log));

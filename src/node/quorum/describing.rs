@@ -138,12 +138,16 @@ impl Quorum {
         }
     }
 
-    /// Where a voter's controller listener is: as the log says, or else as `controller.quorum.voters` does.
+    /// Where a voter's controller listener is: as the log says, or else as `controller.quorum.voters` does. A voter whose
+    /// removal is not agreed on yet is where it was: it may be the leader, who waits for answers.
     pub fn address(&self, id: NodeId) -> Option<HostPort> {
-        let voters = self.membership().voters.iter().flat_map(|record| &record.voters);
-        let logged = voters.filter(|voter| voter.id == id.0).find_map(|voter| voter.endpoints.first());
+        let store = self.raw.store();
+        let agreed = store.membership_at(self.raw.raft.raft_log.committed);
+        let named = [store.membership(), agreed].into_iter().flat_map(|membership| &membership.voters);
+        let voters = named.flat_map(|record| &record.voters).filter(|voter| voter.id == id.0);
+        let logged = voters.into_iter().find_map(|voter| voter.endpoints.first());
         let logged = logged.map(|endpoint| HostPort { host: endpoint.host.clone(), port: endpoint.port });
-        logged.or_else(|| self.raw.store().voters().addresses.get(&id).cloned())
+        logged.or_else(|| store.voters().addresses.get(&id).cloned())
     }
 }
 

@@ -287,7 +287,12 @@ impl Store {
 
     /// Who votes according to the log up to this index.
     pub(super) fn voters_at(&self, index: u64) -> Result<VoterSet, QuorumError> {
-        self.voter_set(self.history.at(index))
+        self.voter_set(self.membership_at(index))
+    }
+
+    /// What the log says of voters up to this index.
+    pub(super) fn membership_at(&self, index: u64) -> &Membership {
+        self.history.at(index)
     }
 
     // What the log says of voters counts more than what was configured. Where it says that voters can change and not who they

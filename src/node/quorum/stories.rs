@@ -20,7 +20,7 @@ use ottla_model::config::TopicConfig;
 use ottla_model::image::Image;
 use ottla_model::record::{MetadataRecord, TopicRecord};
 use ottla_model::{CLUSTER_METADATA_TOPIC, METADATA_TOPIC_ID, NodeId, TopicPartition};
-use ottla_protocol::batch::control::{KRaftVersion, KRaftVoters, VoterNode};
+use ottla_protocol::batch::control::{KRaftVersion, KRaftVoters, VoterEndpoint, VoterNode};
 use ottla_protocol::batch::{BatchHeader, DecompressLimit, records};
 use ottla_protocol::{LeaderEpoch, Offset};
 use uuid::Uuid;
@@ -35,7 +35,12 @@ pub(super) fn directory(node: i32) -> Uuid {
 
 pub(super) fn voter(node: i32) -> VoterNode {
     let (id, directory_id) = (node, directory(node));
-    VoterNode { id, directory_id, endpoints: Vec::new(), kraft_version_min: 0, kraft_version_max: 1 }
+    let endpoint = VoterEndpoint { name: "CONTROLLER".into(), host: "localhost".into(), port: port(node) };
+    VoterNode { id, directory_id, endpoints: vec![endpoint], kraft_version_min: 0, kraft_version_max: 1 }
+}
+
+pub(super) fn port(node: i32) -> u16 {
+    9_000_u16.saturating_add_signed(node as i16)
 }
 
 pub(super) fn key(node: i32) -> ReplicaKey {

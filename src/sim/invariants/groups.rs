@@ -43,7 +43,7 @@ struct Asked {
 impl GroupLedger {
     /// The node hears a question.
     pub fn asked(&mut self, now_ms: i64, request: u64, command: &Command) {
-        if command.group().is_some_and(|group| is_of_loop(group)) {
+        if command.group().is_some_and(is_of_loop) {
             return;
         }
         let mut floors = BTreeMap::new();

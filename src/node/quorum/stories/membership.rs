@@ -172,6 +172,26 @@ fn a_leader_that_is_removed_makes_room() {
     assert_eq!((room.leader(), epoch_of(&mut room, new)), (new, epoch));
 }
 
+// Its followers have the set without it in their logs before they have answered it.
+#[test]
+fn followers_know_where_a_leader_is_until_its_removal_is_agreed_on() {
+    let mut room = Room::of(&[1, 2, 3]);
+    let old = room.leader();
+    room.propose(old);
+    room.quorum(old).change_voters(&VoterChange::Remove(key(old)), 1_000).expect("it goes");
+    let follower = old % 3 + 1;
+    for _ in 0..3 {
+        let said = room.quorum(old).settle(1_000).expect("a healthy disk").messages;
+        said.into_iter().filter(|said| said.to.id.0 == follower).for_each(|said| room.hand_over(said));
+        room.quorum(follower).settle(1_000).expect("a healthy disk");
+    }
+    assert!(room.quorum(follower).membership().voters.iter().all(|set| set.voters.len() == 2));
+    let known = room.quorum(follower).address(NodeId(old)).expect("it waits for an answer");
+    assert_eq!(known.port, port(old));
+    room.ticks(3);
+    assert_eq!(room.quorum(follower).address(NodeId(old)), None);
+}
+
 #[test]
 fn a_voter_that_was_wiped_is_another_replica() {
     let mut room = Room::of(&[1, 2, 3]);
