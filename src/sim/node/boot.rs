@@ -17,10 +17,9 @@ use ottla_node::quorum::{Founder, Keep, Quorum};
 use ottla_node::replicas::Replicas;
 use uuid::Uuid;
 
-use super::coordinator::Coordinator;
+use super::holding::{Coordinator, TransactionCoordinator};
 use super::said::BootError;
 use super::storage::{Storage, holds};
-use super::transactions::TransactionCoordinator;
 use super::{Node, Said, Waiter, Who};
 use crate::dice::Dice;
 use crate::marks::mark_if;

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use ottla_core::group::{Command, Groups, Reply, Settings};
+use ottla_core::group::{Command, Groups, Reply};
 use ottla_log::log::Appended;
 use ottla_model::config::BrokerConfig;
 use ottla_model::image::{Image, Topic};
@@ -13,19 +13,12 @@ use ottla_node::coordinator::groups::{new_offsets_topic, offsets_topic, settings
 use ottla_node::coordinator::shard_of;
 use ottla_protocol::{ErrorCode, LeaderEpoch};
 
+use super::holding::Transactor;
+use super::holding::{Caller, Coordinator, GroupMachine, Shards};
 use super::said::Service;
-use super::shards::{Caller, Errands, Served, Shards};
-use super::transactions::Transactor;
+use super::shards::{Errands, Served};
 use super::{Answer, Ask, Key, Node, Said};
 use crate::plan::Services;
-
-pub(super) type GroupMachine = Groups<Caller>;
-
-/// The coordinator of one process.
-pub(crate) struct Coordinator {
-    settings: Arc<Settings>,
-    shards: Shards<GroupMachine>,
-}
 
 impl Coordinator {
     pub fn new(config: &BrokerConfig, services: &Services) -> Coordinator {

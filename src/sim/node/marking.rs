@@ -3,28 +3,19 @@
 use ottla_core::partition::Acks;
 use ottla_core::txn::{Command, Markers, MarkersWritten};
 use ottla_log::log::Appended;
-use ottla_model::txn::{Partitions, TransactionalId};
+use ottla_model::txn::Partitions;
 use ottla_node::coordinator::{Ending, Input};
 use ottla_node::lane::{Answered, Append, Input as LaneInput};
 use ottla_node::marking::{Writer, Written, batch, by_leader, ending, for_coordinators, writer};
-use ottla_protocol::{ErrorCode, Offset};
+use ottla_protocol::ErrorCode;
 
-use super::coordinator::GroupMachine;
+use super::holding::GroupMachine;
+use super::holding::Transactor;
+use super::holding::{Caller, Marking};
 use super::said::{Step, Waits};
-use super::shards::Caller;
-use super::transactions::Transactor;
 use super::{Node, Said, Waiter};
 use crate::marks::{mark, mark_if};
 use crate::mutation::Mutation;
-
-/// The markers that one leader writes, of one errand.
-pub(super) struct Marking {
-    shard: i32,
-    transactional_id: TransactionalId,
-    prepared_at: Offset,
-    written: Written,
-    missing: usize,
-}
 
 impl Node {
     /// The shard hears of each leader by itself.

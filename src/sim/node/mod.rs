@@ -4,6 +4,7 @@
 mod boot;
 mod cleaner;
 mod coordinator;
+mod holding;
 mod image;
 mod marking;
 mod mover;
@@ -39,11 +40,9 @@ pub(crate) use storage::mark_recovery;
 use crate::dice::Dice;
 use crate::marks::{mark, mark_if};
 use crate::mutation::Mutation;
-use coordinator::Coordinator;
-use requests::IdFor;
+use holding::{Coordinator, IdFor, TransactionCoordinator};
 use services::Works;
 use storage::Storage;
-use transactions::TransactionCoordinator;
 
 /// What a lane answers to a service of the node.
 enum Answered {

@@ -11,18 +11,11 @@ use ottla_node::coordinator::Input as ShardInput;
 use ottla_node::lane::{Answered, Append, Input};
 use ottla_protocol::{ErrorCode, ProducerId};
 
+use super::holding::Transactor;
+use super::holding::{Caller, IdFor};
 use super::said::{Answer, Produce};
-use super::shards::Caller;
-use super::transactions::Transactor;
 use super::{Ask, Key, Node, Said, Waiter, Who};
 use crate::mutation::Mutation;
-
-/// Who waits for a producer id.
-pub(super) enum IdFor {
-    Client(Ask),
-    /// A shard of the transaction coordinator, for one of its transactional ids.
-    Shard(i32, TransactionalId),
-}
 
 impl Node {
     /// `guard` is that of the verification of a transaction's first batch.

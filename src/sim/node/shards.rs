@@ -2,47 +2,28 @@
 //! the broker's task drives it. Between any two things that the task waits for, other things may happen.
 //! It must never decide: `node::coordinator` does.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ottla_core::controller::{CreateTopics, NewTopic};
+use ottla_core::controller::CreateTopics;
 use ottla_core::coordinator::Machine;
 use ottla_core::partition::Acks;
 use ottla_core::question::Question;
 use ottla_log::CheckedBatch;
-use ottla_log::log::{Appended, LogReader};
+use ottla_log::log::Appended;
 use ottla_model::config::TopicConfig;
 use ottla_model::image::{Image, Topic};
 use ottla_model::{TopicId, TopicPartition};
+use ottla_node::coordinator::Input;
 use ottla_node::coordinator::keeper::{Keeper, KeeperNote, KeeperOutput, Sent, ShardLog};
 use ottla_node::coordinator::loading::Loading;
-use ottla_node::coordinator::{Input, ShardSettings};
 use ottla_node::lane::{Answered, Append, Input as LaneInput};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
+use super::holding::{Caller, Owner, Seen, Shards};
 use super::said::Service;
-use super::{Ask, Key, Node, Partition, Said, Waiter, Who};
+use super::{Key, Node, Partition, Said, Waiter, Who};
 use crate::marks::{mark, mark_if};
 use crate::mutation::Mutation;
-
-/// Who waits for the answer of a shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Caller {
-    Client(Ask),
-    /// A batch that is being verified, by its number.
-    Verification(u64),
-    /// Who has a marker written: the share, and which of its partitions.
-    Marker(u64, usize),
-    Nobody,
-}
-
-/// The shards of one coordinator.
-pub(super) struct Shards<M: Machine> {
-    pub terms: ShardSettings,
-    pub load_bytes: usize,
-    pub new_topic: NewTopic,
-    owners: BTreeMap<i32, Owner<M>>,
-}
 
 /// What makes a machine's shards a coordinator of the node.
 pub(super) trait Served: Machine<Token = Caller> + Sized + 'static {
@@ -67,37 +48,6 @@ pub(super) struct Errands {
     pub shard: i32,
     /// What lay below was in the log when the shard was loaded.
     pub loaded: Offset,
-}
-
-/// One shard and what its task has at hand.
-pub(super) struct Owner<M: Machine> {
-    keeper: Keeper<M>,
-    inbox: Vec<Sent<M>>,
-    partition: Seen,
-    loading: Option<Box<Loading<M>>>,
-    /// The log's end when it was last loaded.
-    loaded: Offset,
-    /// What the last append came to, if the keeper has not been told.
-    outcome: Option<Result<(Offset, Offset), ErrorCode>>,
-    /// The partition was closed since the keeper last looked.
-    closed: bool,
-    /// A turn is about to come.
-    woken: bool,
-    alarm_ms: Option<i64>,
-}
-
-/// A partition as it was last seen: a task keeps hold of one that was closed.
-struct Seen {
-    key: Key,
-    leader_epoch: LeaderEpoch,
-    reader: Arc<LogReader>,
-    config: Arc<TopicConfig>,
-}
-
-impl<M: Machine> Shards<M> {
-    pub fn new(terms: ShardSettings, load_bytes: usize, new_topic: NewTopic) -> Shards<M> {
-        Shards { terms, load_bytes, new_topic, owners: BTreeMap::new() }
-    }
 }
 
 impl Seen {

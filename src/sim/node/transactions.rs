@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ottla_core::coordinator::Producer;
-use ottla_core::txn::{
-    AddPartitions, Command, EndTxn, Errand, InitProducerId, Reply, Settings, Transactions,
-};
+use ottla_core::txn::{AddPartitions, Command, EndTxn, Errand, InitProducerId, Reply, Transactions};
 use ottla_model::GROUP_METADATA_TOPIC;
 use ottla_model::config::BrokerConfig;
 use ottla_model::group::GroupId;
@@ -19,31 +17,13 @@ use ottla_node::lane::Input as LaneInput;
 use ottla_protocol::batch::control::TransactionResult;
 use ottla_protocol::{ErrorCode, LeaderEpoch};
 
-use super::marking::Marking;
+use super::holding::{Caller, Shards, TransactionCoordinator, Transactor};
 use super::said::{Service, Step, Waits};
-use super::shards::{Caller, Errands, Served, Shards};
-use super::verifying::Verifying;
+use super::shards::{Errands, Served};
 use super::{Answer, Ask, Node, Said};
 use crate::marks::{mark, mark_if};
 use crate::mutation::Mutation;
 use crate::plan::Transactional;
-
-pub(super) type Transactor = Transactions<Caller>;
-
-/// The transaction coordinator of one process, and what the process has to do for transactions.
-pub(crate) struct TransactionCoordinator {
-    settings: Arc<Settings>,
-    shards: Shards<Transactor>,
-    /// `add.partitions.to.txn.retry.backoff.ms` and its maximum.
-    pub(super) backoff_ms: (i64, i64),
-    pub(super) verifies: bool,
-    pub(super) verifying: BTreeMap<u64, Verifying>,
-    pub(super) marking: BTreeMap<u64, Marking>,
-    /// Numbers both of them.
-    pub(super) begun: u64,
-    /// What producers were told, for [`Mutation::KeepEpoch`].
-    given: BTreeMap<TransactionalId, Producer>,
-}
 
 impl TransactionCoordinator {
     pub fn new(

@@ -5,8 +5,7 @@
 use ottla_core::coordinator::InTransaction;
 use ottla_core::group::Command as GroupCommand;
 use ottla_core::txn::{Command, Reply};
-use ottla_model::txn::Partitions;
-use ottla_model::{TopicPartition, VerificationGuard};
+use ottla_model::TopicPartition;
 use ottla_node::coordinator::groups::offsets_topic;
 use ottla_node::coordinator::shard_of;
 use ottla_node::lane::Input as LaneInput;
@@ -17,31 +16,11 @@ use ottla_node::verification::{
 use ottla_protocol::ErrorCode;
 use ottla_protocol::batch::BatchHeader;
 
+use super::holding::{Caller, Stage, Verifying};
 use super::said::{Step, Waits, Write};
-use super::shards::Caller;
 use super::{Answer, Ask, Key, Node, Said};
 use crate::marks::mark_if;
 use crate::mutation::Mutation;
-
-/// One batch.
-pub(super) struct Verifying {
-    ask: Ask,
-    transaction: Transaction,
-    write: Write,
-    key: Key,
-    began_ms: i64,
-    pause_ms: i64,
-    stage: Stage,
-}
-
-/// What the handler waits for.
-enum Stage {
-    Lane,
-    /// What the lane has said, and what the coordinator is asked about.
-    Coordinator(Vec<(TopicPartition, Verified)>, Partitions),
-    /// The processor: the batch may be written.
-    Granted(Option<VerificationGuard>),
-}
 
 /// The way of a batch.
 impl Node {
