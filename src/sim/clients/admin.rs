@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ottla_core::controller::{NotController, Reply};
 use ottla_model::TopicId;
 
-use super::{Around, Request, client_topics};
+use super::around::{Around, Request, client_topics};
 use crate::node::Answer;
 use crate::plan::{TOPIC_NAMES, compact};
 

@@ -7,7 +7,7 @@ use ottla_log::log::Isolation;
 use ottla_model::is_internal;
 use ottla_protocol::Offset;
 
-use super::Around;
+use super::around::Around;
 use crate::invariants::copy::{Copied, read_from};
 use crate::invariants::ledger::RecordId;
 use crate::marks::mark_if;

@@ -12,7 +12,7 @@ use ottla_core::group::{
 use ottla_model::group::{GroupId, InstanceId, MemberId};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
-use super::{Around, Request, client_topics};
+use super::around::{Around, Request, client_topics};
 use crate::dice::Dice;
 use crate::invariants::owners::{read_assignment, write_assignment};
 use crate::marks::{mark, mark_if};

@@ -8,7 +8,7 @@ use ottla_core::partition::Acks;
 use ottla_protocol::batch::{BatchBuilder, Compression};
 use ottla_protocol::{ErrorCode, LeaderEpoch, ProducerEpoch, ProducerId};
 
-use super::{Around, Request, Response, client_topics};
+use super::around::{Around, Request, Response, client_topics};
 use crate::invariants::compacted::{Compaction, is_tombstone, key_of};
 use crate::invariants::copy::write_id;
 use crate::invariants::ledger::RecordId;

@@ -19,7 +19,7 @@ use ottla_protocol::batch::control::TransactionResult;
 use ottla_protocol::batch::{BatchBuilder, Compression};
 use ottla_protocol::{LeaderEpoch, Offset};
 
-use super::{Around, Request, client_topics};
+use super::around::{Around, Request, client_topics};
 use crate::dice::Dice;
 use crate::invariants::copy::write_id;
 use crate::invariants::ledger::RecordId;
