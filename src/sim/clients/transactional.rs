@@ -21,10 +21,10 @@ use ottla_protocol::{LeaderEpoch, Offset};
 
 use super::around::{Around, Request, client_topics};
 use crate::dice::Dice;
+use crate::invariants::attempt::{AttemptId, Inputs, LoopId};
 use crate::invariants::copy::write_id;
 use crate::invariants::ledger::RecordId;
 use crate::invariants::together::group_of_loop;
-use crate::invariants::transactions::{AttemptId, Inputs, LoopId};
 use crate::marks::{mark, mark_if};
 use crate::node::{Key, Produce, Write};
 use crate::plan::Transactional;

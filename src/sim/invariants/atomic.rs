@@ -1,9 +1,9 @@
 //! A transaction is atomic over its partitions: of its records all are committed or none is, and in the end, where one is,
 //! all are there.
 
+use super::attempt::Attempt;
 use super::fates::{Fate, Fates};
 use super::ledger::RecordId;
-use super::transactions::Attempt;
 use crate::verdict::{Verdict, Violation};
 
 /// At any time: how a transaction ends is decided before its first marker.

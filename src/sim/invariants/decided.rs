@@ -2,9 +2,9 @@
 
 use ottla_protocol::batch::control::TransactionResult;
 
+use super::attempt::Attempt;
 use super::fates::Fate;
 use super::ledger::RecordId;
-use super::transactions::Attempt;
 use crate::verdict::{Verdict, Violation};
 
 /// A producer is told.

@@ -3,6 +3,7 @@
 
 pub(crate) mod acknowledged;
 pub(crate) mod atomic;
+pub(crate) mod attempt;
 pub(crate) mod committed;
 pub(crate) mod compacted;
 pub(crate) mod copy;

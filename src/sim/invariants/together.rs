@@ -9,10 +9,10 @@ use ottla_node::coordinator::shard_of;
 use ottla_protocol::Offset;
 use ottla_protocol::batch::control::TransactionResult;
 
+use super::attempt::{Attempt, AttemptId, Inputs, LoopId};
 use super::committed::CommittedPartition;
 use super::fates::{Fate, Fates};
 use super::groups::committed_in;
-use super::transactions::{Attempt, AttemptId, Inputs, LoopId};
 use crate::marks::mark_if;
 use crate::node::Node;
 use crate::verdict::{Verdict, Violation};

@@ -1,18 +1,16 @@
 //! What producers did in transactions, and what they were told: the facts that everything about transactions is held
 //! against. It must never be filled from what the node says of itself.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use ottla_core::coordinator::Producer;
 use ottla_core::group::Reply as GroupReply;
 use ottla_core::txn::Reply;
-use ottla_model::TopicId;
-use ottla_model::group::GroupId;
 use ottla_model::txn::TransactionalId;
 use ottla_protocol::batch::control::TransactionResult;
 use ottla_protocol::{ErrorCode, Offset};
 
+use super::attempt::{Attempt, AttemptId, Inputs, LoopId};
 use super::fates::{Fates, fates};
 use super::fenced::Fences;
 use super::ledger::RecordId;
@@ -20,40 +18,6 @@ use super::together::Loops;
 use super::{atomic, decided, stable, uncommitted};
 use crate::node::{Key, Node};
 use crate::verdict::{Verdict, Violation};
-
-/// One transaction of one producer, as its application sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct AttemptId(pub u64);
-
-/// What is known of it.
-#[derive(Debug)]
-pub(crate) struct Attempt {
-    pub client: usize,
-    /// What was sent, acknowledged or not.
-    pub records: BTreeSet<RecordId>,
-    /// Of a loop: whose, and the inputs that it has processed.
-    pub inputs: Option<Inputs>,
-    pub asked_to_commit: bool,
-    /// How it ends, as somebody was told.
-    pub answered: Option<TransactionResult>,
-    /// A reader of what is committed was given one of its records.
-    pub read: bool,
-}
-
-/// A loop reads no topic: its input has every number once, and its offset is the next number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Inputs {
-    pub of: LoopId,
-    pub from: Offset,
-    pub to: Offset,
-}
-
-/// The group of a loop, and the partition whose offset it commits.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct LoopId {
-    pub group: GroupId,
-    pub input: (Arc<str>, TopicId),
-}
 
 /// All transactions.
 #[derive(Debug, Default)]

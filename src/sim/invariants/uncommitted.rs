@@ -3,9 +3,9 @@
 
 use ottla_protocol::batch::control::TransactionResult;
 
+use super::attempt::Attempt;
 use super::fates::Fate;
 use super::ledger::RecordId;
-use super::transactions::Attempt;
 use crate::verdict::{Verdict, Violation};
 
 /// A reader of what is committed was given this record.
