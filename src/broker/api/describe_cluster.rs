@@ -1,6 +1,8 @@
 //! DescribeCluster v0-2 (KIP-700, KIP-919 endpoint types from v1, KIP-1073 fenced brokers from v2). A broker's listener tells
 //! the brokers, a controller's the controllers.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use ottla_core::controller::NotController;
 use ottla_node::quorum::QuorumState;
@@ -8,6 +10,7 @@ use ottla_protocol::ErrorCode;
 use ottla_protocol::api::{Listener, OPERATIONS_NOT_ASKED, Operation};
 use ottla_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use ottla_protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
+use tokio::time::{Instant, sleep};
 
 use super::answers::text;
 use super::context::{AtNode, Begun};
@@ -17,6 +20,10 @@ use crate::node::Node;
 /// Kafka's EndpointType.
 const BROKERS: i8 = 1;
 const CONTROLLERS: i8 = 2;
+
+/// A controller that has just started hears of the leader within this, and an election takes little more.
+const ELECTED_WITHIN: Duration = Duration::from_secs(2);
+const LOOKS_AGAIN: Duration = Duration::from_millis(20);
 
 pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
     let (node, version) = (context.node, context.version);
@@ -41,7 +48,14 @@ pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
     }
     let (node, described) = (node.clone(), context.node.controller.clone());
     Ok(context.later(async move {
-        match described.describe().await {
+        let mut state = described.describe().await;
+        // Kafka's admin client asks no second time once it was told that there is no leader.
+        let until = Instant::now() + ELECTED_WITHIN;
+        while state.as_ref().is_ok_and(|state| state.leader.is_none()) && Instant::now() < until {
+            sleep(LOOKS_AGAIN).await;
+            state = described.describe().await;
+        }
+        match state {
             Ok(state) => controllers(&node, &state).with_cluster_authorized_operations(operations),
             Err(NotController) => empty(&node, here).with_error_code(ErrorCode::NotController.code()),
         }

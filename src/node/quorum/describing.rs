@@ -102,7 +102,7 @@ impl Quorum {
         let me = self.raw.store().voters().me;
         self.voters().iter().collect::<Vec<_>>().into_iter().map(move |key| {
             match self.heard.at.get(&key.id) {
-                _ if key.id == me.id => me,
+                _ if key.id == me.id && key.directory_id.is_nil() => me,
                 Some(heard) if key.directory_id.is_nil() => heard.key,
                 _ => key,
             }
@@ -111,7 +111,7 @@ impl Quorum {
 
     fn voter_state(&self, key: ReplicaKey) -> VoterState {
         let store = self.raw.store();
-        if key.id == store.voters().me.id {
+        if key == store.voters().me {
             let now_ms = store.now_ms();
             return VoterState { key, log_end: self.next_offset(), heard_ms: now_ms, caught_up_ms: now_ms };
         }

@@ -204,6 +204,9 @@ fn a_voter_that_was_wiped_is_another_replica() {
     room.member(wiped).start();
     room.ticks(30);
     assert_eq!(room.topics(wiped), 0, "nobody speaks to it as if it were the old one");
+    let at_the_leader = room.quorum(leader).state(1_000).voters;
+    let named = |voter: &VoterState| voter.key == key(wiped);
+    assert!(at_the_leader.iter().any(named), "the old one votes");
     assert_eq!(room.leader(), leader);
     change(&mut room, leader, &VoterChange::Remove(key(wiped))).expect("the old one goes");
     let back = VoterNode { directory_id: directory(77), ..voter(wiped) };
