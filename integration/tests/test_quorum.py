@@ -104,7 +104,8 @@ def test_a_controller_is_added_votes_and_is_removed(small, newcomer, name):
     assert voters(small)[5] == directory
     follows(small, newcomer, "Follower")
     # Three of four agree only with it.
-    victim = small.active()
+    active = small.active()
+    victim = next(node for node in small.controllers if node is not active)
     victim.kill9()
     decides(small, name)
     small.start(victim)

@@ -21,8 +21,8 @@ use crate::node::Node;
 const BROKERS: i8 = 1;
 const CONTROLLERS: i8 = 2;
 
-/// A controller that has just started hears of the leader within this, and an election takes little more.
-const ELECTED_WITHIN: Duration = Duration::from_secs(2);
+/// A voter whose leader looks for it in another place asks by itself after three seconds.
+const ELECTED_WITHIN: Duration = Duration::from_secs(5);
 const LOOKS_AGAIN: Duration = Duration::from_millis(20);
 
 pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
