@@ -1,4 +1,5 @@
-//! Known mistakes, put back one at a time: the simulator must find each, and by the invariant that it breaks.
+//! Known mistakes, put back one at a time: the simulator must find each, and by the invariant that it breaks. Those around
+//! replicas are in `replicas/lessons.rs`.
 
 use crate::{Mutation, Run, Scene};
 
@@ -117,36 +118,6 @@ fn believing_half_a_copy() {
 #[test]
 fn forgetting_moves() {
     check_in(Scene::Services, Mutation::ForgetMoves, 60, &[WHOLE]);
-}
-
-#[test]
-fn believing_followers_ahead() {
-    check_in(
-        Scene::Replicas,
-        Mutation::BelieveFollowersAhead,
-        60,
-        &["what was safe stays", "acknowledged is safe"],
-    );
-}
-
-#[test]
-fn taking_any_answer() {
-    check_in(
-        Scene::Replicas,
-        Mutation::TakeAnyAnswer,
-        400,
-        &["what was safe stays", "replicas are the same", "everybody is in sync some day"],
-    );
-}
-
-#[test]
-fn never_cutting() {
-    check_in(
-        Scene::Replicas,
-        Mutation::NeverCut,
-        60,
-        &["everybody is in sync some day", "replicas are the same", "what was safe stays"],
-    );
 }
 
 #[test]

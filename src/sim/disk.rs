@@ -133,7 +133,9 @@ impl Disk for SimDisk {
         let ignores_syncs = self.ignores_syncs_of(path);
         let of_aborted = path.to_string_lossy().ends_with(".txnindex");
         let forgets = of_aborted && self.mutation == Some(Mutation::ForgetAborted);
-        Ok(Arc::new(SimFile { inner, watch: self.watch.clone(), ignores_syncs, forgets }))
+        let ignores_writes = self.mutation == Some(Mutation::IgnoreWriteErrors);
+        let watch = self.watch.clone();
+        Ok(Arc::new(SimFile { inner, watch, ignores_syncs, ignores_writes, forgets }))
     }
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
@@ -190,6 +192,7 @@ struct SimFile {
     inner: Arc<dyn DiskFile>,
     watch: Arc<Watch>,
     ignores_syncs: bool,
+    ignores_writes: bool,
     /// What is written is zeros.
     forgets: bool,
 }
@@ -212,6 +215,7 @@ impl DiskFile for SimFile {
         }
         self.watch.burn();
         let written = self.watch.seen(self.inner.write_vectored_at(bufs, at));
+        let written = if self.ignores_writes { Ok(()) } else { written };
         let len = || bufs.iter().map(|buf| buf.len()).sum::<usize>();
         self.watch.told(written, || format!("write {} at {at} to {:?}", len(), self.inner))
     }

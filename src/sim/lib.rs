@@ -153,7 +153,7 @@ impl fmt::Display for Failure {
         writeln!(f, "the seed drew {}", self.run.options())?;
         writeln!(f, "the last events:\n{}", self.trace)?;
         if let Some(mutation) = mutation {
-            writeln!(f, "with {mutation:?} put back, as its test in caught.rs does; without it:")?;
+            writeln!(f, "with {mutation:?} put back, as its test does; without it:")?;
         }
         let test = match scene {
             Scene::Node => "seeds_hold",

@@ -80,4 +80,41 @@ pub enum Mutation {
     ServeAnyLog,
     /// An observer shows at its start what its last snapshot holds.
     ShowAtOnce,
+    /// A follower truncates to its high watermark when it hears of a new leader (KIP-101).
+    TruncateToHighWatermark,
+    /// A follower takes an epoch that it does not know for one that both have, and does not ask again (KIP-279).
+    StopAtUnknownEpochs,
+    /// A leader serves fetches of any leader epoch (KIP-320).
+    ServeAnyEpoch,
+    /// A leader takes the fetch of a process that is gone for one of the process that runs (KIP-903).
+    BelieveOldBrokers,
+    /// The last member of the in-sync set stays in it, whatever its machine has lost (KIP-966).
+    LastMemberStays,
+    /// Every broker that comes back is taken for one that has stopped cleanly (KAFKA-15586).
+    AssumeCleanStops,
+    /// A follower compares its log with the leader's only when the leader is another broker (KAFKA-7164).
+    CompareWithNewLeadersOnly,
+    /// An epoch begins with its first record: before, its leader knows nothing of it, and followers truncate to their high
+    /// watermark (KAFKA-7415).
+    ForgetEpochStarts,
+    /// A truncation that removes no bytes leaves the leader epochs as they are (KAFKA-10706).
+    KeepEpochsWithoutBytes,
+    /// A follower takes over the leader's high watermark before it truncates (KAFKA-14704).
+    AdvanceBeforeCutting,
+    /// A write that fails counts as written (KAFKA-10778).
+    IgnoreWriteErrors,
+    /// A fenced broker may join the in-sync set (KAFKA-13916).
+    LetFencedJoin,
+    /// During a reassignment the leader knows the old replicas alone (KAFKA-9672).
+    LeadOldReplicasOnly,
+    /// An append is answered when the leader has it.
+    AnswerWhenAppended,
+    /// A fetch that begins inside a full segment goes on with the next one.
+    SkipRestOfSegment,
+    /// Whoever begins to lead does not know what producers sent to the leader before.
+    ForgetProducersOnFollowers,
+    /// A transaction has ended for readers when the leader has its marker.
+    CountMarkersEarly,
+    /// A process that starts believes the news for the one before it.
+    BelieveOldNews,
 }

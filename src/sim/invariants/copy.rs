@@ -16,7 +16,7 @@ pub(crate) struct LogCopy {
     pub batches: Vec<Copied>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Copied {
     pub header: BatchHeader,
     /// Of a marker: whether it commits.
@@ -43,6 +43,23 @@ impl LogCopy {
     pub fn records(&self) -> impl Iterator<Item = (Offset, RecordId)> + '_ {
         self.batches.iter().flat_map(|batch| batch.records.iter().copied())
     }
+
+    /// With markers among the records.
+    pub fn with_markers(mut self) -> LogCopy {
+        self.batches = with_markers(self.batches);
+        self
+    }
+}
+
+/// Markers among the records, each by its producer.
+pub(crate) fn with_markers(batches: Vec<Copied>) -> Vec<Copied> {
+    let with_marker = |mut batch: Copied| {
+        if batch.header.is_control() {
+            batch.records.push((batch.header.base_offset, marker_of(batch.header.producer_id)));
+        }
+        batch
+    };
+    batches.into_iter().map(with_marker).collect()
 }
 
 /// What one fetch gives. The caller has checked that `from` is in range.
@@ -89,6 +106,11 @@ fn copied(header: BatchHeader, batch: &Bytes) -> Result<Copied, String> {
 /// What a record's value begins with, and where records have keys, what their header is.
 pub(crate) fn write_id(id: RecordId) -> [u8; 8] {
     ((u64::from(id.client) << 32) | u64::from(id.number)).to_be_bytes()
+}
+
+/// How the marker that ends a transaction counts among the records.
+pub(crate) fn marker_of(producer_id: i64) -> RecordId {
+    RecordId { client: u32::MAX, number: producer_id as u32 }
 }
 
 fn read_id(value: &[u8]) -> Option<RecordId> {

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ottla_log::log::Isolation;
+use ottla_log::log::{Isolation, LogReader};
 use ottla_model::NodeId;
 use ottla_protocol::{LeaderEpoch, Offset};
 
 use super::process::Process;
-use crate::invariants::copy::{LogCopy, read_from};
+use super::registry::View;
+use crate::invariants::copy::{Copied, LogCopy, marker_of, read_from, with_markers};
+use crate::invariants::dense;
 use crate::invariants::ledger::RecordId;
 use crate::verdict::{Verdict, Violation};
 
@@ -21,14 +23,34 @@ pub(crate) struct Judge {
     led: BTreeSet<(NodeId, u64, LeaderEpoch)>,
     leaders: BTreeMap<LeaderEpoch, NodeId>,
     acknowledged: usize,
+    /// Where the records of idempotent producers are safe. `None`: producers are not idempotent.
+    places: Option<BTreeMap<RecordId, Offset>>,
+    /// Who is in sync.
+    isr: Vec<NodeId>,
+    /// Promises were off once: a leader from before may still show what is lost.
+    pub lossy: bool,
 }
 
 impl Judge {
+    pub fn new(idempotent: bool) -> Judge {
+        Judge { places: idempotent.then(BTreeMap::new), ..Judge::default() }
+    }
+
     /// After a turn of a lane, in which it may have led and then not any more.
     pub fn watch(&mut self, id: NodeId, process: &Process) -> Verdict {
         let (leads, epoch) = (process.lane.leads(), process.lane.leader_epoch());
         let log = process.lane.log();
         let high_watermark = log.high_watermark();
+        if leads && process.epoch.is_none() {
+            let what = format!("{id} leads under {epoch}, and does not know of its registration");
+            return Err(Violation::new("a process acts on news of itself only", what));
+        }
+        // A log that has failed inside a truncation is neither here nor there: nobody is served from it any more.
+        let inside = log.log_start_offset()..=log.log_end_offset();
+        if !log.is_offline() && !inside.contains(&high_watermark) {
+            let what = format!("{id}: {:?}", log.offsets());
+            return Err(Violation::new("the high watermark is inside the log", what));
+        }
         if leads && self.led.insert((id, process.life, epoch)) {
             let leader = *self.leaders.entry(epoch).or_insert(id);
             if leader != id {
@@ -44,11 +66,12 @@ impl Judge {
         }
         let mut next = std::mem::replace(looked, high_watermark).max(log.log_start_offset());
         while next < high_watermark {
-            let found = read_from(&process.lane.reader(), next, 64 << 10, Isolation::HighWatermark)?;
+            let found = with_markers(read_from(&process.lane.reader(), next, 64 << 10, Isolation::HighWatermark)?);
             let Some(last) = found.last() else { break };
             next = last.header.next_offset();
             for (offset, record) in found.iter().flat_map(|batch| batch.records.iter().copied()) {
                 self.note(id, offset, record, epoch)?;
+                self.place(offset, record, log.log_start_offset())?;
             }
         }
         Ok(())
@@ -63,12 +86,24 @@ impl Judge {
         Err(Violation::new(STAYS, what))
     }
 
+    // A replica that began at its leader's start, as in Kafka, does not know who sent what is deleted.
+    fn place(&mut self, offset: Offset, record: RecordId, log_start: Offset) -> Verdict {
+        let Some(places) = &mut self.places else { return Ok(()) };
+        let known = places.insert(record, offset).unwrap_or(offset);
+        if known == offset || known < log_start {
+            return Ok(());
+        }
+        let what = format!("{record} is safe at offset {known} and at {offset}");
+        Err(Violation::new("idempotent records are there once", what))
+    }
+
     // Whoever begins to lead has everything that was safe before its epoch. It may hear of that late.
     fn audit(&mut self, id: NodeId, process: &Process) -> Verdict {
-        let copy = LogCopy::read(&process.lane.reader(), Isolation::LogEnd)?;
+        let copy = LogCopy::read(&process.lane.reader(), Isolation::LogEnd)?.with_markers();
+        dense::check(&copy)?;
         let has: BTreeMap<Offset, RecordId> = copy.records().collect();
         let epoch = process.lane.leader_epoch();
-        for (offset, (record, since)) in &self.safe {
+        for (offset, (record, since)) in self.safe.range(copy.offsets.log_start..) {
             if *since < epoch && has.get(offset) != Some(record) {
                 let found = has.get(offset);
                 let what =
@@ -90,21 +125,55 @@ impl Judge {
         }
     }
 
+    /// What a consumer is given. It asked for what begins at `from`. `committed`: it wants no record whose transaction is open.
+    pub fn consumed(&self, from: Offset, found: &[Copied], committed: bool) -> Verdict {
+        let records = found.iter().flat_map(|batch| batch.records.iter().map(move |record| (batch, *record)));
+        for ((batch, (offset, record)), next) in records.skip_while(|(_, (at, _))| *at < from).zip(from..) {
+            if offset != next {
+                let what = format!("{record} at offset {offset} came where {next} was to come");
+                return Err(Violation::new("a consumer misses nothing", what));
+            }
+            let known = self.safe.get(&offset).map(|(known, _)| *known);
+            if known != Some(record) && !self.lossy {
+                let what = format!("{record} at offset {offset}, where {known:?} is safe");
+                return Err(Violation::new("a consumer sees only what is safe", what));
+            }
+            let marker = marker_of(batch.header.producer_id);
+            let of_transaction = batch.header.is_transactional() && record != marker;
+            let ended = || self.safe.range(offset..).any(|(_, (known, _))| *known == marker);
+            if committed && of_transaction && !ended() {
+                let what = format!("{record} at offset {offset}, and no marker of its transaction is safe");
+                return Err(Violation::new("a committed record has a marker that is safe", what));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the controller says now.
+    pub fn agreed(&mut self, view: &View) -> Verdict {
+        let joined = view.isr.iter().filter(|id| !self.isr.contains(id));
+        let fenced: Vec<&NodeId> = joined.filter(|id| view.is_fenced(**id)).collect();
+        if !fenced.is_empty() {
+            return Err(Violation::new("a fenced broker does not join", format!("{fenced:?} in {view:?}")));
+        }
+        self.isr = view.isr.clone();
+        Ok(())
+    }
+
     /// Somebody leads who is known to lack records, since nobody else was left: all promises are off.
     pub fn forget(&mut self) {
         self.safe.clear();
+        self.places.iter_mut().for_each(BTreeMap::clear);
+        self.lossy = true;
     }
 
-    /// At the end: all logs are the same, byte for byte, and safe to their end.
-    pub fn finish<'a>(&self, processes: impl Iterator<Item = &'a Process>) -> Verdict {
+    /// At the end: all logs are the same, byte for byte, and safe to their end. One may have deleted more than another.
+    pub fn finish(&self, processes: &[&Process]) -> Verdict {
+        let starts = processes.iter().map(|process| process.lane.log().log_start_offset());
+        let start = starts.max().unwrap_or(0);
         let mut first: Option<Vec<u8>> = None;
         for process in processes {
-            let reader = process.lane.reader();
-            let slice = reader.read(reader.offsets().log_start, 1 << 30, Isolation::LogEnd, true);
-            let broken = |what: String| Violation::new("a log reads back", what);
-            let range = slice.map_err(|e| broken(e.to_string()))?.range;
-            let bytes = range.map(|range| range.read()).transpose().map_err(|e| broken(e.to_string()))?;
-            let bytes = bytes.unwrap_or_default();
+            let bytes = bytes_from(&process.lane.reader(), start)?;
             match &first {
                 None => first = Some(bytes),
                 Some(known) if *known == bytes => {}
@@ -117,9 +186,28 @@ impl Judge {
         Ok(())
     }
 
+    /// How many records are safe.
+    #[cfg(test)]
+    pub fn safe(&self) -> usize {
+        self.safe.len()
+    }
+
     pub fn summary(&self) -> (usize, usize) {
         (self.acknowledged, self.safe.len())
     }
+}
+
+// Everything from there to the end of the log, segment by segment.
+fn bytes_from(reader: &LogReader, start: Offset) -> Result<Vec<u8>, Violation> {
+    let broken = |what: String| Violation::new("a log reads back", what);
+    let (mut bytes, mut next) = (Vec::new(), start);
+    while next < reader.offsets().log_end {
+        let slice = reader.read(next, 1 << 30, Isolation::LogEnd, true).map_err(|e| broken(e.to_string()))?;
+        let Some(range) = slice.range else { break };
+        bytes.extend(range.read().map_err(|e| broken(e.to_string()))?);
+        next = slice.next_offset;
+    }
+    Ok(bytes)
 }
 
 const STAYS: &str = "what was safe stays";

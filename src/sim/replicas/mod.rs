@@ -2,9 +2,14 @@
 //! grid may do to them. The controller is a model ([`registry`]) that is always right; machines, messages and disks are
 //! not. It must never let anything happen that is not an event.
 
+mod clients;
+mod home;
 mod judge;
+#[cfg(test)]
+mod lessons;
 mod process;
 mod registry;
+mod serving;
 #[cfg(test)]
 mod stories;
 #[cfg(test)]
@@ -27,11 +32,12 @@ use ottla_protocol::{ErrorCode, Offset};
 use crate::bus::{Bus, Place};
 use crate::cluster::{Cluster, Event, Rules};
 use crate::dice::Dice;
-use crate::invariants::ledger::{Loss, RecordId};
+use crate::invariants::ledger::Loss;
 use crate::machine::Machine;
 use crate::marks::{mark, mark_if};
 use crate::mutation::Mutation;
 use crate::verdict::{Verdict, Violation};
+use clients::{Consumer, Producer};
 use judge::Judge;
 use process::{LAG_MS, Message, Process, To, Wish};
 use registry::Registry;
@@ -56,6 +62,9 @@ pub(crate) enum Local {
     },
     /// No answer has come to a proposal, or it was heard of already.
     Unanswered(Proposal),
+    Checkpoint,
+    /// The process stops cleanly.
+    Stop,
 }
 
 /// What happens elsewhere.
@@ -65,24 +74,20 @@ pub(crate) enum Global {
     Registry(Message),
     /// A producer hears.
     Producer(usize, Message),
+    /// A consumer hears.
+    Consumer(usize, Message),
     /// The registry looks who was not heard of.
     Expire,
     Produce {
         producer: usize,
         attempt: u64,
     },
+    Consume(usize),
+    /// An admin deletes records.
+    Delete,
+    /// An admin moves the partition to other brokers.
+    Reassign,
     Trouble,
-}
-
-/// One record at a time; without a word in time it is sent again, to whoever leads then.
-#[derive(Debug, Default)]
-struct Producer {
-    attempt: u64,
-    record: u32,
-    acknowledged: u32,
-    heard: Option<Result<Offset, ErrorCode>>,
-    /// Of a story: it sends what it is told to, once.
-    told: bool,
 }
 
 pub(crate) struct Replicas {
@@ -92,6 +97,7 @@ pub(crate) struct Replicas {
     may_lack: BTreeSet<NodeId>,
     registry: Registry,
     producers: Vec<Producer>,
+    consumers: Vec<Consumer>,
     config: Arc<TopicConfig>,
     judge: Judge,
 }
@@ -108,6 +114,7 @@ impl Rules for Replicas {
     fn local(&mut self, at: usize, what: Local) -> Verdict {
         match what {
             Local::Boot => self.boot(at)?,
+            Local::Stop => self.stop(at),
             what => {
                 let wishes = self.in_process(at, what);
                 self.grant(at, wishes)?;
@@ -118,16 +125,20 @@ impl Rules for Replicas {
 
     fn global(&mut self, what: Global) -> Verdict {
         match what {
-            Global::Registry(message) => self.register(message),
+            Global::Registry(message) => self.register(message)?,
             Global::Producer(producer, message) => self.produced(producer, &message),
+            Global::Consumer(consumer, message) => self.consumed(consumer, message),
             Global::Expire => {
                 self.cluster.global(SESSION_MS / 4, Global::Expire);
                 if self.registry.expire(self.cluster.now_ms(), SESSION_MS) {
                     mark("a silent broker was fenced");
-                    self.publish();
+                    self.publish()?;
                 }
             }
             Global::Produce { producer, attempt } => self.produce(producer, attempt),
+            Global::Consume(consumer) => self.consume(consumer),
+            Global::Delete => self.delete_records(),
+            Global::Reassign => self.reassign()?,
             Global::Trouble => self.trouble(),
         }
         Ok(())
@@ -151,7 +162,8 @@ impl Rules for Replicas {
             }
             self.next()?;
         }
-        self.judge.finish(self.cluster.machines.iter().filter_map(|machine| machine.process.as_ref()))
+        let replicas: Vec<&Process> = self.replicas().filter_map(|m| m.process.as_ref()).collect();
+        self.judge.finish(&replicas)
     }
 
     fn judged(&self) -> (usize, usize) {
@@ -187,13 +199,15 @@ impl Replicas {
         for producer in 0..plan.producers {
             cluster.global(100, Global::Produce { producer, attempt: 0 });
         }
-        let ids = cluster.machines.iter().map(|machine| machine.id).collect();
+        plan.admins_and_consumers(&mut cluster);
+        let ids = cluster.machines.iter().map(|machine| machine.id).take(plan.machines - plan.spares);
         Replicas {
-            registry: Registry::new(ids, plan.min_insync_replicas),
+            registry: Registry::new(ids.collect(), plan.min_insync_replicas, cluster.mutation),
             may_lack: BTreeSet::new(),
-            producers: (0..plan.producers).map(|_| Producer::default()).collect(),
+            producers: (0..plan.producers).map(|_| Producer::new(plan.idempotent)).collect(),
+            consumers: (0..plan.consumers).map(|_| Consumer::default()).collect(),
             config: Arc::new(config),
-            judge: Judge::default(),
+            judge: Judge::new(plan.idempotent),
             plan,
             cluster,
         }
@@ -206,12 +220,18 @@ impl Replicas {
 
     /// All replicas are in sync and the same, and readers see them whole.
     fn is_whole(&self) -> bool {
-        let machines = &self.cluster.machines;
-        let offsets = machines.iter().map(|machine| Some(machine.process.as_ref()?.lane.log().offsets()));
+        let offsets = self.replicas().map(|machine| Some(machine.process.as_ref()?.lane.log().offsets()));
         let Some(offsets) = offsets.collect::<Option<Vec<_>>>() else { return false };
         let same = |o: &Offsets| o.high_watermark == o.log_end && o.log_end == offsets[0].log_end;
         let view = self.registry.view();
-        view.leader.is_some() && view.isr.len() == machines.len() && offsets.iter().all(same)
+        let all_in_sync = view.target.is_none() && view.isr.len() == offsets.len();
+        view.leader.is_some() && all_in_sync && offsets.iter().all(same)
+    }
+
+    /// The machines that have the partition.
+    fn replicas(&self) -> impl Iterator<Item = &Machine<Process>> {
+        let machines = self.cluster.machines.iter();
+        machines.filter(|machine| self.registry.view().replicas.contains(&machine.id))
     }
 
     fn unfinished(&self) -> String {
@@ -230,7 +250,7 @@ impl Replicas {
         let id = cluster.machines[at].id;
         let Some(process) = &mut cluster.machines[at].process else { return Vec::new() };
         match what {
-            Local::Boot => Vec::new(),
+            Local::Boot | Local::Stop => Vec::new(),
             Local::Hear(message) => {
                 cluster.trace.note(now_ms, || format!("node {id} hears {message:?}"));
                 process.hear(message, now_ms)
@@ -246,7 +266,7 @@ impl Replicas {
             Local::Beat => {
                 let message = match process.epoch {
                     Some(epoch) => Message::Heartbeat { broker: id, epoch },
-                    None => Message::Register { broker: id, life: process.life },
+                    None => process.registration(),
                 };
                 cluster.work(at, BEAT_MS, Local::Beat);
                 vec![Wish::Send(To::Registry, message)]
@@ -260,9 +280,15 @@ impl Replicas {
                 let outcome = Err(ErrorCode::RequestTimedOut);
                 process.enqueue(Input::IsrAnswered(IsrAnswer { proposal, outcome }))
             }
+            Local::Checkpoint => {
+                process.checkpoint();
+                cluster.work(at, self.plan.checkpoint_every_ms, Local::Checkpoint);
+                Vec::new()
+            }
             Local::RunFlush(ticket) => {
                 let up_to = ticket.up_to;
-                let result = ticket.run();
+                let skips = cluster.mutation == Some(Mutation::SkipFlush);
+                let result = if skips { Ok(()) } else { ticket.run() };
                 let delay_ms = cluster.dice.between(0, 1);
                 cluster.work(at, delay_ms, Local::Flushed { up_to, result });
                 Vec::new()
@@ -280,22 +306,38 @@ impl Replicas {
         machine.begin();
         let (id, life, disk) = (machine.id, machine.life, machine.disk.clone());
         let process = Process::start(id, life, disk, &self.config, now_ms, mutation);
-        let process = process.map_err(|why| Violation::new("a log opens again", format!("{id}: {why}")))?;
+        let process = match process {
+            Err(_) if machine.disk_has_failed() => {
+                self.end(at, Loss::Process);
+                return Ok(());
+            }
+            process => process.map_err(|why| Violation::new("a log opens again", format!("{id}: {why}")))?,
+        };
         let offsets = process.lane.log().offsets();
         machine.process = Some(process);
         self.cluster.note_at(at, || format!("up, life {life}: {offsets:?}"));
         self.cluster.restarts += 1;
         self.cluster.work(at, 0, Local::Beat);
         self.cluster.work(at, LAG_MS / 2, Local::Tick);
+        self.cluster.work(at, self.plan.checkpoint_every_ms, Local::Checkpoint);
         Ok(())
     }
 
-    fn register(&mut self, message: Message) {
+    fn stop(&mut self, at: usize) {
+        if let Some(process) = self.cluster.machines[at].process.take() {
+            process.stop();
+            self.end(at, Loss::Nothing);
+        }
+    }
+
+    fn register(&mut self, message: Message) -> Verdict {
         let now_ms = self.cluster.now_ms();
         let version = self.registry.view().version;
         let (broker, answer) = match message {
-            Message::Register { broker, life } => {
-                let Some(epoch) = self.registry.register(broker, life, now_ms) else { return };
+            Message::Register { broker, life, previous } => {
+                let Some(epoch) = self.registry.register(broker, life, previous, now_ms) else {
+                    return Ok(());
+                };
                 let version = self.registry.view().version;
                 (broker, Message::Registered { life, epoch, version })
             }
@@ -311,18 +353,20 @@ impl Replicas {
                 self.cluster.note(|| format!("{broker} proposes {proposal:?}: {outcome:?}"));
                 (broker, Message::Answer(IsrAnswer { proposal, outcome }))
             }
-            _ => return,
+            _ => return Ok(()),
         };
         self.send(REGISTRY, To::Broker(broker), answer);
-        if self.registry.view().version > version {
-            self.publish();
+        match self.registry.view().version > version {
+            true => self.publish(),
+            false => Ok(()),
         }
     }
 
     // Everybody hears of it, late or not at all: heartbeats bring it again.
-    fn publish(&mut self) {
+    fn publish(&mut self) -> Verdict {
         let view = self.registry.view().clone();
         self.cluster.note(|| format!("registry: {view:?}"));
+        self.judge.agreed(&view)?;
         let registered = |machine: &Machine<Process>| view.life(machine.id) == Some(machine.life);
         for machine in &self.cluster.machines {
             let follows = view.isr.contains(&machine.id) && view.leader != Some(machine.id);
@@ -331,14 +375,17 @@ impl Replicas {
             }
         }
         let leader = self.cluster.machines.iter().find(|machine| view.leader == Some(machine.id));
-        if leader.is_some_and(|leader| self.may_lack.contains(&leader.id) && registered(leader)) {
+        let lacks = leader.is_some_and(|leader| self.may_lack.contains(&leader.id) && registered(leader));
+        if view.last_resort && lacks {
             self.cluster.note(|| "nobody else is left: promises are off".into());
             mark("a replica led that may lack records");
             self.judge.forget();
         }
-        for id in view.replicas.clone() {
+        for at in 0..self.cluster.machines.len() {
+            let id = self.cluster.machines[at].id;
             self.send(REGISTRY, To::Broker(id), Message::News(view.clone()));
         }
+        Ok(())
     }
 
     fn send(&mut self, from: Place, to: To, message: Message) {
@@ -352,6 +399,10 @@ impl Replicas {
             To::Producer(producer) => {
                 let arrival = move |message| Event::Global(Global::Producer(producer, message));
                 (PRODUCERS + producer as Place, Box::new(arrival))
+            }
+            To::Consumer(consumer) => {
+                let arrival = move |message| Event::Global(Global::Consumer(consumer, message));
+                (CONSUMERS + consumer as Place, Box::new(arrival))
             }
         };
         self.cluster.send(from, place, || arrival(message.clone()));
@@ -378,7 +429,14 @@ impl Replicas {
                     let delay_ms = self.cluster.dice.between(0, self.plan.fetch_ms_max);
                     self.fetch_after(at, delay_ms);
                 }
-                Wish::Offline(why) => return Err(Violation::new("no disk fails here", why)),
+                Wish::Offline(_) if self.cluster.machines[at].disk_has_failed() => {
+                    mark("a broker ended since its disk had failed");
+                    self.end(at, Loss::Process);
+                    return Ok(());
+                }
+                Wish::Offline(why) => return Err(Violation::new("a partition fails for a reason", why)),
+                // What cannot be removed is removed by the next start.
+                Wish::Remove(files) => files.into_iter().for_each(|files| drop(files.run())),
             }
         }
         Ok(())
@@ -398,13 +456,12 @@ impl Replicas {
                 Ok(())
             }
             (To::Producer(producer), Message::Produced { attempt, outcome: Ok(offset) }) => {
-                let asked = &self.producers[producer];
-                if asked.attempt != *attempt {
-                    return Ok(());
+                match self.producers[producer].asked(producer, *attempt) {
+                    Some(record) => self.judge.acknowledged(record, *offset),
+                    None => Ok(()),
                 }
-                let record = RecordId { client: producer as u32, number: asked.record };
-                self.judge.acknowledged(record, *offset)
             }
+            (_, Message::Consumed { from, found: Ok(found) }) => self.judge.consumed(*from, found, false),
             _ => Ok(()),
         }
     }
@@ -415,51 +472,13 @@ impl Replicas {
         let number = process.fetches;
         self.cluster.work(at, delay_ms, Local::Fetch { number });
     }
-
-    // To whoever leads, or is believed to: producers look it up anew each time, and hear of it late.
-    fn produce(&mut self, producer: usize, attempt: u64) {
-        let this = &mut self.producers[producer];
-        if this.attempt != attempt
-            || this.told
-            || (self.cluster.finishing && this.acknowledged == this.record)
-        {
-            return;
-        }
-        if this.acknowledged == this.record {
-            this.record += 1;
-        }
-        this.attempt += 1;
-        let (attempt, number) = (this.attempt, this.record);
-        let record = RecordId { client: producer as u32, number };
-        let anybody = self.cluster.anybody();
-        let knows = !self.cluster.dice.percent(5);
-        let leader = self.registry.view().leader.filter(|_| knows);
-        let to = To::Broker(leader.unwrap_or(self.cluster.machines[anybody].id));
-        self.send(PRODUCERS + producer as Place, to, Message::Produce { producer, attempt, record });
-        self.cluster.global(PRODUCER_PATIENCE_MS, Global::Produce { producer, attempt });
-    }
-
-    fn produced(&mut self, producer: usize, message: &Message) {
-        let Message::Produced { attempt, outcome } = message else { return };
-        self.cluster.note(|| format!("producer {producer} hears of try {attempt}: {outcome:?}"));
-        let this = &mut self.producers[producer];
-        if this.attempt != *attempt {
-            return;
-        }
-        this.heard = Some(*outcome);
-        if outcome.is_ok() {
-            this.acknowledged = this.record;
-        }
-        let pause_ms = self.cluster.dice.between(0, self.plan.produce_ms_max);
-        self.cluster.global(pause_ms, Global::Produce { producer, attempt: *attempt });
-    }
 }
 
 fn disks(plan: &Plan, dice: &mut Dice) -> Vec<MemoryDisk> {
     let memories: Vec<MemoryDisk> = (0..plan.machines).map(|_| MemoryDisk::new(dice.number())).collect();
     // The log directory is older than all that happens.
     for memory in &memories {
-        memory.create_dir_all(Path::new("/data")).expect("an empty disk");
+        memory.create_dir_all(Path::new(home::DIR)).expect("an empty disk");
         memory.write_back();
     }
     memories
@@ -467,10 +486,10 @@ fn disks(plan: &Plan, dice: &mut Dice) -> Vec<MemoryDisk> {
 
 const REGISTRY: Place = 0;
 const PRODUCERS: Place = 1_000;
+const CONSUMERS: Place = 2_000;
 const SESSION_MS: i64 = 1_000;
 const BEAT_MS: i64 = 100;
 const FETCH_PATIENCE_MS: i64 = 200;
 const PROPOSE_PATIENCE_MS: i64 = 500;
-const PRODUCER_PATIENCE_MS: i64 = 3_000;
 /// Who is not in sync by then never will be.
 const PATIENCE_MS: i64 = 60_000;

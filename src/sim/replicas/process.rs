@@ -1,50 +1,105 @@
 //! A process of this world: a lane, what waits for it, and what it knows of the cluster. It does what a broker's shell does
-//! around a lane, and must never decide what a lane decides.
+//! around a lane, and must never decide what a lane decides. Here it follows; [`serving`](super::serving) is how it leads.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ottla_core::partition::{Acks, Diverging, Fetched, Followership, IsrAnswer, Leadership, Proposal};
-use ottla_log::check::{Origin, Rules, check};
-use ottla_log::log::{FlushTicket, Isolation, Log, Opening};
+use ottla_core::partition::{Diverging, Follower, Followership, IsrAnswer, Leadership, Proposal};
+use ottla_log::CheckedBatch;
+use ottla_log::log::{FlushTicket, Retired};
+use ottla_model::NodeId;
 use ottla_model::config::TopicConfig;
-use ottla_model::{NodeId, TopicPartition};
-use ottla_node::lane::{
-    Answered, Append, Cut, FetchPosition, FromLeader, Host, Input, Lane, Output, Role, Waiters,
-};
-use ottla_protocol::batch::{BatchBuilder, Compression};
+use ottla_node::lane::{Cut, FetchPosition, FromLeader, Host, Input, Lane, Output, Role, Waiters};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
+use super::home::Home;
 use super::registry::View;
+use super::serving::Sent;
 use crate::disk::SimDisk;
-use crate::invariants::copy::write_id;
-use crate::invariants::ledger::RecordId;
-use crate::marks::{mark, mark_if};
+use crate::invariants::copy::Copied;
+use crate::marks::mark_if;
 use crate::mutation::Mutation;
-use crate::node::mark_recovery;
 
-/// Between machines, the registry and producers.
+/// Between machines, the registry and clients.
 #[derive(Clone, Debug)]
 pub(crate) enum Message {
-    Register { broker: NodeId, life: u64 },
-    Registered { life: u64, epoch: i64, version: u64 },
-    Heartbeat { broker: NodeId, epoch: i64 },
+    /// `previous`: the epoch of the process before, if that has stopped cleanly.
+    Register {
+        broker: NodeId,
+        life: u64,
+        previous: Option<i64>,
+    },
+    Registered {
+        life: u64,
+        epoch: i64,
+        version: u64,
+    },
+    Heartbeat {
+        broker: NodeId,
+        epoch: i64,
+    },
     News(View),
-    Propose { broker: NodeId, epoch: i64, proposal: Proposal },
+    Propose {
+        broker: NodeId,
+        epoch: i64,
+        proposal: Proposal,
+    },
     Answer(IsrAnswer),
-    Fetch { replica: NodeId, broker_epoch: i64, position: FetchPosition },
-    Fetched { position: FetchPosition, found: Found },
-    Produce { producer: usize, attempt: u64, record: RecordId },
-    Produced { attempt: u64, outcome: Result<Offset, ErrorCode> },
+    Fetch(Fetch),
+    Fetched {
+        position: FetchPosition,
+        found: Found,
+    },
+    Produce {
+        producer: usize,
+        attempt: u64,
+        sent: Sent,
+    },
+    Produced {
+        attempt: u64,
+        outcome: Result<Offset, ErrorCode>,
+    },
+    Consume {
+        consumer: usize,
+        from: Offset,
+    },
+    /// What there is from there on; without it, where the log starts.
+    Consumed {
+        from: Offset,
+        found: Result<Vec<Copied>, Option<Offset>>,
+    },
+    /// So many eighths of what consumers can read.
+    DeleteRecords {
+        eighths: i64,
+    },
+}
+
+/// A follower's fetch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fetch {
+    pub replica: NodeId,
+    pub broker_epoch: i64,
+    pub position: FetchPosition,
+    /// The epoch of its last batch, to be compared. `None`: it has none.
+    pub last: Option<LeaderEpoch>,
+    pub log_start: Offset,
 }
 
 /// What a leader answers to a fetch.
 #[derive(Clone, Debug)]
 pub(crate) enum Found {
-    Records { bytes: Bytes, high_watermark: Offset, log_start: Offset },
-    Parted(Diverging),
+    Records {
+        bytes: Bytes,
+        high_watermark: Offset,
+        log_start: Offset,
+    },
+    Parted {
+        diverging: Diverging,
+        high_watermark: Offset,
+    },
+    /// Nothing is there from that position on: where the leader's log starts and ends.
+    Ends(Offset, Offset),
     Refused(ErrorCode),
 }
 
@@ -57,7 +112,7 @@ pub(crate) enum Ask {
     },
     /// Another replica's fetch, by its number.
     Fetch(u64),
-    /// This machine's own fetching.
+    /// This machine's own fetching, and whatever nobody waits for.
     Own,
 }
 
@@ -82,6 +137,7 @@ pub(crate) enum Wish {
     FetchSoon,
     /// The lane will do nothing more.
     Offline(String),
+    Remove(Vec<Retired>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,29 +145,31 @@ pub(crate) enum To {
     Broker(NodeId),
     Registry,
     Producer(usize),
+    Consumer(usize),
 }
 
 pub(crate) struct Process {
-    me: NodeId,
+    pub(super) me: NodeId,
     pub life: u64,
     pub lane: Lane<Ask>,
-    config: Arc<TopicConfig>,
+    pub(super) home: Home,
+    pub(super) config: Arc<TopicConfig>,
     inputs: VecDeque<Input<Ask>>,
     turn_planned: bool,
     pub epoch: Option<i64>,
     /// News from before it was registered is of the process before it.
     news_from: u64,
-    view: Option<View>,
+    pub(super) view: Option<View>,
     /// Answers to fetches that the lane has still to take note of.
-    found: BTreeMap<u64, (NodeId, FetchPosition, Found)>,
-    next_fetch: u64,
+    pub(super) found: BTreeMap<u64, (NodeId, FetchPosition, Found)>,
+    pub(super) next_fetch: u64,
+    /// Batches of transactions that are being verified.
+    pub(super) verifying: Vec<(usize, u64, CheckedBatch)>,
     /// Numbers this process's own fetches, so that only the last one is tried again.
     pub fetches: u64,
+    /// The mistake of not comparing logs with the leader any more.
+    compares_no_more: bool,
     mutation: Option<Mutation>,
-}
-
-pub(crate) fn partition() -> TopicPartition {
-    TopicPartition::new("t", 0)
 }
 
 impl Process {
@@ -123,27 +181,15 @@ impl Process {
         now_ms: i64,
         mutation: Option<Mutation>,
     ) -> Result<Process, String> {
-        let opening = Opening {
-            disk,
-            dir: PathBuf::from("/data/t-0"),
-            partition: partition(),
-            topic_id: None,
-            config: config.clone(),
-            clean_shutdown: false,
-            recovery_point: 0,
-            log_start: 0,
-            now_ms,
-            producer_id_expiration_ms: i64::MAX,
-            jitter_seed: life,
-        };
-        let (log, recovery) = Log::open(opening).map_err(|e| e.to_string())?;
-        mark_recovery(&recovery);
+        let home = Home::open(me, disk, mutation).map_err(|e| e.to_string())?;
+        let log = home.open_log(config, now_ms, life).map_err(|e| e.to_string())?;
         let host = Host { id: me, replica_lag_time_max_ms: LAG_MS };
         let nobody = Followership { epoch: LeaderEpoch::NONE, partition_epoch: -1, leader: None };
         Ok(Process {
             me,
             life,
             lane: Lane::new(host, log, Role::Follower(nobody), config.clone(), now_ms),
+            home,
             config: config.clone(),
             inputs: VecDeque::new(),
             turn_planned: false,
@@ -152,9 +198,34 @@ impl Process {
             view: None,
             found: BTreeMap::new(),
             next_fetch: 0,
+            verifying: Vec::new(),
             fetches: 0,
+            compares_no_more: false,
             mutation,
         })
+    }
+
+    /// A clean stop, after which the log is closed.
+    pub fn stop(self) {
+        let log = self.lane.into_log(&mut Vec::new());
+        if let Some(epoch) = self.epoch {
+            self.home.close(log, epoch);
+        }
+    }
+
+    pub fn checkpoint(&mut self) {
+        // What could not be written is written with the next one.
+        let _ = self.home.checkpoint(self.lane.log());
+    }
+
+    pub(super) fn makes(&self, mutation: Mutation) -> bool {
+        self.mutation == Some(mutation)
+    }
+
+    /// How it asks to be registered.
+    pub fn registration(&self) -> Message {
+        let previous = self.home.previous.map(|epoch| epoch.0);
+        Message::Register { broker: self.me, life: self.life, previous }
     }
 
     pub fn hear(&mut self, message: Message, now_ms: i64) -> Vec<Wish> {
@@ -165,11 +236,11 @@ impl Process {
             }
             Message::News(view) => self.news(view),
             Message::Answer(answer) => self.enqueue(Input::IsrAnswered(answer)),
-            Message::Fetch { replica, broker_epoch, position } => {
-                self.fetch(replica, broker_epoch, position, now_ms)
-            }
+            Message::Fetch(fetch) => self.serve(fetch, now_ms),
             Message::Fetched { position, found } => self.fetched(position, found),
-            Message::Produce { producer, attempt, record } => self.produce(producer, attempt, record, now_ms),
+            Message::Produce { producer, attempt, sent } => self.produce(producer, attempt, sent, now_ms),
+            Message::Consume { consumer, from } => self.consume(consumer, from),
+            Message::DeleteRecords { eighths } => self.delete_records(eighths, now_ms),
             _ => Vec::new(),
         }
     }
@@ -182,136 +253,135 @@ impl Process {
         }
     }
 
+    fn enqueue_all(&mut self, inputs: impl IntoIterator<Item = Input<Ask>>) -> Vec<Wish> {
+        inputs.into_iter().flat_map(|input| self.enqueue(input)).collect()
+    }
+
     fn news(&mut self, view: View) -> Vec<Wish> {
         let known = self.view.as_ref().map_or(self.news_from, |known| known.version + 1);
-        if self.epoch.is_none() || view.version < known.max(self.news_from) {
+        let of_this_process = self.epoch.is_some() && view.version >= self.news_from;
+        if view.version < known || !(of_this_process || self.makes(Mutation::BelieveOldNews)) {
             return Vec::new();
         }
-        let (epoch, partition_epoch) = (view.leader_epoch, view.partition_epoch);
-        let mut inputs = Vec::new();
-        if view.leader == Some(self.me) {
-            let (replicas, isr) = (view.replicas.clone(), view.isr.clone());
-            inputs.push(Input::Lead(Leadership { epoch, partition_epoch, replicas, isr }));
-            for replica in view.replicas.iter().filter(|id| **id != self.me) {
-                inputs.push(Input::Stands { replica: *replica, standing: view.standing(*replica) });
-            }
-        } else {
-            inputs.push(Input::Follow(Followership { epoch, partition_epoch, leader: view.leader }));
+        let before = self.view.as_ref().map(|before| (before.leader, before.leader_epoch));
+        let has_new_leader = before.is_none_or(|(leader, _)| leader != view.leader);
+        let has_new_epoch = before.is_none_or(|(_, epoch)| epoch != view.leader_epoch);
+        if has_new_leader || has_new_epoch && !self.makes(Mutation::CompareWithNewLeadersOnly) {
+            self.compares_no_more = false;
         }
+        let inputs = match view.leader == Some(self.me) {
+            true => self.to_lead(&view, has_new_leader),
+            false => self.to_follow(&view, has_new_epoch),
+        };
         self.view = Some(view);
-        inputs.into_iter().flat_map(|input| self.enqueue(input)).collect()
+        self.enqueue_all(inputs)
+    }
+
+    fn to_lead(&self, view: &View, begins: bool) -> Vec<Input<Ask>> {
+        let (epoch, partition_epoch, isr) = (view.leader_epoch, view.partition_epoch, view.isr.clone());
+        let replicas = match self.makes(Mutation::LeadOldReplicasOnly) {
+            true => view.replicas.iter().copied().filter(|id| !view.adding.contains(id)).collect(),
+            false => view.replicas.clone(),
+        };
+        let mut inputs = Vec::new();
+        if begins && self.makes(Mutation::ForgetProducersOnFollowers) {
+            let of_no_age = Input::ExpireProducersAfter(-1);
+            inputs.extend([of_no_age, Input::Tick, Input::ExpireProducersAfter(i64::MAX)]);
+        }
+        inputs.push(Input::Lead(Leadership { epoch, partition_epoch, replicas, isr }));
+        for replica in view.replicas.iter().filter(|id| **id != self.me) {
+            inputs.push(Input::Stands { replica: *replica, standing: view.standing(*replica) });
+        }
+        if !self.makes(Mutation::ForgetEpochStarts) {
+            inputs.push(Input::Settle);
+        }
+        inputs
+    }
+
+    fn to_follow(&self, view: &View, has_new_epoch: bool) -> Vec<Input<Ask>> {
+        let is_mine = view.replicas.contains(&self.me);
+        let (epoch, partition_epoch) = (view.leader_epoch, view.partition_epoch);
+        let leader = view.leader.filter(|_| is_mine);
+        let mut inputs = vec![Input::Follow(Followership { epoch, partition_epoch, leader })];
+        if has_new_epoch && self.makes(Mutation::TruncateToHighWatermark) {
+            let log = self.lane.log();
+            let (log_end, last_epoch) = (log.log_end_offset(), log.last_epoch());
+            let fetched = FetchPosition { under: epoch, log_end, last_epoch };
+            inputs.push(Input::Cut { token: Ask::Own, fetched, cut: to_offset(log.high_watermark()) });
+        }
+        inputs
     }
 
     /// Where the next fetch goes, and the fetch.
     pub fn next_fetch(&self) -> Option<(NodeId, Message)> {
         let position = self.lane.fetch_position()?;
-        let leader = self.view.as_ref()?.leader.filter(|leader| *leader != self.me)?;
-        Some((leader, Message::Fetch { replica: self.me, broker_epoch: self.epoch?, position }))
-    }
-
-    // Reads first, and answers once the lane, which may have been told that it leads no more, has taken note of it.
-    fn fetch(
-        &mut self,
-        replica: NodeId,
-        broker_epoch: i64,
-        position: FetchPosition,
-        now_ms: i64,
-    ) -> Vec<Wish> {
-        let refuse = |code| {
-            let found = Found::Refused(code);
-            vec![Wish::Send(To::Broker(replica), Message::Fetched { position, found })]
-        };
-        let Some(view) = self.view.as_ref().filter(|_| self.lane.leads()) else {
-            return refuse(ErrorCode::NotLeaderOrFollower);
-        };
-        if position.under != self.lane.leader_epoch() {
-            mark("a fetch under another leader epoch was refused");
-            return refuse(ErrorCode::FencedLeaderEpoch);
-        }
-        let reader = self.lane.reader();
-        let leader_end = reader.offsets().log_end;
-        if let Some(last) = position.last_epoch {
-            let (epoch, end_offset) = reader.epoch_end_under(self.lane.leader_epoch(), last);
-            if epoch != last || end_offset < position.log_end {
-                mark("a follower's log had parted from its leader's");
-                let found = Found::Parted(Diverging { epoch, end_offset });
-                return vec![Wish::Send(To::Broker(replica), Message::Fetched { position, found })];
-            }
-        }
-        let Ok(slice) = reader.read(position.log_end, FETCH_BYTES, Isolation::LogEnd, true) else {
-            return refuse(ErrorCode::OffsetOutOfRange);
-        };
-        let Ok(bytes) = slice.range.map(|range| range.read()).transpose() else {
-            return refuse(ErrorCode::KafkaStorageError);
-        };
-        let offsets = reader.offsets();
-        let found = Found::Records {
-            bytes: bytes.unwrap_or_default().into(),
-            high_watermark: offsets.high_watermark,
-            log_start: offsets.log_start,
-        };
-        self.next_fetch += 1;
-        self.found.insert(self.next_fetch, (replica, position, found));
-        let claimed = if self.mutation == Some(Mutation::BelieveFollowersAhead) {
-            leader_end
-        } else {
-            position.log_end
-        };
-        let fetched = Fetched {
-            replica,
-            believed: position.under,
-            log_end: claimed,
-            log_start: 0,
-            broker_epoch,
-            standing: view.standing(replica),
-            leader_end,
-            at_ms: now_ms,
-        };
-        self.enqueue(Input::ReplicaFetched { token: Ask::Fetch(self.next_fetch), fetched })
+        let view = self.view.as_ref().filter(|view| view.replicas.contains(&self.me))?;
+        let leader = view.leader.filter(|leader| *leader != self.me)?;
+        let last = position.last_epoch.filter(|_| !self.compares_no_more);
+        let log_start = self.lane.log().log_start_offset();
+        let fetch = Fetch { replica: self.me, broker_epoch: self.epoch?, position, last, log_start };
+        Some((leader, Message::Fetch(fetch)))
     }
 
     fn fetched(&mut self, position: FetchPosition, found: Found) -> Vec<Wish> {
-        let position = match (self.mutation, self.lane.fetch_position()) {
-            (Some(Mutation::TakeAnyAnswer), Some(now)) => now,
+        let position = match (self.makes(Mutation::TakeAnyAnswer), self.lane.fetch_position()) {
+            (true, Some(now)) => now,
             _ => position,
         };
         match found {
             Found::Refused(code) => {
-                debug_assert_ne!(code, ErrorCode::KafkaStorageError, "no disk fails here");
+                debug_assert_ne!(code, ErrorCode::KafkaStorageError, "no disk fails to read here");
                 vec![Wish::FetchSoon]
             }
-            Found::Parted(_) if self.mutation == Some(Mutation::NeverCut) => vec![Wish::FetchSoon],
-            Found::Parted(diverging) => {
-                let cut = Cut::End(diverging);
-                self.enqueue(Input::Cut { token: Ask::Own, fetched: position, cut })
-            }
+            Found::Ends(start, end) => match ends(position, start, end) {
+                Some(cut) => self.enqueue(Input::Cut { token: Ask::Own, fetched: position, cut }),
+                // The leader has changed in between.
+                None => vec![Wish::FetchSoon],
+            },
+            Found::Parted { .. } if self.makes(Mutation::NeverCut) => vec![Wish::FetchSoon],
+            Found::Parted { diverging, high_watermark } => self.parted(position, diverging, high_watermark),
             Found::Records { bytes, high_watermark, log_start } => {
-                let from_leader = FromLeader { fetched: position, records: bytes, high_watermark, log_start };
-                self.enqueue(Input::Replicate { token: Ask::Own, from_leader })
+                self.compares_no_more |= self.makes(Mutation::CompareWithNewLeadersOnly);
+                self.replicate(position, bytes, high_watermark, log_start)
             }
         }
     }
 
-    fn produce(&mut self, producer: usize, attempt: u64, record: RecordId, now_ms: i64) -> Vec<Wish> {
-        let mut builder = BatchBuilder::new(Compression::None);
-        builder.append(now_ms, None, Some(&write_id(record)), &[]);
-        let partition = partition();
-        let rules = Rules {
-            partition: &partition,
-            topic: &self.config,
-            origin: Origin::Client,
-            now_ms,
-            produce_version: 13,
-        };
-        let batch = check(builder.build(0, LeaderEpoch(0)), &rules).expect("a good batch").remove(0);
-        self.enqueue(Input::Append(Append {
-            token: Ask::Producer { producer, attempt },
-            batch,
-            acks: Acks::All,
-            answered: Answered::WhenSafe,
-            checked_against: self.config.clone(),
-            deadline_ms: now_ms + PRODUCE_MS,
-        }))
+    fn replicate(
+        &mut self,
+        fetched: FetchPosition,
+        records: Bytes,
+        high_watermark: Offset,
+        log_start: Offset,
+    ) -> Vec<Wish> {
+        let from_leader = FromLeader { fetched, records, high_watermark, log_start };
+        self.enqueue(Input::Replicate { token: Ask::Own, from_leader })
+    }
+
+    fn parted(&mut self, fetched: FetchPosition, diverging: Diverging, leaders: Offset) -> Vec<Wish> {
+        let log = self.lane.log();
+        let (epoch, end) = log.epoch_end_offset(diverging.epoch);
+        let known = epoch.is_some().then_some((epoch, end));
+        let (log_end, high_watermark) = (log.log_end_offset(), log.high_watermark());
+        let removes_bytes = Follower::cut(diverging, known, log_end) < log_end;
+        mark_if(!removes_bytes, "a truncation removed no bytes");
+        mark_if(epoch != diverging.epoch, "a leader named an epoch that its follower does not know");
+        if !removes_bytes && self.makes(Mutation::KeepEpochsWithoutBytes) {
+            return vec![Wish::FetchSoon];
+        }
+        // Its next fetch is answered in the same way, and then it truncates.
+        if self.makes(Mutation::AdvanceBeforeCutting) && high_watermark < leaders.min(log_end) {
+            return self.replicate(fetched, Bytes::new(), leaders, 0);
+        }
+        let mut cut = Cut::End(diverging);
+        if self.makes(Mutation::ForgetEpochStarts) && !diverging.epoch.is_some() {
+            cut = to_offset(high_watermark);
+        }
+        if self.makes(Mutation::StopAtUnknownEpochs) && epoch != diverging.epoch {
+            cut = to_offset(diverging.end_offset);
+            self.compares_no_more = true;
+        }
+        self.enqueue(Input::Cut { token: Ask::Own, fetched, cut })
     }
 
     /// A turn of the lane.
@@ -323,7 +393,16 @@ impl Process {
         self.lane.step(now_ms, inputs, &mut out);
         mark_if(self.lane.log().log_end_offset() < log_end, "a follower cut off the end of its log");
         mark_if(led && !self.lane.leads(), "a leader resigned");
-        out.into_iter().filter_map(|output| self.wish(output)).collect()
+        out.into_iter().flat_map(|output| self.wishes(output)).collect()
+    }
+
+    fn wishes(&mut self, output: Output<Ask>) -> Vec<Wish> {
+        match output {
+            Output::Verifying { token: Ask::Producer { producer, attempt }, outcome } => {
+                self.verified(producer, attempt, outcome)
+            }
+            output => self.wish(output).into_iter().collect(),
+        }
     }
 
     fn wish(&mut self, output: Output<Ask>) -> Option<Wish> {
@@ -350,12 +429,24 @@ impl Process {
             }
             Output::Flush(ticket) => Wish::Flush(ticket),
             Output::Offline { why, .. } => Wish::Offline(why),
+            Output::Retire(files) => Wish::Remove(files),
             _ => return None,
         })
     }
 }
 
+// What a fetcher asks for when its position is out of the leader's range (`node::fetching`).
+fn ends(position: FetchPosition, start: Offset, end: Offset) -> Option<Cut> {
+    if end < position.log_end {
+        return Some(to_offset(end));
+    }
+    mark_if(start > position.log_end, "a follower began again at its leader's start");
+    (start > position.log_end).then_some(Cut::All { start })
+}
+
+fn to_offset(end_offset: Offset) -> Cut {
+    Cut::End(Diverging { epoch: LeaderEpoch::NONE, end_offset })
+}
+
 /// `replica.lag.time.max.ms`
 pub(crate) const LAG_MS: i64 = 1_000;
-const FETCH_BYTES: usize = 600;
-const PRODUCE_MS: i64 = 2_000;

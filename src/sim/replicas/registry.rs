@@ -8,7 +8,8 @@ use ottla_core::partition::{Proposal, Standing};
 use ottla_model::NodeId;
 use ottla_protocol::{ErrorCode, LeaderEpoch};
 
-use crate::marks::mark_if;
+use crate::marks::{mark, mark_if};
+use crate::mutation::Mutation;
 
 /// What it says to everybody. A newer one has a larger version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,9 +20,16 @@ pub(crate) struct View {
     pub partition_epoch: i32,
     pub replicas: Vec<NodeId>,
     pub isr: Vec<NodeId>,
+    /// Who is to have the partition, once all of them are in sync. `None`: nothing is to move.
+    pub target: Option<Vec<NodeId>>,
+    /// Those of them who are new.
+    pub adding: Vec<NodeId>,
+    /// Nobody was left who is known to have everything, so the leader may lack records.
+    pub last_resort: bool,
     elr: Vec<NodeId>,
     last_leader: Option<NodeId>,
     brokers: BTreeMap<NodeId, Registered>,
+    mutation: Option<Mutation>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,13 +55,18 @@ impl View {
     }
 
     pub fn standing(&self, broker: NodeId) -> Standing {
-        let broker_epoch = self.brokers.get(&broker).filter(|r| !r.fenced).map(|r| r.epoch);
-        Standing { broker_epoch, shutting_down: false }
+        let lets_fenced_join = self.mutation == Some(Mutation::LetFencedJoin);
+        let alive = self.brokers.get(&broker).filter(|r| !r.fenced || lets_fenced_join);
+        Standing { broker_epoch: alive.map(|r| r.epoch), shutting_down: false }
+    }
+
+    pub fn is_fenced(&self, broker: NodeId) -> bool {
+        self.brokers.get(&broker).is_some_and(|known| known.fenced)
     }
 }
 
 impl Registry {
-    pub fn new(replicas: Vec<NodeId>, min_insync_replicas: i32) -> Registry {
+    pub fn new(replicas: Vec<NodeId>, min_insync_replicas: i32, mutation: Option<Mutation>) -> Registry {
         let view = View {
             version: 0,
             leader: None,
@@ -62,8 +75,12 @@ impl Registry {
             isr: replicas.clone(),
             last_leader: replicas.first().copied(),
             replicas,
+            target: None,
+            adding: Vec::new(),
+            last_resort: false,
             elr: Vec::new(),
             brokers: BTreeMap::new(),
+            mutation,
         };
         Registry { view, min_insync_replicas: min_insync_replicas as usize, next_epoch: 1 }
     }
@@ -74,14 +91,17 @@ impl Registry {
 
     /// The epoch of the registration. None: the process before this one counts as alive, so this one has to wait.
     /// A process that begins without a clean stop of the one before it may have lost records: it is neither in sync nor
-    /// eligible any more.
-    pub fn register(&mut self, broker: NodeId, life: u64, now_ms: i64) -> Option<i64> {
+    /// eligible any more. `previous`: the epoch of the process before, which has stopped cleanly.
+    pub fn register(&mut self, broker: NodeId, life: u64, previous: Option<i64>, now_ms: i64) -> Option<i64> {
         match self.view.brokers.get(&broker) {
             Some(before) if before.life == life => return Some(before.epoch),
             // Or a message of a process that is gone.
             Some(before) if !before.fenced || before.life > life => return None,
             // The partition begins with all of its replicas, which are empty.
             None => {}
+            Some(before) if previous == Some(before.epoch) => mark("a broker came back from a clean stop"),
+            Some(_) if self.makes(Mutation::AssumeCleanStops) => {}
+            Some(_) if self.makes(Mutation::LastMemberStays) && self.view.isr == [broker] => {}
             Some(_) => {
                 self.view.isr.retain(|id| *id != broker);
                 self.view.elr.retain(|id| *id != broker);
@@ -129,6 +149,10 @@ impl Registry {
         if proposal.partition_epoch != self.view.partition_epoch {
             return Err(ErrorCode::InvalidUpdateVersion);
         }
+        // The answer to a proposal may have ended a move, and its leader hears of the new replicas later.
+        if proposal.isr.iter().any(|member| !self.view.replicas.contains(&member.replica)) {
+            return Err(ErrorCode::InvalidRequest);
+        }
         for member in &proposal.isr {
             let alive = self.view.standing(member.replica).broker_epoch;
             let same_life = member.broker_epoch.is_none() || member.broker_epoch == alive;
@@ -146,17 +170,46 @@ impl Registry {
         Ok(())
     }
 
+    /// The partition moves to these brokers. They are added first; the others go once all of these are in sync.
+    pub fn reassign(&mut self, to: Vec<NodeId>) {
+        let view = &mut self.view;
+        let adding: Vec<NodeId> = to.iter().copied().filter(|id| !view.replicas.contains(id)).collect();
+        view.replicas.extend(&adding);
+        (view.adding, view.target) = (adding, Some(to));
+        self.changed();
+    }
+
     // Whoever leaves while the set is below its minimum has all that is safe: the high watermark waits then.
     fn leave(&mut self, gone: &[NodeId]) {
+        if self.makes(Mutation::LastMemberStays) && self.view.isr.iter().all(|id| gone.contains(id)) {
+            self.view.isr.truncate(1);
+            return;
+        }
         for id in gone.iter().filter(|id| self.view.isr.contains(id)) {
             self.view.elr.push(*id);
         }
         self.view.isr.retain(|id| !gone.contains(id));
     }
 
-    fn changed(&mut self) {
+    fn makes(&self, mutation: Mutation) -> bool {
+        self.view.mutation == Some(mutation)
+    }
+
+    fn finish_move(&mut self) {
         let view = &mut self.view;
-        if view.isr.len() >= self.min_insync_replicas {
+        let Some(to) = view.target.take_if(|to| to.iter().all(|id| view.isr.contains(id))) else { return };
+        mark("a partition has moved");
+        view.isr.retain(|id| to.contains(id));
+        view.elr.retain(|id| to.contains(id));
+        view.last_leader = view.last_leader.filter(|id| to.contains(id)).or(view.isr.first().copied());
+        (view.replicas, view.adding) = (to, Vec::new());
+    }
+
+    fn changed(&mut self) {
+        self.finish_move();
+        let forgets_eligible = self.makes(Mutation::LastMemberStays);
+        let view = &mut self.view;
+        if view.isr.len() >= self.min_insync_replicas || forgets_eligible {
             view.elr.clear();
         }
         view.elr.retain(|id| !view.isr.contains(id));
@@ -168,6 +221,7 @@ impl Registry {
         let last = || view.last_leader.filter(|id| nobody_else && alive(id));
         let next = leads_on.or(in_sync).or_else(eligible).or_else(last);
         if next != view.leader {
+            view.last_resort = next.is_some() && nobody_else;
             view.leader = next;
             view.leader_epoch = LeaderEpoch(view.leader_epoch.0 + 1);
         }

@@ -1,7 +1,9 @@
 //! What replicas do in trouble, told one step at a time. The seeds find what nobody thought of; these say what is meant.
 
+use ottla_core::partition::Acks;
 use ottla_protocol::ErrorCode;
 
+use super::serving::How;
 use super::story::Story;
 
 #[test]
@@ -142,4 +144,60 @@ fn the_last_in_sync_replica_is_waited_for() {
     story.in_sync([leader, other]);
     story.produce("b");
     story.every_log(["a", "b"]);
+}
+
+#[test]
+fn a_follower_that_was_away_begins_at_its_leaders_start() {
+    // KAFKA-9491: the high watermark begins there, too.
+    let mut story = Story::with(|plan| plan.segment_bytes = 100, None);
+    let (leader, [away, _]) = (story.leader(), story.followers());
+    story.produce("a");
+    story.part(leader, away);
+    story.send("b", leader);
+    story.wait_ms(2_500);
+    story.is_acknowledged("b");
+    for record in ["c", "d", "e"] {
+        story.produce(record);
+    }
+    story.delete_records();
+    story.wait_ms(2_000);
+    story.log(leader, []);
+    story.heal();
+    story.every_log([]);
+    story.produce("f");
+    story.every_log(["f"]);
+}
+
+#[test]
+fn a_leader_that_stopped_cleanly_comes_back_with_all_that_it_had() {
+    let mut story = Story::of_three();
+    let (leader, [one, other]) = (story.leader(), story.followers());
+    story.produce("a");
+    story.kill(one, 30_000);
+    story.kill(other, 30_000);
+    story.wait_ms(4_000);
+    story.in_sync([leader]);
+    story.stop(leader, 1_000);
+    story.wait_ms(4_000);
+    story.in_sync([leader]);
+    story.leads(leader);
+    story.every_log(["a"]);
+}
+
+#[test]
+fn a_producer_that_asks_the_next_leader_again_is_stored_once() {
+    let mut story = Story::with(|plan| plan.idempotent = true, None);
+    let (old, [one, other]) = (story.leader(), story.followers());
+    story.send_as("a", old, Acks::All, How::Idempotently { epoch: 0, sequence: 0 });
+    story.wait_until_safe(1);
+    story.kill(old, 3_000);
+    story.wait_ms(2_000);
+    story.does_not_lead(old);
+    let next = story.leader();
+    story.send_again("a", next);
+    story.wait_ms(100);
+    story.is_acknowledged("a");
+    story.log(one, ["a"]);
+    story.every_log(["a"]);
+    story.log(other, ["a"]);
 }

@@ -3,45 +3,86 @@
 
 use std::fmt::Debug;
 
+use ottla_core::partition::Acks;
 use ottla_log::log::Isolation;
 use ottla_model::NodeId;
 use ottla_protocol::{ErrorCode, Offset};
 
-use super::process::{Message, To};
+use super::clients::Producer;
+use super::process::{Message, Process, To};
+use super::serving::{How, Sent};
 use super::trouble::Plan;
-use super::{PRODUCERS, Producer, Replicas};
+use super::{Local, PRODUCERS, REGISTRY, Replicas};
 use crate::bus::{Bus, Place};
 use crate::cluster::{Cluster, Rules};
 use crate::dice::Dice;
 use crate::invariants::copy::LogCopy;
 use crate::invariants::ledger::{Loss, RecordId};
+use crate::mutation::Mutation;
+use crate::verdict::{Verdict, Violation};
 
 pub(super) struct Story {
     world: Replicas,
-    /// Of the records, each of which a producer of its own sends.
-    names: Vec<&'static str>,
+    /// Of the records, each of which a producer of its own sends, and how they are sent.
+    names: Vec<(&'static str, How)>,
 }
 
 impl Story {
     /// Three replicas of which two have to be in sync, and which do not flush.
     pub fn of_three() -> Story {
-        Story::with(|_| {})
+        Story::with(|_| {}, None)
     }
 
     /// `flush.messages=1`
     pub fn of_three_that_flush() -> Story {
-        Story::with(|plan| plan.flushes_each = true)
+        Story::with(|plan| plan.flushes_each = true, None)
     }
 
-    fn with(change: impl Fn(&mut Plan)) -> Story {
+    pub fn with(change: impl Fn(&mut Plan), mutation: Option<Mutation>) -> Story {
         let mut plan = Plan::quiet(3);
         change(&mut plan);
-        let mut dice = Dice::new(0);
+        Story::of(plan, 0, mutation)
+    }
+
+    /// `chance`: a seed for what is not told, such as what a disk loses with the power.
+    pub fn of(plan: Plan, chance: u64, mutation: Option<Mutation>) -> Story {
+        let mut dice = Dice::new(chance);
         let memories = super::disks(&plan, &mut dice);
-        let cluster = Cluster::new(dice, Bus::still(), memories, None, TRACE_LINES);
+        let cluster = Cluster::new(dice, Bus::still(), memories, mutation, TRACE_LINES);
         let mut story = Story { world: Replicas::of(plan, cluster), names: Vec::new() };
         story.everybody_is_in_sync();
         story
+    }
+
+    // With a mistake the story ends where an invariant breaks; without one none may.
+    fn hold(&self, verdict: Verdict) {
+        let Err(violation) = verdict else { return };
+        match self.world.cluster.mutation {
+            Some(_) => std::panic::resume_unwind(Box::new(violation)),
+            None => panic!("{violation:?}\n{}", self.world.cluster.trace),
+        }
+    }
+
+    fn run_while(&mut self, goes_on: impl Fn(&Replicas) -> bool) {
+        while goes_on(&self.world) {
+            let verdict = self.world.next();
+            self.hold(verdict);
+        }
+    }
+
+    /// Event by event, until that is so.
+    fn wait_until(&mut self, what: &str, is_so: impl Fn(&Replicas) -> bool) {
+        let deadline_ms = self.world.cluster.now_ms() + super::PATIENCE_MS;
+        self.run_while(|world| !is_so(world) && world.cluster.now_ms() < deadline_ms);
+        self.expect(what, is_so(&self.world), true);
+    }
+
+    /// Nothing goes wrong any more: in the end all logs are the same.
+    pub fn ends(mut self) {
+        self.heal();
+        self.everybody_is_in_sync();
+        let replicas: Vec<&Process> = self.world.replicas().filter_map(|m| m.process.as_ref()).collect();
+        self.hold(self.world.judge.finish(&replicas));
     }
 
     pub fn leader(&self) -> NodeId {
@@ -66,6 +107,12 @@ impl Story {
         self.end(node, Loss::Power, down_ms);
     }
 
+    /// After a clean stop.
+    pub fn stop(&mut self, node: NodeId, down_ms: i64) {
+        self.world.stop(at(node));
+        self.pause(node, down_ms);
+    }
+
     fn end(&mut self, node: NodeId, loss: Loss, down_ms: i64) {
         self.world.end(at(node), loss);
         self.pause(node, down_ms);
@@ -85,9 +132,26 @@ impl Story {
         self.world.cluster.bus.cut(from.0 as Place, to.0 as Place);
     }
 
+    /// What these two send each other is lost.
+    pub fn part(&mut self, one: NodeId, other: NodeId) {
+        self.cut(one, other);
+        self.cut(other, one);
+    }
+
+    /// What this one sends to the controller is lost.
+    pub fn cut_to_controller(&mut self, node: NodeId) {
+        self.world.cluster.bus.cut(node.0 as Place, REGISTRY);
+    }
+
+    /// The controller hears nothing of the leader, until this one leads.
+    pub fn lead_instead(&mut self, leader: NodeId, next: NodeId) {
+        self.cut_to_controller(leader);
+        self.wait_until("it leads", |world| world.registry.view().leader == Some(next));
+    }
+
     /// What the controller sends to this one is lost.
     pub fn cut_from_controller(&mut self, node: NodeId) {
-        self.world.cluster.bus.cut(super::REGISTRY, node.0 as Place);
+        self.world.cluster.bus.cut(REGISTRY, node.0 as Place);
     }
 
     /// Neither the other replicas nor the controller hear of it, nor it of them. Producers do.
@@ -100,7 +164,8 @@ impl Story {
     }
 
     pub fn wait_ms(&mut self, ms: i64) {
-        self.world.wait_ms(ms);
+        let until_ms = self.world.cluster.now_ms() + ms;
+        self.run_while(|world| world.cluster.now_ms() < until_ms);
     }
 
     // What producers do and hear.
@@ -115,12 +180,73 @@ impl Story {
 
     /// Sends a record to that one, once.
     pub fn send(&mut self, record: &'static str, node: NodeId) {
+        self.send_as(record, node, Acks::All, How::Plainly);
+    }
+
+    /// With acks=1.
+    pub fn send_to_leader_alone(&mut self, record: &'static str, node: NodeId) {
+        self.send_as(record, node, Acks::Leader, How::Plainly);
+    }
+
+    pub fn send_as(&mut self, record: &'static str, node: NodeId, acks: Acks, how: How) {
         let producer = self.world.producers.len();
-        self.world.producers.push(Producer { attempt: 1, record: 1, told: true, ..Producer::default() });
-        self.names.push(record);
+        let asks_the_leader_alone = acks == Acks::Leader;
+        let told =
+            Producer { attempt: 1, record: 1, told: true, asks_the_leader_alone, ..Producer::default() };
+        self.world.producers.push(told);
+        self.names.push((record, how));
+        self.deliver(producer, 1, node, acks, how);
+    }
+
+    /// Sends it once more, as a producer does that has heard nothing.
+    pub fn send_again(&mut self, record: &'static str, node: NodeId) {
+        let producer = self.producer_of(record);
+        self.world.producers[producer].heard = None;
+        self.deliver(producer, 1, node, Acks::All, self.names[producer].1);
+    }
+
+    /// The coordinator ends the transaction of this record.
+    pub fn commit(&mut self, record: &'static str, node: NodeId) {
+        let producer = self.producer_of(record);
+        self.deliver(producer, 2, node, Acks::All, How::Commit);
+    }
+
+    fn deliver(&mut self, producer: usize, attempt: u64, node: NodeId, acks: Acks, how: How) {
         let record = RecordId { client: producer as u32, number: 1 };
-        let message = Message::Produce { producer, attempt: 1, record };
+        let message = Message::Produce { producer, attempt, sent: Sent { record, acks, how } };
         self.world.send(PRODUCERS + producer as Place, To::Broker(node), message);
+    }
+
+    /// Records below the high watermark are deleted at the leader.
+    pub fn delete_records(&mut self) {
+        let leader = self.leader();
+        self.world.send(PRODUCERS, To::Broker(leader), Message::DeleteRecords { eighths: 8 });
+    }
+
+    /// The fetch that this one would make now, to be heard much later.
+    pub fn fetch_of(&self, node: NodeId) -> Message {
+        self.process(node).next_fetch().expect("it follows").1
+    }
+
+    pub fn hears(&mut self, node: NodeId, message: Message) {
+        self.world.cluster.local(at(node), 0, Local::Hear(message));
+    }
+
+    /// Until every replica in sync has that many records.
+    pub fn wait_until_safe(&mut self, records: usize) {
+        self.wait_until("it is safe", |world| world.judge.safe() >= records);
+    }
+
+    pub fn wait_until_log_ends(&mut self, node: NodeId, ends: impl Fn(Offset) -> bool) {
+        let end = |world: &Replicas| {
+            Some(world.cluster.machines[at(node)].process.as_ref()?.lane.log().log_end_offset())
+        };
+        self.wait_until("the log ends there", |world| end(world).is_some_and(&ends));
+    }
+
+    pub fn wait_until_in_sync<const N: usize>(&mut self, nodes: [NodeId; N]) {
+        let is_so = |isr: &[NodeId]| isr.len() == N && nodes.iter().all(|id| isr.contains(id));
+        self.wait_until("they are in sync", |world| is_so(&world.registry.view().isr));
     }
 
     pub fn is_acknowledged(&self, record: &'static str) {
@@ -146,8 +272,11 @@ impl Story {
     }
 
     fn heard(&self, record: &'static str) -> Option<Result<Offset, ErrorCode>> {
-        let producer = self.names.iter().position(|name| *name == record).expect("a record that was sent");
-        self.world.producers[producer].heard
+        self.world.producers[self.producer_of(record)].heard
+    }
+
+    fn producer_of(&self, record: &'static str) -> usize {
+        self.names.iter().position(|(name, _)| *name == record).expect("a record that was sent")
     }
 
     // How it stands.
@@ -169,8 +298,11 @@ impl Story {
 
     pub fn everybody_is_in_sync(&mut self) {
         let deadline_ms = self.world.cluster.now_ms() + super::PATIENCE_MS;
-        self.world.run_while(|world| !world.is_whole() && world.cluster.now_ms() < deadline_ms);
-        self.expect("everybody is in sync", self.world.is_whole(), true);
+        self.run_while(|world| !world.is_whole() && world.cluster.now_ms() < deadline_ms);
+        if !self.world.is_whole() {
+            let violation = Violation::new("everybody is in sync some day", self.world.unfinished());
+            self.hold(Err(violation));
+        }
     }
 
     /// What is in the log of this one.
@@ -184,6 +316,18 @@ impl Story {
         self.expect(&format!("readable at {node}"), found, records.to_vec());
     }
 
+    /// What a consumer that wants no open transactions is given there.
+    pub fn committed<const N: usize>(&mut self, node: NodeId, records: [&'static str; N]) {
+        let found =
+            self.process(node).read_for_consumer(0, Isolation::Committed).expect("a position in the log");
+        let verdict = self.world.judge.consumed(0, &found, true);
+        self.hold(verdict);
+        let data = found.iter().filter(|batch| !batch.header.is_control());
+        let found: Vec<_> =
+            data.flat_map(|batch| batch.records.iter().map(|(_, id)| self.name(*id))).collect();
+        self.expect(&format!("committed at {node}"), found, records.to_vec());
+    }
+
     pub fn every_log<const N: usize>(&mut self, records: [&'static str; N]) {
         self.everybody_is_in_sync();
         for node in self.world.registry.view().replicas.clone() {
@@ -192,9 +336,16 @@ impl Story {
     }
 
     fn read(&self, node: NodeId, upto: Isolation) -> Vec<&'static str> {
-        let process = self.world.cluster.machines[at(node)].process.as_ref().expect("a process runs there");
-        let copy = LogCopy::read(&process.lane.reader(), upto).unwrap_or_else(|v| panic!("{v:?}"));
-        copy.records().map(|(_, record)| self.names[record.client as usize]).collect()
+        let copy = LogCopy::read(&self.process(node).lane.reader(), upto).unwrap_or_else(|v| panic!("{v:?}")).with_markers();
+        copy.records().map(|(_, record)| self.name(record)).collect()
+    }
+
+    fn name(&self, record: RecordId) -> &'static str {
+        self.names[record.client as usize].0
+    }
+
+    fn process(&self, node: NodeId) -> &Process {
+        self.world.cluster.machines[at(node)].process.as_ref().expect("a process runs there")
     }
 
     fn expect<T: PartialEq + Debug>(&self, what: &str, found: T, expected: T) {

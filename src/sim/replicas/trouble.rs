@@ -1,8 +1,10 @@
 //! What a seed draws for replicas, and what goes wrong between and under them. It must never be more than a machine, a
 //! network or a power grid could do.
 
-use super::{Global, Replicas};
-use crate::cluster::Rules;
+use ottla_log::disk::{Fault, Operation};
+
+use super::{Global, Local, Replicas};
+use crate::cluster::{Cluster, Rules};
 use crate::dice::Dice;
 use crate::invariants::ledger::Loss;
 use crate::plan::Trouble;
@@ -21,23 +23,51 @@ pub(super) struct Plan {
     pub flush_ms_max: i64,
     pub fetch_ms_max: i64,
     pub produce_ms_max: i64,
+    /// Producers send with sequences.
+    pub idempotent: bool,
+    pub consumers: usize,
+    pub checkpoint_every_ms: i64,
+    pub deletes_records: bool,
+    /// Machines that have no replica in the beginning. The partition moves, if there are any.
+    pub spares: usize,
 }
 
 impl Plan {
     pub fn draw(dice: &mut Dice) -> Plan {
-        let troubles = Trouble::draw_together(dice);
+        let mut troubles = Trouble::draw_together(dice);
         let machines = *dice.pick(&[2, 3, 3, 3, 5]);
-        Plan {
+        let plan = Plan {
             machines,
             producers: dice.between(1, 4) as usize,
             min_insync_replicas: dice.between(1, (machines as i64 + 1) / 2) as i32,
             flushes_each: dice.percent(40),
             segment_bytes: *dice.pick(&[300, 2_000, 1 << 20]),
-            troubles,
+            troubles: Vec::new(),
             trouble_every_ms: *dice.pick(&[100, 500, 2_000]),
             flush_ms_max: *dice.pick(&[1, 20, 200]),
             fetch_ms_max: *dice.pick(&[0, 5, 50]),
             produce_ms_max: *dice.pick(&[0, 10, 200]),
+            idempotent: dice.percent(50),
+            consumers: dice.between(0, 2) as usize,
+            checkpoint_every_ms: *dice.pick(&[50, 500, 5_000]),
+            deletes_records: dice.percent(30),
+            spares: 0,
+        };
+        troubles.extend([Trouble::StopCleanly, Trouble::FailWrite].into_iter().filter(|_| dice.percent(25)));
+        let spares = if machines > 2 && dice.percent(30) { dice.between(1, machines as i64 - 2) } else { 0 };
+        let replicas = machines as i32 - spares as i32;
+        let min_insync_replicas = plan.min_insync_replicas.min((replicas + 1) / 2);
+        Plan { troubles, spares: spares as usize, min_insync_replicas, ..plan }
+    }
+
+    /// What admins and consumers do first.
+    pub fn admins_and_consumers(&self, cluster: &mut Cluster<Replicas>) {
+        (0..self.consumers).for_each(|consumer| cluster.global(200, Global::Consume(consumer)));
+        if self.deletes_records {
+            cluster.global(500, Global::Delete);
+        }
+        if self.spares > 0 {
+            cluster.global(500, Global::Reassign);
         }
     }
 }
@@ -57,6 +87,11 @@ impl Plan {
             flush_ms_max: 1,
             fetch_ms_max: 1,
             produce_ms_max: 1,
+            idempotent: false,
+            consumers: 0,
+            checkpoint_every_ms: 100,
+            deletes_records: false,
+            spares: 0,
         }
     }
 }
@@ -81,6 +116,11 @@ impl Replicas {
             Trouble::LoseAllPower if self.plan.flushes_each => {
                 (0..self.cluster.machines.len()).for_each(|at| self.end(at, Loss::Power));
             }
+            Trouble::StopCleanly => cluster.work(at, 0, Local::Stop),
+            Trouble::FailWrite => {
+                let next = 1 + cluster.dice.below(12);
+                cluster.machines[at].memory.fail_nth(Operation::Write, next, Fault::Broken);
+            }
             Trouble::Kill | Trouble::LosePower | Trouble::LoseAllPower => {}
             other => cluster.disturb(at, other),
         }
@@ -88,8 +128,10 @@ impl Replicas {
 
     // Without flushes what is acknowledged outlives one loss of power, no more: the others have it in memory.
     fn lose_power(&mut self, at: usize) {
-        let all_in_sync = self.registry.view().isr.len() == self.cluster.machines.len();
-        if self.plan.flushes_each {
+        let view = self.registry.view();
+        let all_in_sync = view.target.is_none() && view.isr.len() == view.replicas.len();
+        let is_replica = view.replicas.contains(&self.cluster.machines[at].id);
+        if self.plan.flushes_each || !is_replica {
             self.end(at, Loss::Power);
         } else if all_in_sync && self.may_lack.is_empty() {
             self.may_lack.insert(self.cluster.machines[at].id);
