@@ -240,6 +240,24 @@ impl Loading<'_> {
         Ok(())
     }
 
+    // The file of the epochs may begin above the log start: a log start that DeleteRecords had moved was in it, and a crash
+    // came before the checkpoint of the log start. Without the epochs of what is there again, a leader would say that an
+    // earlier epoch goes on to where the file begins, and a follower would keep records of it that others have replaced.
+    fn find_first_epochs(&mut self, log_start: Offset, active_bytes: u64) -> Result<(), LogError> {
+        let known = self.epochs.starts();
+        let Some(first) = known.first().filter(|first| first.offset > log_start) else { return Ok(()) };
+        let mut found = Epochs::new(&self.opening.dir, Vec::new());
+        for segment in self.segments.iter().take_while(|segment| segment.base < first.offset) {
+            epochs_of(segment, segment.sealed_bytes().unwrap_or(active_bytes), &mut found)?;
+        }
+        let mut starts = (*found.starts()).clone();
+        starts.retain(|start| start.epoch <= first.epoch && start.offset < first.offset);
+        let has_first = starts.last().is_some_and(|last| last.epoch == first.epoch);
+        starts.extend(known.iter().skip(usize::from(has_first)));
+        self.epochs.restore(&starts);
+        Ok(())
+    }
+
     pub fn finish(mut self, topic_id: Option<TopicId>) -> Result<(Log, Recovery), LogError> {
         let Opening { disk, dir, config, now_ms, .. } = self.opening;
         let checkpointed = self.opening.log_start;
@@ -267,6 +285,7 @@ impl Loading<'_> {
         }
         self.producers.end = log_end;
         self.epochs.truncate_end(log_end);
+        self.find_first_epochs(log_start, active.size)?;
         self.epochs.truncate_start(log_start);
         if !self.epochs_known && log_end > log_start {
             self.epochs.write(disk.as_ref()).map_err(io_error("writing the leader epochs"))?;
