@@ -27,6 +27,9 @@ pub(crate) struct Judge {
     places: Option<BTreeMap<RecordId, Offset>>,
     /// Who is in sync.
     isr: Vec<NodeId>,
+    /// Nothing is promised below the highest log start that a leader has had. What a follower has there is not compared with
+    /// its leader, as in Kafka: it may be other records, which a crash may show again.
+    deleted: Offset,
     /// Promises were off once: a leader from before may still show what is lost.
     pub lossy: bool,
 }
@@ -59,6 +62,10 @@ impl Judge {
             }
             self.audit(id, process)?;
         }
+        if leads && log.log_start_offset() > self.deleted {
+            self.deleted = log.log_start_offset();
+            self.safe = self.safe.split_off(&self.deleted);
+        }
         let looked = self.looked.entry((id, process.life)).or_insert(0);
         if leads && high_watermark < *looked {
             let what = format!("{id}: from {looked} to {high_watermark}");
@@ -70,8 +77,10 @@ impl Judge {
             let Some(last) = found.last() else { break };
             next = last.header.next_offset();
             for (offset, record) in found.iter().flat_map(|batch| batch.records.iter().copied()) {
-                self.note(id, offset, record, epoch)?;
-                self.place(offset, record, log.log_start_offset())?;
+                if offset >= self.deleted {
+                    self.note(id, offset, record, epoch)?;
+                    self.place(offset, record)?;
+                }
             }
         }
         Ok(())
@@ -87,10 +96,10 @@ impl Judge {
     }
 
     // A replica that began at its leader's start, as in Kafka, does not know who sent what is deleted.
-    fn place(&mut self, offset: Offset, record: RecordId, log_start: Offset) -> Verdict {
+    fn place(&mut self, offset: Offset, record: RecordId) -> Verdict {
         let Some(places) = &mut self.places else { return Ok(()) };
         let known = places.insert(record, offset).unwrap_or(offset);
-        if known == offset || known < log_start {
+        if known == offset || known < self.deleted {
             return Ok(());
         }
         let what = format!("{record} is safe at offset {known} and at {offset}");
@@ -119,7 +128,7 @@ impl Judge {
         match self.safe.get(&offset) {
             Some((known, _)) if *known == record => Ok(()),
             // It was safe before promises were off, and its leader still has it.
-            None if self.lossy => Ok(()),
+            None if self.lossy || offset < self.deleted => Ok(()),
             other => {
                 let what = format!("{record} was acknowledged at {offset}, where {other:?} is safe");
                 Err(Violation::new("acknowledged is safe", what))
@@ -136,7 +145,7 @@ impl Judge {
                 return Err(Violation::new("a consumer misses nothing", what));
             }
             let known = self.safe.get(&offset).map(|(known, _)| *known);
-            if known != Some(record) && !self.lossy {
+            if known != Some(record) && !self.lossy && offset >= self.deleted {
                 let what = format!("{record} at offset {offset}, where {known:?} is safe");
                 return Err(Violation::new("a consumer sees only what is safe", what));
             }
@@ -172,7 +181,7 @@ impl Judge {
     /// At the end: all logs are the same, byte for byte, and safe to their end. One may have deleted more than another.
     pub fn finish(&self, processes: &[&Process]) -> Verdict {
         let starts = processes.iter().map(|process| process.lane.log().log_start_offset());
-        let start = starts.max().unwrap_or(0);
+        let start = starts.max().unwrap_or(0).max(self.deleted);
         let mut first: Option<Vec<u8>> = None;
         for process in processes {
             let bytes = bytes_from(&process.lane.reader(), start)?;
