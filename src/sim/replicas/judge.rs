@@ -73,7 +73,8 @@ impl Judge {
         }
         let mut next = std::mem::replace(looked, high_watermark).max(log.log_start_offset());
         while next < high_watermark {
-            let found = with_markers(read_from(&process.lane.reader(), next, 64 << 10, Isolation::HighWatermark)?);
+            let found =
+                with_markers(read_from(&process.lane.reader(), next, 64 << 10, Isolation::HighWatermark)?);
             let Some(last) = found.last() else { break };
             next = last.header.next_offset();
             for (offset, record) in found.iter().flat_map(|batch| batch.records.iter().copied()) {

@@ -336,7 +336,9 @@ impl Story {
     }
 
     fn read(&self, node: NodeId, upto: Isolation) -> Vec<&'static str> {
-        let copy = LogCopy::read(&self.process(node).lane.reader(), upto).unwrap_or_else(|v| panic!("{v:?}")).with_markers();
+        let copy = LogCopy::read(&self.process(node).lane.reader(), upto)
+            .unwrap_or_else(|v| panic!("{v:?}"))
+            .with_markers();
         copy.records().map(|(_, record)| self.name(record)).collect()
     }
 
