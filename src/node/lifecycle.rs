@@ -336,7 +336,9 @@ impl Lifecycle {
                 out.extend(self.epoch.map(Output::Joined));
                 self.succeeded(now_ms, interval_ms);
             }
-            State::Recovery | State::Running => self.succeeded(now_ms, interval_ms),
+            // The controller has decided something else first, such as what its directories change.
+            State::Recovery => self.succeeded(now_ms, interval_ms.min(UNFENCING_MS)),
+            State::Running => self.succeeded(now_ms, interval_ms),
             State::Stopping { .. } if answer.should_shut_down => self.end(Output::StopNow, out),
             // What was asked before the stop is answered: now it asks to leave.
             State::Stopping { .. } if self.at_once => self.succeeded(now_ms, 0),
@@ -374,6 +376,8 @@ const SILENCE_MS: i64 = 5_000;
 /// The first pause before a question is asked again. It doubles, up to the time between two heartbeats.
 const RETRY_MS: i64 = 50;
 
+/// Between heartbeats of a broker that waits to be unfenced.
+const UNFENCING_MS: i64 = 100;
 /// Between heartbeats of a broker that only has to see its own registration.
 const CATCHING_UP_MS: i64 = 10;
 

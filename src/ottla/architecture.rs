@@ -156,32 +156,6 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The table says of each key whether the code acts on it, and users hear it at the start.
-#[test]
-fn settings_that_are_read_are_those_that_count() {
-    let mut files = Vec::new();
-    for (name, _) in ARROWS.iter().filter(|(name, _)| *name != "model") {
-        collect(&root().join("src").join(name), &mut files);
-    }
-    let code: String = files.iter().map(|file| read(file)).collect();
-    let fields = read(&root().join("src/model/config/broker.rs"));
-    let table = ottla_model::config::reference_markdown();
-    let fields = fields.lines().filter_map(|line| {
-        let (field, rest) = line.trim().split_once(": ")?;
-        let key = rest.split_once(" = \"")?.1.strip_suffix("\",")?;
-        Some((field, key))
-    });
-    let mut count = 0;
-    for (field, key) in fields {
-        count += 1;
-        let row = table.lines().find(|row| row.starts_with(&format!("| `{key}` |")));
-        let row = row.unwrap_or_else(|| panic!("{key} is not in the table"));
-        assert!(row.contains("| honoured |"), "{key} has a field, which is for what the code acts on: {row}");
-        assert!(code.contains(field), "{key} is said to be honoured, and nothing reads {field}");
-    }
-    assert!(count > 50, "only {count} fields were found");
-}
-
 #[test]
 fn reference_pages_say_what_their_tables_say() {
     let apis = format!(

@@ -83,7 +83,8 @@ pub(super) fn reported(
     }
     if view.knows_cordoned_directories()
         && let Some(cordoned) = cordoned
-        && broker.cordoned_log_dirs.as_deref() != Some(cordoned)
+        // Whoever has not said so yet has cordoned none.
+        && broker.cordoned_log_dirs.as_deref().unwrap_or_default() != cordoned
     {
         let cordoned_log_dirs = Some(cordoned.to_vec());
         records.push(BrokerRegistrationChangeRecord { cordoned_log_dirs, ..change(broker) }.into());

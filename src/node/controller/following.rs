@@ -82,10 +82,10 @@ fn heard(asking: &mut Asking, answered: Answered, quorum: &mut Quorum) -> Result
     if said.epoch < quorum.epoch() || error == Some(ErrorCode::UnknownLeaderEpoch) {
         return Ok(Next::AskSomebodyElse);
     }
-    // What this node was before its disk was wiped may have led.
-    let Some(leader) = said.leader.filter(|leader| *leader != quorum.me()) else {
-        return Ok(Next::AskSomebodyElse);
-    };
+    let Some(leader) = said.leader else { return Ok(Next::AskSomebodyElse) };
+    if leader == quorum.me() {
+        return Err(Refused::Namesake(leader));
+    }
     let unfit = |why: crate::quorum::Refused| Refused::Unfit(why.to_string());
     quorum.hear_of_leader(leader, said.epoch).map_err(unfit)?;
     asking.trust(Some(Leader { id: leader, endpoint: said.endpoint }));

@@ -131,9 +131,11 @@ fn a_broker_registers_tells_where_its_replicas_are_and_is_unfenced() {
         (1, registered(EPOCH), "registered 0, assign 1"),
         (2, assigned, "serve in 0"),
         (3, beat(true, false, true), "-"),
-        (2_002, Input::Time, "-"),
-        (2_003, Input::Time, "serve in 0"),
-        (2_003, beat(false, false, true), "joined 0"),
+        (102, Input::Time, "-"),
+        (103, Input::Time, "serve in 0"),
+        (103, beat(false, false, true), "joined 0"),
+        (2_102, Input::Time, "-"),
+        (2_103, Input::Time, "serve in 0"),
     ];
     check("it has to be told", TIMING, &image(ELSEWHERE), rows);
 }

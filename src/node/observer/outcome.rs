@@ -22,6 +22,12 @@ pub enum Refused {
     Said(ErrorCode),
     #[error("node {other} claims to lead the metadata quorum in epoch {epoch}, and node {known} leads in it")]
     SecondLeader { epoch: LeaderEpoch, known: NodeId, other: NodeId },
+    /// What this node was before its disk was wiped, or another process with its id.
+    #[error(
+        "node {0} is said to lead the metadata quorum, and this process, which has that node.id, does not vote: it has lost its disk, \
+         or another process has the same node.id"
+    )]
+    Namesake(NodeId),
     /// No leader that works can have said it.
     #[error("what the metadata quorum's leader sent does not fit: {0}")]
     Unfit(String),

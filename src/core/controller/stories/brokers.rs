@@ -223,6 +223,9 @@ fn a_heartbeat_says_which_directories_failed_and_which_take_nothing_new() {
     cluster.beat(1, epoch).expect("it is registered");
     let beat = Heartbeat::of(NodeId(1), epoch, cluster.image.offset);
     let cordoned = Heartbeat { cordoned: Some(vec![home(1)]), ..beat.clone() };
+    let before = cluster.image.offset;
+    cluster.hear(Heartbeat { cordoned: Some(Vec::new()), ..beat.clone() }).expect("it is registered");
+    assert_eq!(cluster.image.offset, before, "none are cordoned, as before: a start would wait for that");
     for expected in [1, 0] {
         let before = cluster.image.offset;
         cluster.hear(cordoned.clone()).expect("it is registered");

@@ -25,6 +25,16 @@ fn every_honoured_key_is_read_somewhere() {
     assert_eq!(unread, [] as [&str; 0], "nothing reads them");
 }
 
+/// A field is for what the code acts on, and users hear at the start which of their settings have no effect.
+#[test]
+fn a_key_with_a_field_is_honoured() {
+    let fields = include_str!("../broker.rs");
+    let has_field = |key: &&ConfigKey| fields.contains(&format!(" = \"{}\",", key.name));
+    let accepted = BROKER_KEYS.iter().filter(|key| key.support == Support::Accepted);
+    let found: Vec<&str> = accepted.filter(has_field).map(|key| key.name).collect();
+    assert_eq!(found, [] as [&str; 0], "the table calls them accepted");
+}
+
 fn read(folder: &Path, words: &mut BTreeSet<String>, literals: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).expect("a folder of sources") {
         let path = entry.expect("an entry").path();
