@@ -45,7 +45,7 @@ def main():
         for node in cluster.nodes:
             node.program = options.other
         cluster.start()
-        with Load(cluster, "rolling", dice) as load, Changes(cluster, "made") as changes:
+        with Load(cluster, "rolling", dice) as load, Changes(cluster, "made", replicas=2) as changes:
             for _ in range(options.rounds):
                 load.progress()
                 roll(cluster, programs, dice)
