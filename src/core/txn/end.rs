@@ -94,10 +94,13 @@ fn who_asks(current: &Transaction, end: &EndTxn) -> Result<Asks, ErrorCode> {
         && asked.epoch == EPOCH_LAST
         && metadata.producer_epoch == ProducerEpoch(0);
     let asks_again = i32::from(metadata.producer_epoch.0) == i32::from(asked.epoch.0) + 1;
+    // Stricter than Kafka: where the end has not bumped the epoch, InitProducerId has, and it was another process that was
+    // given the present one. That one must not be shared with whom it has fenced.
+    let end_has_bumped = metadata.client_version.bumps_epoch();
     if metadata.producer_id != asked.id && !asks_again_as_former_id {
         return Err(ErrorCode::InvalidProducerIdMapping);
     }
-    if is_complete && (asks_again || asks_again_as_former_id) {
+    if is_complete && end_has_bumped && (asks_again || asks_again_as_former_id) {
         return Ok(Asks::Again);
     }
     match metadata.producer_epoch == asked.epoch {

@@ -110,12 +110,13 @@ impl TxnIndex {
         Ok(TxnIndex::existing(self.disk.clone(), self.path.clone(), bytes))
     }
 
-    /// Creates the file if it does not exist, so call it only if there are entries.
+    /// The first entry creates the file. A reader never does: its segment may have been removed meanwhile.
     pub fn file(&self) -> io::Result<&Arc<dyn DiskFile>> {
         if let Some(file) = self.file.get() {
             return Ok(file);
         }
-        let file = self.disk.open(&self.path, OpenHow::Create)?;
+        let how = if self.is_empty() { OpenHow::Create } else { OpenHow::Write };
+        let file = self.disk.open(&self.path, how)?;
         Ok(self.file.get_or_init(|| file))
     }
 
@@ -186,5 +187,17 @@ mod tests {
         cut.collect(0, 100, &mut found).unwrap();
         assert_eq!(found, all[..2]);
         assert_eq!(disk.read_to_vec(cut.path()).unwrap().len(), 2 * ENTRY_BYTES);
+    }
+
+    #[test]
+    fn a_reader_of_a_removed_segment_leaves_no_file() {
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new(1));
+        let index = TxnIndex::existing(disk.clone(), PathBuf::from("/0.txnindex"), 0);
+        index.append(txn(0, 0, 10, 11)).unwrap();
+        let reader = index.again();
+        disk.remove_file(index.path()).unwrap();
+        let error = reader.collect(0, 100, &mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(!disk.exists(index.path()));
     }
 }

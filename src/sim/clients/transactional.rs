@@ -224,8 +224,16 @@ impl TransactionalProducer {
         let is_lost = |asked: &Asked| broken || asked.at_ms + PATIENCE_MS < around.now_ms;
         let lost: BTreeSet<u64> =
             self.asked.iter().filter(|(_, asked)| is_lost(asked)).map(|(request, _)| *request).collect();
+        // Offsets have no sequence. Before KIP-890 nothing but another epoch keeps a request that comes late, and was sent
+        // again meanwhile, out of the transaction after its own; it is the same with Kafka.
+        let lost_offsets = lost.iter().any(|request| self.asked[request].what == What::Offsets);
+        let may_come_late = lost_offsets && !broken && !self.bumps_epoch();
         self.asked.retain(|request, _| !lost.contains(request));
         let Some(open) = &mut self.open else { return };
+        if may_come_late {
+            mark_if(!open.is_doomed, "a producer gave offsets up");
+            (open.is_doomed, open.is_unresolved) = (true, true);
+        }
         for batch in open.batches.values_mut().flatten() {
             batch.sent = batch.sent.filter(|request| !lost.contains(request));
         }

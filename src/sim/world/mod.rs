@@ -361,7 +361,7 @@ impl World {
                 self.cluster.work(at, delay_ms, Local::DriveShard(service, shard));
             }
             Said::ShardDue { service, shard, at_ms } => {
-                let delay_ms = (at_ms - self.cluster.now_ms()).max(0);
+                let delay_ms = at_ms.saturating_sub(self.cluster.now_ms()).max(0);
                 self.cluster.work(at, delay_ms, Local::DriveShard(service, shard));
             }
             Said::Transact { step, waits } => self.task_waits(at, step, waits),

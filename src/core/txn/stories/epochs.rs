@@ -82,6 +82,28 @@ fn a_lost_answer_is_given_again() {
     );
 }
 
+/// Stricter than Kafka, which gives the epoch of the newer process to the older one here.
+#[test]
+fn an_older_process_is_not_given_the_epoch_of_a_newer_one() {
+    check(
+        "where the newer one keeps its epoch, that says nothing of the end of a transaction",
+        vec![
+            at(0, start("old")).says(&["log app Empty 1000/0", "old is 1000/0"]),
+            at(1, start("new")).says(&["log app Empty 1000/1", "new is 1000/1"]),
+            at(2, add_v1("new", &[0])).says(&["log app Ongoing 1000/1 t-0", "new ok"]),
+            at(3, abort_v1("new")).says(&[
+                "log app PrepareAbort 1000/1 t-0",
+                "new ok",
+                "markers abort 1000/1 t-0",
+            ]),
+            at(4, marked(&[(0, OK)])).says(&["log app CompleteAbort 1000/1"]),
+            at(5, abort("old")).says(&["old: PRODUCER_FENCED"]),
+            at(6, commit("old")).says(&["old: PRODUCER_FENCED"]),
+            at(7, add_v1("new", &[0])).says(&["log app Ongoing 1000/1 t-0", "new ok"]),
+        ],
+    );
+}
+
 #[test]
 fn the_last_epoch_of_an_id_leads_to_the_next_id() {
     let rows = vec![
