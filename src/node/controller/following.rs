@@ -87,7 +87,13 @@ fn heard(asking: &mut Asking, answered: Answered, quorum: &mut Quorum) -> Result
         return Err(Refused::Namesake(leader));
     }
     let unfit = |why: crate::quorum::Refused| Refused::Unfit(why.to_string());
-    quorum.hear_of_leader(leader, said.epoch).map_err(unfit)?;
+    let heard = match error {
+        Some(ErrorCode::FencedLeaderEpoch | ErrorCode::NotLeaderOrFollower) => {
+            quorum.hear_about_leader(leader, said.epoch)
+        }
+        _ => quorum.hear_of_leader(leader, said.epoch),
+    };
+    heard.map_err(unfit)?;
     asking.trust(Some(Leader { id: leader, endpoint: said.endpoint }));
     match (error, asked.to) {
         (Some(ErrorCode::FencedLeaderEpoch), _) | (Some(ErrorCode::NotLeaderOrFollower), To::Anybody(_)) => {

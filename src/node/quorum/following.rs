@@ -67,7 +67,16 @@ impl Quorum {
         self.unheard.from.unwrap_or(self.raw.store().last())
     }
 
-    /// Somebody has said who leads in which epoch. To be followed by [`Quorum::settle`].
+    /// Somebody who does not lead says who leads in which epoch. In an epoch that is known here this is no word of the leader's: two
+    /// voters whose leader is gone would keep each other from voting for another one, for ever. To be followed by [`Quorum::settle`].
+    pub fn hear_about_leader(&mut self, leader: NodeId, epoch: LeaderEpoch) -> Result<(), Refused> {
+        match epoch > self.epoch() {
+            true => self.hear_of_leader(leader, epoch),
+            false => Ok(()),
+        }
+    }
+
+    /// The leader of this epoch has answered. To be followed by [`Quorum::settle`].
     pub fn hear_of_leader(&mut self, leader: NodeId, epoch: LeaderEpoch) -> Result<(), Refused> {
         self.hear_quietly(leader, epoch, Body::Heartbeat { commit: 0 })
     }

@@ -176,3 +176,25 @@ fn what_fits_nowhere_is_not_taken() {
     follow(&mut room, 4, leader);
     room.all_are_the_same();
 }
+
+#[test]
+fn voters_that_tell_each_other_of_a_leader_that_is_gone_elect_another_one() {
+    let mut room = Room::of(&[1, 2, 3]);
+    let old = room.leader();
+    let left: Vec<i32> = [1, 2, 3].into_iter().filter(|node| *node != old).collect();
+    room.kill(old);
+    // Neither hears what the other says, until both ask who leads.
+    room.cut.extend([(left[0], left[1]), (left[1], left[0])]);
+    room.ticks(40);
+    assert!(left.iter().all(|node| room.quorum(*node).is_unheard()));
+    room.cut.clear();
+    let epoch = epoch_of(&mut room, left[0]);
+    for _ in 0..60 {
+        for node in &left {
+            room.quorum(*node).hear_about_leader(NodeId(old), epoch).expect("it fits");
+        }
+        room.ticks(1);
+    }
+    assert!(left.contains(&room.leader()));
+    assert!(left.iter().any(|node| epoch_of(&mut room, *node) > epoch), "it was elected meanwhile");
+}
