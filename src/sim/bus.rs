@@ -79,6 +79,11 @@ impl Bus {
         self.cuts.clear();
     }
 
+    /// From now on nothing takes longer than that.
+    pub fn hurry(&mut self, ms: i64) {
+        self.slow_ms_max = self.slow_ms_max.min(ms);
+    }
+
     /// From now on it only delays.
     pub fn calm(&mut self) {
         self.heal();

@@ -11,7 +11,11 @@ fn check(mutation: Mutation, seeds: u64, invariants: &[&str]) {
 }
 
 fn check_in(scene: Scene, mutation: Mutation, seeds: u64, invariants: &[&str]) {
-    let run = |seed| Run { scene, seed, steps: STEPS, mutation: Some(mutation) };
+    check_for(scene, mutation, seeds, STEPS, invariants);
+}
+
+fn check_for(scene: Scene, mutation: Mutation, seeds: u64, steps: u64, invariants: &[&str]) {
+    let run = |seed| Run { scene, seed, steps, mutation: Some(mutation) };
     let caught = (0..seeds).find_map(|seed| run(seed).go().err());
     let Some(failure) = caught else { panic!("{mutation:?} goes unnoticed in {seeds} seeds") };
     println!("{mutation:?}: seed {}: {}: {}", failure.run.seed, failure.invariant, failure.what);
@@ -149,6 +153,7 @@ const AGREED: &str = "what is agreed on stays";
 const AGREES: &str = "everybody agrees some day";
 const ANSWERED: &str = "what was answered is in every later image";
 const ONE_LEADER: &str = "one leader in each term";
+const IMAGES: &str = "images of one offset are equal";
 
 #[test]
 fn a_quorum_that_ignores_syncs() {
@@ -169,7 +174,7 @@ fn forgetting_a_vote() {
 #[test]
 fn believing_that_appends_arrive() {
     // A voter that is believed to have what it lacks is never sent it: it may also be the last one that has not agreed.
-    check_in(Scene::Quorum, Mutation::BelieveAppendsArrive, 60, &[AGREED, ANSWERED, AGREES]);
+    check_in(Scene::Quorum, Mutation::BelieveAppendsArrive, 60, &[AGREED, ANSWERED, AGREES, IMAGES]);
 }
 
 #[test]
@@ -187,18 +192,69 @@ fn observing_the_log_end() {
 #[test]
 fn serving_any_log() {
     let takes = "an observer takes what a leader sends";
-    let images = "images of one offset are equal";
     check_in(
         Scene::Quorum,
         Mutation::ServeAnyLog,
         400,
-        &[AGREED, OBSERVED, takes, images, "logs are the same"],
+        &[AGREED, OBSERVED, takes, IMAGES, "logs are the same"],
     );
 }
 
 #[test]
 fn showing_what_is_old() {
     check_in(Scene::Quorum, Mutation::ShowAtOnce, 100, &["an observer never goes back", ANSWERED]);
+}
+
+const IN_TIME: &str = "a broker that is heard of in time is not fenced";
+const LEAVES: &str = "a broker that may stop leads nothing";
+const CAUGHT_UP: &str = "a broker serves when it has seen its own registration";
+
+// The lives of brokers take longer than elections do.
+fn check_brokers(mutation: Mutation, seeds: u64, invariants: &[&str]) {
+    check_for(Scene::Quorum, mutation, seeds, 4_000, invariants);
+}
+
+#[test]
+fn keeping_the_sessions_of_the_controller_before() {
+    check_brokers(Mutation::KeepSessions, 60, &[IN_TIME]);
+}
+
+#[test]
+fn believing_old_heartbeats() {
+    let stale = "the word of a process that was followed by another one does not count";
+    check_brokers(Mutation::BelieveOldHeartbeats, 100, &[stale]);
+}
+
+#[test]
+fn leading_when_fenced() {
+    check_brokers(Mutation::LeadWhenFenced, 60, &["a broker leads what it is shown to lead"]);
+}
+
+#[test]
+fn reusing_an_incarnation() {
+    let own = "each process of a broker has an epoch of its own";
+    check_brokers(Mutation::ReuseIncarnation, 60, &[own]);
+}
+
+#[test]
+fn claiming_to_be_caught_up() {
+    check_brokers(Mutation::ClaimToBeCaughtUp, 60, &[CAUGHT_UP]);
+}
+
+#[test]
+fn leaving_before_others_lead() {
+    check_brokers(Mutation::LeaveAtOnce, 60, &[LEAVES]);
+}
+
+#[test]
+fn answering_before_the_quorum_agrees() {
+    check_brokers(Mutation::AnswerBeforeAgreed, 200, &[ANSWERED]);
+}
+
+#[test]
+fn letting_any_process_join() {
+    let joins = "who joins the in-sync set has fetched in this life";
+    check_brokers(Mutation::LetAnyProcessJoin, 200, &[joins]);
 }
 
 const ATOMIC: &str = "a transaction is atomic over its partitions";

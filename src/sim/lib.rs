@@ -2,7 +2,7 @@
 //! the quorum are the broker's own; what is made up is the shell around them, the clock and the world. There are three worlds:
 //! one node with everything on it ([`Scene::Node`]; [`Scene::Services`], in which that node also runs what works on its
 //! partitions; [`Scene::Transactions`], in which its clients write in transactions), the replicas of one partition on several machines ([`Scene::Replicas`]), and the controllers of a quorum
-//! ([`Scene::Quorum`]). All are rules ([`cluster::Rules`]) over one [`cluster::Cluster`] of machines.
+//! with the brokers that live under them ([`Scene::Quorum`]). All are rules ([`cluster::Rules`]) over one [`cluster::Cluster`] of machines.
 //!
 //! A run that breaks an invariant prints what the seed drew, the last events, and the command that shows it again. By hand:
 //!
@@ -56,7 +56,7 @@ pub enum Scene {
     Transactions,
     /// Replicas of one partition: messages, elections, machines that come and go.
     Replicas,
-    /// The metadata quorum: controllers that agree, voters that come and go.
+    /// The metadata quorum: controllers that agree, voters that come and go; and brokers that register, are heard of and fenced.
     Quorum,
 }
 

@@ -117,4 +117,20 @@ pub enum Mutation {
     CountMarkersEarly,
     /// A process that starts believes the news for the one before it.
     BelieveOldNews,
+    /// A controller that becomes active goes on with the sessions of the one before, in which it has heard nobody (KIP-631).
+    KeepSessions,
+    /// A controller believes the heartbeats of a process that was followed by another one.
+    BelieveOldHeartbeats,
+    /// A broker that is fenced goes on leading.
+    LeadWhenFenced,
+    /// Each process of a broker has the same incarnation, and with it the epoch of the one before.
+    ReuseIncarnation,
+    /// A broker says that it has seen its registration when it has not.
+    ClaimToBeCaughtUp,
+    /// A broker that wants to stop may do so at once (KIP-631's controlled shutdown).
+    LeaveAtOnce,
+    /// A controller answers what it has decided before the quorum has agreed.
+    AnswerBeforeAgreed,
+    /// A leader proposes replicas without the broker epochs under which they have fetched (KIP-903).
+    LetAnyProcessJoin,
 }

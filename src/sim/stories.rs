@@ -70,7 +70,11 @@ fn check(scene: Scene, seeds: Range<u64>, steps: u64) -> (Summary, Vec<Failure>)
 
 /// The seeds of every test run: all hold, and together they reach every rare state that a scene has a mark for.
 fn hold(scene: Scene, count: u64, marks: &[&str]) {
-    let (sum, failures) = check(scene, seeds(0..count), steps(STEPS));
+    hold_for(scene, count, STEPS, marks);
+}
+
+fn hold_for(scene: Scene, count: u64, of_steps: u64, marks: &[&str]) {
+    let (sum, failures) = check(scene, seeds(0..count), steps(of_steps));
     if let Some(first) = failures.first() {
         panic!("{first}");
     }
@@ -101,7 +105,7 @@ fn seeds_of_replicas_hold() {
 
 #[test]
 fn seeds_of_the_quorum_hold() {
-    hold(Scene::Quorum, SEEDS, &OF_THE_QUORUM);
+    hold_for(Scene::Quorum, SEEDS, QUORUM_STEPS, &OF_THE_QUORUM);
 }
 
 /// Each of these lost something once, or seemed to: `log::tests::power` of the log tells what had happened.
@@ -176,6 +180,8 @@ const SEEDS: u64 = 200;
 const SERVICES_SEEDS: u64 = 500;
 const TRANSACTIONS_SEEDS: u64 = 200;
 const STEPS: u64 = 1_500;
+/// Sessions take their time to end.
+const QUORUM_STEPS: u64 = 4_000;
 /// Without a word from the environment just a few, and longer ones.
 const SOAK_SEEDS: Range<u64> = 1_000_000..1_000_004;
 const SOAK_STEPS: u64 = 10_000;
@@ -268,19 +274,31 @@ const OF_REPLICAS: [&str; 22] = [
     "too few replicas were in sync for an append",
 ];
 
-const OF_THE_QUORUM: [&str; 14] = [
+const OF_THE_QUORUM: [&str; 26] = [
+    "a broker came back from a clean stop",
+    "a broker has handed over what it led",
+    "a broker waited for the session of the one before",
+    "a broker was fenced that served",
+    "a broker was found gone",
+    "a broker was wrongly taken for gone",
     "a change waited for the one before",
     "a fetch of the metadata log had waited",
     "a follower's log had parted",
+    "a heartbeat came from a process that was followed by another one",
     "a leader was found gone",
     "a leader was wrongly taken for gone",
+    "a proposal was refused",
+    "a silent broker was fenced",
     "a stranger was not heard",
+    "a topic was deleted",
     "a voter lost its disk",
     "a voter was given a snapshot",
+    "an in-sync set has changed",
     "an observer knew of no leader",
     "an observer lost its disk",
     "an observer was given a snapshot",
     "an observer's log had parted",
+    "brokers outlived an active controller, and nothing else went wrong",
     "leadership was handed over",
     "the voters changed",
 ];

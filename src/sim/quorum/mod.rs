@@ -1,9 +1,14 @@
 //! The metadata quorum on several machines: the broker's own controllers, which agree by messages that the network brings late,
-//! twice or never, over disks that lose what was not flushed. Clients set something and are told when it is agreed on. Observers
-//! follow, on machines of their own.
+//! twice or never, over disks that lose what was not flushed. Clients ask for something and are told when it is agreed on. Observers
+//! follow, on machines of their own. Brokers live beside observers or beside controllers: they register, are heard of, fenced, stopped
+//! and killed, and propose who is in sync.
 //! It must never let anything happen that is not an event.
 
+mod asks;
+mod broker;
+mod clients;
 mod judge;
+mod living;
 mod observing;
 mod process;
 mod trouble;
@@ -11,10 +16,10 @@ mod trouble;
 use std::path::Path;
 
 use bytes::Bytes;
-use ottla_core::controller::{NotController, Reply};
+use ottla_core::controller::Command;
 use ottla_log::Disk;
 use ottla_log::disk::MemoryDisk;
-use ottla_model::NodeId;
+use ottla_model::{BrokerEpoch, NodeId};
 use ottla_node::controller::{Input, Missing, Output};
 use ottla_node::observer::{self, Answered};
 use ottla_node::quorum::{
@@ -28,8 +33,11 @@ use crate::invariants::ledger::Loss;
 use crate::marks::{mark, mark_if};
 use crate::mutation::Mutation;
 use crate::verdict::{Verdict, Violation};
-use judge::Judge;
-use process::{Member, Process, Start, Waiter, Who, directory, voter};
+use asks::{Ask, Asker, Who};
+use broker::Moment;
+use clients::Client;
+use judge::{Judge, Sessions};
+use process::{DATA, Member, Node, Process, Start, Waiter, config, directory, voter};
 use trouble::Plan;
 
 /// What happens at a machine.
@@ -54,6 +62,10 @@ pub(crate) enum Local {
     Fetched(Box<Answered>),
     /// An observer has waited for as long as it wants to.
     Wake,
+    /// A broker asks.
+    Command(Box<(Asker, Command)>),
+    /// Something happens at the broker on this machine.
+    Broker(Moment),
 }
 
 /// What happens elsewhere.
@@ -73,24 +85,6 @@ pub(crate) enum Global {
     Trouble,
 }
 
-/// A client's request: that something be set under this number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ask {
-    pub client: usize,
-    pub attempt: u64,
-    pub number: u64,
-}
-
-/// One request at a time; without a word in time it is made again, to whoever leads then.
-#[derive(Debug, Default)]
-struct Client {
-    attempt: u64,
-    number: u64,
-    agreed: u64,
-    /// Whom it takes for the leader.
-    leader: usize,
-}
-
 pub(crate) struct Quorums {
     plan: Plan,
     cluster: Cluster<Quorums>,
@@ -99,6 +93,8 @@ pub(crate) struct Quorums {
     /// A machine whose disk was wiped: the replica that it was must go, and the one that it is must come.
     replaced: Option<(usize, ReplicaKey)>,
     clients: Vec<Client>,
+    /// Of each machine: the epoch of its last broker, where that has stopped cleanly.
+    stopped: Vec<Option<BrokerEpoch>>,
     judge: Judge,
 }
 
@@ -118,6 +114,11 @@ impl Rules for Quorums {
                 self.end(at, loss);
                 Vec::new()
             }
+            Local::Broker(what) => {
+                self.in_broker(at, what)?;
+                Vec::new()
+            }
+            Local::Command(question) => self.hear_broker(at, *question)?,
             what if self.observes(at) => {
                 self.in_observer(at, what)?;
                 Vec::new()
@@ -130,8 +131,10 @@ impl Rules for Quorums {
         };
         self.carry_out(at, outputs)?;
         self.serve_those_who_wait(at);
-        let machine = &self.cluster.machines[at];
-        machine.process.as_ref().map_or(Ok(()), |process| self.judge.watch(machine.id, machine.life, process))
+        self.notice_leader(at);
+        let (now_ms, machine) = (self.cluster.now_ms(), &self.cluster.machines[at]);
+        let Some(process) = &machine.process else { return Ok(()) };
+        self.judge.watch(machine.id, machine.life, process, now_ms)
     }
 
     fn global(&mut self, what: Global) -> Verdict {
@@ -153,8 +156,13 @@ impl Rules for Quorums {
         self.cluster.local(at, down_ms, Local::Boot);
     }
 
-    // Everybody votes, has the same log and all of it is agreed on, and all clients are told.
+    // Everybody votes, has the same log and all of it is agreed on, and all clients are told. Each broker serves, and each
+    // partition has a leader and all of its replicas in sync.
     fn finish(&mut self) -> Verdict {
+        // Where a message may take longer than a session, brokers come and go for ever.
+        if self.plan.brokers > 0 {
+            self.cluster.bus.hurry(i64::from(self.plan.session_ms) / 8);
+        }
         let deadline_ms = self.cluster.now_ms() + PATIENCE_MS;
         while !self.is_healed() {
             if self.cluster.now_ms() > deadline_ms {
@@ -175,8 +183,8 @@ impl Quorums {
     pub fn new(seed: u64, mutation: Option<Mutation>, trace_lines: usize) -> Quorums {
         let mut dice = Dice::new(seed);
         let plan = Plan::draw(&mut dice);
-        let machines = plan.machines + plan.observers;
-        let bus = Bus::draw(machines, &mut dice);
+        let machines = plan.all_machines();
+        let bus = if plan.gentle { Bus::still() } else { Bus::draw(machines, &mut dice) };
         let memories: Vec<MemoryDisk> = (0..machines).map(|_| blank(dice.number())).collect();
         let mut cluster: Cluster<Quorums> = Cluster::new(dice, bus, memories, mutation, trace_lines);
         cluster.plan = format!("{plan:?} {:?}", cluster.bus);
@@ -192,8 +200,10 @@ impl Quorums {
         for client in 0..plan.clients {
             cluster.global(100, Global::Wake { client, attempt: 0 });
         }
-        let clients = (0..plan.clients).map(|_| Client::default()).collect();
-        Quorums { plan, cluster, starts, replaced: None, clients, judge: Judge::default() }
+        let clients = (0..plan.clients).map(|_| Client::new()).collect();
+        let (session_ms, interval_ms) = (plan.session_ms.into(), plan.interval_ms.into());
+        let judge = Judge::of(Sessions::new(session_ms, interval_ms, plan.gentle));
+        Quorums { plan, cluster, starts, replaced: None, clients, stopped: vec![None; machines], judge }
     }
 
     fn boot(&mut self, at: usize) -> Result<Vec<Output<Who>>, Violation> {
@@ -209,20 +219,22 @@ impl Quorums {
         }
         machine.begin();
         let (id, disk) = (machine.id, machine.disk.clone());
-        let started = Member::start(&self.starts[at], disk, now_ms, chance, mutation);
+        let config = config(id, self.plan.session_ms, self.plan.interval_ms);
+        let started = Member::start(&self.starts[at], config, disk, now_ms, chance, mutation);
         let broken = |why: String| Violation::new("a controller starts again", format!("{id}: {why}"));
         let (member, outputs) = started.map_err(broken)?;
         let offsets = member.controller.quorum().store().log().offsets();
-        machine.process = Some(Process::Controller(Box::new(member)));
+        machine.process = Some(Process { node: Node::Controller(Box::new(member)), broker: None });
         self.cluster.note_at(at, || format!("up: {offsets:?}"));
         self.cluster.restarts += 1;
         let first_tick_ms = self.cluster.dice.between(1, TICK_MS);
         self.cluster.work(at, first_tick_ms, Local::Tick);
+        self.boot_broker(at)?;
         Ok(outputs)
     }
 
     fn in_process(&mut self, at: usize, what: Local) -> Result<Vec<Output<Who>>, Violation> {
-        let cluster = &mut self.cluster;
+        let (cluster, mut asked) = (&mut self.cluster, None);
         let now_ms = cluster.now_ms();
         let id = cluster.machines[at].id;
         if cluster.machines[at].process.is_none() {
@@ -230,6 +242,7 @@ impl Quorums {
         }
         let input = match what {
             Local::Boot | Local::End(_) | Local::Fetch(_) | Local::Wake => return Ok(Vec::new()),
+            Local::Command(_) | Local::Broker(_) => return Ok(Vec::new()),
             Local::Fetched(answered) => {
                 cluster.trace.note(now_ms, || format!("node {id} is answered {:?}", answered.answer));
                 Input::Answered(answered)
@@ -248,7 +261,8 @@ impl Quorums {
                 Input::Tick
             }
             Local::Asked(ask) => {
-                Input::Command { token: Who::Client(ask), command: process::set(ask.number) }
+                asked = Some(ask);
+                Input::Command { token: Who::Client(ask), command: ask.command() }
             }
             Local::Write(snapshot) => {
                 let written = snapshot.write(&*cluster.machines[at].disk);
@@ -263,11 +277,32 @@ impl Quorums {
             Local::TransferLeadership => Input::TransferLeadership,
             Local::Gone(missing) => Input::Gone(missing),
         };
+        let outputs = self.step(at, input)?;
+        self.may_answer_early(at, asked)?;
+        Ok(outputs)
+    }
+
+    fn hear_broker(&mut self, at: usize, question: (Asker, Command)) -> Result<Vec<Output<Who>>, Violation> {
+        let (asker, mut command) = question;
+        let Some(token) = self.met(at, asker, &mut command) else { return Ok(Vec::new()) };
+        self.step(at, Input::Command { token, command })
+    }
+
+    fn step(&mut self, at: usize, input: Input<Who>) -> Result<Vec<Output<Who>>, Violation> {
+        let mut now_ms = self.cluster.now_ms();
+        let (id, mutation) = (self.cluster.machines[at].id, self.cluster.mutation);
         let mut outputs = Vec::new();
-        let Some(Process::Controller(member)) = &mut cluster.machines[at].process else {
-            return Ok(outputs);
+        let process = self.cluster.machines[at].process.as_mut();
+        let Some(Member { controller, .. }) = process.and_then(Process::member) else { return Ok(outputs) };
+        self.judge.sessions.gone = match &input {
+            Input::Gone(Missing::Broker(id, _)) => Some(*id),
+            _ => None,
         };
-        let stepped = member.controller.step(now_ms, input, &mut outputs);
+        // Whoever begins to lead does so in a step that is no tick.
+        if mutation == Some(Mutation::KeepSessions) && !controller.leads() && !matches!(input, Input::Tick) {
+            now_ms -= i64::from(self.plan.session_ms);
+        }
+        let stepped = controller.step(now_ms, input, &mut outputs);
         stepped.map_err(|e| Violation::new("a controller goes on", format!("{id}: {e}")))?;
         Ok(outputs)
     }
@@ -277,13 +312,20 @@ impl Quorums {
         for output in outputs {
             match output {
                 Output::Send(message) => self.send(at, *message),
-                Output::Published(image) => self.judge.published(id, &image)?,
+                Output::Published(image) => {
+                    self.judge.published(id, &image)?;
+                    self.show_later(at, image);
+                }
                 Output::Snapshot(snapshot) => {
                     let delay_ms = self.cluster.dice.between(0, 20);
                     self.cluster.work(at, delay_ms, Local::Write(Box::new(snapshot)));
                 }
-                Output::Reply { token: Who::Client(ask), reply } => self.reply(at, ask, &reply),
-                Output::Reply { token: Who::Operator, .. } | Output::Full(_) | Output::Fenced(_) => {}
+                Output::Reply { token: Who::Client(ask), reply } => self.reply(at, ask, &reply)?,
+                Output::Reply { token: Who::Broker(asker), reply } => {
+                    self.reply_to_broker(at, asker, reply)?;
+                }
+                Output::Fenced(id) => self.fenced(at, id)?,
+                Output::Reply { token: Who::Operator, .. } | Output::Full(_) => {}
                 Output::Ask(asked) => {
                     mark("a controller asked because no leader spoke to it");
                     self.ask(at, asked);
@@ -334,56 +376,6 @@ impl Quorums {
         self.cluster.send(from, to, arrival);
     }
 
-    // What is said counts, whether it is heard or not.
-    fn reply(&mut self, at: usize, ask: Ask, reply: &Result<Reply, NotController>) {
-        let agreed =
-            matches!(reply, Ok(Reply::ConfigsAltered(outcomes)) if outcomes.iter().all(|(_, o)| o.is_ok()));
-        if agreed && let Some(process) = &self.cluster.machines[at].process {
-            self.judge.answered(ask.number, process.image().offset);
-        }
-        let from = self.cluster.machines[at].place();
-        let arrival = || Event::Global(Global::Answer { ask, agreed });
-        self.cluster.send(from, CLIENTS + ask.client as Place, arrival);
-    }
-
-    fn wake(&mut self, client: usize, attempt: u64) {
-        let cluster = &mut self.cluster;
-        let this = &mut self.clients[client];
-        if this.attempt != attempt || (cluster.finishing && this.agreed == this.number) {
-            return;
-        }
-        if this.agreed == this.number {
-            // Numbers of different clients differ.
-            this.number += if this.number == 0 { 1 + client as u64 } else { self.plan.clients as u64 };
-        }
-        this.attempt += 1;
-        let ask = Ask { client, attempt: this.attempt, number: this.number };
-        let leads = |m: &crate::machine::Machine<Process>| {
-            m.process.as_ref().and_then(Process::controller).is_some_and(|controller| controller.leads())
-        };
-        match cluster.machines.iter().position(leads) {
-            Some(leader) if !cluster.dice.percent(5) => this.leader = leader,
-            _ => this.leader = cluster.dice.below(self.plan.machines as u64) as usize,
-        }
-        let (at, to) = (this.leader, cluster.machines[this.leader].place());
-        let arrival = || Event::Local { at, life: None, what: Local::Asked(ask) };
-        cluster.send(CLIENTS + client as Place, to, arrival);
-        cluster.global(CLIENT_PATIENCE_MS, Global::Wake { client, attempt: ask.attempt });
-    }
-
-    fn answered(&mut self, ask: Ask, agreed: bool) {
-        self.cluster.note(|| format!("{ask:?} is answered: {agreed}"));
-        let this = &mut self.clients[ask.client];
-        if this.attempt != ask.attempt {
-            return;
-        }
-        if agreed {
-            this.agreed = this.number;
-        }
-        let pause_ms = self.cluster.dice.between(0, self.plan.pause_ms_max);
-        self.cluster.global(pause_ms, Global::Wake { client: ask.client, attempt: ask.attempt });
-    }
-
     // The replica that is no more is taken out, then the one that is there instead is taken in. Machines that did not found
     // the quorum join it. One change at a time, and asked for again until it is done.
     fn operate(&mut self) {
@@ -427,7 +419,11 @@ impl Quorums {
     fn is_healed(&self) -> bool {
         self.is_everywhere()
             && self.all_observe()
-            && self.clients.iter().all(|client| client.agreed == client.number)
+            && self.led().is_some_and(|(leader, _)| {
+                let process = self.cluster.machines[leader].process.as_ref();
+                process.is_some_and(|process| self.all_serve(process.image()))
+            })
+            && self.clients.iter().all(Client::has_all)
     }
 
     /// Whether everybody votes and has everything.
@@ -474,9 +470,7 @@ fn empty(memory: &MemoryDisk) {
     memory.write_back();
 }
 
-const DATA: &str = "/data";
 const CLIENTS: Place = 1_000;
 const OPERATE_MS: i64 = 300;
-const CLIENT_PATIENCE_MS: i64 = 2_000;
 /// Who does not agree by then never will.
 const PATIENCE_MS: i64 = 60_000;

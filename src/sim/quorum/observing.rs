@@ -6,7 +6,7 @@ use ottla_node::quorum::{FetchAnswer, Fetched, ReplicaKey};
 use ottla_protocol::LeaderEpoch;
 use ottla_protocol::batch::BatchHeader;
 
-use super::process::{Member, Process, Waiter, Watcher, directory};
+use super::process::{Member, Node, Process, Waiter, Watcher, directory};
 use super::{Local, Quorums};
 use crate::bus::Place;
 use crate::cluster::{Event, Rules};
@@ -33,20 +33,21 @@ impl Quorums {
         let watcher =
             started.map_err(|why| Violation::new("an observer starts again", format!("{id}: {why}")))?;
         let (offsets, image) = (watcher.observer.log().offsets(), watcher.observer.image().clone());
-        machine.process = Some(Process::Observer(Box::new(watcher)));
+        machine.process = Some(Process { node: Node::Observer(Box::new(watcher)), broker: None });
         self.cluster.note_at(at, || format!("up, with an image of {}: {offsets:?}", image.offset));
         self.cluster.restarts += 1;
         if self.cluster.mutation == Some(Mutation::ShowAtOnce) && image.offset >= 0 {
             self.judge.observed(id, &image)?;
         }
-        self.in_observer(at, Local::Wake)
+        self.in_observer(at, Local::Wake)?;
+        self.boot_broker(at)
     }
 
     /// Something happens at an observer.
     pub(super) fn in_observer(&mut self, at: usize, what: Local) -> Verdict {
         let (now_ms, id) = (self.cluster.now_ms(), self.cluster.machines[at].id);
         let machine = &mut self.cluster.machines[at];
-        let Some(Process::Observer(watcher)) = &mut machine.process else { return Ok(()) };
+        let Some(watcher) = machine.process.as_mut().and_then(Process::watcher) else { return Ok(()) };
         let input = match what {
             Local::Wake => {
                 watcher.wakes_ms = None;
@@ -84,7 +85,10 @@ impl Quorums {
         for output in outputs {
             match output {
                 Output::Ask(asked) => self.ask(at, asked),
-                Output::Published(image) => self.judge.observed(id, &image)?,
+                Output::Published(image) => {
+                    self.judge.observed(id, &image)?;
+                    self.show_later(at, image);
+                }
                 Output::Snapshot(snapshot) => {
                     let delay_ms = self.cluster.dice.between(0, 20);
                     self.cluster.work(at, delay_ms, Local::Write(Box::new(snapshot)));
@@ -119,7 +123,8 @@ impl Quorums {
 
     fn wake_later(&mut self, at: usize) {
         let now_ms = self.cluster.now_ms();
-        let Some(Process::Observer(watcher)) = &mut self.cluster.machines[at].process else { return };
+        let process = self.cluster.machines[at].process.as_mut();
+        let Some(watcher) = process.and_then(Process::watcher) else { return };
         let wakes_ms = watcher.observer.wakes_ms().max(now_ms + 1);
         if watcher.wakes_ms.is_none_or(|planned| planned > wakes_ms) {
             watcher.wakes_ms = Some(wakes_ms);
@@ -130,9 +135,9 @@ impl Quorums {
     /// A voter is asked for the log. Where no process runs, the connection is refused.
     pub(super) fn serve(&mut self, at: usize, waiter: Waiter) {
         let (now_ms, mutation) = (self.cluster.now_ms(), self.cluster.mutation);
-        let member = match &mut self.cluster.machines[at].process {
-            Some(Process::Controller(member)) => member,
-            _ => return self.answer_observer(at, waiter, None),
+        let process = self.cluster.machines[at].process.as_mut();
+        let Some(member) = process.and_then(Process::member) else {
+            return self.answer_observer(at, waiter, None);
         };
         match waiter.asked.question.clone() {
             Question::Fetch(mut fetch) => {
@@ -157,8 +162,8 @@ impl Quorums {
     /// After a step of a voter.
     pub(super) fn serve_those_who_wait(&mut self, at: usize) {
         let now_ms = self.cluster.now_ms();
-        let Some(Process::Controller(member)) = &mut self.cluster.machines[at].process else { return };
-        let Member { controller, fetches } = &mut **member;
+        let process = self.cluster.machines[at].process.as_mut();
+        let Some(Member { controller, fetches }) = process.and_then(Process::member) else { return };
         let ends = controller.quorum().ends();
         let serve = |fetch: &_| controller.fetch(now_ms, fetch);
         for (waiter, answer) in fetches.look_again(now_ms, ends, serve) {
@@ -169,9 +174,10 @@ impl Quorums {
 
     fn answer_fetch(&mut self, at: usize, waiter: Waiter, mut answer: FetchAnswer) {
         if self.cluster.mutation == Some(Mutation::ObserveLogEnd)
-            && let Some(Process::Controller(member)) = &self.cluster.machines[at].process
+            && let Some(process) = &self.cluster.machines[at].process
+            && let Some(controller) = process.controller()
         {
-            answer.high_watermark = answer.high_watermark.map(|_| member.controller.quorum().next_offset());
+            answer.high_watermark = answer.high_watermark.map(|_| controller.quorum().next_offset());
         }
         mark_if(
             matches!(answer.fetched, Ok(Fetched::Diverging { .. })),

@@ -4,12 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ottla_core::controller::{AlterConfigs, Alteration, Bootstrap, Change, Command};
+use ottla_core::controller::Bootstrap;
 use ottla_log::Disk;
 use ottla_log::log::{Log, Opening};
 use ottla_model::config::{BrokerConfig, Sources, TopicConfig, load};
-use ottla_model::image::{ConfigResource, Image};
-use ottla_model::record::ResourceType;
+use ottla_model::image::Image;
 use ottla_model::{CLUSTER_METADATA_TOPIC, DirectoryId, METADATA_TOPIC_ID, NodeId, TopicPartition};
 use ottla_node::controller::{Controller, Output, Settings, Snapshots};
 use ottla_node::observer::{self, Asked, Observer};
@@ -17,17 +16,11 @@ use ottla_node::quorum::{Body, Keep, Membership, Message, Quorum, ReplicaKey, St
 use ottla_node::waiting::Fetches;
 use ottla_protocol::batch::control::{KRaftVersion, KRaftVoters, VoterNode};
 
-use super::Ask;
+use super::asks::Who;
+use super::broker::Broker;
 use crate::dice::Dice;
 use crate::disk::SimDisk;
 use crate::mutation::Mutation;
-
-/// Who asks a controller.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Who {
-    Client(Ask),
-    Operator,
-}
 
 /// As what a machine's process starts.
 #[derive(Clone, Debug)]
@@ -78,7 +71,14 @@ pub(super) fn voter(key: ReplicaKey) -> VoterNode {
     }
 }
 
-pub(crate) enum Process {
+/// What runs on a machine.
+pub(crate) struct Process {
+    pub node: Node,
+    /// A broker beside the controller or the observer.
+    pub broker: Option<Box<Broker>>,
+}
+
+pub(crate) enum Node {
     Controller(Box<Member>),
     Observer(Box<Watcher>),
 }
@@ -105,24 +105,46 @@ pub(crate) struct Waiter {
 }
 
 impl Process {
+    pub fn member(&mut self) -> Option<&mut Member> {
+        match &mut self.node {
+            Node::Controller(member) => Some(member),
+            Node::Observer(_) => None,
+        }
+    }
+
+    pub fn watcher(&mut self) -> Option<&mut Watcher> {
+        match &mut self.node {
+            Node::Controller(_) => None,
+            Node::Observer(watcher) => Some(watcher),
+        }
+    }
+
     pub fn controller(&self) -> Option<&Controller<Who>> {
-        match self {
-            Process::Controller(member) => Some(&member.controller),
-            Process::Observer(_) => None,
+        match &self.node {
+            Node::Controller(member) => Some(&member.controller),
+            Node::Observer(_) => None,
+        }
+    }
+
+    /// Who leads the quorum, as far as is known here.
+    pub fn leader(&self) -> Option<NodeId> {
+        match &self.node {
+            Node::Controller(member) => member.controller.quorum().leader(),
+            Node::Observer(watcher) => watcher.observer.leader().map(|leader| leader.id),
         }
     }
 
     pub fn log(&self) -> &Log {
-        match self {
-            Process::Controller(member) => member.controller.quorum().store().log(),
-            Process::Observer(watcher) => watcher.observer.log(),
+        match &self.node {
+            Node::Controller(member) => member.controller.quorum().store().log(),
+            Node::Observer(watcher) => watcher.observer.log(),
         }
     }
 
     pub fn image(&self) -> &Arc<Image> {
-        match self {
-            Process::Controller(member) => member.controller.image(),
-            Process::Observer(watcher) => watcher.observer.image(),
+        match &self.node {
+            Node::Controller(member) => member.controller.image(),
+            Node::Observer(watcher) => watcher.observer.image(),
         }
     }
 }
@@ -130,6 +152,7 @@ impl Process {
 impl Member {
     pub(super) fn start(
         start: &Start,
+        config: Arc<BrokerConfig>,
         disk: Arc<SimDisk>,
         now_ms: i64,
         mut chance: Dice,
@@ -144,7 +167,7 @@ impl Member {
         let mut draws = chance.split();
         let quorum = Quorum::new(store, &voters, Box::new(move || draws.number()));
         let settings = Settings {
-            config: config(),
+            config: (*config).clone(),
             snapshots: snapshots(),
             bootstrap: Bootstrap::latest(),
             chance: Box::new(move || chance.number()),
@@ -175,7 +198,7 @@ impl Watcher {
 }
 
 fn dir() -> PathBuf {
-    PathBuf::from(super::DATA).join(TopicPartition::new(CLUSTER_METADATA_TOPIC, 0).to_string())
+    PathBuf::from(DATA).join(TopicPartition::new(CLUSTER_METADATA_TOPIC, 0).to_string())
 }
 
 fn open_log(disk: &Arc<SimDisk>, now_ms: i64) -> Result<(Log, Arc<TopicConfig>), String> {
@@ -219,19 +242,13 @@ fn forget_vote(disk: &dyn Disk, dir: &Path) {
     disk.replace(&path, forgotten.as_bytes()).expect("no disk fails here");
 }
 
-fn config() -> BrokerConfig {
-    load(Sources { file: None, env: [], overrides: &[] }).expect("the defaults").0
-}
-
-/// What a client asks for: that a subscription to metrics have this number in its name.
-pub(super) fn set(number: u64) -> Command {
-    let change = ("interval.ms".to_owned(), Change::Set("60000".to_owned()));
-    let resources = vec![(resource(number), Alteration::Some(vec![change]))];
-    Command::AlterConfigs(AlterConfigs { resources, validate_only: false })
-}
-
-pub(super) fn resource(number: u64) -> ConfigResource {
-    ConfigResource { kind: ResourceType::ClientMetrics, name: number.to_string() }
+/// Of a node, with the time of a session and that between two heartbeats.
+pub(super) fn config(id: NodeId, session_ms: i32, interval_ms: i32) -> Arc<BrokerConfig> {
+    let mut config = load(Sources { file: None, env: [], overrides: &[] }).expect("the defaults").0;
+    config.node_id = id;
+    config.broker_session_timeout_ms = session_ms;
+    config.broker_heartbeat_interval_ms = interval_ms;
+    Arc::new(config)
 }
 
 /// The answer of a follower that has taken everything, whether it has or not.
@@ -241,7 +258,8 @@ pub(super) fn as_if_appended(message: &Message) -> Option<Message> {
     Some(Message { from: message.to, to: message.from, body, ..message.clone() })
 }
 
+pub(super) const DATA: &str = "/data";
 const CLUSTER_ID: &str = "sim";
 /// Small, so that every run has some.
 const SNAPSHOT_BYTES: i64 = 2_500;
-const SEGMENT_BYTES: i32 = 1_500;
+const SEGMENT_BYTES: i32 = 6_000;

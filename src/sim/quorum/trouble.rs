@@ -3,6 +3,7 @@
 
 use ottla_node::controller::Missing;
 
+use super::broker::Moment;
 use super::{Global, Local, Quorums};
 use crate::cluster::Rules;
 use crate::dice::Dice;
@@ -19,6 +20,19 @@ pub(super) struct Plan {
     pub founders: usize,
     /// Machines besides that follow without a vote.
     pub observers: usize,
+    pub brokers: usize,
+    /// Brokers live beside controllers; otherwise each has a machine of its own, besides.
+    pub combined: bool,
+    pub session_ms: i32,
+    pub interval_ms: i32,
+    /// What is new is carried out within that time.
+    pub show_ms_max: i64,
+    /// A leader lets somebody go with this chance, each time that it looks.
+    pub late_percent: u64,
+    /// Brokers are stopped cleanly, now and then.
+    pub stops: bool,
+    /// Nothing goes wrong but that controllers end, one at a time.
+    pub gentle: bool,
     pub clients: usize,
     pub troubles: Vec<Trouble>,
     pub trouble_every_ms: i64,
@@ -35,18 +49,35 @@ impl Plan {
         let troubles = Trouble::draw_together(dice);
         let machines = *dice.pick(&[1, 3, 3, 3, 5]);
         let founders = if dice.percent(70) { machines } else { dice.between(1, machines as i64) as usize };
+        let most = *dice.pick(&[0, 0, 1, 2, 3, 5]);
+        let combined = dice.percent(40);
+        let brokers = if combined { most.min(machines) } else { most };
+        let (session_ms, interval_ms) = *dice.pick(&[(2_000, 400), (3_000, 1_000), (9_000, 2_000)]);
         Plan {
             machines,
             founders,
             observers: *dice.pick(&[0, 0, 1, 1, 2]),
+            brokers,
+            combined,
+            session_ms,
+            interval_ms,
+            show_ms_max: *dice.pick(&[0, 5, 100]),
+            late_percent: *dice.pick(&[0, 2, 10]),
+            stops: dice.percent(50),
+            gentle: brokers > 0 && !combined && machines > 1 && dice.percent(20),
             clients: dice.between(1, 4) as usize,
             troubles,
             trouble_every_ms: *dice.pick(&[100, 500, 2_000]),
-            pause_ms_max: *dice.pick(&[0, 20, 500]),
+            // Clients that ask all the time leave no time for sessions to end.
+            pause_ms_max: *dice.pick(if brokers > 0 { &[20, 200, 1_000] } else { &[0, 20, 500] }),
             wipes: machines > 1 && dice.percent(30),
             transfers: dice.percent(20),
             ends_voters: dice.percent(30),
         }
+    }
+
+    pub fn all_machines(&self) -> usize {
+        self.machines + self.observers + if self.combined { 0 } else { self.brokers }
     }
 }
 
@@ -60,6 +91,13 @@ impl Quorums {
         let pause_ms = cluster.dice.between(every / 4, every * 2);
         cluster.global(pause_ms, Global::Trouble);
         let at = cluster.anybody();
+        if self.plan.gentle {
+            return self.gentle_trouble();
+        }
+        if self.plan.stops && self.hosts(at) && self.cluster.dice.percent(20) {
+            return self.stop_broker(at);
+        }
+        let cluster = &mut self.cluster;
         if self.plan.transfers && cluster.dice.percent(10) {
             cluster.work(at, 0, Local::TransferLeadership);
         }
@@ -93,16 +131,42 @@ impl Quorums {
         }
     }
 
+    // One controller ends, and the others agree without it.
+    fn gentle_trouble(&mut self) {
+        let cluster = &mut self.cluster;
+        let at = cluster.dice.below(self.plan.machines as u64) as usize;
+        let voting = &cluster.machines[..self.plan.machines];
+        let all_run = voting.iter().all(|machine| machine.process.is_some());
+        cluster.note_at(at, || format!("gentle trouble, if {all_run}"));
+        match all_run {
+            true if cluster.dice.percent(30) => cluster.work(at, 0, Local::TransferLeadership),
+            true => self.end(at, Loss::Process),
+            false => {}
+        }
+    }
+
+    fn stop_broker(&mut self, at: usize) {
+        let cluster = &mut self.cluster;
+        let deadline_ms = cluster.now_ms() + *cluster.dice.pick(&[1_000, 10_000, 60_000]);
+        cluster.note_at(at, || "trouble: its broker is stopped".into());
+        cluster.work(at, 0, Local::Broker(Moment::Stop { deadline_ms }));
+    }
+
     /// Somebody says nothing. A machine without a process refuses connections, and whatever stands between may do so for one that
     /// has one.
     pub(super) fn look_for(&mut self, at: usize, missing: Missing) {
-        let Missing::Leader(leader) = missing else { return };
+        let (id, leads) = match missing {
+            Missing::Leader(leader) => (leader, true),
+            Missing::Broker(broker, _) => (broker, false),
+        };
         let cluster = &mut self.cluster;
-        let ended = cluster.machines.iter().any(|machine| machine.id == leader && machine.process.is_none());
-        let wrong = !cluster.finishing && cluster.dice.percent(10);
+        let ended = cluster.machines.iter().any(|machine| machine.id == id && machine.process.is_none());
+        let wrong = !cluster.finishing && !self.plan.gentle && cluster.dice.percent(10);
         if ended || wrong {
-            mark_if(ended, "a leader was found gone");
-            mark_if(!ended, "a leader was wrongly taken for gone");
+            mark_if(ended && leads, "a leader was found gone");
+            mark_if(!ended && leads, "a leader was wrongly taken for gone");
+            mark_if(ended && !leads, "a broker was found gone");
+            mark_if(!ended && !leads, "a broker was wrongly taken for gone");
             let delay_ms = cluster.dice.between(0, 20);
             cluster.work(at, delay_ms, Local::Gone(missing));
         }

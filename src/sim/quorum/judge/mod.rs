@@ -1,18 +1,27 @@
 //! What must hold of a quorum. It must never influence what is judged: it reads logs as they are, and images as they are
 //! published.
 
+mod images;
+mod sessions;
+
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ottla_log::log::{Isolation, LogReader};
-use ottla_model::NodeId;
 use ottla_model::image::Image;
+use ottla_model::{BrokerEpoch, NodeId};
 use ottla_node::controller::Controller;
+use ottla_node::replicas::Key;
 use ottla_protocol::batch::{BatchHeader, batches};
 use ottla_protocol::{LeaderEpoch, Offset};
 
-use super::process::{Process, resource};
+use super::broker::Broker;
+use super::process::Process;
 use crate::verdict::{Verdict, Violation};
+pub(crate) use images::Promise;
+use images::{IMAGES, Images, mark};
+pub(crate) use sessions::Sessions;
 
 #[derive(Debug, Default)]
 pub(crate) struct Judge {
@@ -21,18 +30,23 @@ pub(crate) struct Judge {
     /// Of each process: the high watermark up to which that was looked at.
     looked: BTreeMap<(NodeId, u64), Offset>,
     leaders: BTreeMap<LeaderEpoch, (NodeId, u64)>,
-    /// What clients were told is set, and from which image on.
-    answered: BTreeMap<u64, Offset>,
-    /// A mark of each image, by its offset, that any node has published.
-    images: BTreeMap<Offset, u64>,
+    images: Images,
+    pub sessions: Sessions,
     /// Of each observer: the offset of the image that it has shown last.
     shown: BTreeMap<NodeId, Offset>,
 }
 
 impl Judge {
+    pub fn of(sessions: Sessions) -> Judge {
+        Judge { sessions, ..Judge::default() }
+    }
+
     /// After a step of a controller or an observer.
-    pub fn watch(&mut self, id: NodeId, life: u64, process: &Process) -> Verdict {
+    pub fn watch(&mut self, id: NodeId, life: u64, process: &Process, now_ms: i64) -> Verdict {
         let log = process.log();
+        if let Some(controller) = process.controller().filter(|controller| controller.leads()) {
+            self.sessions.leads((id, life), controller.quorum().epoch(), now_ms);
+        }
         if let Some(quorum) = process.controller().map(Controller::quorum)
             && quorum.leads()
         {
@@ -72,12 +86,39 @@ impl Judge {
         Ok(())
     }
 
-    pub fn answered(&mut self, number: u64, offset: Offset) {
-        self.answered.entry(number).or_insert(offset);
+    /// Somebody is told that this holds in the image at that offset and in every later one.
+    pub fn promised(&mut self, since: Offset, promise: Promise) -> Verdict {
+        self.images.promised(since, promise)
+    }
+
+    /// Somebody has asked for the end of that topic.
+    pub fn withdrawn(&mut self, number: u64) {
+        self.images.withdrawn(number);
+    }
+
+    /// A leader has served a fetch.
+    pub fn fetched(&mut self, key: Key, by: NodeId, epoch: BrokerEpoch) {
+        self.images.fetched(key, by, epoch);
+    }
+
+    /// A broker shows what it knows, and leads what it should.
+    pub fn shows(&mut self, id: NodeId, broker: &Broker) -> Verdict {
+        let image = &broker.shown;
+        self.images.shows(broker.incarnation, image.offset);
+        for ((topic, index), epoch) in broker.leads() {
+            let partition = image.topic_by_id(topic).and_then(|topic| topic.partitions.get(&index));
+            let leads = partition.is_some_and(|p| p.leader == Some(id) && p.leader_epoch == epoch);
+            let me = image.broker(id).is_some_and(|me| me.incarnation == broker.incarnation && !me.fenced);
+            if !leads || !me {
+                let what = format!("{id} leads {topic}-{index} under {epoch}, and shows {partition:?}");
+                return Err(Violation::new(LEADS_AS_SHOWN, what));
+            }
+        }
+        Ok(())
     }
 
     /// An observer shows an image. After a restart, too, it is no older than those before.
-    pub fn observed(&mut self, id: NodeId, image: &Image) -> Verdict {
+    pub fn observed(&mut self, id: NodeId, image: &Arc<Image>) -> Verdict {
         let shown = self.shown.entry(id).or_insert(-1);
         if image.offset < *shown {
             let what = format!("{id} showed the image of {shown}, and then that of {}", image.offset);
@@ -92,24 +133,8 @@ impl Judge {
         self.shown.remove(&id);
     }
 
-    pub fn published(&mut self, id: NodeId, image: &Image) -> Verdict {
-        for (number, _) in self.answered.iter().filter(|(_, since)| **since <= image.offset) {
-            let resource = resource(*number);
-            if image.configs(resource.kind, &resource.name).is_none() {
-                let what =
-                    format!("{number} was answered and is not in the image of {id} at {}", image.offset);
-                return Err(Violation::new(ANSWERED, what));
-            }
-        }
-        if image.offset % IMAGES_EVERY == 0 {
-            let mark = mark(image);
-            let known = *self.images.entry(image.offset).or_insert(mark);
-            if known != mark {
-                let what = format!("that of {id} at {}", image.offset);
-                return Err(Violation::new(IMAGES, what));
-            }
-        }
-        Ok(())
+    pub fn published(&mut self, id: NodeId, image: &Arc<Image>) -> Verdict {
+        self.images.published(id, image)
     }
 
     /// At the end: all logs are the same, byte for byte, from where the last of them begins; so are all images.
@@ -133,7 +158,7 @@ impl Judge {
     }
 
     pub fn summary(&self) -> (usize, usize) {
-        (self.answered.len(), self.agreed.len())
+        (self.images.promises(), self.agreed.len())
     }
 }
 
@@ -157,20 +182,8 @@ fn read(reader: &LogReader, from: Offset, to: Offset) -> Result<Vec<(BatchHeader
     Ok(found)
 }
 
-// Two images with the same records in the same order have the same mark.
-fn mark(image: &Image) -> u64 {
-    let mut mark: u64 = image.epoch.0 as u64;
-    for byte in image.records().iter().flat_map(|record| record.encode()) {
-        mark = (mark ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    mark
-}
-
-/// To encode an image whole takes a while.
-const IMAGES_EVERY: Offset = 4;
 const ONE_LEADER: &str = "one leader in each term";
 const STAYS: &str = "what is agreed on stays";
-const ANSWERED: &str = "what was answered is in every later image";
 const OBSERVED: &str = "an observer shows only what is agreed on";
 const SHOWN: &str = "an observer never goes back";
-const IMAGES: &str = "images of one offset are equal";
+const LEADS_AS_SHOWN: &str = "a broker leads what it is shown to lead";
