@@ -195,6 +195,6 @@ fn voters_that_tell_each_other_of_a_leader_that_is_gone_elect_another_one() {
         }
         room.ticks(1);
     }
-    assert!(left.contains(&room.leader()));
-    assert!(left.iter().any(|node| epoch_of(&mut room, *node) > epoch), "it was elected meanwhile");
+    let leads = left.iter().any(|node| room.quorum(*node).leads());
+    assert!(leads, "they have voted, whatever they were told");
 }
