@@ -92,6 +92,7 @@ broker_config! {
     controller_quorum_auto_join_enable: bool = "controller.quorum.auto.join.enable",
     controller_quorum_fetch_max_bytes: i32 = "controller.quorum.fetch.max.bytes",
     controller_quorum_fetch_snapshot_max_bytes: i32 = "controller.quorum.fetch.snapshot.max.bytes",
+    controller_quorum_election_timeout_ms: i32 = "controller.quorum.election.timeout.ms",
     controller_quorum_fetch_timeout_ms: i32 = "controller.quorum.fetch.timeout.ms",
     controller_quorum_request_timeout_ms: i32 = "controller.quorum.request.timeout.ms",
     controller_quorum_retry_backoff_ms: i32 = "controller.quorum.retry.backoff.ms",

@@ -32,7 +32,8 @@ impl Quorum {
         };
         let addresses = listed.iter().map(|voter| (voter.id, voter.address.clone())).collect();
         let founders = founders(config, directory);
-        let voters = Voters { cluster_id, me, all, founders, addresses };
+        let election_timeout_ms = config.controller_quorum_election_timeout_ms.into();
+        let voters = Voters { cluster_id, me, all, founders, addresses, election_timeout_ms };
         let store = Store::open(disk, log, topic, voters.clone())?;
         Ok((Quorum::new(store, &voters, chance)?, recovery))
     }

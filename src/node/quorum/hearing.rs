@@ -8,7 +8,7 @@ use raft::{ProgressState, SnapshotStatus, StateRole};
 use super::download::{self, Download, Waiting};
 use super::message::{Body, Message, Offer};
 use super::voters::{ReplicaKey, VoterSet};
-use super::{APART_TICKS, ELECTION_TICKS, MISSING_TICKS, Quorum, Refused, convert, gate};
+use super::{APART_TICKS, MISSING_TICKS, Quorum, Refused, convert, gate};
 
 impl Quorum {
     /// To be called every [`super::TICK_MS`], and to be followed by [`Quorum::settle`].
@@ -47,9 +47,10 @@ impl Quorum {
         if !follows || raft.election_elapsed < MISSING_TICKS {
             return;
         }
-        self.election_ticks = ELECTION_TICKS + 1 + ((self.chance)() % APART_TICKS as u64) as usize;
+        let least = raft.election_timeout();
+        self.election_ticks = least + 1 + ((self.chance)() % APART_TICKS as u64) as usize;
         let raft = &mut self.raw.raft;
-        raft.election_elapsed = raft.election_elapsed.max(ELECTION_TICKS);
+        raft.election_elapsed = raft.election_elapsed.max(least);
         raft.set_randomized_election_timeout(self.election_ticks);
     }
 

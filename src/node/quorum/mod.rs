@@ -58,8 +58,7 @@ pub use store::Store;
 pub use vote::Vote;
 pub use voters::{ReplicaKey, VoterSet, Voters};
 
-/// An election takes this many ticks at least, and fewer than twice as many; the owner ticks every [`TICK_MS`].
-const ELECTION_TICKS: usize = 6;
+/// A leader speaks to each voter so often; the owner ticks every [`TICK_MS`].
 const HEARTBEAT_TICKS: usize = 2;
 /// A leader that was not heard of for so many ticks is looked for: a heartbeat is late.
 const MISSING_TICKS: usize = HEARTBEAT_TICKS + 1;
@@ -106,13 +105,14 @@ pub struct Quorum {
 impl Quorum {
     /// Joins with what the store has. A sole voter elects itself as soon as it settles.
     pub fn new(store: Store, voters: &Voters, chance: Chance) -> Result<Quorum, QuorumError> {
+        let least = voters.election_ticks();
         let config = Config {
             id: voters.me.raft_id(),
-            election_tick: ELECTION_TICKS,
+            election_tick: least,
             heartbeat_tick: HEARTBEAT_TICKS,
             // What raft-rs draws in this range is drawn anew from `chance` before anybody looks.
-            min_election_tick: ELECTION_TICKS,
-            max_election_tick: 2 * ELECTION_TICKS,
+            min_election_tick: least,
+            max_election_tick: 2 * least,
             pre_vote: true,
             check_quorum: true,
             max_uncommitted_size: UNCOMMITTED_BYTES_MAX,
@@ -129,7 +129,7 @@ impl Quorum {
             led: None,
             chance,
             drawn_for: None,
-            election_ticks: ELECTION_TICKS,
+            election_ticks: least,
             granted: BTreeSet::new(),
             voters_in_force,
             download: None,
@@ -140,7 +140,7 @@ impl Quorum {
             followers: Followers::default(),
             unheard: Unheard::default(),
         };
-        quorum.unheard = Unheard::at_start(quorum.votes());
+        quorum.unheard = Unheard::at_start(quorum.votes(), least);
         quorum.draw_timeout();
         Ok(quorum)
     }
@@ -327,7 +327,8 @@ impl Quorum {
             if turn.1 == StateRole::Candidate {
                 self.granted.clear();
             }
-            self.election_ticks = ELECTION_TICKS + ((self.chance)() % ELECTION_TICKS as u64) as usize;
+            let least = self.raw.raft.election_timeout();
+            self.election_ticks = least + ((self.chance)() % least as u64) as usize;
         }
         self.raw.raft.set_randomized_election_timeout(self.election_ticks);
     }

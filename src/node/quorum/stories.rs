@@ -61,6 +61,7 @@ pub(super) struct Member {
     pub founding: Vec<i32>,
     /// The configuration says who votes, by their ids alone.
     pub fixed: bool,
+    pub election_timeout_ms: i64,
     pub disk: MemoryDisk,
     pub quorum: Option<Quorum>,
     pub image: Image,
@@ -72,7 +73,8 @@ impl Member {
         // The log directory is older than all that happens.
         disk.create_dir_all(Path::new("/data")).expect("an empty disk");
         disk.write_back();
-        Member { me, founding: founding.to_vec(), fixed: false, disk, quorum: None, image: Image::empty() }
+        let (founding, image) = (founding.to_vec(), Image::empty());
+        Member { me, founding, fixed: false, election_timeout_ms: 1_000, disk, quorum: None, image }
     }
 
     pub fn start(&mut self) {
@@ -115,6 +117,7 @@ impl Member {
             })),
             founders: if self.fixed { Membership::default() } else { founded_by(&self.founding) },
             addresses: BTreeMap::new(),
+            election_timeout_ms: self.election_timeout_ms,
         };
         let mut draws = self.me.id.0 as u64;
         let chance = move || {

@@ -12,16 +12,18 @@ use super::fetch::Piece;
 use super::gate::SNAPSHOT_BYTES_MAX;
 use super::snapshot::Partial;
 
-/// A voter hears its leader five times a second, and an election takes little more than a second: after three without a
-/// word, the leader may not know where this voter is, or that it still takes itself for one.
-const VOTERS_PATIENCE_TICKS: u32 = 30;
+/// A voter hears its leader five times a second, and an election takes little more than its timeout: after several of them without
+/// a word, the leader may not know where this voter is, or that it still takes itself for one.
+const VOTERS_PATIENCE: u32 = 5;
 /// Nobody speaks to a member that does not vote, but the leader of whose voters it has just become one, or was one until now.
-const OTHERS_PATIENCE_TICKS: u32 = 12;
+const OTHERS_PATIENCE: u32 = 2;
 
 #[derive(Default)]
 pub(super) struct Unheard {
     /// Since a leader has spoken to this member.
     silent_ticks: u32,
+    /// After so many ticks an election may begin.
+    election_ticks: u32,
     /// Raft index behind which the leader's log is fetched. `None`: the last one here. The logs may part before that.
     pub from: Option<u64>,
     /// The leader's snapshot, as far as it is here.
@@ -30,9 +32,10 @@ pub(super) struct Unheard {
 
 impl Unheard {
     /// Whoever does not vote when it starts waits for nobody.
-    pub fn at_start(votes: bool) -> Unheard {
-        let silent_ticks = if votes { 0 } else { OTHERS_PATIENCE_TICKS };
-        Unheard { silent_ticks, ..Unheard::default() }
+    pub fn at_start(votes: bool, election_ticks: usize) -> Unheard {
+        let election_ticks = u32::try_from(election_ticks).unwrap_or(u32::MAX);
+        let silent_ticks = if votes { 0 } else { election_ticks.saturating_mul(OTHERS_PATIENCE) };
+        Unheard { silent_ticks, election_ticks, ..Unheard::default() }
     }
 
     pub fn tick(&mut self) {
@@ -44,7 +47,8 @@ impl Unheard {
     }
 
     pub fn is_long(&self, votes: impl FnOnce() -> bool) -> bool {
-        self.silent_ticks >= VOTERS_PATIENCE_TICKS || (self.silent_ticks >= OTHERS_PATIENCE_TICKS && !votes())
+        let is_over = |patience| self.silent_ticks >= self.election_ticks.saturating_mul(patience);
+        is_over(VOTERS_PATIENCE) || (is_over(OTHERS_PATIENCE) && !votes())
     }
 
     /// The snapshot that is on its way, and how much of it is here.

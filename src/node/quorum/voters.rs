@@ -108,6 +108,8 @@ pub struct Voters {
     pub founders: Membership,
     /// Where the voters of `controller.quorum.voters` are.
     pub addresses: BTreeMap<NodeId, HostPort>,
+    /// `controller.quorum.election.timeout.ms`
+    pub election_timeout_ms: i64,
 }
 
 impl Voters {
@@ -120,7 +122,15 @@ impl Voters {
             all: VoterSet::new([me]),
             founders: Membership::default(),
             addresses: BTreeMap::new(),
+            election_timeout_ms: 1_000,
         }
+    }
+
+    /// An election begins after so many ticks at least, and fewer than twice as many: the timeout more or less, so that voters do not
+    /// begin together. A heartbeat of the leader may be late.
+    pub(super) fn election_ticks(&self) -> usize {
+        let least_ms = self.election_timeout_ms.max(0) / 5 * 3;
+        usize::try_from(least_ms / super::TICK_MS).unwrap_or(usize::MAX / 4).max(super::MISSING_TICKS + 1)
     }
 }
 

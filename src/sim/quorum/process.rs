@@ -53,7 +53,8 @@ impl Start {
             },
         };
         let all = VoterSet::new(self.founders.iter().copied());
-        Voters { cluster_id: CLUSTER_ID.into(), me: self.me, all, founders, addresses: Default::default() }
+        let (cluster_id, me, addresses) = (CLUSTER_ID.into(), self.me, Default::default());
+        Voters { cluster_id, me, all, founders, addresses, election_timeout_ms: 1_000 }
     }
 }
 

@@ -153,7 +153,7 @@ fn who_is_wrong_about_the_leader_changes_nothing() {
     let epoch = epoch_of(&mut room, leader);
     room.ticks(3);
     room.quorum(follower).leader_is_gone(NodeId(leader));
-    room.ticks(2 * ELECTION_TICKS);
+    room.ticks(12);
     assert_eq!(epoch_of(&mut room, follower), epoch, "it has heard the leader in the meantime");
     // It hears the leader no more, and looks for it the wrong way.
     room.cut.insert((leader, follower));

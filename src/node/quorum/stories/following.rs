@@ -177,6 +177,35 @@ fn what_fits_nowhere_is_not_taken() {
     room.all_are_the_same();
 }
 
+/// How many ticks pass after the end of a leader until there is another one.
+fn ticks_to_elect(election_timeout_ms: i64) -> usize {
+    let mut room = Room::of(&[1, 2, 3]);
+    for node in [1, 2, 3] {
+        room.kill(node);
+        room.member(node).election_timeout_ms = election_timeout_ms;
+        room.member(node).start();
+    }
+    let old = room.leader();
+    room.ticks(3);
+    room.kill(old);
+    let leads =
+        |room: &Room| room.members.iter().any(|member| member.quorum.as_ref().is_some_and(Quorum::leads));
+    (1..500)
+        .find(|_| {
+            room.ticks(1);
+            leads(&room)
+        })
+        .expect("somebody leads")
+}
+
+#[test]
+fn an_election_begins_when_its_timeout_is_over() {
+    for (timeout_ms, least, most) in [(0, 3, 20), (1_000, 5, 30), (5_000, 29, 150)] {
+        let ticks = ticks_to_elect(timeout_ms);
+        assert!((least..most).contains(&ticks), "{timeout_ms} ms: {ticks} ticks");
+    }
+}
+
 #[test]
 fn voters_that_tell_each_other_of_a_leader_that_is_gone_elect_another_one() {
     let mut room = Room::of(&[1, 2, 3]);
