@@ -8,6 +8,7 @@ use anyhow::Result;
 use crate::broker::{Broker, Kind, Programs};
 use crate::engine::{Pace, Until};
 use crate::produce::{SINGLE_RECORDS, Shape};
+use crate::rounds::in_turn;
 use crate::section::Target;
 use crate::statistics::median;
 
@@ -16,17 +17,7 @@ type Round = Vec<(f64, f64)>;
 
 /// Rounds of the brokers in turn, A B B A, and the table of their medians.
 pub fn run(kinds: &[Kind], pairs: usize, programs: &Programs, time: Duration) -> Result<()> {
-    let mut rounds: Vec<Vec<Round>> = kinds.iter().map(|_| Vec::new()).collect();
-    for pair in 0..pairs {
-        let mut order: Vec<usize> = (0..kinds.len()).collect();
-        if pair % 2 == 1 {
-            order.reverse();
-        }
-        for side in order {
-            eprintln!("pair {} of {pairs}: {:?}", pair + 1, kinds[side]);
-            rounds[side].push(round(kinds[side], programs, time)?);
-        }
-    }
+    let rounds = in_turn(kinds, pairs, |kind| round(kind, programs, time))?;
     println!(
         "{:<9} {:>9} {:>14} {:>14} {:>15} {:>8} {:>8}",
         "producers", "broker", "flushed/s", "unflushed/s", "flushed/none", "ms each", "spread"

@@ -23,6 +23,7 @@ mod reading;
 mod replicated;
 mod report;
 mod results;
+mod rounds;
 mod section;
 mod setup;
 mod statistics;
@@ -30,6 +31,8 @@ mod steady;
 mod table;
 mod timeline;
 mod tools;
+mod transacting;
+mod transactions;
 mod trio;
 mod usage;
 mod workload;
@@ -108,6 +111,28 @@ enum Command {
         /// Of each measurement
         #[arg(long, default_value_t = 30.0)]
         seconds: f64,
+    },
+    /// Starts one node or three in turn and prints what transactions cost
+    Transactions {
+        #[command(flatten)]
+        programs: Programs,
+        /// One alone
+        #[arg(long)]
+        only: Option<Kind>,
+        /// 1 or 3
+        #[arg(long, default_value_t = 1)]
+        nodes: usize,
+        #[arg(long, default_value_t = 2)]
+        pairs: usize,
+        /// Of each measurement
+        #[arg(long, default_value_t = 20.0)]
+        seconds: f64,
+        /// Bytes of a record's value
+        #[arg(long, default_value_t = 100)]
+        record_bytes: usize,
+        /// thin, java or both
+        #[arg(long, default_value = "both")]
+        client: transactions::Clients,
     },
     /// Starts a broker, has a record acknowledged, waits 5 seconds and tells its memory
     Start {
@@ -206,7 +231,7 @@ fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Compare { programs, only, pairs, quick, workloads, out, acks: Acks { acks } } => {
             let comparison = Comparison {
-                kinds: only.map_or(vec![Kind::Ottla, Kind::Kafka], |kind| vec![kind]),
+                kinds: kinds(only),
                 pairs: pairs.unwrap_or(if quick { 1 } else { 3 }),
                 workloads: workload::select(&workloads)?,
                 plan: Plan { acks, quick },
@@ -219,12 +244,15 @@ fn main() -> Result<()> {
             Ok(())
         }
         Command::Flush { programs, only, pairs, seconds } => {
-            let kinds = only.map_or(vec![Kind::Ottla, Kind::Kafka], |kind| vec![kind]);
-            flush::run(&kinds, pairs, &programs, Duration::from_secs_f64(seconds))
+            flush::run(&kinds(only), pairs, &programs, Duration::from_secs_f64(seconds))
         }
         Command::Replicated { programs, only, pairs, seconds } => {
-            let kinds = only.map_or(vec![Kind::Ottla, Kind::Kafka], |kind| vec![kind]);
-            replicated::run(&kinds, pairs, &programs, Duration::from_secs_f64(seconds))
+            replicated::run(&kinds(only), pairs, &programs, Duration::from_secs_f64(seconds))
+        }
+        Command::Transactions { programs, only, nodes, pairs, seconds, record_bytes, client } => {
+            let time = Duration::from_secs_f64(seconds);
+            let plan = transactions::Plan { nodes, record_bytes, clients: client, time };
+            transactions::run(&kinds(only), pairs, &programs, &plan)
         }
         Command::Start { kind, programs } => {
             let broker = Broker::start(kind, &programs)?;
@@ -270,6 +298,10 @@ fn main() -> Result<()> {
             Ok(())
         }
     }
+}
+
+fn kinds(only: Option<Kind>) -> Vec<Kind> {
+    only.map_or(vec![Kind::Ottla, Kind::Kafka], |kind| vec![kind])
 }
 
 impl At {

@@ -126,7 +126,7 @@ pub fn frame(topic: &TopicRef, partition: usize, batch: &Bytes, acks: i16) -> By
     let partitions = vec![ProducePartition { index, records: Some(batch.clone()) }];
     let topics = vec![ProduceTopic { topic: topic.clone(), partitions }];
     let request = ProduceRequest { transactional_id: None, acks, timeout_ms: 30_000, topics };
-    frame_of(ApiKey::Produce, VERSION, index, |buf| request.write(VERSION, buf))
+    frame_of(ApiKey::Produce, PRODUCE_VERSION, index, |buf| request.write(PRODUCE_VERSION, buf))
 }
 
 /// A whole request frame.
@@ -161,8 +161,8 @@ pub fn batch_of(shape: Shape) -> Bytes {
 
 /// The first partition's error.
 pub fn read_answer(mut answer: Bytes) -> Result<ErrorCode> {
-    read_response_header(&mut answer, ApiKey::Produce.row(), VERSION)?;
-    let response = ProduceResponse::read(VERSION, answer)?;
+    read_response_header(&mut answer, ApiKey::Produce.row(), PRODUCE_VERSION)?;
+    let response = ProduceResponse::read(PRODUCE_VERSION, answer)?;
     let partition = response.topics.first().and_then(|topic| topic.partitions.first());
     Ok(partition.context("the answer names no partition")?.error)
 }
@@ -173,8 +173,8 @@ fn place_of_error(topic: &TopicRef) -> usize {
         let partitions = vec![ProducePartitionResponse::failed(0, error)];
         let topics = vec![ProduceTopicResponse { topic: topic.clone(), partitions }];
         let mut buf = BytesMut::new();
-        write_response_header(&mut buf, ApiKey::Produce.row(), VERSION, 0);
-        ProduceResponse { topics, ..ProduceResponse::default() }.write(VERSION, &mut buf);
+        write_response_header(&mut buf, ApiKey::Produce.row(), PRODUCE_VERSION, 0);
+        ProduceResponse { topics, ..ProduceResponse::default() }.write(PRODUCE_VERSION, &mut buf);
         buf
     };
     // -1 differs from 0 in both bytes.
@@ -182,4 +182,4 @@ fn place_of_error(topic: &TopicRef) -> usize {
     right.iter().zip(&wrong).position(|(a, b)| a != b).expect("they differ")
 }
 
-const VERSION: i16 = 13;
+pub const PRODUCE_VERSION: i16 = 13;

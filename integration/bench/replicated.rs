@@ -9,15 +9,13 @@ use crate::broker::{Kind, Programs};
 use crate::engine::{Pace, Until};
 use crate::machine::settle;
 use crate::produce::{BATCHES, SINGLE_RECORDS, Shape};
+use crate::rounds::{in_turn, print_table};
 use crate::section::{Section, Target};
-use crate::statistics::{median, number};
 use crate::trio::Trio;
 use crate::workload::{CONNECTIONS, DEPTH, MANY_CONNECTIONS, PARTITIONS};
 
-/// A figure, its unit, and whether more of it is better.
-type Row = (&'static str, &'static str, bool);
-
-const ROWS: [Row; 8] = [
+/// Figures, their units, and whether more is better.
+const ROWS: [(&str, &str, bool); 8] = [
     ("64 KiB batches at 30 MB/s: CPU of the nodes", "s/GB", false),
     ("the same: p50", "ms", false),
     ("the same: p99", "ms", false),
@@ -30,31 +28,9 @@ const ROWS: [Row; 8] = [
 
 /// Rounds of the two in turn, A B B A, and the table of medians and paired ratios.
 pub fn run(kinds: &[Kind], pairs: usize, programs: &Programs, time: Duration) -> Result<()> {
-    let mut rounds: Vec<Vec<Vec<f64>>> = kinds.iter().map(|_| Vec::new()).collect();
-    for pair in 0..pairs {
-        let mut order: Vec<usize> = (0..kinds.len()).collect();
-        if pair % 2 == 1 {
-            order.reverse();
-        }
-        for side in order {
-            eprintln!("pair {} of {pairs}: {:?}", pair + 1, kinds[side]);
-            rounds[side].push(round(kinds[side], programs, time)?);
-        }
-    }
-    let names: Vec<String> = kinds.iter().map(|kind| format!("{kind:?}")).collect();
-    println!("| three nodes, three replicas, acks=all | {} | times better | spread |", names.join(" | "));
-    println!("|---|{}---:|---:|", "---:|".repeat(kinds.len()));
-    for (row, (what, unit, more)) in ROWS.iter().enumerate() {
-        let column = |side: usize| rounds[side].iter().map(|round| round[row]).collect::<Vec<f64>>();
-        let medians: Vec<String> = (0..kinds.len()).map(|side| number(median(&mut column(side)))).collect();
-        let mut ratios: Vec<f64> = match kinds.len() {
-            2 => column(0).iter().zip(column(1)).map(|(a, b)| if *more { a / b } else { b / a }).collect(),
-            _ => vec![1.0],
-        };
-        let ratio = median(&mut ratios);
-        let spread = format!("{:.1} to {:.1}", ratios[0], ratios[ratios.len() - 1]);
-        println!("| {what}, {unit} | {} | {ratio:.1} | {spread} |", medians.join(" | "));
-    }
+    let rounds = in_turn(kinds, pairs, |kind| round(kind, programs, time))?;
+    let rows = ROWS.map(|(what, unit, more)| (what.to_string(), unit, more));
+    print_table("three nodes, three replicas, acks=all", kinds, &rows, &rounds);
     Ok(())
 }
 
@@ -83,7 +59,7 @@ fn round(kind: Kind, programs: &Programs, time: Duration) -> Result<Vec<f64>> {
         many.requests() / many.seconds(),
         many.requests() / many.spent.broker,
         few.outcome.latency.quantile_ms(0.99),
-        trio.resident_mb()?,
+        target.resident_mb()?,
     ])
 }
 

@@ -10,8 +10,8 @@ use ottla_protocol::Offset;
 use crate::engine::{Engine, Outcome, Pace, Until};
 use crate::fetch::{Fetching, Then};
 use crate::produce::{Producing, Shape};
-use crate::setup::{Setup, Topic};
-use crate::usage::{Spent, Usage};
+use crate::setup::{Setup, Topic, retry};
+use crate::usage::{Spent, Usage, resident_mb};
 
 /// The broker that is measured, or one of a cluster that is.
 pub struct Target<'a> {
@@ -27,7 +27,7 @@ pub struct Target<'a> {
 /// What else belongs to the broker that is measured.
 #[derive(Clone, Copy, Default)]
 pub struct Cluster<'a> {
-    /// Where each partition of a new topic lies, the leader first; on the broker alone if empty.
+    /// Where each partition of a new topic lies, the leader first; empty: the controller chooses.
     pub replicas: &'a [i32],
     /// The other processes.
     pub followers: &'a [u32],
@@ -60,7 +60,11 @@ impl<'a> Target<'a> {
         let mut setup = self.setup()?;
         let topic = setup.create_topic(name, partitions, configs, self.cluster.replicas, READY_WITHIN)?;
         self.topics.borrow_mut().push(topic.clone());
-        setup.end_offsets(&topic, READY_WITHIN)?;
+        match self.cluster.replicas.is_empty() && !self.cluster.followers.is_empty() {
+            true => drop(retry(READY_WITHIN, || setup.leaders(&topic))?),
+            // One broker leads all of them, and says that it does.
+            false => drop(setup.end_offsets(&topic, READY_WITHIN)?),
+        }
         Ok(topic)
     }
 
@@ -121,10 +125,19 @@ impl<'a> Target<'a> {
     }
 
     pub fn measure<T>(&self, run: impl FnOnce() -> Result<T>) -> Result<(T, Spent)> {
-        let pids = [&[self.pid], self.cluster.followers].concat();
+        let pids = self.pids();
         let before = Usage::now(&pids)?;
         let outcome = run()?;
         Ok((outcome, before.until(&Usage::now(&pids)?)))
+    }
+
+    /// Of the broker, or of all nodes together, in MB.
+    pub fn resident_mb(&self) -> Result<f64> {
+        self.pids().into_iter().map(resident_mb).sum()
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        [&[self.pid], self.cluster.followers].concat()
     }
 }
 

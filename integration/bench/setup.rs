@@ -40,7 +40,8 @@ impl Setup {
         Ok(Setup { stream })
     }
 
-    /// Creates a topic as soon as the broker can, each partition on these nodes, or on one if none is named.
+    /// Creates a topic as soon as the broker can, each partition on these nodes. Where none is named, the brokers'
+    /// `default.replication.factor` says on how many.
     pub fn create_topic(
         &mut self,
         name: &str,
@@ -64,7 +65,7 @@ impl Setup {
             .with_configs(configs.iter().map(config).collect())
             .with_assignments((0..placed).map(on_nodes).collect())
             .with_num_partitions(if placed > 0 { -1 } else { i32::try_from(partitions)? })
-            .with_replication_factor(if placed > 0 { -1 } else { 1 });
+            .with_replication_factor(-1);
         let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
         retry(within, || {
             let response = self.call(&request, 7)?;
@@ -92,6 +93,21 @@ impl Setup {
     /// Where each partition starts, as soon as all are led.
     pub fn start_offsets(&mut self, topic: &Topic, within: Duration) -> Result<Vec<Offset>> {
         self.offsets(topic, EARLIEST, within)
+    }
+
+    /// The address of each partition's leader, in the order of the partitions.
+    pub fn leaders(&mut self, topic: &Topic) -> Result<Vec<String>> {
+        let asked = MetadataRequestTopic::default().with_name(Some(topic_name(&topic.name)));
+        let response = self.call(&MetadataRequest::default().with_topics(Some(vec![asked])), 12)?;
+        let mut partitions =
+            response.topics.into_iter().next().context("the answer names no topic")?.partitions;
+        partitions.sort_by_key(|partition| partition.partition_index);
+        let leader = |id| {
+            let broker = response.brokers.iter().find(|broker| broker.node_id == id);
+            let broker = broker.with_context(|| format!("{} is not led", topic.name))?;
+            Ok(format!("{}:{}", broker.host, broker.port))
+        };
+        partitions.iter().map(|partition| leader(partition.leader_id)).collect()
     }
 
     pub fn delete_topic(&mut self, topic: &Topic) -> Result<()> {
@@ -126,7 +142,16 @@ impl Setup {
 
     /// One exchange of bytes: a whole frame out, an answer without its size in.
     pub fn exchange(&mut self, frame: &[u8]) -> Result<Bytes> {
-        self.stream.write_all(frame)?;
+        self.send(frame)?;
+        self.receive()
+    }
+
+    pub fn send(&mut self, frame: &[u8]) -> Result<()> {
+        Ok(self.stream.write_all(frame)?)
+    }
+
+    /// The next answer, without its size.
+    pub fn receive(&mut self) -> Result<Bytes> {
         let mut size = [0; 4];
         self.stream.read_exact(&mut size)?;
         let mut answer = vec![0; u32::from_be_bytes(size) as usize];
@@ -134,7 +159,7 @@ impl Setup {
         Ok(answer.into())
     }
 
-    fn call<Req: Request>(&mut self, request: &Req, version: i16) -> Result<Req::Response> {
+    pub fn call<Req: Request>(&mut self, request: &Req, version: i16) -> Result<Req::Response> {
         let frame = request_frame(request, version, 0, Some(CLIENT_ID)).map_err(anyhow::Error::msg)?;
         let answer = self.exchange(&frame)?;
         decode_answer(answer, Req::Response::header_version(version), version).map_err(anyhow::Error::msg)

@@ -1,4 +1,4 @@
-//! Three nodes, each broker and controller, as processes on loopback. The first leads every partition that is measured.
+//! Three nodes, each broker and controller, as processes on loopback.
 
 use std::path::Path;
 use std::process::Child;
@@ -12,7 +12,6 @@ use crate::broker::{Kind, Programs, free_port, log_tail, server};
 use crate::produce::{self, SINGLE_RECORDS};
 use crate::section::{Cluster, Target};
 use crate::setup::{Setup, retry};
-use crate::usage::resident_mb;
 
 /// Dropped, its nodes are killed and their data removed.
 pub struct Trio {
@@ -48,14 +47,19 @@ impl Trio {
         Ok(trio)
     }
 
+    /// The first node leads every partition.
     pub fn target(&self) -> Target<'_> {
-        let cluster = Cluster { replicas: &NODES, followers: &self.pids[1..] };
-        Target::of_cluster(&self.address, self.pids[0], cluster)
+        self.with_replicas(&NODES)
     }
 
-    /// Resident memory of all three in MB.
-    pub fn resident_mb(&self) -> Result<f64> {
-        self.pids.iter().map(|pid| resident_mb(*pid)).sum()
+    /// The controller spreads the leaders.
+    pub fn spread(&self) -> Target<'_> {
+        self.with_replicas(&[])
+    }
+
+    fn with_replicas<'a>(&'a self, replicas: &'a [i32]) -> Target<'a> {
+        let cluster = Cluster { replicas, followers: &self.pids[1..] };
+        Target::of_cluster(&self.address, self.pids[0], cluster)
     }
 
     fn first_record(&self) -> Result<()> {
@@ -91,6 +95,7 @@ fn properties(id: i32, port: u16, controller: u16, voters: &str, dir: &Path) -> 
          inter.broker.listener.name=PLAINTEXT\n\
          controller.listener.names=CONTROLLER\n\
          log.dirs={}\n\
+         default.replication.factor=3\n\
          min.insync.replicas=2\n\
          log.retention.check.interval.ms=5000\n\
          log.segment.delete.delay.ms=1000\n",
