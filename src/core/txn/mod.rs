@@ -22,6 +22,7 @@ mod ending;
 mod errand;
 mod init;
 mod partitions;
+mod patience;
 mod questions;
 mod reply;
 mod settings;
@@ -54,6 +55,7 @@ pub use reply::*;
 pub use settings::Settings;
 
 use ending::Ending;
+use patience::Patient;
 use situation::{Decision, Situation};
 use sweep::Sweeps;
 use transaction::{Change, Transaction};
@@ -79,6 +81,8 @@ pub struct Transactions<T> {
     ongoing: BTreeSet<TransactionalId>,
     /// Who waits for a producer id; `None` where the coordinator aborts by itself.
     waiting: BTreeMap<TransactionalId, Option<Asker<T>>>,
+    /// Who adds partitions while the transaction before is ending.
+    patient: Patient<T>,
     /// Transactions that are to be ended once more, by the time.
     retries: BTreeSet<(i64, TransactionalId)>,
     sweeps: Sweeps,
@@ -118,6 +122,7 @@ impl<T> Transactions<T> {
             entries: BTreeMap::new(),
             ongoing: BTreeSet::new(),
             waiting: BTreeMap::new(),
+            patient: Patient::default(),
             retries: BTreeSet::new(),
             sweeps: Sweeps::default(),
             writes: VecDeque::new(),
@@ -190,6 +195,9 @@ impl<T> Transactions<T> {
 
     fn decide(&mut self, step: &mut Step<'_, T>, asker: Asker<T>, fresh_id: Option<ProducerId>) {
         let id = asker.command.transactional_id().expect("a command about one transactional id").clone();
+        if self.has_patience(&id, &asker.command) {
+            return self.wait_patiently(step.now_ms, id, asker);
+        }
         let situation = self.situation(step.now_ms, &id, fresh_id);
         let decision = match &asker.command {
             Command::InitProducerId(init) => init::decide(&situation, init),
@@ -257,6 +265,9 @@ impl<T> Transactions<T> {
         for asker in std::mem::take(&mut self.waiting).into_values().flatten() {
             step.reply(asker.token, asker.command.refused(error));
         }
+        for asker in self.patient.drain() {
+            step.reply(asker.token, asker.command.refused(error));
+        }
         self.entries.clear();
         self.ongoing.clear();
         self.retries.clear();
@@ -303,6 +314,7 @@ impl<T> Machine for Transactions<T> {
             Input::Image(image) => self.image = Some(image),
             Input::Tick => {
                 assert!(self.writes.is_empty(), "a write is under way");
+                self.lose_patience(step);
                 self.retry_endings(step);
                 self.sweep(step);
             }
@@ -311,7 +323,7 @@ impl<T> Machine for Transactions<T> {
 
     fn next_deadline_ms(&self) -> Option<i64> {
         let retry = self.retries.first().map(|(at_ms, _)| *at_ms);
-        retry.into_iter().chain(self.sweeps_at_ms()).min()
+        [retry, self.patient.next_deadline_ms()].into_iter().flatten().chain(self.sweeps_at_ms()).min()
     }
 
     fn can_take(&self, command: &Command) -> bool {

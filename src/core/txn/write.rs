@@ -69,6 +69,7 @@ impl<T> Transactions<T> {
                 self.end_later(step.now_ms, &id);
             }
         }
+        self.let_in(step, &id);
     }
 }
 

@@ -45,6 +45,11 @@ pub fn settings(config: &BrokerConfig) -> Settings {
         id_expiration_check_interval_ms: config
             .transaction_remove_expired_transaction_cleanup_interval_ms
             .into(),
+        // Whoever asks waits this long before it asks again, so that it gets its answer no later than from Kafka.
+        adding_patience_ms: config
+            .add_partitions_to_txn_retry_backoff_ms
+            .min(config.add_partitions_to_txn_retry_backoff_max_ms)
+            .into(),
         two_phase_commit: config.transaction_two_phase_commit_enable,
         ..Settings::default()
     }

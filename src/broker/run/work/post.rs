@@ -1,5 +1,5 @@
 //! What this broker has for other brokers: things for the same broker gather while a request is under way, and go together in
-//! the next one. Each kind of thing has a connection of its own to each broker, so that one kind does not wait for another.
+//! the next one. Each kind of thing has connections of its own to each broker, so that one kind does not wait for another.
 //! It must never know what the things are, nor send one again.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -25,6 +25,12 @@ pub(crate) trait Thing: Sized + Send + Sync + 'static {
     /// For log lines.
     const NAME: &'static str;
 
+    /// Which of the connections to a broker it takes, of those of its kind. What waits long for its answer holds up what comes
+    /// after it on the same connection.
+    fn line(&self) -> usize {
+        0
+    }
+
     /// Whether it may be in one request with the others. Where it may not, it waits for the next one.
     fn goes_with(&self, others: &[Self]) -> bool;
 
@@ -39,7 +45,7 @@ pub(crate) trait Thing: Sized + Send + Sync + 'static {
 pub(crate) struct Post<T: Thing> {
     station: Station,
     runtime: Handle,
-    brokers: Mutex<BTreeMap<NodeId, mpsc::UnboundedSender<Letter<T>>>>,
+    lines: Mutex<BTreeMap<(NodeId, usize), mpsc::UnboundedSender<Letter<T>>>>,
 }
 
 /// What those who carry them work with.
@@ -58,7 +64,7 @@ struct Letter<T: Thing> {
 impl<T: Thing> Post<T> {
     /// Connections are made when they are needed.
     pub fn new(me: NodeId, settings: Arc<Settings>, image: Arc<Metadata>, runtime: Handle) -> Post<T> {
-        Post { station: Station { me, settings, image }, runtime, brokers: Mutex::default() }
+        Post { station: Station { me, settings, image }, runtime, lines: Mutex::default() }
     }
 
     /// Sends a thing to another broker, then waits for the answer. `None`: there is none, and the broker may have got the thing
@@ -70,12 +76,12 @@ impl<T: Thing> Post<T> {
     }
 
     fn queue(&self, to: NodeId, letter: Letter<T>) {
-        let mut brokers = self.brokers.lock();
-        let broker = brokers.entry(to).or_insert_with(|| self.start(to));
-        if let Err(unsent) = broker.send(letter) {
+        let mut lines = self.lines.lock();
+        let line = lines.entry((to, letter.thing.line())).or_insert_with(|| self.start(to));
+        if let Err(unsent) = line.send(letter) {
             // The task has panicked. Another one takes its place, whose mailbox is open.
-            *broker = self.start(to);
-            let _ = broker.send(unsent.0);
+            *line = self.start(to);
+            let _ = line.send(unsent.0);
         }
     }
 

@@ -8,6 +8,7 @@ mod epochs;
 mod failures;
 mod original;
 mod overdue;
+mod patience;
 mod stage;
 mod starts;
 mod verification;

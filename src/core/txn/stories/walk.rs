@@ -55,7 +55,11 @@ fn id_of(who: &str) -> &'static str {
 impl Walk {
     fn new(seed: u64, sights: BTreeMap<&'static str, usize>) -> Walk {
         let level = TransactionVersion([2, 2, 2, 1, 0][seed as usize % 5]);
-        let settings = Settings { id_expiration_ms: 2_000_000, ..Settings::default() };
+        let settings = Settings {
+            id_expiration_ms: 2_000_000,
+            adding_patience_ms: [0, 20][seed as usize / 2 % 2],
+            ..Settings::default()
+        };
         let mut stage = Stage::new(settings, level);
         stage.gathers = seed % 2 == 1;
         if seed.is_multiple_of(2) {

@@ -25,6 +25,8 @@ pub(crate) struct Joining {
     pub adds: bool,
 }
 
+/// Connections to each coordinator.
+const LINES: usize = 4;
 /// The first version that brokers ask in (KIP-890).
 const BROKERS_SINCE: i16 = 4;
 
@@ -32,6 +34,11 @@ impl Thing for Joining {
     type Answer = Refused;
 
     const NAME: &'static str = "partitions of transactions";
+
+    // The coordinator answers when the transactions before are complete, and one of them may take its time.
+    fn line(&self) -> usize {
+        self.id.bytes().map(usize::from).sum::<usize>() % LINES
+    }
 
     // Answers are told by the transactional id alone.
     fn goes_with(&self, others: &[Self]) -> bool {
