@@ -2,6 +2,7 @@
 move, and join by themselves; and a quorum whose voters can change once `kraft.version` says so."""
 
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -174,33 +175,55 @@ def test_the_active_controller_is_removed(small, name):
     follows(small, active, "Follower")
 
 
+@contextmanager
+def moved(cluster, node):
+    """The stopped node is to be found elsewhere; in the end it is where it was before."""
+    def goes_to(port):
+        node.ports["CONTROLLER"] = port
+        node.bootstrap = node.address("CONTROLLER")
+        node.config["listeners"] = f"CONTROLLER://{node.bootstrap}"
+        cluster.start(node)
+
+    old = node.ports["CONTROLLER"]
+    goes_to(free_ports(1)[0])
+    try:
+        yield
+    finally:
+        node.stop()
+        goes_to(old)
+
+
+def is_named(cluster, node):
+    def is_known():
+        said = metadata_quorum(cluster, "describe", "--status", may_fail=True)
+        return said.code == 0 and f'"CONTROLLER://{node.bootstrap}"' in said.text
+    wait_for(is_known, "the log says where it is", 60)
+
+
 def test_a_voter_that_has_moved_says_where_it_is(small, name):
     """Nobody has to tell the others: it finds the leader, and tells it."""
     node = next(node for node in small.controllers if node is not small.active())
     node.stop()
-    old = dict(node.ports)
-    node.ports["CONTROLLER"] = free_ports(1)[0]
-    node.bootstrap = node.address("CONTROLLER")
-    node.config["listeners"] = f"CONTROLLER://{node.bootstrap}"
-    small.start(node)
-    moved = f'"CONTROLLER://{node.bootstrap}"'
-
-    def is_known():
-        said = metadata_quorum(small, "describe", "--status", may_fail=True)
-        return said.code == 0 and moved in said.text
-    try:
-        wait_for(is_known, "the log says where it is", 60)
+    with moved(small, node):
+        is_named(small, node)
         follows(small, node, "Follower")
         victim = next(one for one in small.controllers if one is not node and one is not small.active())
         victim.kill9()
         decides(small, name)
         small.start(victim)
-    finally:
-        node.stop()
-        node.ports.update(old)
-        node.bootstrap = node.address("CONTROLLER")
-        node.config["listeners"] = f"CONTROLLER://{node.bootstrap}"
-        small.start(node)
+
+
+def test_a_voter_that_has_moved_while_nobody_leads_is_found(small, name):
+    """One of three is left, which does not know where the other one is that it needs to lead or to be led by."""
+    victim = small.active()
+    node = next(node for node in small.controllers if node is not victim)
+    for one in (node, victim):
+        one.kill9()
+    with moved(small, node):
+        decides(small, name)
+        is_named(small, node)
+        small.start(victim)
+        follows(small, victim, "Follower")
 
 
 def test_controllers_join_by_themselves(small, name):

@@ -19,6 +19,13 @@ impl<T> Controller<T> {
         change: &VoterChange,
         out: &mut Vec<Output<T>>,
     ) {
+        if let VoterChange::Update(voter) = change {
+            // Whether or not it can be written down now: there may be no leader before this voter is found where it is.
+            self.quorum.hear_where(voter);
+            if self.quorum.leads() && self.quorum.names(voter) {
+                return out.push(Output::VotersChanged { token, outcome: Ok(()) });
+            }
+        }
         let checked = self.quorum.check_voters(change, now_ms);
         match checked.and_then(|()| self.quorum.change_voters(change, now_ms)) {
             Ok(offset) => {

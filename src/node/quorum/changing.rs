@@ -53,14 +53,10 @@ impl ChangeRefused {
     }
 }
 
-fn key_of(voter: &VoterNode) -> ReplicaKey {
-    ReplicaKey { id: NodeId(voter.id), directory_id: voter.directory_id }
-}
-
 impl VoterChange {
     fn applied_to(&self, set: &[VoterNode]) -> Result<Vec<VoterNode>, ChangeRefused> {
         let mut changed = set.to_vec();
-        let at = |key: ReplicaKey| set.iter().position(|voter| key_of(voter) == key);
+        let at = |key: ReplicaKey| set.iter().position(|voter| ReplicaKey::of_voter(voter) == key);
         match self {
             VoterChange::Add(voter) if set.iter().any(|known| known.id == voter.id) => {
                 return Err(ChangeRefused::Duplicate);
@@ -70,7 +66,7 @@ impl VoterChange {
                 changed.remove(at(*key).filter(|_| set.len() > 1).ok_or(ChangeRefused::NotFound)?);
             }
             VoterChange::Update(voter) => {
-                changed[at(key_of(voter)).ok_or(ChangeRefused::NotFound)?] = voter.clone();
+                changed[at(ReplicaKey::of_voter(voter)).ok_or(ChangeRefused::NotFound)?] = voter.clone();
             }
         }
         changed.sort_by_key(|voter| voter.id);
@@ -132,7 +128,7 @@ impl Quorum {
     pub fn check_voters(&self, change: &VoterChange, now_ms: i64) -> Result<(), ChangeRefused> {
         self.changed_voters(change)?;
         match change {
-            VoterChange::Add(voter) if !self.followers.has_caught_up(key_of(voter), now_ms) => {
+            VoterChange::Add(voter) if !self.followers.has_caught_up(ReplicaKey::of_voter(voter), now_ms) => {
                 Err(ChangeRefused::Lagging)
             }
             _ => Ok(()),

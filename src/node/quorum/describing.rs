@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use ottla_model::NodeId;
 use ottla_model::config::HostPort;
-use ottla_protocol::batch::control::VoterEndpoint;
+use ottla_protocol::batch::control::{VoterEndpoint, VoterNode};
 use ottla_protocol::{LeaderEpoch, Offset};
 use raft::StateRole;
 
@@ -138,10 +138,29 @@ impl Quorum {
         }
     }
 
+    /// Whether the log has this voter as it says that it is.
+    pub fn names(&self, voter: &VoterNode) -> bool {
+        self.membership().voters.iter().flat_map(|record| &record.voters).any(|named| named == voter)
+    }
+
+    /// A voter has said where it is. Only what a voter says of itself counts, and only until the log has other voters.
+    pub fn hear_where(&mut self, voter: &VoterNode) {
+        let (store, key) = (self.raw.store(), ReplicaKey::of_voter(voter));
+        let votes = store.replica(key.id) == key && !key.directory_id.is_nil();
+        let (index, voters) = (store.voters_index(), self.voters());
+        if let Some(endpoint) = voter.endpoints.first().filter(|_| votes) {
+            let address = HostPort { host: endpoint.host.clone(), port: endpoint.port };
+            self.whereabouts.hear(key, address, index, &voters);
+        }
+    }
+
     /// Where a voter's controller listener is: as the log says, or else as `controller.quorum.voters` does. A voter whose
     /// removal is not agreed on yet is where it was: it may be the leader, who waits for answers.
     pub fn address(&self, id: NodeId) -> Option<HostPort> {
         let store = self.raw.store();
+        if let Some(told) = self.whereabouts.of(store.replica(id), store.voters_index()) {
+            return Some(told);
+        }
         let agreed = store.membership_at(self.raw.raft.raft_log.committed);
         let named = [store.membership(), agreed].into_iter().flat_map(|membership| &membership.voters);
         let voters = named.flat_map(|record| &record.voters).filter(|voter| voter.id == id.0);

@@ -24,6 +24,7 @@ mod store;
 mod unheard;
 pub(crate) mod vote;
 mod voters;
+mod whereabouts;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use describing::Heard;
 use download::{Download, Offered};
 use followers::Followers;
 use unheard::Unheard;
+use whereabouts::Whereabouts;
 
 pub use agreed::{Agreed, Committed, Keep, Settled, Spend};
 pub use changing::{ChangeRefused, VoterChange};
@@ -100,6 +102,8 @@ pub struct Quorum {
     unsent: Vec<(ReplicaKey, Body)>,
     followers: Followers,
     unheard: Unheard,
+    /// Where voters say that they are, while no leader can write it down.
+    whereabouts: Whereabouts,
 }
 
 impl Quorum {
@@ -139,6 +143,7 @@ impl Quorum {
             unsent: Vec::new(),
             followers: Followers::default(),
             unheard: Unheard::default(),
+            whereabouts: Whereabouts::default(),
         };
         quorum.unheard = Unheard::at_start(quorum.votes(), least);
         quorum.draw_timeout();

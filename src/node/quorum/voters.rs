@@ -8,7 +8,7 @@ use std::fmt;
 use ottla_log::metadata::Membership;
 use ottla_model::config::HostPort;
 use ottla_model::{DirectoryId, NodeId};
-use ottla_protocol::batch::control::KRaftVoters;
+use ottla_protocol::batch::control::{KRaftVoters, VoterNode};
 
 /// A replica of the metadata log: the node, and the directory in which its copy is. A node whose disk was wiped comes back
 /// with another directory, and is another replica: it has forgotten what it promised.
@@ -23,6 +23,11 @@ impl ReplicaKey {
     /// A replica of which only the node is known.
     pub fn of(id: NodeId) -> ReplicaKey {
         ReplicaKey { id, directory_id: DirectoryId::nil() }
+    }
+
+    /// As the log names a voter.
+    pub fn of_voter(voter: &VoterNode) -> ReplicaKey {
+        ReplicaKey { id: NodeId(voter.id), directory_id: voter.directory_id }
     }
 
     /// Whether both may be the same replica, as far as their directories are known.
@@ -65,11 +70,7 @@ impl VoterSet {
     /// None if no quorum can be made of these.
     pub(super) fn of_record(record: &KRaftVoters) -> Option<VoterSet> {
         let sane = |voter: &ReplicaKey| (0..i32::MAX).contains(&voter.id.0);
-        let keys: Vec<ReplicaKey> = record
-            .voters
-            .iter()
-            .map(|voter| ReplicaKey { id: NodeId(voter.id), directory_id: voter.directory_id })
-            .collect();
+        let keys: Vec<ReplicaKey> = record.voters.iter().map(ReplicaKey::of_voter).collect();
         let set = VoterSet::new(keys.iter().copied());
         let each_once = set.0.len() == keys.len();
         (each_once && !keys.is_empty() && keys.iter().all(sane)).then_some(set)

@@ -1,12 +1,12 @@
 //! The task in which a controller cares for its own place among the voters (KIP-853): it joins them where
-//! `controller.quorum.auto.join.enable` says so, in place of what it was before its disk was wiped; and it tells the leader where it
-//! listens once that is another place than the log says.
+//! `controller.quorum.auto.join.enable` says so, in place of what it was before its disk was wiped; it tells the leader where it
+//! listens once that is another place than the log says; and it tells voters that are silent.
 //! It must never decide who votes: the leader does.
 
 use std::time::Duration;
 
 use ottla_client::{ClientError, Connection, Options};
-use ottla_model::uuid_to_base64;
+use ottla_model::{NodeId, uuid_to_base64};
 use ottla_node::quorum::{QuorumState, ReplicaKey, VoterChange};
 use ottla_protocol::batch::control::VoterNode;
 use ottla_protocol::messages::add_raft_voter_request::Listener as Added;
@@ -16,8 +16,12 @@ use ottla_protocol::{ErrorCode, StrBytes};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
+use crate::clock::now_ms;
 use crate::run::owners::controller::Commands;
 use crate::run::owners::leading::Leading;
+
+/// Heartbeats are answered several times a second.
+const SILENT_MS: i64 = 2_000;
 
 /// A controller that may want to be among the voters, or is.
 pub(crate) struct Joining {
@@ -54,6 +58,7 @@ impl Joining {
                 );
             }
             told = other;
+            self.tell_where(&state).await;
             let Some(change) = self.wanted(&state) else { continue };
             match self.ask(&state, &change).await {
                 Ok(ErrorCode::None) => info!(?change, "the voters of the metadata quorum have changed"),
@@ -67,6 +72,21 @@ impl Joining {
         wanted(state, &self.own, self.joins, self.knows_where)
     }
 
+    // Its answer may go to a place where this one was once, and it may never hear otherwise what the log says of that.
+    async fn tell_where(&self, state: &QuorumState) {
+        if !self.knows_where {
+            return;
+        }
+        let here = VoterChange::Update(self.own.clone());
+        for id in not_heard(state, &self.own, now_ms()) {
+            let Some(address) = state.addresses.get(&id) else { continue };
+            match self.put_at(&address.to_string(), state, &here).await {
+                Ok(code) => debug!(voter = %id, code = code.name(), "a voter was told where this one is"),
+                Err(error) => debug!(voter = %id, %error, "a voter cannot be told where this one is"),
+            }
+        }
+    }
+
     async fn ask(&self, state: &QuorumState, change: &VoterChange) -> Result<ErrorCode, ClientError> {
         if state.leads {
             let outcome = self.commands.change_voters(change.clone()).await;
@@ -75,9 +95,18 @@ impl Joining {
         let Some(address) = self.leading.borrow().address.clone() else {
             return Ok(ErrorCode::LeaderNotAvailable);
         };
+        self.put_at(&address.to_string(), state, change).await
+    }
+
+    async fn put_at(
+        &self,
+        address: &str,
+        state: &QuorumState,
+        change: &VoterChange,
+    ) -> Result<ErrorCode, ClientError> {
         let options =
             Options { connect_timeout: self.patience, request_timeout: self.patience, ..Options::default() };
-        let connection = Connection::connect_with(&address.to_string(), options).await?;
+        let connection = Connection::connect_with(address, options).await?;
         let code = self.put(&connection, state, change).await;
         connection.close();
         code.map(ErrorCode::from_code)
@@ -143,6 +172,17 @@ fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
+// Voters whose answers do not come: all others while nobody leads, and where this one leads those that are silent.
+fn not_heard(state: &QuorumState, own: &VoterNode, now_ms: i64) -> Vec<NodeId> {
+    let votes = state.voters.iter().any(|voter| voter.key.id.0 == own.id && voter.key == state.me);
+    if state.kraft_version < 1 || !votes || (state.leader.is_some() && !state.leads) {
+        return Vec::new();
+    }
+    let others = state.voters.iter().filter(|voter| voter.key.id.0 != own.id);
+    let silent = others.filter(|voter| !state.leads || voter.heard_ms + SILENT_MS < now_ms);
+    silent.map(|voter| voter.key.id).collect()
+}
+
 // What has to change so that this controller votes, under its own name and where it is.
 fn wanted(state: &QuorumState, own: &VoterNode, joins: bool, knows_where: bool) -> Option<VoterChange> {
     if state.kraft_version < 1 || state.leader.is_none() || own.directory_id.is_nil() {
@@ -164,7 +204,6 @@ fn wanted(state: &QuorumState, own: &VoterNode, joins: bool, knows_where: bool) 
 
 #[cfg(test)]
 mod tests {
-    use ottla_model::NodeId;
     use ottla_node::quorum::VoterState;
     use ottla_protocol::LeaderEpoch;
     use ottla_protocol::batch::control::VoterEndpoint;
@@ -178,13 +217,9 @@ mod tests {
         VoterNode { id, directory_id, endpoints: vec![endpoint], kraft_version_min: 0, kraft_version_max: 1 }
     }
 
-    fn key_of(voter: &VoterNode) -> ReplicaKey {
-        ReplicaKey { id: NodeId(voter.id), directory_id: voter.directory_id }
-    }
-
     fn state(kraft_version: i16, leader: Option<i32>, voters: &[VoterNode]) -> QuorumState {
         let of = |voter: &VoterNode| VoterState {
-            key: key_of(voter),
+            key: ReplicaKey::of_voter(voter),
             log_end: -1,
             heard_ms: -1,
             caught_up_ms: -1,
@@ -209,7 +244,7 @@ mod tests {
         let (before, moved) = (node(2, 10, 9094), node(2, 20, 9099));
         let with = |voter: &VoterNode| vec![one.clone(), voter.clone()];
         let add = Some(VoterChange::Add(own.clone()));
-        let remove = Some(VoterChange::Remove(key_of(&before)));
+        let remove = Some(VoterChange::Remove(ReplicaKey::of_voter(&before)));
         let update = Some(VoterChange::Update(own.clone()));
         let rows = [
             // kraft.version, leader, voters, it joins, it knows where it is
@@ -227,5 +262,20 @@ mod tests {
             let found = wanted(&state(version, leader, &voters), &own, joins, knows_where);
             assert_eq!(found, expected, "{story}");
         }
+    }
+
+    #[test]
+    fn who_does_not_answer_is_told_where_this_one_is() {
+        let (one, own, three) = (node(1, 1, 9093), node(2, 20, 9094), node(3, 3, 9095));
+        let of = |kraft_version, leader, leads| {
+            let mut state = state(kraft_version, leader, &[one.clone(), own.clone(), three.clone()]);
+            (state.me, state.leads) = (ReplicaKey::of_voter(&own), leads);
+            (state.voters[0].heard_ms, state.voters[2].heard_ms) = (9_000, 7_000);
+            not_heard(&state, &own, 10_000).into_iter().map(|id| id.0).collect::<Vec<_>>()
+        };
+        assert_eq!(of(1, None, false), [1, 3], "nobody leads");
+        assert_eq!(of(1, Some(2), true), [3], "one is silent");
+        assert!(of(1, Some(1), false).is_empty(), "it follows");
+        assert!(of(0, None, false).is_empty(), "the configuration says where voters are");
     }
 }

@@ -234,3 +234,27 @@ fn a_voter_joins_from_a_snapshot_that_does_not_know_it() {
     room.ticks(5);
     room.all_are_the_same();
 }
+
+#[test]
+fn a_voter_is_where_it_says_until_the_log_says_something_newer() {
+    let mut room = Room::of(&[1, 2, 3]);
+    let leader = room.leader();
+    let [moved, other] = [1, 2, 3].into_iter().filter(|node| *node != leader).collect::<Vec<_>>()[..] else {
+        panic!("two follow")
+    };
+    let at = |port: u16| {
+        let mut node = voter(moved);
+        node.endpoints[0].port = port;
+        node
+    };
+    let told = |room: &mut Room| room.quorum(other).address(NodeId(moved)).expect("it is known").port;
+    room.quorum(other).hear_where(&at(7_001));
+    assert_eq!(told(&mut room), 7_001);
+    let stranger = VoterNode { directory_id: directory(9), ..at(7_002) };
+    room.quorum(other).hear_where(&stranger);
+    assert_eq!(told(&mut room), 7_001, "another replica says nothing of this one");
+    change(&mut room, leader, &VoterChange::Update(at(7_003))).expect("it is written down");
+    assert_eq!(told(&mut room), 7_003);
+    room.quorum(other).hear_where(&at(7_004));
+    assert_eq!(told(&mut room), 7_004, "it has moved again");
+}
