@@ -121,7 +121,8 @@ pub(super) async fn start(
     let mut membership =
         join(config, hears, &image, storage, &bound, (following.network(), inputs), incarnation).await;
     membership.joined().await?;
-    storage.set_strays_aside(config.node_id, &image.load());
+    // This fails only when the broker is stopping.
+    let _ = said.send(Notice::SetStraysAside);
     let post = Post::new(config.node_id, settings.clone(), image.clone(), Handle::current());
     let runner = errand_runner(config, &surroundings, &groups, &controller, post);
     let node = node(config, storage, loggers, (settings.clone(), image, controller, stopping));

@@ -45,6 +45,9 @@ pub(crate) enum Notice {
     VolumeFailed,
     /// The owner of a partition has panicked.
     OwnerFailed(TopicId, i32),
+    /// All of the metadata was read once: folders of partitions that this broker does not have are strays. Only this thread
+    /// knows which they are, as it makes folders before it shows the image that asks for them.
+    SetStraysAside,
     /// The controller's thread has ended, and nothing more is published.
     Ended,
 }
@@ -98,6 +101,7 @@ impl Publisher {
                 Ok(Notice::Reply(token, reply)) => token.answer(reply),
                 Ok(Notice::VolumeFailed) => self.lose_failed(),
                 Ok(Notice::OwnerFailed(topic, index)) => self.recover(topic, index),
+                Ok(Notice::SetStraysAside) => self.storage.set_strays_aside(self.me, &self.image.load()),
                 Err(RecvTimeoutError::Timeout) => {
                     again = None;
                     self.step(Input::TryAgain);

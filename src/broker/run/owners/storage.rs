@@ -294,7 +294,8 @@ impl Storage {
     }
 
     /// Renames the folders of partitions that this broker does not have by the metadata, once all of it is read: a crash
-    /// came between a deletion and its rename. As in Kafka the folders are kept, for an operator to look at.
+    /// came between a deletion and its rename. As in Kafka the folders are kept, for an operator to look at. `image`: what is
+    /// carried out, and nothing may be made or deleted meanwhile.
     pub fn set_strays_aside(&self, me: NodeId, image: &Image) {
         let assigned = |id: &TopicPartition| is_assigned(me, image, id);
         for dir in self.healthy() {

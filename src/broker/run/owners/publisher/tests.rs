@@ -1,5 +1,6 @@
 //! What the publisher does with a partition whose owner has panicked.
 
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::mpsc::channel;
 
@@ -193,6 +194,23 @@ fn a_failed_write_takes_its_directory_and_not_the_process_if_there_is_another() 
         let ends = if metadata { Some("the directory of the metadata log has failed: /data") } else { ends };
         assert_eq!(stage.gave_up.lock().as_deref(), ends);
     }
+}
+
+// The folder of a new partition is there before its image is shown: whoever looks from elsewhere takes it for a stray.
+#[test]
+fn strays_are_looked_for_between_two_images() {
+    let mut stage = stage_in("/data");
+    stage.disk.create_dir_all(Path::new("/data/gone-0")).expect("a folder");
+    let (tell, notices) = channel();
+    for notice in [Notice::Published(image_with(2)), Notice::SetStraysAside, Notice::Ended] {
+        tell.send(notice).expect("it is heard");
+    }
+    stage.publisher.publish(&notices);
+    let names = stage.disk.list(Path::new("/data")).expect("a directory");
+    let names: Vec<_> = names.into_iter().map(|entry| entry.name).collect();
+    let is_there = |name: &str| names.iter().any(|known| known == name);
+    assert_eq!([is_there("t-0"), is_there("t-1"), is_there("gone-0")], [true, true, false], "{names:?}");
+    assert!(names.iter().any(|name| name.starts_with("gone-0.") && name.ends_with("-stray")));
 }
 
 /// A cleaner looks at a log and panics. An input that a producer has queued in the meantime is processed all the same.
