@@ -329,7 +329,7 @@ impl Replicas {
                     Role::Leader(leadership) => {
                         out.push(Action::Lead(key, leadership));
                         turn.to_settle.extend(grown.then_some(key));
-                        self.not_alive(key, &new.replicas, out);
+                        self.all_stand(key, &new.replicas, out);
                     }
                     Role::Follower(followership) => out.push(Action::Follow(key, followership)),
                 }
@@ -355,13 +355,11 @@ impl Replicas {
         Role::Follower(Followership { epoch, partition_epoch, leader })
     }
 
-    // A leader takes a broker of which it has heard nothing for one that is alive.
-    fn not_alive(&self, key: Key, replicas: &[NodeId], out: &mut Vec<Action>) {
+    // A leader that has heard nothing of a broker would believe the first fetch that comes from there, and that may have been
+    // read under the image before this one: whoever was fenced in that one would never be let in.
+    fn all_stand(&self, key: Key, replicas: &[NodeId], out: &mut Vec<Action>) {
         for replica in replicas.iter().filter(|id| **id != self.me) {
-            let standing = standing(&self.image, *replica);
-            if standing.broker_epoch.is_none() || standing.shutting_down {
-                out.push(Action::Stands(key, *replica, standing));
-            }
+            out.push(Action::Stands(key, *replica, standing(&self.image, *replica)));
         }
     }
 
@@ -419,7 +417,7 @@ impl Replicas {
                 Ok(directory) => {
                     assignments.extend(directory.and_then(|directory| self.news_of(key, directory)));
                     if let Role::Leader(leadership) = &opening.role {
-                        self.not_alive(key, &leadership.replicas, out);
+                        self.all_stand(key, &leadership.replicas, out);
                         to_settle.extend((opening.last_owner == LastOwner::Process).then_some(key));
                     }
                     if waited {

@@ -155,11 +155,14 @@ fn word(action: &Action) -> Option<String> {
 fn the_logs_of_a_start_were_left_by_a_process_and_later_ones_are_new() {
     let mut stage = stage();
     let before = stage.publish(&[topic(1), partition(1, 0, Some(ME)), partition(1, 1, None)]);
-    assert_eq!(before, ["open t1-0 Process, t1-1 Process behind nobody", "settle t1-0"]);
+    let opened = "open t1-0 Process, t1-1 Process behind nobody";
+    assert_eq!(before, [opened, "t1-0: 2 lives in epoch 7", "settle t1-0"]);
     // As after a clean stop, which leaves partitions without a leader.
-    assert_eq!(stage.publish(&[led_by(1, 1, Some(ME))]), ["lead t1-1 epoch 2", "settle t1-1"]);
+    let led = ["lead t1-1 epoch 2", "t1-1: 2 lives in epoch 7", "settle t1-1"];
+    assert_eq!(stage.publish(&[led_by(1, 1, Some(ME))]), led);
     let new = [topic(2), partition(2, 0, Some(ME)), partition(1, 2, Some(ME))];
-    assert_eq!(stage.publish(&new), ["open t2-0 Nobody, t1-2 Nobody"]);
+    let opened = ["open t2-0 Nobody, t1-2 Nobody", "t2-0: 2 lives in epoch 7", "t1-2: 2 lives in epoch 7"];
+    assert_eq!(stage.publish(&new), opened);
 }
 
 #[test]
@@ -191,7 +194,14 @@ fn before_it_is_registered_a_process_leads_and_follows_nobody() {
     let lives = stage.publish(&[led_by(1, 0, Some(ME)), broker(ME, LIFE, false)]);
     assert_eq!(
         lives,
-        ["lead t1-0 epoch 2", "t1-1 follows 2", "lead t1-2 epoch 1", "settle t1-0"],
+        [
+            "lead t1-0 epoch 2",
+            "t1-0: 2 lives in epoch 7",
+            "t1-1 follows 2",
+            "lead t1-2 epoch 1",
+            "t1-2: 2 lives in epoch 7",
+            "settle t1-0"
+        ],
         "all of them, also those that have not changed"
     );
     assert_eq!(
@@ -199,7 +209,8 @@ fn before_it_is_registered_a_process_leads_and_follows_nobody() {
         [""; 0],
         "whoever is fenced later acts as it is told"
     );
-    assert_eq!(stage.publish(&[led_by(1, 1, Some(ME))]), ["lead t1-1 epoch 2", "settle t1-1"]);
+    let led = ["lead t1-1 epoch 2", "t1-1: 2 lives in epoch 7", "settle t1-1"];
+    assert_eq!(stage.publish(&[led_by(1, 1, Some(ME))]), led);
 }
 
 #[test]
@@ -219,7 +230,18 @@ fn a_leader_hears_how_the_brokers_of_its_followers_stand() {
     let lost = stage.publish(&[shrink.into(), broker(OTHER, Uuid::nil(), true)]);
     let leads = lost.iter().position(|word| word.starts_with("lead t1-0"));
     let is_gone = lost.iter().position(|word| word == "t1-0: 2 is not alive");
+    assert!(is_gone.is_some());
     assert!(is_gone < leads, "it would propose to take the broker back: {lost:?}");
+}
+
+#[test]
+fn whoever_begins_to_lead_hears_of_brokers_that_live_again_in_the_same_image() {
+    let mut stage = stage();
+    stage.publish(&[topic(1), partition(1, 0, Some(OTHER)), broker(OTHER, Uuid::nil(), true)]);
+    let both = stage.publish(&[led_by(1, 0, Some(ME)), broker(OTHER, Uuid::nil(), false)]);
+    let leads = both.iter().position(|word| word.starts_with("lead t1-0"));
+    let lives = both.iter().rposition(|word| word == "t1-0: 2 lives in epoch 7");
+    assert!(leads < lives, "what a lane heard before it led is forgotten: {both:?}");
 }
 
 #[test]
@@ -252,7 +274,8 @@ fn a_leadership_is_taken_over_given_back_and_taken_over_again() {
     stage.publish(&[topic(1), partition(1, 0, Some(ME))]);
     assert_eq!(stage.publish(&[led_by(1, 0, Some(OTHER))]), ["t1-0 follows 2"]);
     assert_eq!(stage.publish(&[led_by(1, 0, None)]), ["t1-0 follows nobody"]);
-    assert_eq!(stage.publish(&[led_by(1, 0, Some(ME))]), ["lead t1-0 epoch 4", "settle t1-0"]);
+    let led = ["lead t1-0 epoch 4", "t1-0: 2 lives in epoch 7", "settle t1-0"];
+    assert_eq!(stage.publish(&[led_by(1, 0, Some(ME))]), led);
     assert_eq!(stage.publish(&[led_by(1, 0, None)]), ["t1-0 follows nobody"]);
     assert_eq!(stage.publish(&[topic(2), partition(2, 0, Some(OTHER))]), ["open t2-0 Nobody behind 2"]);
 }
@@ -290,7 +313,12 @@ fn what_cannot_be_opened_is_offline_and_tried_again_only_if_there_was_no_room() 
     let led = [led_by(1, 0, Some(ME)), led_by(1, 1, Some(ME))];
     assert_eq!(stage.publish(&led), [""; 0], "neither is opened by a newer leadership");
     stage.opens = |_| Ok(Some(THERE));
-    let again = ["open t1-1 Failed", "note: opened t1-1: there is room again", "assign 12"];
+    let again = [
+        "open t1-1 Failed",
+        "t1-1: 2 lives in epoch 7",
+        "note: opened t1-1: there is room again",
+        "assign 12",
+    ];
     assert_eq!(stage.step(Input::TryAgain), again);
     assert!(!stage.replicas.wait_for_room());
 }
@@ -312,7 +340,7 @@ fn a_partition_is_opened_anew_when_its_owner_has_failed_unless_it_is_gone_or_off
     let mut stage = stage();
     stage.publish(&[topic(1), partition(1, 0, Some(ME))]);
     let key = (id(1), 0);
-    assert_eq!(stage.step(Input::OwnerFailed(key)), ["open t1-0 Failed"]);
+    assert_eq!(stage.step(Input::OwnerFailed(key)), ["open t1-0 Failed", "t1-0: 2 lives in epoch 7"]);
     assert_eq!(stage.step(Input::DirectoryFailed(vec![key])), ["offline t1-0"]);
     assert_eq!(stage.step(Input::OwnerFailed(key)), [""; 0]);
     stage.publish(&[RemoveTopicRecord { topic_id: id(1) }.into()]);
@@ -325,7 +353,8 @@ fn what_this_process_had_is_not_believed_clean_when_it_is_led_again() {
     stage.publish(&[topic(1), partition(1, 0, Some(ME))]);
     stage.publish(&[led_by(1, 0, Some(OTHER))]);
     assert_eq!(stage.step(Input::OwnerFailed((id(1), 0))), ["open t1-0 Failed behind 2"]);
-    assert_eq!(stage.publish(&[led_by(1, 0, Some(ME))]), ["lead t1-0 epoch 3", "settle t1-0"]);
+    let led = ["lead t1-0 epoch 3", "t1-0: 2 lives in epoch 7", "settle t1-0"];
+    assert_eq!(stage.publish(&[led_by(1, 0, Some(ME))]), led);
     let rows = [(LastOwner::Process, true), (LastOwner::Failed, false), (LastOwner::Nobody, false)];
     for (last_owner, believed) in rows {
         assert_eq!(last_owner.left_it_clean(true), believed, "{last_owner:?}");
@@ -338,7 +367,8 @@ fn the_controller_hears_of_another_directory_than_it_knows() {
     let mut stage = stage();
     stage.opens = |opening| Ok((opening.id.partition > 0).then_some(THERE));
     let both = [topic(1), partition(1, 0, Some(ME)), partition(1, 1, Some(ME))];
-    assert_eq!(stage.publish(&both)[1..], ["assign 12", "settle t1-0 t1-1"]);
+    let opened = ["t1-0: 2 lives in epoch 7", "t1-1: 2 lives in epoch 7", "assign 12", "settle t1-0 t1-1"];
+    assert_eq!(stage.publish(&both)[1..], opened);
 }
 
 #[test]
