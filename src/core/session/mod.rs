@@ -74,6 +74,16 @@ pub struct PartitionAnswer {
     pub redirect: bool,
 }
 
+impl PartitionAnswer {
+    /// Whether a request of another replica need not look at the partition again before something happens to it: the
+    /// replica has everything that the leader has, and the leader knows that. What was told does not count: a replica that
+    /// could not use it names no other position, and is told once more, as by Kafka's leaders, which look at every partition
+    /// each time. Otherwise it would lack the records until others come.
+    pub fn leaves_nothing_to_do(&self, position: &Position, log_end: Offset) -> bool {
+        self.error == ErrorCode::None && !self.redirect && position.fetch_offset >= log_end
+    }
+}
+
 /// One partition of a session.
 #[derive(Clone, Debug)]
 struct Followed {

@@ -146,3 +146,19 @@ fn some_partitions_of_a_session_keep_its_order() {
     assert_eq!(found, [(key("a", 0), at(0)), (key("c", 0), at(0))]);
     assert_eq!((sessions.companion(9), sessions.companion(8)), (Some(&()), None));
 }
+
+#[test]
+fn a_replica_is_told_again_until_it_has_everything() {
+    let redirect = PartitionAnswer { redirect: true, ..told(false, 0) };
+    let error = PartitionAnswer { error: ErrorCode::NotLeaderOrFollower, ..told(false, 0) };
+    let rows = [
+        ("it has everything", told(false, 5), 5, true),
+        ("it was told records, and may not have them", told(true, 5), 4, false),
+        ("there was no room for records", told(false, 5), 4, false),
+        ("its log has parted from the leader's", redirect, 5, false),
+        ("it was refused", error, 5, false),
+    ];
+    for (story, answer, from, expected) in rows {
+        assert_eq!(answer.leaves_nothing_to_do(&at(from), 5), expected, "{story}");
+    }
+}

@@ -195,7 +195,8 @@ impl Fetcher {
         }
     }
 
-    /// The leader's answer to the last plan. A partition whose place has changed since then is passed over.
+    /// The leader's answer to the last plan. A partition whose place has changed since then is passed over. The leader takes
+    /// it for told, so that the next request asks for everything anew.
     pub fn answered(&mut self, now_ms: i64, answer: Answer) -> Vec<Work> {
         self.backoff.reset();
         if answer.error != ErrorCode::None {
@@ -208,17 +209,21 @@ impl Fetcher {
             return Vec::new();
         }
         let mut work = Vec::new();
+        let mut passed_over = false;
         for (key, found) in answer.partitions {
             let asked = self.session.asked(key);
-            let now = self.partitions.get(&key).map(|followed| followed.state);
-            if let (Some(place), Some(State::Fetched(here))) = (asked, now)
-                && place == here
-            {
-                self.away(key);
-                work.push(self.work(now_ms, key, here.position, found));
+            match self.partitions.get(&key).map(|followed| followed.state) {
+                Some(State::Fetched(here)) if asked == Some(here) => {
+                    self.away(key);
+                    work.push(self.work(now_ms, key, here.position, found));
+                }
+                followed => passed_over |= followed.is_some(),
             }
         }
         self.session.answered(answer.session_id);
+        if passed_over {
+            self.session.reset();
+        }
         work
     }
 

@@ -120,8 +120,24 @@ fn an_answer_for_another_place_is_passed_over() {
     stage.follow(1, 4);
     stage.fetcher.leave(key(2));
     assert_eq!(stage.hears(7, &[(1, ErrorCode::None), (2, ErrorCode::None)]), [""; 0]);
-    assert_eq!(stage.asks(), (7, 1, vec![(1, 4)], vec![2]));
+    assert_eq!(stage.asks(), (7, 0, vec![(1, 4)], vec![]));
     assert!(!stage.fetcher.waits_for_work());
+}
+
+#[test]
+fn what_was_passed_over_is_asked_for_again_from_the_same_place() {
+    let mut stage = Stage::new(&[1, 2]);
+    stage.asks();
+    stage.hears(7, &[]);
+    stage.asks();
+    // It is said once more whom it follows, while the leader's answer is on its way.
+    stage.fetcher.follow(0, key(1));
+    assert_eq!(stage.hears(7, &[(1, ErrorCode::None)]), [""; 0]);
+    stage.place(1, 0);
+    let (session, epoch, mut named, forgotten) = stage.asks();
+    named.sort_unstable();
+    assert_eq!((session, epoch, named, forgotten), (7, 0, vec![(1, 0), (2, 0)], vec![]));
+    assert_eq!(stage.hears(8, &[(1, ErrorCode::None)]), ["append 1 at 0"]);
 }
 
 #[test]

@@ -202,9 +202,14 @@ impl Partition {
         self.with_lane(|lane| look(lane.log()))
     }
 
-    /// Where the next fetch from the leader begins. `None`: there is none now.
+    /// Where the next fetch from the leader begins. `None`: there is none now, or the lane has still something to do. If the
+    /// lane is busy, what was submitted waits in the queue, and where the log ends is not yet where the lane will have put
+    /// its end. A fetcher that believed that would think that its leader knows the place, and would never name it.
     pub fn fetch_place(self: &Arc<Self>) -> Option<Place> {
         self.with_lane(|lane| {
+            if !self.queue.lock().is_empty() {
+                return None;
+            }
             let position = lane.fetch_position()?;
             Some(Place { position, log_start: lane.log().log_start_offset() })
         })?

@@ -342,14 +342,12 @@ impl Request {
             || found.iter().any(|f| f.error != ErrorCode::None || f.redirects())
     }
 
-    // The next request looks at these again, whether or not something happens to them: errors are told until they are gone,
-    // and there was no room for all records.
+    // The next request looks at these again, whether or not something happens to them. If a lane has not taken note yet, it
+    // may still refuse to, and nobody would hear of that.
     fn unfinished(&self, found: &[PartitionRead]) -> Vec<FetchKey> {
+        let noted = self.is_noted();
         let is_left = |(target, read): &(&Target, &PartitionRead)| {
-            read.error != ErrorCode::None
-                || !read.redirects()
-                    && read.records.is_none()
-                    && read.offsets.log_end > target.position.fetch_offset
+            !noted || !told(read).leaves_nothing_to_do(&target.position, read.offsets.log_end)
         };
         self.targets.iter().zip(found).filter(is_left).map(|(target, _)| target.key.clone()).collect()
     }
@@ -382,7 +380,13 @@ impl Request {
             if read.error != ErrorCode::None || read.diverging.is_some() {
                 continue;
             }
-            let Ok(partition) = self.resolve(broker, image, &target.key) else { continue };
+            let partition = match self.resolve(broker, image, &target.key) {
+                Ok(partition) => partition,
+                Err(code) => {
+                    noting.refuse(place, code);
+                    continue;
+                }
+            };
             let fetched = Progress {
                 replica: id,
                 believed: target.position.current_leader_epoch,

@@ -39,6 +39,11 @@ impl Noting {
         Note { noting: self.0.clone(), place, answered: false }
     }
 
+    /// The partition at that place in the fetch has no lane any more that could take note.
+    pub fn refuse(&self, place: usize, code: ErrorCode) {
+        self.0.state.lock().refused.push((place, code));
+    }
+
     /// Whether every lane has answered.
     pub fn is_done(&self) -> bool {
         self.0.state.lock().missing == 0

@@ -14,6 +14,7 @@ use ottla_log::log::{Isolation, Offsets};
 use ottla_model::TopicId;
 use ottla_model::config::{BrokerConfig, Sources, load};
 use ottla_model::image::Endpoint;
+use ottla_node::lane::{FromLeader, Input as LaneInput};
 use ottla_node::replicas::Replicas;
 use ottla_protocol::LeaderEpoch;
 use ottla_protocol::api::ApiKey;
@@ -266,7 +267,7 @@ async fn a_follower_has_what_its_leader_has_and_is_in_sync_while_it_fetches() {
     }
     follower.end(&disk);
     assert_eq!(send(&server, topic, 0).await, Ok(2), "once the follower has left the in-sync set");
-    assert_eq!(in_sync(&server, topic), [LEADER]);
+    until("the image shows that", || in_sync(&server, topic) == [LEADER]).await;
     let follower = follow(&server, &disk).await;
     until("it is back in sync", || in_sync(&server, topic) == [LEADER, FOLLOWER]).await;
     assert_eq!(send(&server, topic, 0).await, Ok(3));
@@ -291,7 +292,7 @@ async fn a_follower_that_has_lost_its_disk_fills_it_again_from_where_the_log_sta
     assert_eq!(send(&server, topic, 0).await, Ok(4), "without it");
     let (token, deleted) = oneshot::channel();
     let partition = leads.get(topic, 0).expect("it leads");
-    let input = ottla_node::lane::Input::DeleteRecords { token, before: Some(2), deadline_ms: i64::MAX };
+    let input = LaneInput::DeleteRecords { token, before: Some(2), deadline_ms: i64::MAX };
     partition.submit_from_thread(input);
     let disk = MemoryDisk::new(1);
     let follower = follow(&server, &disk).await;
@@ -299,6 +300,50 @@ async fn a_follower_that_has_lost_its_disk_fills_it_again_from_where_the_log_sta
     until("it is back in sync", || in_sync(&server, topic) == [LEADER, FOLLOWER]).await;
     let here = offsets(&follower.partitions, topic, 0).expect("it is there");
     assert_eq!((here.log_start, here.log_end), (2, 5));
+    follower.end(&disk);
+    server.stop().await;
+}
+
+// A place from before would be where the leader believes the follower to be, so it would not be named again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_lane_never_says_that_its_log_ends_where_it_ended_before() {
+    let (dir, disk) = (tempfile::tempdir().expect("a folder"), MemoryDisk::new(1));
+    let server = lead(&dir).await;
+    let follower = follow(&server, &disk).await;
+    let topic = create(&server, "t", 1, &[]).await;
+    let place = || follower.partitions.get(topic, 0).and_then(|partition| partition.fetch_place());
+    until("it follows", || place().is_some()).await;
+    follower.fetchers.stop();
+    let partition = follower.partitions.get(topic, 0).expect("it is there");
+    let busy = Arc::new(());
+    let (looked_at, keeps_on) = (partition.clone(), Arc::downgrade(&busy));
+    let looks = std::thread::spawn(move || {
+        while keeps_on.upgrade().is_some() {
+            looked_at.with_log(|_| std::thread::yield_now());
+        }
+    });
+    let (reporter, _reports) = mpsc::unbounded_channel();
+    for log_end in 0..2_000 {
+        let mut taken = None;
+        until("the lane has taken everything", || {
+            taken = place();
+            taken.is_some()
+        })
+        .await;
+        let fetched = taken.expect("it was waited for").position;
+        assert_eq!(fetched.log_end, log_end);
+        let mut batch = BatchBuilder::new(Compression::None);
+        batch.append(1, None, Some(b"value"), &[]);
+        let records = batch.build(log_end, fetched.under);
+        let from_leader = FromLeader { fetched, records, high_watermark: 0, log_start: 0 };
+        let token = Report::new((topic, 0), reporter.clone());
+        partition.submit_from_thread(LaneInput::Replicate { token, from_leader });
+        if let Some(place) = partition.fetch_place() {
+            assert_eq!(place.position.log_end, log_end + 1);
+        }
+    }
+    drop(busy);
+    looks.join().expect("it has not panicked");
     follower.end(&disk);
     server.stop().await;
 }
