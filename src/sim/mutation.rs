@@ -115,6 +115,11 @@ pub enum Mutation {
     ForgetProducersOnFollowers,
     /// A transaction has ended for readers when the leader has its marker.
     CountMarkersEarly,
+    /// A follower says where its log ends before its lane has taken what came, and the leader's session takes what it has told for
+    /// what the follower has (KIP-227).
+    BelieveTold,
+    /// A leader hears how other brokers stand when it begins to lead, and never again (KIP-841).
+    HearOfBrokersOnce,
     /// A process that starts believes the news for the one before it.
     BelieveOldNews,
     /// A controller that becomes active goes on with the sessions of the one before, in which it has heard nobody (KIP-631).

@@ -249,9 +249,12 @@ const OF_TRANSACTIONS: [&str; 17] = [
     "a transaction was ended by another process than the one that had decided",
     "offsets of a transaction had their marker",
 ];
-const OF_REPLICAS: [&str; 22] = [
+const OF_REPLICAS: [&str; 26] = [
     "a broker came back from a clean stop",
     "a broker ended since its disk had failed",
+    "a fenced broker came back without a restart",
+    "a fetch had nothing new to be told",
+    "a fetch named nothing",
     "a fetch under another leader epoch was refused",
     "a follower began again at its leader's start",
     "a follower cut off the end of its log",
@@ -265,6 +268,7 @@ const OF_REPLICAS: [&str; 22] = [
     "a proposal was refused",
     "a replica came back in sync",
     "a replica led that may lack records",
+    "a replica was let in without another fetch",
     "a silent broker was fenced",
     "a torn tail was cut off",
     "a truncation removed no bytes",

@@ -56,7 +56,7 @@ const LESSONS: &[Lesson] = &[
     lesson("KAFKA-15586", Mutation::AssumeCleanStops, Seeds(200), &[STAYS]),
     lesson("KAFKA-7164", Mutation::CompareWithNewLeadersOnly, Told(an_epoch_that_was_missed), &[STAYS]),
     lesson("KAFKA-7415", Mutation::ForgetEpochStarts, Told(an_epoch_without_records), &[STAYS]),
-    lesson("KAFKA-10706", Mutation::KeepEpochsWithoutBytes, Seeds(200), &[IN_SYNC]),
+    lesson("KAFKA-10706", Mutation::KeepEpochsWithoutBytes, Seeds(1_000), &[IN_SYNC]),
     lesson("KAFKA-14704", Mutation::AdvanceBeforeCutting, Told(an_end_that_others_replaced), &[STAYS]),
     lesson("KAFKA-13207", Mutation::TakeAnyAnswer, Seeds(400), &[STAYS, SAME, IN_SYNC]),
     lesson("KAFKA-10101", Mutation::CheckpointLogEnd, Seeds(400), &[OPENS, STAYS, READS, REASON, DENSE, SAME, IN_SYNC]),
@@ -69,6 +69,8 @@ const LESSONS: &[Lesson] = &[
     lesson("no gap at a segment's border", Mutation::SkipRestOfSegment, Seeds(60), &[MISSES, DENSE, SAME, STAYS]),
     lesson("followers know producers", Mutation::ForgetProducersOnFollowers, Seeds(200), &[ONCE]),
     lesson("markers wait for replicas", Mutation::CountMarkersEarly, Told(a_marker_that_one_has), &[COMMITTED]),
+    lesson("KIP-227", Mutation::BelieveTold, Seeds(400), &[IN_SYNC]),
+    lesson("KIP-841", Mutation::HearOfBrokersOnce, Seeds(60), &[IN_SYNC]),
     lesson("first the image, then answers", Mutation::BelieveOldNews, Seeds(60), &["a process acts on news of itself only"]),
 ];
 

@@ -10,6 +10,7 @@ mod lessons;
 mod process;
 mod registry;
 mod serving;
+mod sessions;
 #[cfg(test)]
 mod stories;
 #[cfg(test)]
@@ -41,6 +42,7 @@ use clients::{Consumer, Producer};
 use judge::Judge;
 use process::{LAG_MS, Message, Process, To, Wish};
 use registry::Registry;
+use sessions::InSessions;
 use trouble::Plan;
 
 /// What happens at a machine.
@@ -174,7 +176,7 @@ impl Rules for Replicas {
 impl Replicas {
     pub fn new(seed: u64, mutation: Option<Mutation>, trace_lines: usize) -> Replicas {
         let mut dice = Dice::new(seed);
-        let plan = Plan::draw(&mut dice);
+        let plan = Plan { sessions: seed % 3 == 2, ..Plan::draw(&mut dice) };
         let bus = Bus::draw(plan.machines, &mut dice);
         let memories = disks(&plan, &mut dice);
         Replicas::of(plan, Cluster::new(dice, bus, memories, mutation, trace_lines))
@@ -256,6 +258,11 @@ impl Replicas {
                 process.hear(message, now_ms)
             }
             Local::Turn => process.turn(now_ms),
+            Local::Fetch { number } if process.fetches == number && process.in_sessions.is_some() => {
+                let wishes = process.fetch_in_session(now_ms);
+                self.fetch_after(at, FETCH_PATIENCE_MS);
+                wishes
+            }
             Local::Fetch { number } if process.fetches == number => {
                 // Should no answer come, it is tried again.
                 let next = process.next_fetch();
@@ -306,13 +313,14 @@ impl Replicas {
         machine.begin();
         let (id, life, disk) = (machine.id, machine.life, machine.disk.clone());
         let process = Process::start(id, life, disk, &self.config, now_ms, mutation);
-        let process = match process {
+        let mut process = match process {
             Err(_) if machine.disk_has_failed() => {
                 self.end(at, Loss::Process);
                 return Ok(());
             }
             process => process.map_err(|why| Violation::new("a log opens again", format!("{id}: {why}")))?,
         };
+        process.in_sessions = self.plan.sessions.then(InSessions::new);
         let offsets = process.lane.log().offsets();
         machine.process = Some(process);
         self.cluster.note_at(at, || format!("up, life {life}: {offsets:?}"));
@@ -429,6 +437,7 @@ impl Replicas {
                     let delay_ms = self.cluster.dice.between(0, self.plan.fetch_ms_max);
                     self.fetch_after(at, delay_ms);
                 }
+                Wish::FetchAfter(delay_ms) => self.fetch_after(at, delay_ms.max(1)),
                 Wish::Offline(_) if self.cluster.machines[at].disk_has_failed() => {
                     mark("a broker ended since its disk had failed");
                     self.end(at, Loss::Process);

@@ -10,12 +10,14 @@ use ottla_log::CheckedBatch;
 use ottla_log::log::{FlushTicket, Retired};
 use ottla_model::NodeId;
 use ottla_model::config::TopicConfig;
+use ottla_node::fetching::Answer;
 use ottla_node::lane::{Cut, FetchPosition, FromLeader, Host, Input, Lane, Output, Role, Waiters};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
 use super::home::Home;
 use super::registry::View;
 use super::serving::Sent;
+use super::sessions::{InSessions, Request, mark_joins};
 use crate::disk::SimDisk;
 use crate::invariants::copy::Copied;
 use crate::marks::mark_if;
@@ -50,6 +52,14 @@ pub(crate) enum Message {
     Fetched {
         position: FetchPosition,
         found: Found,
+    },
+    /// A follower's fetch in a session.
+    Ask(Request),
+    /// Its answer. `ends`: where the leader's log starts and ends, if that is asked for next.
+    Told {
+        number: u64,
+        answer: Answer,
+        ends: Option<(Offset, Offset)>,
     },
     Produce {
         producer: usize,
@@ -135,6 +145,8 @@ pub(crate) enum Wish {
     Flush(FlushTicket),
     /// It may fetch again.
     FetchSoon,
+    /// It may fetch again after so many milliseconds.
+    FetchAfter(i64),
     /// The lane will do nothing more.
     Offline(String),
     Remove(Vec<Retired>),
@@ -167,6 +179,8 @@ pub(crate) struct Process {
     pub(super) verifying: Vec<(usize, u64, CheckedBatch)>,
     /// Numbers this process's own fetches, so that only the last one is tried again.
     pub fetches: u64,
+    /// `None`: each of its fetches says everything, and so does each answer.
+    pub(super) in_sessions: Option<InSessions>,
     /// The mistake of not comparing logs with the leader any more.
     compares_no_more: bool,
     mutation: Option<Mutation>,
@@ -200,6 +214,7 @@ impl Process {
             next_fetch: 0,
             verifying: Vec::new(),
             fetches: 0,
+            in_sessions: None,
             compares_no_more: false,
             mutation,
         })
@@ -234,7 +249,12 @@ impl Process {
                 (self.epoch, self.news_from) = (Some(epoch), version);
                 vec![Wish::FetchSoon]
             }
-            Message::News(view) => self.news(view),
+            Message::News(view) => {
+                let wishes = self.news(view);
+                wishes.into_iter().chain(self.follow_in_session(now_ms)).collect()
+            }
+            Message::Ask(request) => self.serve_in_session(request, now_ms),
+            Message::Told { number, answer, ends } => self.told(number, answer, ends, now_ms),
             Message::Answer(answer) => self.enqueue(Input::IsrAnswered(answer)),
             Message::Fetch(fetch) => self.serve(fetch, now_ms),
             Message::Fetched { position, found } => self.fetched(position, found),
@@ -251,6 +271,10 @@ impl Process {
             true => Vec::new(),
             false => vec![Wish::Turn],
         }
+    }
+
+    pub(super) fn waits_for_a_turn(&self) -> bool {
+        !self.inputs.is_empty()
     }
 
     fn enqueue_all(&mut self, inputs: impl IntoIterator<Item = Input<Ask>>) -> Vec<Wish> {
@@ -289,7 +313,8 @@ impl Process {
             inputs.extend([of_no_age, Input::Tick, Input::ExpireProducersAfter(i64::MAX)]);
         }
         inputs.push(Input::Lead(Leadership { epoch, partition_epoch, replicas, isr }));
-        for replica in view.replicas.iter().filter(|id| **id != self.me) {
+        let forgets = self.makes(Mutation::HearOfBrokersOnce) && !begins;
+        for replica in view.replicas.iter().filter(|id| **id != self.me && !forgets) {
             inputs.push(Input::Stands { replica: *replica, standing: view.standing(*replica) });
         }
         if !self.makes(Mutation::ForgetEpochStarts) {
@@ -390,16 +415,33 @@ impl Process {
         let inputs = std::mem::take(&mut self.inputs);
         let mut out = Vec::new();
         let (led, log_end) = (self.lane.leads(), self.lane.log().log_end_offset());
+        let log_start = self.lane.log().log_start_offset();
+        let notes = inputs.iter().any(|input| matches!(input, Input::ReplicaFetched { .. }));
         self.lane.step(now_ms, inputs, &mut out);
+        if led != self.lane.leads() || log_start != self.lane.log().log_start_offset() {
+            self.tell_sessions();
+        }
         mark_if(self.lane.log().log_end_offset() < log_end, "a follower cut off the end of its log");
         mark_if(led && !self.lane.leads(), "a leader resigned");
-        out.into_iter().flat_map(|output| self.wishes(output)).collect()
+        mark_joins(notes, self.view.as_ref(), &out);
+        out.into_iter().flat_map(|output| self.wishes(output, now_ms)).collect()
     }
 
-    fn wishes(&mut self, output: Output<Ask>) -> Vec<Wish> {
+    fn wishes(&mut self, output: Output<Ask>, now_ms: i64) -> Vec<Wish> {
         match output {
             Output::Verifying { token: Ask::Producer { producer, attempt }, outcome } => {
                 self.verified(producer, attempt, outcome)
+            }
+            Output::Noted { token: Ask::Fetch(number), outcome } if self.in_sessions.is_some() => {
+                self.noted_in_session(number, outcome)
+            }
+            Output::Grown | Output::Advanced => {
+                self.tell_sessions();
+                Vec::new()
+            }
+            Output::Followed { outcome, .. } => {
+                self.followed(outcome.is_ok(), now_ms);
+                vec![Wish::FetchSoon]
             }
             output => self.wish(output).into_iter().collect(),
         }
@@ -422,7 +464,6 @@ impl Process {
                 let found = outcome.map_or_else(Found::Refused, |()| found);
                 Wish::Send(To::Broker(replica), Message::Fetched { position, found })
             }
-            Output::Followed { .. } => Wish::FetchSoon,
             Output::Propose(proposal) => {
                 let (broker, epoch) = (self.me, self.epoch?);
                 Wish::Send(To::Registry, Message::Propose { broker, epoch, proposal })

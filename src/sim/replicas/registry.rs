@@ -121,6 +121,7 @@ impl Registry {
         };
         known.heard_ms = now_ms;
         if std::mem::take(&mut known.fenced) {
+            mark("a fenced broker came back without a restart");
             self.changed();
         }
         true

@@ -45,26 +45,33 @@ impl Process {
     // Reads first, and answers once the lane, which may have been told that it leads no more, has taken note of it.
     pub(super) fn serve(&mut self, fetch: Fetch, now_ms: i64) -> Vec<Wish> {
         let position = fetch.position;
-        let answer =
-            |found| vec![Wish::Send(To::Broker(fetch.replica), Message::Fetched { position, found })];
+        let (found, fetched) = match self.look(&fetch, now_ms) {
+            Ok(noted) => noted,
+            Err(found) => {
+                return vec![Wish::Send(To::Broker(fetch.replica), Message::Fetched { position, found })];
+            }
+        };
+        self.next_fetch += 1;
+        self.found.insert(self.next_fetch, (fetch.replica, position, found));
+        self.enqueue(Input::ReplicaFetched { token: Ask::Fetch(self.next_fetch), fetched })
+    }
+
+    /// What a follower finds, and what the lane is to note of it. An error: an answer that says nothing of its progress.
+    pub(super) fn look(&self, fetch: &Fetch, now_ms: i64) -> Result<(Found, Fetched), Found> {
+        let position = fetch.position;
         let Some(view) = self.view.as_ref().filter(|_| self.lane.leads()) else {
-            return answer(Found::Refused(ErrorCode::NotLeaderOrFollower));
+            return Err(Found::Refused(ErrorCode::NotLeaderOrFollower));
         };
         if position.under != self.lane.leader_epoch() {
             mark("a fetch under another leader epoch was refused");
             if !self.makes(Mutation::ServeAnyEpoch) {
-                return answer(Found::Refused(ErrorCode::FencedLeaderEpoch));
+                return Err(Found::Refused(ErrorCode::FencedLeaderEpoch));
             }
         }
         let standing = view.standing(fetch.replica);
         let reader = self.lane.reader();
         let leader_end = reader.offsets().log_end;
-        let found = match self.read(&reader, &fetch) {
-            Ok(found) => found,
-            Err(other) => return answer(other),
-        };
-        self.next_fetch += 1;
-        self.found.insert(self.next_fetch, (fetch.replica, position, found));
+        let found = self.read(&reader, fetch)?;
         let believes_ahead = self.makes(Mutation::BelieveFollowersAhead);
         let fetched = Fetched {
             replica: fetch.replica,
@@ -76,7 +83,7 @@ impl Process {
             leader_end,
             at_ms: now_ms,
         };
-        self.enqueue(Input::ReplicaFetched { token: Ask::Fetch(self.next_fetch), fetched })
+        Ok((found, fetched))
     }
 
     // The records; an answer that says nothing of the follower's progress is an error.

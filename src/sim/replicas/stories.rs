@@ -201,3 +201,36 @@ fn a_producer_that_asks_the_next_leader_again_is_stored_once() {
     story.every_log(["a"]);
     story.log(other, ["a"]);
 }
+
+#[test]
+fn a_replica_to_which_nothing_is_written_is_in_sync_again_after_it_was_fenced() {
+    let mut story = Story::with(|plan| plan.sessions = true, None);
+    let (leader, [slow, other]) = (story.leader(), story.followers());
+    story.produce("a");
+    for _ in 0..3 {
+        story.pause(slow, 4_000);
+        story.wait_until_in_sync([leader, other]);
+        story.wait_ms(4_500);
+        story.in_sync([leader, slow, other]);
+    }
+    // It comes back to records that were written without it, and to no others.
+    story.pause(slow, 4_000);
+    story.wait_until_in_sync([leader, other]);
+    story.produce("b");
+    story.wait_ms(4_500);
+    story.in_sync([leader, slow, other]);
+    story.every_log(["a", "b"]);
+}
+
+#[test]
+fn all_that_were_fenced_at_once_are_in_sync_again() {
+    let mut story = Story::with(|plan| plan.sessions = true, None);
+    let (leader, [one, other]) = (story.leader(), story.followers());
+    story.produce("a");
+    story.pause(one, 4_000);
+    story.pause(other, 4_000);
+    story.wait_until_in_sync([leader]);
+    story.wait_ms(5_000);
+    story.in_sync([leader, one, other]);
+    story.leads(leader);
+}

@@ -30,6 +30,8 @@ pub(super) struct Plan {
     pub deletes_records: bool,
     /// Machines that have no replica in the beginning. The partition moves, if there are any.
     pub spares: usize,
+    /// Followers fetch in sessions (KIP-227): what nothing happens to is not asked for again.
+    pub sessions: bool,
 }
 
 impl Plan {
@@ -52,6 +54,7 @@ impl Plan {
             checkpoint_every_ms: *dice.pick(&[50, 500, 5_000]),
             deletes_records: dice.percent(30),
             spares: 0,
+            sessions: false,
         };
         troubles.extend([Trouble::StopCleanly, Trouble::FailWrite].into_iter().filter(|_| dice.percent(25)));
         let spares = if machines > 2 && dice.percent(30) { dice.between(1, machines as i64 - 2) } else { 0 };
@@ -92,6 +95,7 @@ impl Plan {
             checkpoint_every_ms: 100,
             deletes_records: false,
             spares: 0,
+            sessions: false,
         }
     }
 }
