@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
-from harness.clients import admin, consume, create_topic, producer, records, try_produce, values
+from harness.clients import Record, admin, consume, create_topic, producer, records, try_produce, values
+from harness.cluster import view
+from harness.replicas import check_equal
 from harness.wait import wait_for
 
 MIB = 1 << 20
@@ -238,3 +240,60 @@ def test_the_process_ends_with_its_only_directory(brokers, breakable, name):
     assert "cannot go on" in broker.log_text() or "the controller failed" in broker.log_text()
     broker.spawn()
     assert broker.exit_code(30) == 1, "it does not start without one"
+
+
+# --- one of three nodes ------------------------------------------------------------------------------------------
+
+def led_by(cluster, topic, other_than=None):
+    said = view(cluster.nodes[0])
+    return [index for index, part in said.topics[topic].items() if part.leader != other_than]
+
+
+def test_a_full_disk_of_one_of_three_nodes(clusters, volume, name):
+    """What it follows goes on without it, and whatever was acknowledged is on the others. With room, all are in sync again."""
+    cluster = clusters("full", config={"log.retention.check.interval.ms": 500, "replica.lag.time.max.ms": 3000})
+    victim = cluster.nodes[2]
+    victim.data = victim.config["log.dirs"] = volume("data", "24m")
+    cluster.start()
+    topic = create_topic(cluster, name, 6, 3, min_insync_replicas="2", segment_bytes=str(MIB))
+    elsewhere = led_by(cluster, topic, other_than=victim.id)
+    client = producer(cluster, acks="all", enable_idempotence=True, linger_ms=0, log_level=0, message_timeout_ms=60_000)
+    acked = {}
+
+    def send(count):
+        """To partitions that other nodes lead."""
+        first = len(acked)
+        items = [Record(record.value, partition=elsewhere[n % len(elsewhere)]) for n, record in enumerate(numbered(first, count))]
+        for report in try_produce(cluster, topic, items, client=client):
+            assert not report.error(), report.error()
+            acked[report.partition(), report.offset()] = report.value()
+
+    wait_for(lambda: send(20) or FULL in victim.log_text(), "the disk is full", 60)
+    send(100)
+    assert victim.log_text().count(FULL) == 1, "one line says what has happened"
+    wait_for(lambda: out_of_sync(cluster, victim, topic, elsewhere), "what it cannot follow goes on without it")
+    assert victim.process.poll() is None
+    check(cluster, topic, acked)
+    subprocess.run(["mount", "-o", "remount,size=256m", str(victim.data)], check=True)
+    cluster.whole(topic)
+    send(20)
+    victim.restart()
+    cluster.whole(topic)
+    send(20)
+    check(cluster, topic, acked)
+    check_equal(cluster, {topic: 6})
+
+
+FULL = "no space left in the log directory"
+
+
+def out_of_sync(cluster, node, topic, partitions):
+    said = view(cluster.nodes[0])
+    return said and all(node.id not in said.topics[topic][index].isr for index in partitions)
+
+
+def check(cluster, topic, acked):
+    found = {(partition, message.offset()): message.value()
+             for partition in {partition for partition, _ in acked} for message in consume(cluster, topic, partition=partition)}
+    lost = [where for where, value in acked.items() if found.get(where) != value]
+    assert not lost, f"{len(lost)} of {len(acked)} acknowledged are lost: {lost[:5]}"

@@ -17,6 +17,7 @@ from harness.tools import DIES_WITH_US, JARS, LOGGING, MAIN_CLASSES, QUICK_START
 from harness.wait import wait_for
 
 pytestmark = pytest.mark.timeout(600)
+IDLE = 60  # partitions of a topic to which nothing is written
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,28 @@ def test_a_node_is_paused_for_longer_than_the_lag_that_is_allowed(six, name):
         load.progress()
         victim.resume()
         load.progress()
+
+
+def test_idle_partitions_are_in_sync_again_after_a_broker_was_fenced(three, name):
+    """It stands still for longer than its session and goes on without a restart; nobody writes to most partitions again, and
+    to none of them after it is back."""
+    topics = [create_topic(three, f"{name}-{number}", IDLE, 3) for number in range(5)]
+    one_each = [Record(b"before", partition=partition) for partition in range(IDLE)]
+    for topic in topics:
+        produce(three, topic, one_each, acks="all", message_timeout_ms=90_000)
+    for victim in three.nodes:
+        other = next(node for node in three.nodes if node is not victim)
+        victim.pause()
+
+        def is_out():
+            said = view(other)
+            return said and all(victim.id not in part.isr for topic in topics for part in said.topics[topic].values())
+
+        wait_for(is_out, "it is in no in-sync set", 60)
+        for topic in topics[:2]:
+            produce(three, topic, [Record(b"without it", partition=victim.id)], acks="all", message_timeout_ms=90_000)
+        victim.resume()
+        three.whole(*topics, within=30)
 
 
 def test_a_broker_with_a_new_disk_refills_itself(six, name):
