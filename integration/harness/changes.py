@@ -120,7 +120,8 @@ class Refused(Exception):
 
 
 DOUBT = {KafkaError.REQUEST_TIMED_OUT, KafkaError.NOT_CONTROLLER, KafkaError.BROKER_NOT_AVAILABLE,
-         KafkaError.NETWORK_EXCEPTION, KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._TIMED_OUT_QUEUE}
+         KafkaError.NETWORK_EXCEPTION, KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._TIMED_OUT_QUEUE,
+         KafkaError._DESTROY_BROKER}  # the last: librdkafka has dropped a connection that the request waited for
 
 
 def judge(code):
