@@ -10,7 +10,7 @@ use ottla_model::config::TopicConfig;
 use ottla_protocol::Offset;
 
 use super::active::{Active, jitter_ms};
-use super::epochs::Epochs;
+use super::epochs::{EpochStart, Epochs};
 use super::error::{LogError, io as io_error};
 use super::files::Kind;
 use super::flush::Unflushed;
@@ -242,10 +242,16 @@ impl Loading<'_> {
 
     // The file of the epochs may begin above the log start: a log start that DeleteRecords had moved was in it, and a crash
     // came before the checkpoint of the log start. Without the epochs of what is there again, a leader would say that an
-    // earlier epoch goes on to where the file begins, and a follower would keep records of it that others have replaced.
-    fn find_first_epochs(&mut self, log_start: Offset, active_bytes: u64) -> Result<(), LogError> {
+    // earlier epoch goes on to where the file begins, and a follower would keep records of it that others have replaced. `first` is
+    // the first epoch of the file. If it begins at the log end, the list is empty by now.
+    fn find_first_epochs(
+        &mut self,
+        first: Option<EpochStart>,
+        log_start: Offset,
+        active_bytes: u64,
+    ) -> Result<(), LogError> {
         let known = self.epochs.starts();
-        let Some(first) = known.first().filter(|first| first.offset > log_start) else { return Ok(()) };
+        let Some(first) = first.filter(|first| first.offset > log_start) else { return Ok(()) };
         let mut found = Epochs::new(&self.opening.dir, Vec::new());
         for segment in self.segments.iter().take_while(|segment| segment.base < first.offset) {
             epochs_of(segment, segment.sealed_bytes().unwrap_or(active_bytes), &mut found)?;
@@ -284,8 +290,9 @@ impl Loading<'_> {
             self.producers = replay.producers(fresh, &self.segments, active.size, &mut self.snapshots)?;
         }
         self.producers.end = log_end;
+        let first_epoch = self.epochs.starts().first().copied();
         self.epochs.truncate_end(log_end);
-        self.find_first_epochs(log_start, active.size)?;
+        self.find_first_epochs(first_epoch, log_start, active.size)?;
         self.epochs.truncate_start(log_start);
         if !self.epochs_known && log_end > log_start {
             self.epochs.write(disk.as_ref()).map_err(io_error("writing the leader epochs"))?;

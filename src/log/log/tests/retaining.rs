@@ -168,21 +168,26 @@ fn epochs_follow_the_log_start() {
 
 #[test]
 fn epochs_are_those_of_a_log_start_that_a_crash_has_taken_back() {
-    let mut world = World::memory(config());
-    for epoch in [0, 1, 1, 2] {
-        world.epoch = LeaderEpoch(epoch);
-        world.put(&["v"]);
+    // The second time nothing is left, and the file's only epoch begins at the log end.
+    for (log_start, expected) in
+        [(2, [(0, 2), (1, 3), (2, 4), (5, 4)]), (4, [(0, 4), (1, 4), (2, 4), (5, 4)])]
+    {
+        let mut world = World::memory(config());
+        for epoch in [0, 1, 1, 2] {
+            world.epoch = LeaderEpoch(epoch);
+            world.put(&["v"]);
+        }
+        world.log.advance_high_watermark(4);
+        world.log.advance_log_start(log_start).expect("below the high watermark");
+        world.log.assign_epoch(LeaderEpoch(5), 4).expect("a disk that works");
+        let ends = |world: &World| [0, 1, 2, 5].map(|epoch| world.log.epoch_end_offset(LeaderEpoch(epoch)));
+        let end = |(epoch, offset)| (LeaderEpoch(epoch), offset);
+        assert_eq!(ends(&world), expected.map(end), "from {log_start} on");
+        world.reopen(|opening| (opening.recovery_point, opening.log_start) = (0, 0));
+        assert_eq!(world.log.log_start_offset(), 0, "the checkpoint is old");
+        // Epoch 5 has no records and nobody leads under it any more.
+        assert_eq!(ends(&world)[..3], [(0, 1), (1, 3), (2, 4)].map(end), "from {log_start} on");
     }
-    world.log.advance_high_watermark(4);
-    world.log.advance_log_start(2).expect("below the high watermark");
-    world.log.assign_epoch(LeaderEpoch(5), 4).expect("a disk that works");
-    let ends = |world: &World| [0, 1, 2, 5].map(|epoch| world.log.epoch_end_offset(LeaderEpoch(epoch)));
-    let end = |epoch, offset| (LeaderEpoch(epoch), offset);
-    assert_eq!(ends(&world), [end(0, 2), end(1, 3), end(2, 4), end(5, 4)]);
-    world.reopen(|opening| (opening.recovery_point, opening.log_start) = (0, 0));
-    assert_eq!(world.log.log_start_offset(), 0, "the checkpoint is old");
-    // Epoch 5 has no records and nobody leads under it any more.
-    assert_eq!(ends(&world)[..3], [end(0, 1), end(1, 3), end(2, 4)]);
 }
 
 #[test]
