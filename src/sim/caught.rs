@@ -179,7 +179,7 @@ fn believing_that_appends_arrive() {
 
 #[test]
 fn taking_a_wiped_voter_for_itself() {
-    check_in(Scene::Quorum, Mutation::TakeWipedForItself, 200, &[AGREED, ANSWERED, AGREES]);
+    check_brokers(Mutation::TakeWipedForItself, 300, &[AGREED, ANSWERED, AGREES]);
 }
 
 const OBSERVED: &str = "an observer shows only what is agreed on";
@@ -209,7 +209,7 @@ const IN_TIME: &str = "a broker that is heard of in time is not fenced";
 const LEAVES: &str = "a broker that may stop leads nothing";
 const CAUGHT_UP: &str = "a broker serves when it has seen its own registration";
 
-// The lives of brokers take longer than elections do.
+// The lives of brokers and the coming of a replica take longer than elections do.
 fn check_brokers(mutation: Mutation, seeds: u64, invariants: &[&str]) {
     check_for(Scene::Quorum, mutation, seeds, 4_000, invariants);
 }
@@ -243,7 +243,7 @@ fn claiming_to_be_caught_up() {
 
 #[test]
 fn leaving_before_others_lead() {
-    check_brokers(Mutation::LeaveAtOnce, 60, &[LEAVES]);
+    check_brokers(Mutation::LeaveAtOnce, 300, &[LEAVES]);
 }
 
 #[test]
