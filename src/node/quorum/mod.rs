@@ -109,7 +109,7 @@ pub struct Quorum {
 impl Quorum {
     /// Joins with what the store has. A sole voter elects itself as soon as it settles.
     pub fn new(store: Store, voters: &Voters, chance: Chance) -> Result<Quorum, QuorumError> {
-        let least = voters.election_ticks();
+        let least = election_ticks(voters.election_timeout_ms);
         let config = Config {
             id: voters.me.raft_id(),
             election_tick: least,
@@ -426,6 +426,13 @@ impl Quorum {
         let voters_index = store.voters_index();
         Message { cluster_id: cluster_id.clone(), from: *me, to, voters_index, term, body }
     }
+}
+
+// An election begins after so many ticks at least, and after fewer than twice as many: after the timeout, more or less, so that voters
+// do not begin together. A heartbeat of the leader may be late.
+fn election_ticks(timeout_ms: i64) -> usize {
+    let least_ms = timeout_ms.max(0) / 5 * 3;
+    usize::try_from(least_ms / TICK_MS).unwrap_or(0).max(MISSING_TICKS + 1)
 }
 
 #[cfg(test)]

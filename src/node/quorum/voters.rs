@@ -126,13 +126,6 @@ impl Voters {
             election_timeout_ms: 1_000,
         }
     }
-
-    /// An election begins after so many ticks at least, and fewer than twice as many: the timeout more or less, so that voters do not
-    /// begin together. A heartbeat of the leader may be late.
-    pub(super) fn election_ticks(&self) -> usize {
-        let least_ms = self.election_timeout_ms.max(0) / 5 * 3;
-        usize::try_from(least_ms / super::TICK_MS).unwrap_or(usize::MAX / 4).max(super::MISSING_TICKS + 1)
-    }
 }
 
 /// What the log says of the quorum, entry by entry from where the log begins.
