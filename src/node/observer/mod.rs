@@ -397,7 +397,8 @@ impl Observer {
         let loaded = download.finish(&*disk, |_| true).map_err(|error| Refused::Disk(error.to_string()))?;
         self.replica.install(loaded, now_ms)?;
         self.unsnapshotted.replaced();
-        self.told = self.told.max(Some(id.end));
+        // A snapshot may be old. How much is agreed on is still to be heard of the leader, before anything is shown.
+        self.told = self.told.map(|told| told.max(id.end));
         self.show(out);
         Ok(Next::AskAgain)
     }

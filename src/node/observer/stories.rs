@@ -297,6 +297,32 @@ fn a_late_observer_begins_with_a_snapshot_in_pieces() {
     assert!(names.iter().all(|entry| !entry.name.ends_with(".part")), "{names:?}");
 }
 
+/// A leader says how much is agreed on once a batch of its own epoch is. Until then nobody knows whether the snapshot is old.
+#[test]
+fn a_snapshot_is_not_shown_before_it_is_known_how_much_is_agreed_on() {
+    let mut source = Source::new();
+    source.topics(30);
+    let id = source.snapshot();
+    source.topics(10);
+    let mut stage = Stage::open(blank(9));
+    // It hears who leads, and then that there is a snapshot.
+    for _ in 0..2 {
+        let leadership = Leadership { epoch: source.quorum.epoch(), leader: Some(LEADER), endpoint: None };
+        let (fetched, high_watermark) = (Ok(Fetched::Snapshot(id)), None);
+        let answer = FetchAnswer { leadership, fetched, high_watermark, log_start: id.end };
+        stage.answer(Some(Answer::Fetched(answer)));
+    }
+    while matches!(stage.asked().question, Question::FetchSnapshot(_)) {
+        let answer = source.answer(stage.now_ms, &stage.asked().question);
+        stage.answer(Some(answer));
+    }
+    assert_eq!(stage.observer.image().topics().count(), 30, "the snapshot is here");
+    assert!(stage.published.is_empty(), "and it may be older than what the process before has shown");
+    stage.follow(&mut source);
+    assert_eq!(stage.published.len(), 1);
+    assert_eq!(stage.published[0].topics().count(), 40);
+}
+
 #[test]
 fn what_does_not_fit_changes_nothing() {
     let mut source = Source::new();
