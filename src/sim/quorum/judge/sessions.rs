@@ -24,8 +24,10 @@ pub(crate) struct Sessions {
     led: BTreeMap<Life, (LeaderEpoch, i64)>,
     /// When each has heard of a broker last, and of which process.
     heard: BTreeMap<(Life, NodeId), (i64, u64)>,
-    /// Whom each has fenced of its own accord, or let go.
+    /// Whom each has fenced of its own accord.
     fenced: BTreeMap<(Life, NodeId), i64>,
+    /// Whom each has let go.
+    left: BTreeMap<(Life, NodeId), i64>,
     /// Which process has been given an epoch.
     epochs: BTreeMap<(NodeId, BrokerEpoch), u64>,
     /// A connection to this broker was refused, as its controller hears in this moment.
@@ -78,7 +80,7 @@ impl Sessions {
             self.heard.insert((who, broker), (met.ms, met.life));
         }
         if may_stop {
-            self.fenced.insert((who, broker), met.ms);
+            self.left.insert((who, broker), met.ms);
         }
         let leads = |image: &Image| led_by(image, broker).next().is_some();
         if may_stop && leads(image) {
@@ -106,8 +108,10 @@ impl Sessions {
     pub fn taken(&self, who: Life, broker: NodeId, met: &Met) -> Verdict {
         let Some((heard_ms, life)) = self.heard.get(&(who, broker)) else { return Ok(()) };
         let led = self.led.get(&who).is_some_and(|(_, since_ms)| since_ms <= heard_ms);
-        let over = met.ms - heard_ms > self.session_ms
-            || self.fenced.get(&(who, broker)).is_some_and(|at_ms| at_ms >= heard_ms);
+        let ended = |ends: &BTreeMap<(Life, NodeId), i64>| {
+            ends.get(&(who, broker)).is_some_and(|at_ms| at_ms >= heard_ms)
+        };
+        let over = met.ms - heard_ms > self.session_ms || ended(&self.fenced) || ended(&self.left);
         if !led || over || *life == met.life {
             return Ok(());
         }
