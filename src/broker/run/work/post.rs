@@ -45,8 +45,11 @@ pub(crate) trait Thing: Sized + Send + Sync + 'static {
 pub(crate) struct Post<T: Thing> {
     station: Station,
     runtime: Handle,
-    lines: Mutex<BTreeMap<(NodeId, usize), mpsc::UnboundedSender<Letter<T>>>>,
+    lines: Mutex<Lines<T>>,
 }
+
+/// The mailboxes of those who carry things, by the broker that they carry them to and [`Thing::line`].
+type Lines<T> = BTreeMap<(NodeId, usize), mpsc::UnboundedSender<Letter<T>>>;
 
 /// What those who carry them work with.
 #[derive(Clone)]
