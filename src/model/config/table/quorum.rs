@@ -13,7 +13,7 @@ broker_keys! {
     "controller.quorum.bootstrap.servers": List = "", BOOTSTRAP_SERVERS, High, ReadOnly, Honoured,
         "Addresses through which the controllers are found, as host:port.";
     "controller.quorum.election.timeout.ms": Int = "1000", at_least(0), High, ReadOnly, Honoured,
-        "Silence from the leader after which an election begins, more or less: voters wait between 0.6 and 1.2 times as long.";
+        "Silence from the leader before an election; voters draw from 0.6 to 1.2 times as long.";
     "controller.quorum.election.backoff.max.ms": Int = "1000", at_least(0), High, ReadOnly, Accepted,
         "Longest random pause before another election.";
     "controller.quorum.fetch.timeout.ms": Int = "2000", at_least(0), High, ReadOnly, Honoured,
