@@ -50,7 +50,9 @@ impl Verifications {
             }
         });
         if epoch > pending.epoch {
+            // Perhaps another process, of another kind: Kafka goes on as with the first one.
             (pending.epoch, pending.lowest_sequence) = (epoch, sequence);
+            pending.supports_epoch_bump = epoch_bump;
         } else if epoch == pending.epoch {
             pending.lowest_sequence = pending.lowest_sequence.min(sequence);
         }
@@ -94,5 +96,19 @@ impl Verifications {
 
     pub fn expire(&mut self, now_ms: i64, expiration_ms: i64) {
         self.pending.retain(|_, pending| now_ms.saturating_sub(pending.since_ms) < expiration_ms);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_marker_ends_what_a_process_without_epoch_bumps_verifies_in_place_of_one_with_them() {
+        let mut verifications = Verifications { required: true, ..Verifications::default() };
+        let guard = verifications.start(1, 10, 0, true, 0);
+        assert_eq!(verifications.start(1, 12, 0, false, 1), guard);
+        verifications.settled(1, 12, true);
+        assert!(verifications.pending.is_empty());
     }
 }
