@@ -51,8 +51,8 @@ def add(cluster, node, may_fail=False):
     return metadata_quorum(cluster, "--command-config", properties, "add-controller", may_fail=may_fail)
 
 
-def remove(cluster, id, directory_id, may_fail=False):
-    return metadata_quorum(cluster, "remove-controller", "--controller-id", id, "--controller-directory-id", directory_id, may_fail=may_fail)
+def remove(cluster, id, directory_id, *words, may_fail=False):
+    return metadata_quorum(cluster, "remove-controller", "--controller-id", id, "--controller-directory-id", directory_id, *words, may_fail=may_fail)
 
 
 @dataclass
@@ -139,6 +139,35 @@ def test_a_controller_that_does_not_run_is_not_added(small, newcomer, name):
     assert set(voters(small)) == {1, 2, 3}
     decides(small, name)
     newcomer.start()
+
+
+def test_a_controller_that_is_gone_is_forgotten(small, newcomer):
+    """With its vote, or later by itself; whoever runs introduces itself again."""
+    brokers, controllers = ["--bootstrap-server", small.bootstrap], ["--bootstrap-controller", small.controller_bootstrap]
+
+    def forget(id, at):
+        return small.tools("kafka-cluster", "unregister-controller", *at, "--id", id, may_fail=True)
+
+    def is_forgotten(at):
+        said = forget(5, at)
+        assert said.code == 0 or unknown in said.all_text, said.all_text
+        return said.code == 0 and said.lines[-1] == "Controller 5 is no longer registered."
+
+    unknown = "ControllerIdNotRegisteredException: Controller ID 5 is not currently registered."
+    follows(small, newcomer)
+    add(small, newcomer)
+    follows(small, newcomer, "Follower")
+    newcomer.kill9()
+    said = remove(small, 5, newcomer.directory_id(), "--unregister").lines[-2:]
+    assert said == [f"Removed KRaft controller 5 with directory id {newcomer.directory_id()}", "Unregistered KRaft controller 5"]
+    assert set(voters(small)) == {1, 2, 3}
+    assert not is_forgotten(brokers) and not is_forgotten(controllers), "nobody knows it any more"
+    small.start(newcomer)
+    wait_for(lambda: is_forgotten(brokers), "5 has introduced itself", 60)
+    wait_for(lambda: is_forgotten(controllers), "5 has introduced itself again", 60)
+    for at in (brokers, controllers):
+        said = forget(small.active().id, at)
+        assert said.code != 0 and "InvalidRequestException: Controller cannot unregister itself while it is active." in said.all_text, said.all_text
 
 
 def test_a_voter_without_its_disk_is_removed_and_added_again(small, name):

@@ -10,6 +10,7 @@ use ottla_protocol::messages::*;
 use ottla_protocol::produce::ProduceRequest;
 use ottla_protocol::txn_markers::WriteTxnMarkersRequest;
 use ottla_protocol::txn_offsets::TxnOffsetCommitRequest;
+use ottla_protocol::unregister_controller::UnregisterControllerRequest;
 use ottla_protocol::{Encodable, Malformed, StrBytes, api, codec, list_offsets, offsets};
 
 macro_rules! generated {
@@ -58,6 +59,7 @@ generated! {
     BrokerRegistration => BrokerRegistrationRequest,
     BrokerHeartbeat => BrokerHeartbeatRequest,
     UnregisterBroker => UnregisterBrokerRequest,
+    UnregisterController => UnregisterControllerRequest,
     AllocateProducerIds => AllocateProducerIdsRequest,
     ControllerRegistration => ControllerRegistrationRequest,
     AssignReplicasToDirs => AssignReplicasToDirsRequest,

@@ -35,6 +35,7 @@ use kafka_protocol::messages::offset_for_leader_epoch_request::{
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Encodable, HeaderVersion, Message, Request};
 use ottla_client::connection::{decode_answer, request_frame};
+use ottla_protocol::unregister_controller::UnregisterControllerRequest;
 use protocol_tests::broker::unique_name;
 use protocol_tests::requests::{self, text, topic_name};
 use protocol_tests::{Broker, Topic, batch, broker, name_of};
@@ -58,6 +59,7 @@ const MEMBER_ID_REQUIRED: i16 = 79;
 const NO_REASSIGNMENT_IN_PROGRESS: i16 = 85;
 const BROKER_ID_NOT_REGISTERED: i16 = 102;
 const INCONSISTENT_CLUSTER_ID: i16 = 104;
+const CONTROLLER_ID_NOT_REGISTERED: i16 = 136;
 
 /// An error that the request is bound to meet is as good as none.
 fn expected(code: i16, error: i16) -> i16 {
@@ -459,6 +461,9 @@ matrix! {
     UnregisterBrokerRequest:
         |_| UnregisterBrokerRequest::default().with_broker_id(999.into()),
         codes |answer| vec![expected(answer.error_code, BROKER_ID_NOT_REGISTERED)];
+    UnregisterControllerRequest:
+        |_| UnregisterControllerRequest::of(999),
+        codes |answer| vec![expected(answer.error_code, CONTROLLER_ID_NOT_REGISTERED)];
     AddRaftVoterRequest:
         |_| AddRaftVoterRequest::default().with_cluster_id(Some(text("elsewhere"))).with_voter_id(999),
         codes |answer| vec![expected(answer.error_code, INCONSISTENT_CLUSTER_ID)];

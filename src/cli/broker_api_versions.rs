@@ -4,8 +4,8 @@ use crate::command_config::{COMMAND_CONFIG, connect, settings};
 use crate::options::{Failure, Spec, Tool};
 use ottla_client::{ClusterOptions, Versions};
 use ottla_model::NodeId;
-use ottla_protocol::VersionRange;
 use ottla_protocol::messages::ApiKey;
+use ottla_protocol::{VersionRange, api};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -60,19 +60,28 @@ fn table(versions: &Versions) -> String {
 /// APIs that no broker listener serves, so that their absence is not worth a line.
 const CONTROLLERS_OWN: [i16; 12] = [52, 53, 54, 56, 58, 59, 62, 63, 67, 70, 73, 82];
 
+/// The API's name, and the versions that this client can use.
+fn known(key: i16) -> Option<(String, VersionRange)> {
+    match ApiKey::try_from(key) {
+        Ok(api) => Some((format!("{api:?}"), api.valid_versions())),
+        // One that the crate of messages does not know.
+        Err(_) => api::api(key).map(|row| (row.name.to_owned(), row.served)),
+    }
+}
+
 fn line(key: i16, range: VersionRange) -> String {
-    let api = ApiKey::try_from(key).ok();
-    let name = api.map_or("UNKNOWN".into(), |api| format!("{api:?}"));
+    let known = known(key);
+    let name = known.as_ref().map_or("UNKNOWN", |(name, _)| name);
     let mut line = format!("{name}({key}): {}", range.min);
     // Writing to a string does not fail.
     if range.min != range.max {
         let _ = write!(line, " to {}", range.max);
     }
-    if let Some(api) = api {
-        let usable = api.valid_versions().intersect(&range);
+    if let Some((_, ours)) = known {
+        let usable = ours.intersect(&range);
         let _ = match usable.is_empty() {
             false => write!(line, " [usable: {}]", usable.max),
-            true if api.valid_versions().max < range.min => write!(line, " [unusable: node too new]"),
+            true if ours.max < range.min => write!(line, " [unusable: node too new]"),
             true => write!(line, " [unusable: node too old]"),
         };
     }

@@ -34,6 +34,7 @@ mod shape;
 mod topic;
 pub mod txn_markers;
 pub mod txn_offsets;
+pub mod unregister_controller;
 
 pub use codec::Malformed;
 pub use error::ErrorCode;

@@ -75,6 +75,7 @@ pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
         ApiKey::AlterPartition => questions::begin::<AlterPartition>(context, body),
         ApiKey::AssignReplicasToDirs => questions::begin::<AssignReplicas>(context, body),
         ApiKey::UnregisterBroker => unregister_broker::begin(context, body),
+        ApiKey::UnregisterController => unregister_controller::begin(context, body),
         ApiKey::UpdateFeatures => update_features::begin(context, body),
         ApiKey::ControllerRegistration => questions::begin::<ControllerRegistration>(context, body),
         ApiKey::Fetch => fetch_metadata::begin(context, body),

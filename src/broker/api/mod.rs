@@ -73,6 +73,7 @@ mod topics;
 mod transactions;
 mod txn_offset_commit;
 mod unregister_broker;
+mod unregister_controller;
 mod update_features;
 mod update_raft_voter;
 mod voters;
@@ -237,6 +238,7 @@ fn begin(context: &Context<'_>, body: Bytes) -> Begun {
         ApiKey::AddRaftVoter => add_raft_voter::begin(&context.at_node(), body),
         ApiKey::RemoveRaftVoter => remove_raft_voter::begin(&context.at_node(), body),
         ApiKey::UnregisterBroker => unregister_broker::begin(&context.at_node(), body),
+        ApiKey::UnregisterController => unregister_controller::begin(&context.at_node(), body),
         ApiKey::UpdateFeatures => update_features::begin(&context.at_node(), body),
         // Of the controller listener alone, which a broker's connection cannot name.
         ApiKey::AlterPartition

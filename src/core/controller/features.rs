@@ -9,6 +9,7 @@ use ottla_model::feature::{
 use ottla_model::image::{Controller, Endpoint, FeatureRange};
 use ottla_model::record::{
     ConfigRecord, FeatureLevelRecord, MetadataRecord, RegisterControllerRecord, ResourceType,
+    UnregisterControllerRecord,
 };
 use ottla_protocol::ErrorCode;
 use uuid::Uuid;
@@ -113,6 +114,25 @@ pub(super) fn register_controller(
         features,
     };
     Decision { records: vec![MetadataRecord::RegisterController(record)], answer: Ok(()) }
+}
+
+/// UnregisterController: the controller is forgotten, voter or not, and whether it supports a level is asked no more. One that
+/// runs introduces itself again.
+pub(super) fn unregister_controller(view: &View<'_>, id: NodeId) -> Decision<Result<(), Refusal>> {
+    let refused = |code, why: &str| Decision::only(Err(Refusal::new(code, why)));
+    if id == view.config.node_id {
+        return refused(ErrorCode::InvalidRequest, "Controller cannot unregister itself while it is active.");
+    }
+    if view.image.metadata_version().is_none_or(|v| v < MetadataVersion::CONTROLLER_UNREGISTRATION) {
+        let why = "The current MetadataVersion is too old to support controller unregistration.";
+        return refused(ErrorCode::UnsupportedVersion, why);
+    }
+    if view.image.controller(id).is_none() {
+        let why = format!("Controller ID {id} is not currently registered.");
+        return refused(ErrorCode::ControllerIdNotRegistered, &why);
+    }
+    let record = UnregisterControllerRecord { controller_id: id };
+    Decision { records: vec![MetadataRecord::UnregisterController(record)], answer: Ok(()) }
 }
 
 pub(super) fn update(view: &View<'_>, update: &UpdateFeatures) -> Decision<Result<(), Refusal>> {

@@ -140,6 +140,9 @@ pub fn decide(view: &mut View<'_>, command: Command) -> Decision<Reply> {
         Command::RegisterController(new) => {
             features::register_controller(view, new).map(Reply::ControllerRegistered)
         }
+        Command::UnregisterController(gone) => {
+            features::unregister_controller(view, gone.controller).map(Reply::ControllerUnregistered)
+        }
         Command::UpdateFeatures(update) => features::update(view, &update).map(Reply::FeaturesUpdated),
         Command::CreateTopics(create) => topics::create(view, create).map(Reply::TopicsCreated),
         Command::DeleteTopics(delete) => topics::delete(view, delete).map(Reply::TopicsDeleted),

@@ -20,6 +20,7 @@ pub enum Command {
     Heartbeat(Heartbeat),
     UnregisterBroker(UnregisterBroker),
     RegisterController(ControllerRegistration),
+    UnregisterController(UnregisterController),
     UpdateFeatures(UpdateFeatures),
     CreateTopics(CreateTopics),
     DeleteTopics(DeleteTopics),
@@ -40,6 +41,7 @@ pub enum Reply {
     Heartbeat(Result<HeartbeatAnswer, Refusal>),
     BrokerUnregistered(Result<(), Refusal>),
     ControllerRegistered(Result<(), Refusal>),
+    ControllerUnregistered(Result<(), Refusal>),
     FeaturesUpdated(Result<(), Refusal>),
     TopicsCreated(Vec<(TopicName, Result<Created, Refusal>)>),
     TopicsDeleted(Vec<(TopicId, Result<(), Refusal>)>),
@@ -61,6 +63,7 @@ questions! { Command, Reply:
     Heartbeat => Command::Heartbeat, Heartbeat(Result<HeartbeatAnswer, Refusal>);
     UnregisterBroker => Command::UnregisterBroker, BrokerUnregistered(Result<(), Refusal>);
     ControllerRegistration => Command::RegisterController, ControllerRegistered(Result<(), Refusal>);
+    UnregisterController => Command::UnregisterController, ControllerUnregistered(Result<(), Refusal>);
     UpdateFeatures => Command::UpdateFeatures, FeaturesUpdated(Result<(), Refusal>);
     CreateTopics => Command::CreateTopics, TopicsCreated(Vec<(TopicName, Result<Created, Refusal>)>);
     DeleteTopics => Command::DeleteTopics, TopicsDeleted(Vec<(TopicId, Result<(), Refusal>)>);
@@ -143,6 +146,12 @@ impl Heartbeat {
 #[derive(Clone, Copy, Debug)]
 pub struct UnregisterBroker {
     pub broker: NodeId,
+}
+
+/// The controller is gone for good (KIP-1312).
+#[derive(Clone, Copy, Debug)]
+pub struct UnregisterController {
+    pub controller: NodeId,
 }
 
 #[derive(Clone, Debug)]
@@ -228,6 +237,7 @@ impl Command {
             Command::AlterPartitionReassignments(_) => false,
             Command::Bootstrap(_) | Command::RegisterBroker(_) | Command::Heartbeat(_) => true,
             Command::UnregisterBroker(_) | Command::RegisterController(_) => true,
+            Command::UnregisterController(_) => true,
             Command::DeleteTopics(_) | Command::AlterConfigs(_) | Command::UpdateFeatures(_) => true,
             Command::AlterPartition(_) => true,
             Command::AssignReplicas(_) => true,
@@ -244,6 +254,7 @@ impl Command {
             Command::Heartbeat(_) => Reply::Heartbeat(Err(refusal())),
             Command::UnregisterBroker(_) => Reply::BrokerUnregistered(Err(refusal())),
             Command::RegisterController(_) => Reply::ControllerRegistered(Err(refusal())),
+            Command::UnregisterController(_) => Reply::ControllerUnregistered(Err(refusal())),
             Command::UpdateFeatures(_) => Reply::FeaturesUpdated(Err(refusal())),
             Command::CreateTopics(create) => {
                 let topics = create.topics.iter();

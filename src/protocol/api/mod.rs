@@ -530,6 +530,10 @@ apis! {
         on [controller], layout Some(&shape::UPDATE_RAFT_VOTER),
         rights [ClusterAction on Cluster],
         "tells a voter's new addresses";
+    UnregisterController = 94, versions (0-0), flexible 0,
+        on [broker controller] forwarded whole, layout Some(&shape::UNREGISTER_CONTROLLER),
+        rights [Alter on Cluster],
+        "forgets a controller";
     // Ours alone, and of no client's concern.
     QuorumMessage = 10000, versions (0-0), flexible NEVER,
         on [controller], layout BY_HAND,

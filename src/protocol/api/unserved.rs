@@ -17,7 +17,6 @@ pub struct Unserved {
 
 const QUOTAS: &str = "quotas are not enforced yet, and one that is set would promise it";
 const SCRAM: &str = "SASL is not there yet, and credentials that are set would promise it";
-const MEMBERSHIP: &str = "a controller is forgotten when it is no voter any more";
 const CONSUMER_GROUPS: &str = "groups of the new protocol (KIP-848) are not there yet; clients and tools that do not find it use the classic one";
 const TELEMETRY: &str =
     "clients that find it send their metrics; Kafka tells of it only with a plugin that takes them";
@@ -55,5 +54,4 @@ pub static UNSERVED: &[Unserved] = &[
     no(91, "AlterShareGroupOffsets", (0, 0), SHARE_GROUPS),
     no(92, "DeleteShareGroupOffsets", (0, 0), SHARE_GROUPS),
     no(93, "StreamsGroupTopologyDescriptionUpdate", (0, 0), STREAMS_GROUPS),
-    no(94, "UnregisterController", (0, 0), MEMBERSHIP),
 ];

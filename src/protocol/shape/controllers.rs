@@ -46,6 +46,11 @@ pub(crate) static UNREGISTER_BROKER: Shapes = Shapes {
     response: &[int32("throttle_time_ms"), int16("error_code"), string("error_message").nullable(0)],
 };
 
+pub(crate) static UNREGISTER_CONTROLLER: Shapes = Shapes {
+    request: &[int32("controller_id")],
+    response: &[int32("throttle_time_ms"), int16("error_code"), string("error_message").nullable(0)],
+};
+
 pub(crate) static CONTROLLER_REGISTRATION: Shapes = Shapes {
     request: &[
         int32("controller_id"),

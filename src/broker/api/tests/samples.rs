@@ -12,6 +12,7 @@ use ottla_protocol::messages::*;
 use ottla_protocol::produce::{ProducePartition, ProduceRequest, ProduceTopic};
 use ottla_protocol::txn_markers::{TxnMarker, WriteTxnMarkersRequest};
 use ottla_protocol::txn_offsets::TxnOffsetCommitRequest;
+use ottla_protocol::unregister_controller::UnregisterControllerRequest;
 use ottla_protocol::{Encodable, LeaderEpoch, ProducerEpoch, ProducerId, StrBytes, TopicRef, codec};
 use uuid::Uuid;
 
@@ -420,6 +421,7 @@ fn controllers() -> Vec<Sample> {
         sample(ApiKey::AssignReplicasToDirs, 0, AssignReplicasToDirsRequest::default()),
         sample(ApiKey::Envelope, 0, envelope),
         sample(ApiKey::UnregisterBroker, 0, UnregisterBrokerRequest::default().with_broker_id(99.into())),
+        sample(ApiKey::UnregisterController, 0, UnregisterControllerRequest::of(99)),
         sample(ApiKey::UpdateFeatures, 2, UpdateFeaturesRequest::default().with_validate_only(true)),
         sample(ApiKey::ControllerRegistration, 0, ControllerRegistrationRequest::default()),
         sample(ApiKey::AddRaftVoter, 0, AddRaftVoterRequest::default().with_cluster_id(elsewhere())),

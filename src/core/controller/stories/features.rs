@@ -181,6 +181,37 @@ fn every_controller_has_to_support_it() {
 }
 
 #[test]
+fn a_controller_that_is_gone_is_forgotten_once_the_level_has_a_record_for_that() {
+    let mut cluster = cluster(1);
+    let register = |id| ControllerRegistration {
+        id: NodeId(id),
+        incarnation: Uuid::from_u128(3),
+        endpoints: Vec::new(),
+        features: vec![FeatureRange { name: METADATA_VERSION.into(), min: 7, max: 33 }],
+    };
+    for id in [1, 3] {
+        cluster.ask(register(id)).expect("it is registered");
+    }
+    let forget = |cluster: &mut Cluster, id| {
+        let outcome = cluster.ask(UnregisterController { controller: NodeId(id) });
+        outcome.map_err(|refusal| (refusal.code, refusal.message))
+    };
+    let refused = |code, why: &str| Err((code, why.to_owned()));
+    let old = "The current MetadataVersion is too old to support controller unregistration.";
+    assert_eq!(forget(&mut cluster, 3), refused(ErrorCode::UnsupportedVersion, old));
+    let level = MetadataVersion::CONTROLLER_UNREGISTRATION.level();
+    cluster.ask(change(METADATA_VERSION, level, Upgrade)).expect("everybody supports it");
+    let active = "Controller cannot unregister itself while it is active.";
+    assert_eq!(forget(&mut cluster, 1), refused(ErrorCode::InvalidRequest, active));
+    assert_eq!(forget(&mut cluster, 3), Ok(()));
+    assert!(cluster.image.controller(NodeId(3)).is_none() && cluster.image.controller(NodeId(1)).is_some());
+    let unknown = "Controller ID 3 is not currently registered.";
+    assert_eq!(forget(&mut cluster, 3), refused(ErrorCode::ControllerIdNotRegistered, unknown));
+    cluster.ask(register(3)).expect("it is back");
+    assert!(cluster.image.controller(NodeId(3)).is_some());
+}
+
+#[test]
 fn all_of_it_or_nothing() {
     let mut cluster = cluster(1);
     let one = |name: &str, level| FeatureUpdate { name: name.to_owned(), level, change: Upgrade };

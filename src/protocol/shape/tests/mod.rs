@@ -13,6 +13,7 @@ use super::{Layout, check};
 use crate::api::{API_TABLE, ApiKey, ApiRow};
 use crate::codec;
 use crate::primitives::Form;
+use crate::unregister_controller::{UnregisterControllerRequest, UnregisterControllerResponse};
 use make::{Damage, make};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -102,6 +103,7 @@ macro_rules! by_type {
             BrokerHeartbeat BrokerHeartbeatRequest BrokerHeartbeatResponse
             UnregisterBroker UnregisterBrokerRequest UnregisterBrokerResponse
             ControllerRegistration ControllerRegistrationRequest ControllerRegistrationResponse
+            UnregisterController UnregisterControllerRequest UnregisterControllerResponse
             AlterPartition AlterPartitionRequest AlterPartitionResponse
             AllocateProducerIds AllocateProducerIdsRequest AllocateProducerIdsResponse
             AssignReplicasToDirs AssignReplicasToDirsRequest AssignReplicasToDirsResponse
