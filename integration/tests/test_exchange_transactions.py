@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.ottla_only, pytest.mark.timeout(300)]
 SETTINGS = {"transaction.state.log.num.partitions": 1, "offsets.topic.num.partitions": 1,
             "transaction.abort.timed.out.transaction.cleanup.interval.ms": 500}
 ENDED, PREPARED, RESUMED, TAKEN_OVER, OVERDUE = range(5)
-LONG_MS, SHORT_MS = 600_000, 10_000
+# Not over before the next broker knows who leads: Kafka would forget the partitions (see `fill`).
+LONG_MS, SHORT_MS = 600_000, 30_000
 COMPLETE_COMMIT = 4
 
 
@@ -28,7 +29,9 @@ def broker(tools, name):
 
 
 def begin(broker, id, topic, partition, value, **config):
-    client = transactional(broker, id, transaction_timeout_ms=config.pop("timeout_ms", LONG_MS), **config)
+    timeout_ms = config.pop("timeout_ms", LONG_MS)
+    # No message may be tried for longer than its transaction.
+    client = transactional(broker, id, transaction_timeout_ms=timeout_ms, message_timeout_ms=min(timeout_ms, 30_000), **config)
     client.begin_transaction()
     write(client, topic, partition, value)
     return client

@@ -157,6 +157,8 @@ def test_a_controller_that_is_gone_is_forgotten(small, newcomer):
     follows(small, newcomer)
     add(small, newcomer)
     follows(small, newcomer, "Follower")
+    introduced = ("this controller is registered", "Our registration has been persisted")
+    wait_for(lambda: any(words in newcomer.log_text() for words in introduced), "5 has introduced itself")
     newcomer.kill9()
     said = remove(small, 5, newcomer.directory_id(), "--unregister").lines[-2:]
     assert said == [f"Removed KRaft controller 5 with directory id {newcomer.directory_id()}", "Unregistered KRaft controller 5"]
