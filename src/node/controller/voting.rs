@@ -19,14 +19,15 @@ impl<T> Controller<T> {
         change: &VoterChange,
         out: &mut Vec<Output<T>>,
     ) {
+        // Whether or not it can be written down now: there may be no leader before this voter is found where it is.
         if let VoterChange::Update(voter) = change {
-            // Whether or not it can be written down now: there may be no leader before this voter is found where it is.
             self.quorum.hear_where(voter);
-            if self.quorum.leads() && self.quorum.names(voter) {
-                return out.push(Output::VotersChanged { token, outcome: Ok(()) });
-            }
         }
         let checked = self.quorum.check_voters(change, now_ms);
+        // It was agreed on before. What is only proposed so far is refused above.
+        if checked.is_ok() && matches!(change, VoterChange::Update(voter) if self.quorum.names(voter)) {
+            return out.push(Output::VotersChanged { token, outcome: Ok(()) });
+        }
         match checked.and_then(|()| self.quorum.change_voters(change, now_ms)) {
             Ok(offset) => {
                 // The image has no voters, and its next record comes behind theirs.

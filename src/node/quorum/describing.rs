@@ -143,10 +143,12 @@ impl Quorum {
         self.membership().voters.iter().flat_map(|record| &record.voters).any(|named| named == voter)
     }
 
-    /// A voter has said where it is. Only what a voter says of itself counts, and only until the log has other voters.
+    /// A voter has said where it is. Only what a voter says of itself counts, and only until the log has other voters. Where the
+    /// configuration names the voters, it also says where they are.
     pub fn hear_where(&mut self, voter: &VoterNode) {
         let (store, key) = (self.raw.store(), ReplicaKey::of_voter(voter));
         let votes = store.replica(key.id) == key && !key.directory_id.is_nil();
+        let votes = votes && self.membership().kraft_version() > 0;
         let (index, voters) = (store.voters_index(), self.voters());
         if let Some(endpoint) = voter.endpoints.first().filter(|_| votes) {
             let address = HostPort { host: endpoint.host.clone(), port: endpoint.port };

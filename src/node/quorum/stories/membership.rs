@@ -258,3 +258,17 @@ fn a_voter_is_where_it_says_until_the_log_says_something_newer() {
     room.quorum(other).hear_where(&at(7_004));
     assert_eq!(told(&mut room), 7_004, "it has moved again");
 }
+
+#[test]
+fn where_voters_of_the_configuration_are_it_says_itself() {
+    let mut room = Room::fixed(&[1, 2, 3]);
+    let leader = room.leader();
+    room.ticks(3);
+    for node in (1..=3).filter(|node| *node != leader) {
+        let before = room.quorum(leader).address(NodeId(node));
+        let mut moved = voter(node);
+        moved.endpoints[0].port = 7_001;
+        room.quorum(leader).hear_where(&moved);
+        assert_eq!(room.quorum(leader).address(NodeId(node)), before);
+    }
+}
