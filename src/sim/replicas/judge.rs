@@ -17,8 +17,8 @@ use crate::verdict::{Verdict, Violation};
 pub(crate) struct Judge {
     /// What anybody may have been given: below a high watermark, and the epoch under which it was there first.
     safe: BTreeMap<Offset, (RecordId, LeaderEpoch)>,
-    /// Of each process: the high watermark up to which that was looked at.
-    looked: BTreeMap<(NodeId, u64), Offset>,
+    /// Of each process: the high watermark up to which that was looked at, and the epoch under which it was there.
+    looked: BTreeMap<(NodeId, u64), (Offset, LeaderEpoch)>,
     /// Which process led under which epoch.
     led: BTreeSet<(NodeId, u64, LeaderEpoch)>,
     leaders: BTreeMap<LeaderEpoch, NodeId>,
@@ -32,6 +32,8 @@ pub(crate) struct Judge {
     deleted: Offset,
     /// Promises were off once: a leader from before may still show what is lost.
     pub lossy: bool,
+    /// What was safe under an epoch before this one, or becomes so at a leader that has not heard of it, is promised no more.
+    promised_since: Option<LeaderEpoch>,
 }
 
 impl Judge {
@@ -66,12 +68,16 @@ impl Judge {
             self.deleted = log.log_start_offset();
             self.safe = self.safe.split_off(&self.deleted);
         }
-        let looked = self.looked.entry((id, process.life)).or_insert(0);
-        if leads && high_watermark < *looked {
-            let what = format!("{id}: from {looked} to {high_watermark}");
+        let looked = self.looked.entry((id, process.life)).or_insert((0, epoch));
+        let (seen, under) = std::mem::replace(looked, (high_watermark, epoch));
+        if leads && high_watermark < seen {
+            let what = format!("{id}: from {seen} to {high_watermark}");
             return Err(Violation::new("a leader's high watermark only moves forward", what));
         }
-        let mut next = std::mem::replace(looked, high_watermark).max(log.log_start_offset());
+        if Some(under) < self.promised_since {
+            return Ok(());
+        }
+        let mut next = seen.max(log.log_start_offset());
         while next < high_watermark {
             let found =
                 with_markers(read_from(&process.lane.reader(), next, 64 << 10, Isolation::HighWatermark)?);
@@ -124,10 +130,14 @@ impl Judge {
         Ok(())
     }
 
-    pub fn acknowledged(&mut self, record: RecordId, offset: Offset) -> Verdict {
+    /// What a process answers to a producer.
+    pub fn acknowledged(&mut self, (id, life): (NodeId, u64), record: RecordId, offset: Offset) -> Verdict {
         self.acknowledged += 1;
+        let led = self.led.range((id, life, LeaderEpoch(0))..=(id, life, LeaderEpoch(i32::MAX)));
+        let promises = led.last().is_none_or(|(_, _, epoch)| Some(*epoch) >= self.promised_since);
         match self.safe.get(&offset) {
             Some((known, _)) if *known == record => Ok(()),
+            _ if !promises => Ok(()),
             // It was safe before promises were off, and its leader still has it.
             None if self.lossy || offset < self.deleted => Ok(()),
             other => {
@@ -152,7 +162,7 @@ impl Judge {
             }
             let marker = marker_of(batch.header.producer_id);
             let of_transaction = batch.header.is_transactional() && record != marker;
-            let ended = || self.safe.range(offset..).any(|(_, (known, _))| *known == marker);
+            let ended = || self.lossy || self.safe.range(offset..).any(|(_, (known, _))| *known == marker);
             if committed && of_transaction && !ended() {
                 let what = format!("{record} at offset {offset}, and no marker of its transaction is safe");
                 return Err(Violation::new("a committed record has a marker that is safe", what));
@@ -172,11 +182,12 @@ impl Judge {
         Ok(())
     }
 
-    /// Somebody leads who is known to lack records, since nobody else was left: all promises are off.
-    pub fn forget(&mut self) {
+    /// Somebody leads under that epoch who is known to lack records, since nobody else was left: all promises are off.
+    pub fn forget(&mut self, epoch: LeaderEpoch) {
         self.safe.clear();
         self.places.iter_mut().for_each(BTreeMap::clear);
         self.lossy = true;
+        self.promised_since = Some(epoch);
     }
 
     /// At the end: all logs are the same, byte for byte, and safe to their end. One may have deleted more than another.

@@ -387,7 +387,7 @@ impl Replicas {
         if view.last_resort && lacks {
             self.cluster.note(|| "nobody else is left: promises are off".into());
             mark("a replica led that may lack records");
-            self.judge.forget();
+            self.judge.forget(view.leader_epoch);
         }
         for at in 0..self.cluster.machines.len() {
             let id = self.cluster.machines[at].id;
@@ -465,8 +465,9 @@ impl Replicas {
                 Ok(())
             }
             (To::Producer(producer), Message::Produced { attempt, outcome: Ok(offset) }) => {
+                let process = (self.cluster.machines[at].id, self.cluster.machines[at].life);
                 match self.producers[producer].asked(producer, *attempt) {
-                    Some(record) => self.judge.acknowledged(record, *offset),
+                    Some(record) => self.judge.acknowledged(process, record, *offset),
                     None => Ok(()),
                 }
             }

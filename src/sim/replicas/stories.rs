@@ -3,6 +3,7 @@
 use ottla_core::partition::Acks;
 use ottla_protocol::ErrorCode;
 
+use super::Plan;
 use super::serving::How;
 use super::story::Story;
 
@@ -233,4 +234,24 @@ fn all_that_were_fenced_at_once_are_in_sync_again() {
     story.wait_ms(5_000);
     story.in_sync([leader, one, other]);
     story.leads(leader);
+}
+
+#[test]
+fn what_a_leader_from_before_the_last_resort_counts_as_safe_is_not_promised() {
+    let one_is_enough = |plan: &mut Plan| plan.min_insync_replicas = 1;
+    let mut story = Story::with(one_is_enough, None);
+    let (leader, [one, other]) = (story.leader(), story.followers());
+    story.kill(other, 60_000);
+    story.wait_until_in_sync([leader, one]);
+    story.send("a", leader);
+    story.wait_until_log_ends(one, |end| end == 1);
+    story.pause(leader, 12_000);
+    story.wait_until_in_sync([one]);
+    story.lose_power(one, 5_000);
+    story.wait_until_log_ends(one, |end| end == 0);
+    story.wait_ms(4_000);
+    story.leads(one);
+    story.produce("b");
+    story.readable(one, ["b"]);
+    story.every_log(["b"]);
 }
