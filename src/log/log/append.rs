@@ -105,19 +105,23 @@ impl Log {
         leader_epoch: LeaderEpoch,
         now_ms: i64,
     ) -> bool {
-        if self.last_epoch() != Some(leader_epoch) {
+        if self.last_epoch() != Some(leader_epoch) || self.epochs.must_be_written() {
             return true;
         }
         let (mut fill, mut next) = (self.active.fill(), self.log_end);
         batches.into_iter().any(|batch| {
             let last = next + i64::from(batch.header.last_offset_delta);
-            let rolls =
-                fill.must_roll(&batch.header, now_ms, &self.config) || !self.active.segment.can_index(last);
-            fill.take(&batch.header);
             next = last + 1;
-            // A marker that aborts may create the segment's transaction index.
-            rolls || batch.header.is_control()
+            self.waits_for(&batch.header, last, &mut fill, now_ms)
         })
+    }
+
+    /// Whether that batch, after what `fill` counts, needs a new file. It is counted from then on.
+    pub(super) fn waits_for(&self, header: &BatchHeader, last: Offset, fill: &mut Fill, now_ms: i64) -> bool {
+        let rolls = fill.must_roll(header, now_ms, &self.config) || !self.active.segment.can_index(last);
+        fill.take(header);
+        // A marker that aborts may create the segment's transaction index.
+        rolls || header.is_control()
     }
 
     pub(super) fn group<'a>(&self, batches: usize) -> Group<'a> {
@@ -296,11 +300,26 @@ impl Log {
         if epoch.is_some() && latest != Some(epoch) {
             self.persist_epoch(EpochStart { epoch, offset: self.log_end })?;
         }
+        self.correct_epochs()?;
         Ok(Ok(()))
     }
 
     pub(super) fn persist_epoch(&mut self, start: EpochStart) -> Result<(), AppendError> {
-        match self.assign_epoch(start.epoch, start.offset) {
+        let assigned = self.assign_epoch(start.epoch, start.offset);
+        self.epochs_written(assigned)
+    }
+
+    /// Before anything is appended.
+    pub(super) fn correct_epochs(&mut self) -> Result<(), AppendError> {
+        if !self.epochs.must_be_written() {
+            return Ok(());
+        }
+        let written = self.write_epochs();
+        self.epochs_written(written)
+    }
+
+    fn epochs_written(&self, outcome: Result<(), LogError>) -> Result<(), AppendError> {
+        match outcome {
             Err(LogError::Io { source, .. }) if is_full(&source) => {
                 Err(AppendError::DiskFull { dir: self.dir.clone() })
             }

@@ -26,9 +26,11 @@ pub(super) struct Epochs {
     path: PathBuf,
     starts: Starts,
     shared: Arc<ArcSwap<Starts>>,
-    /// Entries were removed that the file still has. Opening the log would remove them again, so the file may stay as it
-    /// is for a while.
+    /// The file has entries that were removed, or lacks others.
     stale: bool,
+    /// There are entries among them that began at the end of the log or above. Opening the log would remove them again, but only
+    /// for as long as nothing has been appended there.
+    contradicts_appends: bool,
 }
 
 impl Epochs {
@@ -43,7 +45,7 @@ impl Epochs {
 
     pub fn new(dir: &Path, starts: Starts) -> Epochs {
         let shared = Arc::new(ArcSwap::from_pointee(starts.clone()));
-        Epochs { path: dir.join(LEADER_EPOCHS), starts, shared, stale: false }
+        Epochs { path: dir.join(LEADER_EPOCHS), starts, shared, stale: false, contradicts_appends: false }
     }
 
     pub fn shared(&self) -> Arc<ArcSwap<Starts>> {
@@ -84,6 +86,21 @@ impl Epochs {
         if self.latest().is_some_and(|latest| latest.offset >= end) {
             self.starts.retain(|s| s.offset < end);
             self.changed();
+            self.contradicts_appends = true;
+        }
+    }
+
+    /// A batch of that epoch begins there: whoever noted that a later epoch had begun by then has cut the log since, and could not
+    /// remove its note before it ended.
+    pub fn found(&mut self, batch: EpochStart) {
+        let wrong = |s: &EpochStart| s.epoch > batch.epoch && s.offset <= batch.offset;
+        if batch.epoch.is_some() && self.starts.iter().any(wrong) {
+            self.starts.retain(|s| !wrong(s));
+            self.changed();
+            self.contradicts_appends = true;
+        }
+        if self.latest().is_none_or(|latest| latest.epoch < batch.epoch) {
+            self.assign(batch);
         }
     }
 
@@ -109,10 +126,15 @@ impl Epochs {
         self.stale
     }
 
+    /// The list has to be written before anything is appended: what is appended would make the file wrong.
+    pub fn must_be_written(&self) -> bool {
+        self.contradicts_appends
+    }
+
     /// The list is durable when this returns.
     pub fn write(&mut self, disk: &dyn Disk) -> io::Result<()> {
         disk.replace(&self.path, text(&self.starts).as_bytes())?;
-        self.stale = false;
+        (self.stale, self.contradicts_appends) = (false, false);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 //! what the leader was allowed to write; it refuses only batches that do not follow the log's end or are damaged.
 
 use bytes::Bytes;
+use ottla_protocol::batch::batches;
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
 use super::Log;
@@ -53,9 +54,30 @@ impl Log {
         if let Err(refused) = self.check_order(&batches) {
             return Ok(Err(refused));
         }
+        if !batches.is_empty() {
+            self.correct_epochs()?;
+        }
         let outcome = self.follow(&batches, now_ms);
         self.publish();
         outcome.map(Ok)
+    }
+
+    /// Whether [`Log::append_as_follower`] may wait for the disk longer than a write takes: for a sync, or for a file that it
+    /// creates.
+    pub fn follow_waits(&self, records: &Bytes, now_ms: i64) -> bool {
+        let headers = batches(records).map_while(Result::ok).map(|(header, _)| header);
+        // A batch that begins below the end truncates an empty log.
+        let mut headers = headers.peekable();
+        let truncates = headers.peek().is_some_and(|first| first.base_offset < self.log_end);
+        let latest = self.last_epoch().map(|epoch| epoch.0);
+        let mut fill = self.active.fill();
+        let corrects = headers.peek().is_some() && self.epochs.must_be_written();
+        truncates
+            || corrects
+            || headers.any(|header| {
+                let begins_an_epoch = Some(header.partition_leader_epoch) != latest;
+                begins_an_epoch || self.waits_for(&header, header.last_offset(), &mut fill, now_ms)
+            })
     }
 
     /// If the leader's log starts in the middle of a batch, the leader sends the whole batch: an empty log starts in the

@@ -203,16 +203,21 @@ impl Log {
         self.check_online()?;
         let before = self.epochs.starts();
         if self.epochs.assign(EpochStart { epoch, offset: start })
-            && let Err(e) = self.epochs.write(self.disk.as_ref())
+            && let Err(error) = self.write_epochs()
         {
             // The epoch is not entered: the next attempt must write it again before it appends.
             self.epochs.restore(&before);
-            if !is_full(&e) {
-                self.go_offline();
-            }
-            return Err(io("writing the leader epochs")(e));
+            return Err(error);
         }
         Ok(())
+    }
+
+    fn write_epochs(&mut self) -> Result<(), LogError> {
+        let written = self.epochs.write(self.disk.as_ref());
+        if written.as_ref().is_err_and(|e| !is_full(e)) {
+            self.go_offline();
+        }
+        written.map_err(io("writing the leader epochs"))
     }
 
     /// See [`LogReader::epoch_end_offset`].

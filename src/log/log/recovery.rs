@@ -105,9 +105,7 @@ impl Walk<'_> {
     fn take(&mut self, active: &Active, found: &FoundBatch, scan: &mut Scan<'_>) -> Result<(), LogError> {
         let header = found.header;
         let epoch = LeaderEpoch(header.partition_leader_epoch);
-        if epoch.is_some() && self.epochs.latest().is_none_or(|latest| latest.epoch < epoch) {
-            self.epochs.assign(EpochStart { epoch, offset: header.base_offset });
-        }
+        self.epochs.found(EpochStart { epoch, offset: header.base_offset });
         let position = Position { offset: header.base_offset, base: active.base(), at: found.position };
         let marker = match header.is_control() {
             true => marker(&header, &bytes_of(found, scan)?, 0),

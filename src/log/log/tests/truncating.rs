@@ -95,6 +95,49 @@ fn epochs_are_cut_even_when_no_bytes_are() {
 }
 
 #[test]
+fn an_epoch_that_was_cut_does_not_come_back_with_what_follows() {
+    // Somebody who began to lead at 20 is told that it went on otherwise: it cuts its note, or loses it with its process.
+    for (ends_before, flushes) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut world = twenty();
+        world.log.assign_epoch(LeaderEpoch(30), 20).unwrap();
+        match ends_before {
+            true => world.reopen(|_| ()),
+            false => drop(world.log.truncate_to(20, START_MS).unwrap()),
+        }
+        let batch = plain(5, &["x"]).build(20, LeaderEpoch(9));
+        assert!(world.log.follow_waits(&batch, START_MS), "the list of epochs is synced first");
+        world.log.append_as_follower(batch, LeaderEpoch(31), START_MS).unwrap().unwrap();
+        let next = plain(5, &["y"]).build(21, LeaderEpoch(9));
+        assert!(!world.log.follow_waits(&next, START_MS));
+        if flushes {
+            world.flush();
+        }
+        world.reopen(|_| ());
+        let case = format!("ended before: {ends_before}, flushed: {flushes}");
+        assert_eq!(world.log.last_epoch(), Some(LeaderEpoch(9)), "{case}");
+        assert_eq!(world.log.epoch_end_offset(LeaderEpoch(9)), (LeaderEpoch(9), 21), "{case}");
+    }
+}
+
+#[test]
+fn a_note_of_an_epoch_that_the_log_contradicts_is_not_believed() {
+    // Another broker, which writes the file some time after a cut, was ended before it came to that.
+    let mut world = twenty();
+    let path = world.log.dir().join("leader-epoch-checkpoint");
+    let mut file = Vec::new();
+    world.overwrite(&path, |bytes| file.clone_from(bytes));
+    let batch = plain(5, &["x"]).build(20, LeaderEpoch(9));
+    world.log.append_as_follower(batch, LeaderEpoch(31), START_MS).unwrap().unwrap();
+    let noted = String::from_utf8(file).unwrap();
+    let (count, entries) = noted.strip_prefix("0\n").unwrap().split_once('\n').unwrap();
+    let count = count.parse::<usize>().unwrap() + 1;
+    world.overwrite(&path, |bytes| *bytes = format!("0\n{count}\n{entries}30 20\n").into_bytes());
+    world.reopen(|_| ());
+    assert_eq!(world.log.epoch_end_offset(LeaderEpoch(9)), (LeaderEpoch(9), 21));
+    assert_eq!(world.log.last_epoch(), Some(LeaderEpoch(9)));
+}
+
+#[test]
 fn a_full_truncation_resets_everything() {
     let mut world = twenty();
     let reader = world.log.reader();
