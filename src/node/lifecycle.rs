@@ -24,6 +24,8 @@ pub enum Input {
     /// The reply to what was asked last. A question that nobody answers in time has failed like one that a node answers
     /// which is no controller.
     Answered(Result<Reply, NotController>),
+    /// Another controller is known to lead.
+    AnotherLeads,
     /// Log directories have failed, and will not be back before the next start.
     DirectoriesFailed(Vec<DirectoryId>),
     /// These directories take no new replicas, of all that there are (KIP-1066).
@@ -176,6 +178,7 @@ impl Lifecycle {
         match input {
             Input::Time => {}
             Input::Answered(reply) => self.answered(now_ms, reply, image, &mut out),
+            Input::AnotherLeads => self.ask_again(now_ms),
             Input::DirectoriesFailed(directories) => {
                 let new = directories.into_iter().filter(|one| !self.failed.contains(one));
                 let new: Vec<DirectoryId> = new.collect();
@@ -210,6 +213,14 @@ impl Lifecycle {
             Some(_) => self.at_once = true,
             None if self.epoch.is_some() => self.due_ms = now_ms,
             None => {}
+        }
+    }
+
+    // Whoever was asked in vain led no more. The one who leads now gives each broker one session to be heard of.
+    fn ask_again(&mut self, now_ms: i64) {
+        self.retry_ms = RETRY_MS;
+        if self.said.is_some() && self.asked.is_none() {
+            self.due_ms = now_ms;
         }
     }
 

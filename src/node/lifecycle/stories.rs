@@ -196,6 +196,32 @@ fn a_broker_says_that_it_lives_and_what_is_new() {
 }
 
 #[test]
+fn whoever_leads_next_is_asked_at_once() {
+    let rows = joined(vec![
+        (1_000, Input::AnotherLeads, "-"),
+        (2_000, Input::Time, "serve in 0"),
+        (2_100, nobody(), "waits"),
+        (2_150, Input::Time, "serve in 0"),
+        (2_151, nobody(), "-"),
+        (2_160, Input::AnotherLeads, "serve in 0"),
+        (2_161, Input::AnotherLeads, "-"),
+        (2_162, nobody(), "-"),
+        (2_212, Input::Time, "serve in 0"),
+        (2_213, beat(false, false, true), "-"),
+        (2_214, Input::AnotherLeads, "-"),
+    ]);
+    check("controllers come and go", TIMING, &image(HERE), rows);
+    let rows = vec![
+        (0, Input::Time, "register"),
+        (0, nobody(), "waits"),
+        (1, Input::AnotherLeads, "register"),
+        (1, nobody(), "-"),
+        (51, Input::Time, "register"),
+    ];
+    check("before it is known", TIMING, &image(HERE), rows);
+}
+
+#[test]
 fn a_broker_that_is_not_known_any_more_registers_again() {
     let rows = joined(vec![
         (2_000, Input::Time, "serve in 0"),

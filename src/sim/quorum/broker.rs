@@ -27,6 +27,8 @@ pub(crate) enum Moment {
     Time,
     /// The controller has answered, or will not.
     Answered(Kind, u64, Box<Result<Reply, NotController>>),
+    /// Another controller is known to lead.
+    AnotherLeads,
     /// The metadata has changed, and there is time to carry that out.
     Show(Arc<Image>),
     /// It looks after its partitions.
@@ -76,6 +78,8 @@ pub(crate) struct Broker {
     /// What this broker shows to everybody.
     pub shown: Arc<Image>,
     pub asked: BTreeMap<Kind, Question>,
+    /// Who is known to lead the controllers.
+    pub controller: Option<NodeId>,
     questions: u64,
     /// Its life was told to end.
     pub stops: bool,
@@ -116,6 +120,7 @@ impl Broker {
             replicas: Replicas::new(config, incarnation),
             shown: Arc::new(Image::empty()),
             asked: BTreeMap::new(),
+            controller: None,
             questions: 0,
             stops: false,
             joined: false,

@@ -86,6 +86,7 @@ impl Quorums {
                 };
                 self.judge.shows(id, broker)
             }
+            Moment::AnotherLeads => self.live(at, Input::AnotherLeads),
             Moment::Work => {
                 self.work(at);
                 Ok(())
@@ -199,6 +200,33 @@ impl Quorums {
         let lost: Vec<_> = lost.map(|(kind, question)| (*kind, question.number)).collect();
         for (kind, number) in lost {
             self.give_up(at, kind, number, 0);
+        }
+        let Some(broker) = self.broker(at) else { return };
+        if std::mem::replace(&mut broker.controller, leader) != leader && leader.is_some() {
+            self.cluster.work(at, 0, Local::Broker(Moment::AnotherLeads));
+        }
+    }
+
+    /// A process that ends closes its connections, and whoever waits for an answer there hears of that. A machine without power
+    /// says nothing.
+    pub(super) fn close_connections(&mut self, ended: usize) {
+        let (id, from) = (self.cluster.machines[ended].id, self.cluster.machines[ended].place());
+        for at in (0..self.cluster.machines.len()).filter(|at| *at != ended) {
+            if let Some((_, waiter)) = self.questions.get(&at).filter(|(to, _)| *to == ended) {
+                let waiter = waiter.clone();
+                self.answer_observer(ended, waiter, None);
+            }
+            let (to, life) = (self.cluster.machines[at].place(), self.cluster.machines[at].life);
+            let Some(broker) = self.broker(at) else { continue };
+            let asked = broker.asked.iter().filter(|(_, question)| question.to == Some(id));
+            let asked: Vec<_> = asked.map(|(kind, question)| (*kind, question.number)).collect();
+            for (kind, number) in asked {
+                let arrival = || {
+                    let what = Local::Broker(Moment::Answered(kind, number, Box::new(Err(NotController))));
+                    Event::Local { at, life: Some(life), what }
+                };
+                self.cluster.send(from, to, arrival);
+            }
         }
     }
 

@@ -13,6 +13,7 @@ mod observing;
 mod process;
 mod trouble;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -95,6 +96,8 @@ pub(crate) struct Quorums {
     clients: Vec<Client>,
     /// Of each machine: the epoch of its last broker, where that has stopped cleanly.
     stopped: Vec<Option<BrokerEpoch>>,
+    /// Of machines that observe: whom each has asked last, and for what.
+    questions: BTreeMap<usize, (usize, Waiter)>,
     judge: Judge,
 }
 
@@ -149,6 +152,9 @@ impl Rules for Quorums {
 
     /// As [`crate::machine::Machine::end`]; it begins again after a while.
     fn end(&mut self, at: usize, loss: Loss) {
+        if loss == Loss::Process {
+            self.close_connections(at);
+        }
         let loss = self.cluster.machines[at].end(loss);
         self.cluster.note_at(at, || format!("ends: {loss:?}"));
         let most_ms = *self.cluster.dice.pick(&[10, 300, 3_000]);
@@ -203,7 +209,16 @@ impl Quorums {
         let clients = (0..plan.clients).map(|_| Client::new()).collect();
         let (session_ms, interval_ms) = (plan.session_ms.into(), plan.interval_ms.into());
         let judge = Judge::of(Sessions::new(session_ms, interval_ms, plan.gentle));
-        Quorums { plan, cluster, starts, replaced: None, clients, stopped: vec![None; machines], judge }
+        Quorums {
+            plan,
+            cluster,
+            starts,
+            replaced: None,
+            clients,
+            stopped: vec![None; machines],
+            questions: BTreeMap::new(),
+            judge,
+        }
     }
 
     fn boot(&mut self, at: usize) -> Result<Vec<Output<Who>>, Violation> {

@@ -114,6 +114,7 @@ impl Quorums {
         };
         let (from, place) = (self.cluster.machines[at].place(), to as Place + 1);
         let waiter = Waiter { at, life: self.cluster.machines[at].life, asked };
+        self.questions.insert(at, (to, waiter.clone()));
         let arrival = || {
             let what = Local::Fetch(Box::new(waiter.clone()));
             Event::Local { at: to, life: None, what }
@@ -187,7 +188,7 @@ impl Quorums {
     }
 
     // The connection ends with the observer's process.
-    fn answer_observer(&mut self, at: usize, waiter: Waiter, answer: Option<Answer>) {
+    pub(super) fn answer_observer(&mut self, at: usize, waiter: Waiter, answer: Option<Answer>) {
         let Waiter { at: observer, life, asked } = waiter;
         let (from, to) = (self.cluster.machines[at].place(), self.cluster.machines[observer].place());
         let answered = Box::new(Answered { asked, answer });

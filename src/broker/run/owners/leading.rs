@@ -23,6 +23,11 @@ impl Leading {
         Leading { epoch: LeaderEpoch(0), leader: None, here: false, address: None, kraft_version: 0 }
     }
 
+    /// Whether it is known where to ask.
+    pub fn can_be_asked(&self) -> bool {
+        self.here || self.address.is_some()
+    }
+
     /// Whether both mean the same leader of the same epoch.
     pub fn is_same_as(&self, other: &Leading) -> bool {
         (self.epoch, self.leader, self.here) == (other.epoch, other.leader, other.here)

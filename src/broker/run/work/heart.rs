@@ -47,6 +47,7 @@ impl Heart {
     pub async fn beat(mut self) {
         let mut input = Input::Time;
         let mut answering: Option<Answering> = None;
+        let mut leading = self.controller.leading.clone();
         loop {
             for output in self.life.step(now_ms(), input, &self.image.load()) {
                 match output {
@@ -75,6 +76,11 @@ impl Heart {
                     Input::Answered(reply)
                 }
                 Some(said) = self.inputs.recv() => said,
+                // Nobody says who leads any more once the network of controllers has ended, and this with it.
+                Ok(()) = leading.changed() => match leading.borrow_and_update().can_be_asked() {
+                    true => Input::AnotherLeads,
+                    false => Input::Time,
+                },
                 () = due(&self.life) => Input::Time,
             };
         }
