@@ -320,7 +320,7 @@ impl Replicas {
             }
             process => process.map_err(|why| Violation::new("a log opens again", format!("{id}: {why}")))?,
         };
-        process.in_sessions = self.plan.sessions.then(InSessions::new);
+        process.in_sessions = self.plan.sessions.then(|| InSessions::new(process.life));
         let offsets = process.lane.log().offsets();
         machine.process = Some(process);
         self.cluster.note_at(at, || format!("up, life {life}: {offsets:?}"));
@@ -400,7 +400,10 @@ impl Replicas {
         let (place, arrival): (Place, Box<dyn Fn(Message) -> Event<Replicas>>) = match to {
             To::Broker(id) => {
                 let at = id.0 as usize - 1;
-                let arrival = move |message| Event::Local { at, life: None, what: Local::Hear(message) };
+                // A session is one connection's: what was said there ends with the process that it was said to.
+                let in_session = matches!(message, Message::Ask(_));
+                let life = in_session.then(|| self.cluster.machines[at].life);
+                let arrival = move |message| Event::Local { at, life, what: Local::Hear(message) };
                 (id.0 as Place, Box::new(arrival))
             }
             To::Registry => (REGISTRY, Box::new(|message| Event::Global(Global::Registry(message)))),

@@ -54,14 +54,15 @@ struct Served {
 }
 
 impl InSessions {
-    pub fn new() -> InSessions {
+    /// Of the process of that life: what an earlier one has asked for is not answered to this one.
+    pub fn new(life: u64) -> InSessions {
         InSessions {
             sessions: Sessions::new(Limits { slots: 10, eviction_ms: 120_000 }),
             next_session: 0,
             served: BTreeMap::new(),
             fetcher: Fetcher::new(BACKOFF_MS),
             follows: None,
-            number: 0,
+            number: life * NUMBERS,
             asked_ms: None,
             early: None,
         }
@@ -359,3 +360,5 @@ const NOTHING: Found = Found::Refused(ErrorCode::None);
 const PATIENCE_MS: i64 = 150;
 /// `replica.fetch.backoff.ms`
 const BACKOFF_MS: i64 = 100;
+/// More than a process asks.
+const NUMBERS: u64 = 1 << 32;
