@@ -2,13 +2,15 @@
 //! ends the process inside an operation when told to; and it is where some mistakes are put back. It must never change
 //! what an honest run does.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ottla_log::disk::{Entry, LockGuard, MemoryDisk, OpenHow, SyncMark};
+use ottla_log::disk::{Entry, LockGuard, MemoryDisk, OpenHow, SyncMark, worker};
 use ottla_log::{Disk, DiskFile};
+use ottla_node::lane::{Input, Lane, Output, Waiters};
 
 use crate::mutation::Mutation;
 
@@ -245,6 +247,20 @@ impl DiskFile for SimFile {
         self.watch.burn();
         let synced = self.watch.seen_sync(self.inner.sync_end(mark));
         self.watch.told(synced, || format!("sync {:?}", self.inner))
+    }
+}
+
+/// One turn. If its lane says that it waits for nothing, it runs as on a thread that serves clients, where the disk panics
+/// if it is asked for more than a write.
+pub(crate) fn turn<W: Waiters>(
+    lane: &mut Lane<W>,
+    now_ms: i64,
+    inputs: VecDeque<Input<W>>,
+    out: &mut Vec<Output<W>>,
+) {
+    match lane.may_wait(now_ms, inputs.iter()) {
+        true => lane.step(now_ms, inputs, out),
+        false => worker::serving(|| lane.step(now_ms, inputs, out)),
     }
 }
 

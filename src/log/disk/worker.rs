@@ -34,6 +34,18 @@ pub fn mark() {
     SERVES.set(true);
 }
 
+/// Inside `turn`, this thread counts as one that serves clients: for tests of what may run on such a thread.
+pub fn serving<R>(turn: impl FnOnce() -> R) -> R {
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            SERVES.set(self.0);
+        }
+    }
+    let _before = Before(SERVES.replace(true));
+    turn()
+}
+
 /// Whether this thread serves clients.
 pub fn is_marked() -> bool {
     SERVES.get()

@@ -191,9 +191,13 @@ impl<W: Waiters> Lane<W> {
         W: 'a,
     {
         let mut appends = Vec::new();
+        let mut from_leader = None;
         for input in inputs {
             match input {
                 Input::Append(append) => appends.push(&append.batch),
+                // Where a second one begins is known after the first.
+                Input::Replicate { .. } if from_leader.is_some() => return true,
+                Input::Replicate { from_leader: found, .. } => from_leader = Some(found),
                 Input::ExpireProducersAfter(_) | Input::DeleteRecords { .. } => {}
                 Input::Verify { .. } | Input::Expire => {}
                 Input::ReplicaFetched { .. } | Input::Stands { .. } | Input::IsrAnswered(_) => {}
@@ -202,14 +206,17 @@ impl<W: Waiters> Lane<W> {
                 Input::Flushed { .. } if self.moving.is_none() && !self.log.flush_waits() => {}
                 Input::Flushed { .. } | Input::Settle | Input::Tick => return true,
                 Input::SwapCleaned { .. } | Input::Relocate { .. } => return true,
-                Input::Replicate { .. } | Input::Cut { .. } => return true,
+                Input::Cut { .. } => return true,
             }
         }
         // A flush that an append asks for may open files of rolled segments. If a flush is running, the next one starts
         // after it.
         let opens = self.flushing == Flushing::Idle && self.log.flush_waits();
-        !appends.is_empty()
-            && (opens || self.log.append_waits(appends.into_iter(), self.leader_epoch(), now_ms))
+        let grows = !appends.is_empty() || from_leader.is_some();
+        let leader_epoch = self.leader_epoch();
+        (grows && opens)
+            || from_leader.is_some_and(|found| self.log.follow_waits(&found.records, now_ms))
+            || (!appends.is_empty() && self.log.append_waits(appends.into_iter(), leader_epoch, now_ms))
     }
 
     /// One turn of the owner: all inputs since the last turn.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use ottla_core::partition::{Diverging, Fetched, IsrAnswer, Proposal, Standing};
-use ottla_log::disk::{Fault, MemoryDisk, Operation};
+use ottla_log::disk::{Fault, MemoryDisk, Operation, worker};
 use ottla_log::log::{FlushTicket, Isolation};
 use ottla_protocol::batch::{BatchBuilder, Compression};
 
@@ -64,7 +64,11 @@ impl Replica {
     fn step(&mut self, input: Input<u32>) -> Vec<Said> {
         let mut out = Vec::new();
         self.said.clear();
-        self.lane.step(self.now_ms, [input], &mut out);
+        match self.lane.may_wait(self.now_ms, std::iter::once(&input)) {
+            true => self.lane.step(self.now_ms, [input], &mut out),
+            // The disk panics if it is asked for more than a write.
+            false => worker::serving(|| self.lane.step(self.now_ms, [input], &mut out)),
+        }
         for output in out {
             self.said.push(match output {
                 Output::Reply { token, outcome } => {
@@ -195,6 +199,39 @@ fn a_follower_whose_topic_wants_each_record_flushed_says_nothing_before() {
     assert_eq!(follower.fetch(&mut leader), [], "a loss of power could still take it");
     assert_eq!(follower.lane.fetch_position(), None, "a fetch would say that it is here");
     assert_eq!(follower.finish_flush(), [Said::Followed(Ok(1))]);
+}
+
+#[test]
+fn a_follower_knows_before_what_it_may_wait_for_the_disk_with() {
+    let mut leader = Replica::leader(0, &[1, 2]);
+    let config = TopicConfig { segment_bytes: 200, ..TopicConfig::default() };
+    let mut follower = Replica::new(2, role(false, 0, &[]), config);
+    let answer = |follower: &Replica, records: Bytes| {
+        let fetched = follower.lane.fetch_position().expect("a follower");
+        let from_leader = FromLeader { fetched, records, high_watermark: 0, log_start: 0 };
+        Input::Replicate { token: 0, from_leader }
+    };
+    let waits =
+        |follower: &Replica, inputs: &[Input<u32>]| follower.lane.may_wait(follower.now_ms, inputs.iter());
+    assert!(!waits(&follower, &[answer(&follower, Bytes::new())]), "news of the high watermark");
+    leader.produce(1, Acks::Leader);
+    assert!(
+        waits(&follower, &[answer(&follower, leader.read(0))]),
+        "the epoch is synced before the first batch"
+    );
+    follower.fetch(&mut leader);
+    leader.produce(2, Acks::Leader);
+    let second = leader.read(1);
+    assert!(!waits(&follower, &[answer(&follower, second.clone())]), "a write, and nothing else");
+    let twice = [answer(&follower, second.clone()), answer(&follower, second)];
+    assert!(waits(&follower, &twice), "what the other is appended to is not known yet");
+    leader.produce(3, Acks::Leader);
+    assert!(waits(&follower, &[answer(&follower, leader.read(1))]), "the third has no room in the segment");
+    assert!(waits(&follower, &[answer(&follower, leader.read(0))]), "a batch from before the end may cut");
+    assert!(waits(
+        &follower,
+        &[Input::Follow(Followership { epoch: LeaderEpoch(0), partition_epoch: 0, leader: None })]
+    ));
 }
 
 #[test]

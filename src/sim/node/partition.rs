@@ -10,6 +10,8 @@ use ottla_model::config::TopicConfig;
 use ottla_node::lane::{Input, Lane, Output, Waiters};
 use ottla_protocol::{ErrorCode, LeaderEpoch};
 
+use crate::disk::turn;
+
 pub(crate) use ottla_node::replicas::Key;
 
 /// Finds the client that waits for a reply.
@@ -92,7 +94,7 @@ impl Partition {
         self.driven = false;
         let inputs = std::mem::take(&mut self.queue);
         match &mut self.lane {
-            Some(lane) if !inputs.is_empty() => lane.step(now_ms, inputs, &mut out),
+            Some(lane) if !inputs.is_empty() => turn(lane, now_ms, inputs, &mut out),
             _ => self.queue = inputs,
         }
         out

@@ -18,7 +18,7 @@ use super::home::Home;
 use super::registry::View;
 use super::serving::Sent;
 use super::sessions::{InSessions, Request, mark_joins};
-use crate::disk::SimDisk;
+use crate::disk::{SimDisk, turn};
 use crate::invariants::copy::Copied;
 use crate::marks::mark_if;
 use crate::mutation::Mutation;
@@ -417,7 +417,7 @@ impl Process {
         let (led, log_end) = (self.lane.leads(), self.lane.log().log_end_offset());
         let log_start = self.lane.log().log_start_offset();
         let notes = inputs.iter().any(|input| matches!(input, Input::ReplicaFetched { .. }));
-        self.lane.step(now_ms, inputs, &mut out);
+        turn(&mut self.lane, now_ms, inputs, &mut out);
         if led != self.lane.leads() || log_start != self.lane.log().log_start_offset() {
             self.tell_sessions();
         }

@@ -206,13 +206,24 @@ impl Partition {
     /// lane is busy, what was submitted waits in the queue, and where the log ends is not yet where the lane will have put
     /// its end. A fetcher that believed that would think that its leader knows the place, and would never name it.
     pub fn fetch_place(self: &Arc<Self>) -> Option<Place> {
-        self.with_lane(|lane| {
-            if !self.queue.lock().is_empty() {
-                return None;
-            }
-            let position = lane.fetch_position()?;
-            Some(Place { position, log_start: lane.log().log_start_offset() })
-        })?
+        self.with_lane(|lane| self.place_in(lane))?
+    }
+
+    /// The same on a thread that serves clients. `None`: the lane is busy, maybe with a disk that stalls.
+    pub fn try_fetch_place(self: &Arc<Self>) -> Option<Option<Place>> {
+        let lane = self.lane.try_lock()?;
+        let place = lane.as_ref().and_then(|lane| self.place_in(lane));
+        drop(lane);
+        self.drive();
+        Some(place)
+    }
+
+    fn place_in(&self, lane: &Lane<Waiting>) -> Option<Place> {
+        if !self.queue.lock().is_empty() {
+            return None;
+        }
+        let position = lane.fetch_position()?;
+        Some(Place { position, log_start: lane.log().log_start_offset() })
     }
 
     /// What the leader knows of the other replicas. `None`: this broker does not lead, or the lane is busy.

@@ -17,6 +17,7 @@
 mod content;
 mod tree;
 
+use super::worker::must_not_wait;
 use super::{Disk, DiskFile, Entry, LockGuard, OpenHow, SyncMark, failed};
 use ottla_model::dice::Dice;
 use parking_lot::{Mutex, MutexGuard};
@@ -150,6 +151,9 @@ impl MemoryDisk {
 
 impl Disk for MemoryDisk {
     fn open(&self, path: &Path, how: OpenHow) -> io::Result<Arc<dyn DiskFile>> {
+        if !matches!(how, OpenHow::Read | OpenHow::Write) {
+            must_not_wait("create", path);
+        }
         let mut state = self.state.lock();
         let node = state.open(path, how).map_err(|e| failed("open", path, e))?;
         let file = MemoryFile {
@@ -164,6 +168,7 @@ impl Disk for MemoryDisk {
     }
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        must_not_wait("create folder", dir);
         let mut state = self.state.lock();
         if state.tree.is_dir(dir) {
             return Ok(());
@@ -179,24 +184,28 @@ impl Disk for MemoryDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        must_not_wait("rename", from);
         let mut state = self.state.lock();
         state.step(Operation::Rename).map_err(|e| failed("rename", from, e))?;
         state.tree.rename(from, to).map_err(|e| failed("rename", from, e))
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
+        must_not_wait("remove", path);
         let mut state = self.state.lock();
         state.step(Operation::Remove).map_err(|e| failed("remove", path, e))?;
         state.tree.remove_file(path).map_err(|e| failed("remove", path, e))
     }
 
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
+        must_not_wait("remove folder", dir);
         let mut state = self.state.lock();
         state.step(Operation::Remove).map_err(|e| failed("remove folder", dir, e))?;
         state.tree.remove_dir_all(dir).map_err(|e| failed("remove folder", dir, e))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        must_not_wait("sync folder", dir);
         let mut state = self.state.lock();
         state.step(Operation::SyncDir).map_err(|e| failed("sync folder", dir, e))?;
         state.tree.sync_dir(dir).map_err(|e| failed("sync folder", dir, e))
@@ -434,6 +443,7 @@ impl DiskFile for MemoryFile {
     }
 
     fn sync_end(&self, mark: SyncMark) -> io::Result<()> {
+        must_not_wait("sync", &self.path);
         self.finish_sync(mark).map_err(self.wrong("sync"))
     }
 }

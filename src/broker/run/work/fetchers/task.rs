@@ -151,14 +151,10 @@ impl Task {
         }
     }
 
-    // A lane may be at work on a disk that stalls.
     async fn place(&mut self, keys: Vec<Key>) {
         let known = keys.iter().filter_map(|key| Some((*key, self.partitions.get(key)?.clone())));
         let asked: Vec<_> = known.filter(|(_, partition)| !self.is_held_back(partition)).collect();
-        let placed = tokio::task::spawn_blocking(move || {
-            asked.into_iter().map(|(key, partition)| (key, partition.fetch_place())).collect::<Vec<_>>()
-        });
-        let mut placed = BTreeMap::from_iter(placed.await.unwrap_or_default());
+        let mut placed = BTreeMap::from_iter(lanes::places(asked).await);
         for key in keys {
             self.machine.placed(now_ms(), key, placed.remove(&key).flatten());
         }
@@ -237,8 +233,7 @@ impl Task {
             Some(ForLane { key, partition, input })
         };
         let work: Vec<_> = work.into_iter().filter_map(with_partition).collect();
-        let done = tokio::task::spawn_blocking(move || lanes::hand_over(work));
-        let places: BTreeMap<Key, Option<Place>> = done.await.unwrap_or_default().into_iter().collect();
+        let places: BTreeMap<Key, Option<Place>> = lanes::hand_over(work).await.into_iter().collect();
         // A lane that was busy, or flushes, has not reported yet, and says later where it ends.
         while let Ok((key, outcome)) = self.reports.try_recv() {
             self.report(key, outcome);
