@@ -12,7 +12,7 @@ use super::active::Fill;
 use super::epochs::EpochStart;
 use super::error::{AppendError, LogError, Refused};
 use super::marker::marker;
-use super::producers::{Change, Incoming, Producer, Verdict};
+use super::producers::{Change, Incoming, Undo, Verdict};
 use super::txn_index::AbortedTxn;
 use crate::CheckedBatch;
 use crate::disk::is_full;
@@ -35,7 +35,7 @@ pub(super) struct Group<'a> {
     fill: Fill,
     next: Offset,
     /// The state of each producer before the batches of this group. If the write fails, the producers go back to it.
-    undo: Vec<(i64, Option<Producer>)>,
+    undo: Vec<Undo>,
 }
 
 pub(super) struct Planned<'a> {

@@ -10,8 +10,16 @@ use ottla_protocol::{ErrorCode, Offset, ProducerEpoch, ProducerId};
 use super::ActiveProducer;
 use super::error::Refused;
 use super::published::Position;
-use super::verification::Verifications;
+use super::verification::{Pending, Verifications};
 use crate::check::Origin;
+
+/// How to take one change back.
+#[derive(Debug)]
+pub(super) struct Undo {
+    producer_id: i64,
+    before: Option<Producer>,
+    verified: Option<Pending>,
+}
 
 /// All of it follows from the batches up to `end`, the expiration time, and the verifications in progress.
 #[derive(Debug)]
@@ -244,16 +252,28 @@ impl Producers {
         self.entries.get(&producer_id).map(|producer| producer.epoch)
     }
 
-    /// Applies the change to the producer, so that the next batch can be judged. Returns the argument for `undo`.
-    pub fn apply(&mut self, change: &Change) -> (i64, Option<Producer>) {
-        (change.producer_id, self.entries.insert(change.producer_id, change.producer))
+    /// Applies the change to the producer, so that the next batch can be judged: also one that is written together with this
+    /// one. A marker must be known to whoever was verified before it.
+    pub fn apply(&mut self, change: &Change) -> Undo {
+        let Change { producer_id, producer, transactional, control, .. } = *change;
+        let before = self.entries.insert(producer_id, producer);
+        let verified = if transactional {
+            self.verifications.settled(producer_id, producer.epoch, control)
+        } else {
+            None
+        };
+        Undo { producer_id, before, verified }
     }
 
-    pub fn undo(&mut self, (producer_id, before): (i64, Option<Producer>)) {
+    /// The last change that was applied was not written.
+    pub fn undo(&mut self, Undo { producer_id, before, verified }: Undo) {
         match before {
             Some(producer) => self.entries.insert(producer_id, producer),
             None => self.entries.remove(&producer_id),
         };
+        if let Some(pending) = verified {
+            self.verifications.restore(producer_id, pending);
+        }
     }
 
     /// The batch was appended at `position`: from now on its transaction counts as begun or ended.
@@ -261,9 +281,6 @@ impl Producers {
         if change.started {
             let txn = Txn { producer_id: change.producer_id, first: position, last: None };
             self.ongoing.insert(position.offset, txn);
-        }
-        if change.transactional {
-            self.verifications.settled(change.producer_id, change.producer.epoch, change.control);
         }
         if let Some(ended) = change.ended
             && let Some(txn) = self.ongoing.remove(&ended.first_offset)

@@ -18,7 +18,7 @@ pub(super) struct Verifications {
 }
 
 #[derive(Debug)]
-struct Pending {
+pub(super) struct Pending {
     /// Passed to the append. If the transaction has ended in between, the log refuses the batch.
     guard: VerificationGuard,
     since_ms: i64,
@@ -84,14 +84,20 @@ impl Verifications {
         Ok(())
     }
 
-    /// To be called when a transactional batch or a marker was appended.
-    pub fn settled(&mut self, producer_id: i64, epoch: i16, control: bool) {
+    /// To be called when a transactional batch or a marker is about to be written. Returns what is not being verified any more.
+    pub fn settled(&mut self, producer_id: i64, epoch: i16, control: bool) -> Option<Pending> {
         // With epoch bumps, a marker of the pending epoch has ended the transaction before the one that is being
         // verified.
         let next_began = |pending: &Pending| pending.supports_epoch_bump && control && epoch == pending.epoch;
-        if self.pending.get(&producer_id).is_some_and(|pending| !next_began(pending)) {
-            self.pending.remove(&producer_id);
+        match self.pending.get(&producer_id) {
+            Some(pending) if !next_began(pending) => self.pending.remove(&producer_id),
+            _ => None,
         }
+    }
+
+    /// The batch was not written.
+    pub fn restore(&mut self, producer_id: i64, pending: Pending) {
+        self.pending.insert(producer_id, pending);
     }
 
     pub fn expire(&mut self, now_ms: i64, expiration_ms: i64) {

@@ -181,6 +181,37 @@ fn the_first_batch_of_a_transaction_needs_its_guard() {
 }
 
 #[test]
+fn a_marker_ends_what_was_verified_also_for_what_is_written_with_it() {
+    for result in [Commit, Abort] {
+        for open in [false, true] {
+            let mut world = World::memory(config());
+            if open {
+                assert_eq!(world.send(txn(1, 0, 0, "a")), ErrorCode::None);
+            }
+            world.log.require_verification(true);
+            let marker =
+                |world: &World| world.checked(end_of_txn(1, 1, result, 0, START_MS), Origin::Coordinator);
+            let (id, epoch) = (ProducerId(1), ProducerEpoch(1));
+            let guard = world.log.start_verification(id, epoch, 0, false, START_MS).unwrap();
+            assert!(guard.is_some(), "of a newer process");
+            let mut late = world.checked(txn(1, 1, 0, "late"), Origin::Client);
+            late.guard = guard;
+            let both = [marker(&world), late.clone()];
+            // What a full disk takes back had not happened.
+            let memory = world.memory.clone().unwrap();
+            memory.fail_next(Operation::Write, Fault::Full);
+            assert!(world.log.append(&both, world.epoch, START_MS).is_err());
+            world.flush();
+            let again = world.log.start_verification(id, epoch, 0, false, START_MS).unwrap();
+            assert_eq!(again, guard, "{result:?} {open}: it is still being verified");
+            let results = world.log.append(&both, world.epoch, START_MS).unwrap();
+            let codes: Vec<ErrorCode> = results.into_iter().map(code).collect();
+            assert_eq!(codes, [ErrorCode::None, ErrorCode::InvalidTxnState], "{result:?} {open}");
+        }
+    }
+}
+
+#[test]
 fn an_open_transaction_outlives_its_producers_idleness() {
     let mut world = World::memory(config());
     world.send(txn(1, 0, 0, "a"));
