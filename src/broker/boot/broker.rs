@@ -19,6 +19,7 @@ use super::failure::{BootError, FirstFailure};
 use super::following::Following;
 use super::listening::serve;
 use super::membership::{Membership, join};
+use super::network::Network;
 use crate::api::BrokerApis;
 use crate::broker::{Broker, sessions};
 use crate::loggers::Loggers;
@@ -60,6 +61,8 @@ pub(crate) struct RunningBroker {
     /// Ends the publisher where no controller does.
     ends_publisher: Sender<Notice>,
     cleaners: Cleaners,
+    /// Where the fetchers run.
+    fetching: Network,
     membership: Membership,
 }
 
@@ -96,7 +99,8 @@ pub(super) async fn start(
     let incarnation = Uuid::new_v4();
     let (proposals, proposed) = Proposals::channel();
     tokio::spawn(proposed.carry(config.node_id, image.clone(), controller.clone()));
-    let fetchers = Fetchers::new(config.node_id, settings.clone(), image.clone(), Handle::current());
+    let fetching = Network::start("fetcher").map_err(BootError::Thread)?;
+    let fetchers = Fetchers::new(config.node_id, settings.clone(), image.clone(), fetching.handle().clone());
     let (fetchers, elected) = (Arc::new(fetchers), Arc::<Notify>::default());
     let publisher = Publisher {
         me: config.node_id,
@@ -148,7 +152,7 @@ pub(super) async fn start(
         tokio::spawn(serve(service(&broker), socket));
     }
     tokio::spawn(keep_house(broker.clone(), storage.clone(), flushers));
-    Ok(RunningBroker { broker, publisher: thread, ends_publisher: said, cleaners, membership })
+    Ok(RunningBroker { broker, publisher: thread, ends_publisher: said, cleaners, fetching, membership })
 }
 
 type Shared = (Arc<Settings>, Arc<Metadata>, Controller, Stopping);
@@ -268,10 +272,11 @@ impl RunningBroker {
 
     /// Ends what goes on in the background and closes every log.
     pub fn close(self, storage: &Storage, epoch: Option<BrokerEpoch>) {
-        let RunningBroker { broker, publisher, ends_publisher, cleaners, .. } = self;
+        let RunningBroker { broker, publisher, ends_publisher, cleaners, fetching, .. } = self;
         // This fails if the publisher has ended with its controller.
         let _ = ends_publisher.send(Notice::Ended);
         broker.fetchers.stop();
+        fetching.stop();
         cleaners.stop();
         broker.movers.stop();
         if publisher.join().is_err() {

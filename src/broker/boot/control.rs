@@ -70,7 +70,7 @@ impl Control {
         // Its own: whoever changes a name on a stalled disk keeps others from opening files.
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::default());
         let machine = machine(disk.clone(), config, storage)?;
-        let network = Network::start().map_err(BootError::Thread)?;
+        let network = Network::start("controller-net").map_err(BootError::Thread)?;
         let patience = Duration::from_millis(config.controller_quorum_request_timeout_ms.max(1) as u64);
         let (leading, known) = watch::channel(Leading::nobody());
         let agreed = Arc::new(Metadata::default());

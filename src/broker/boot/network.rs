@@ -1,5 +1,6 @@
-//! The runtime of a controller: one thread for its listener and its connections to other voters, so that a broker that is
-//! busy, on this node or elsewhere, keeps no vote and no heartbeat waiting.
+//! A runtime of one thread. A controller has one for its listener and its connections to other voters, so that a broker that is
+//! busy, on this node or elsewhere, keeps no vote and no heartbeat waiting. The fetchers of a broker have one because whatever
+//! a task there waits for comes to that thread: each answer of a leader would wake two of the threads that serve clients.
 
 use std::io;
 use std::thread::JoinHandle;
@@ -15,11 +16,11 @@ pub(super) struct Network {
 }
 
 impl Network {
-    pub fn start() -> io::Result<Network> {
+    pub fn start(name: &str) -> io::Result<Network> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("controller-net".into()).spawn(move || {
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
             // Either way it is over.
             let _ = runtime.block_on(stopped);
         })?;

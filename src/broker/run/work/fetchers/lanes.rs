@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use ottla_log::disk::worker;
 use ottla_node::fetching::Place;
 use ottla_node::lane::{FromLeader, Input};
 use ottla_node::replicas::Key;
@@ -34,6 +35,7 @@ pub(super) async fn hand_over(work: Vec<ForLane>) -> Places {
         if !places.is_empty() {
             tokio::task::yield_now().await;
         }
+        worker::mark();
         partition.submit(input);
         places.push((key, partition.try_fetch_place().flatten()));
     }
@@ -56,6 +58,7 @@ fn hand_over_waiting(work: Vec<ForLane>) -> Places {
 pub(super) async fn places(asked: Vec<(Key, Arc<Partition>)>) -> Places {
     let mut places = Places::with_capacity(asked.len());
     let mut busy = Vec::new();
+    worker::mark();
     for (key, partition) in asked {
         match partition.try_fetch_place() {
             Some(place) => places.push((key, place)),
