@@ -93,9 +93,10 @@ impl Epochs {
     /// A batch of that epoch begins there: whoever noted that a later epoch had begun by then has cut the log since, and could not
     /// remove its note before it ended.
     pub fn found(&mut self, batch: EpochStart) {
-        let wrong = |s: &EpochStart| s.epoch > batch.epoch && s.offset <= batch.offset;
-        if batch.epoch.is_some() && self.starts.iter().any(wrong) {
-            self.starts.retain(|s| !wrong(s));
+        let later = self.starts.partition_point(|s| s.epoch <= batch.epoch);
+        let wrong = self.starts[later..].iter().take_while(|s| s.offset <= batch.offset).count();
+        if batch.epoch.is_some() && wrong > 0 {
+            self.starts.drain(later..later + wrong);
             self.changed();
             self.contradicts_appends = true;
         }
