@@ -218,9 +218,10 @@ impl Lifecycle {
 
     // Whoever was asked in vain led no more. The one who leads now gives each broker one session to be heard of.
     fn ask_again(&mut self, now_ms: i64) {
-        self.retry_ms = RETRY_MS;
-        if self.said.is_some() && self.asked.is_none() {
-            self.due_ms = now_ms;
+        match self.asked {
+            Some(_) => self.retry_ms = 0,
+            None if self.said.is_some() => (self.retry_ms, self.due_ms) = (RETRY_MS, now_ms),
+            None => {}
         }
     }
 
@@ -376,7 +377,7 @@ impl Lifecycle {
     fn back_off(&mut self, now_ms: i64) {
         self.at_once = false;
         self.due_ms = now_ms + self.retry_ms;
-        self.retry_ms = (2 * self.retry_ms).min(self.timing.heartbeat_interval_ms.max(RETRY_MS));
+        self.retry_ms = (2 * self.retry_ms).clamp(RETRY_MS, self.timing.heartbeat_interval_ms.max(RETRY_MS));
     }
 }
 

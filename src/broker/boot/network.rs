@@ -23,6 +23,8 @@ impl Network {
         let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
             // Either way it is over.
             let _ = runtime.block_on(stopped);
+            // Where the server of names does not answer, a lookup goes on for ten seconds and more, and nobody waits for it.
+            runtime.shutdown_background();
         })?;
         Ok(Network { handle, stop, thread })
     }

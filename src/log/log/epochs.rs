@@ -28,8 +28,8 @@ pub(super) struct Epochs {
     shared: Arc<ArcSwap<Starts>>,
     /// The file has entries that were removed, or lacks others.
     stale: bool,
-    /// There are entries among them that began at the end of the log or above. Opening the log would remove them again, but only
-    /// for as long as nothing has been appended there.
+    /// There may be entries among them that began at the end of the log or above. Opening the log would remove them again, but
+    /// only for as long as nothing has been appended there.
     contradicts_appends: bool,
 }
 
@@ -134,6 +134,8 @@ impl Epochs {
 
     /// The list is durable when this returns.
     pub fn write(&mut self, disk: &dyn Disk) -> io::Result<()> {
+        // The name may have been changed, and the folder not been synced.
+        self.contradicts_appends = true;
         disk.replace(&self.path, text(&self.starts).as_bytes())?;
         (self.stale, self.contradicts_appends) = (false, false);
         Ok(())

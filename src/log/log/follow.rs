@@ -119,6 +119,8 @@ impl Log {
     ) -> Result<(), AppendError> {
         let header = batch.header;
         if epoch.epoch.is_some() && self.epochs.latest().is_none_or(|latest| latest.epoch != epoch.epoch) {
+            // An epoch is noted where the log ends: what comes before it may still find no room.
+            self.write(group)?;
             self.persist_epoch(epoch)?;
         }
         let change = match header.has_producer_id() {

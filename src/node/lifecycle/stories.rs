@@ -205,8 +205,9 @@ fn whoever_leads_next_is_asked_at_once() {
         (2_151, nobody(), "-"),
         (2_160, Input::AnotherLeads, "serve in 0"),
         (2_161, Input::AnotherLeads, "-"),
-        (2_162, nobody(), "-"),
-        (2_212, Input::Time, "serve in 0"),
+        (2_162, nobody(), "serve in 0"),
+        (2_163, nobody(), "-"),
+        (2_213, Input::Time, "serve in 0"),
         (2_213, beat(false, false, true), "-"),
         (2_214, Input::AnotherLeads, "-"),
     ]);

@@ -150,12 +150,17 @@ impl Partition {
     /// Passes an input to the lane. When this returns, the input was processed, or another task is going to process it.
     pub fn submit(self: &Arc<Self>, input: Input<Waiting>) {
         self.enqueue(input);
-        if self.slow_until_ms.load(Ordering::Relaxed) > now_ms() {
+        if self.is_slow() {
             let this = self.clone();
             tokio::task::spawn_blocking(move || this.drive());
         } else {
             self.drive();
         }
+    }
+
+    // The last turns took so long that none runs on a thread that serves clients.
+    fn is_slow(&self) -> bool {
+        self.slow_until_ms.load(Ordering::Relaxed) > now_ms()
     }
 
     /// Registers a waiter for the next such move, another leader, or the removal of the partition. After registering,
@@ -209,8 +214,12 @@ impl Partition {
         self.with_lane(|lane| self.place_in(lane))?
     }
 
-    /// The same on a thread that serves clients. `None`: the lane is busy, maybe with a disk that stalls.
+    /// The same on a thread that serves clients. `None`: the lane is busy, or another thread is about to drive it, because its disk
+    /// stalls.
     pub fn try_fetch_place(self: &Arc<Self>) -> Option<Option<Place>> {
+        if self.is_slow() {
+            return None;
+        }
         let lane = self.lane.try_lock()?;
         let place = lane.as_ref().and_then(|lane| self.place_in(lane));
         drop(lane);

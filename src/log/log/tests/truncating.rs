@@ -120,6 +120,39 @@ fn an_epoch_that_was_cut_does_not_come_back_with_what_follows() {
 }
 
 #[test]
+fn an_epoch_begins_where_it_does_whatever_finds_no_room() {
+    // An answer with batches of two epochs, and a disk that is full at its first write, its second one...
+    for full_at in 1..=6 {
+        let mut world = twenty();
+        let memory = world.memory.clone().unwrap();
+        let two = [
+            plain(5, &["a"]).build(20, LeaderEpoch(9)),
+            plain(5, &["b"]).build(21, LeaderEpoch(11)),
+            plain(5, &["c"]).build(22, LeaderEpoch(12)),
+        ];
+        memory.fail_nth(Operation::Write, full_at, Fault::Full);
+        let mut fetches = 0;
+        while world.log.log_end_offset() < 23 {
+            let left = two[world.log.log_end_offset() as usize - 20..].concat();
+            // Without room it is tried again, once what was cut is flushed.
+            if world.log.append_as_follower(left.into(), LeaderEpoch(12), START_MS).is_err() {
+                world.flush();
+            }
+            fetches += 1;
+            assert!(fetches < 5, "full at {full_at}");
+        }
+        for reopened in [false, true] {
+            let ends = [8, 9, 10, 11, 12].map(|epoch| world.log.epoch_end_offset(LeaderEpoch(epoch)));
+            let expected = [(8, 18), (9, 21), (9, 21), (11, 22), (12, 23)];
+            assert_eq!(ends, expected.map(|(e, end)| (LeaderEpoch(e), end)), "{full_at}, {reopened}");
+            if !reopened {
+                world.reopen(|_| ());
+            }
+        }
+    }
+}
+
+#[test]
 fn a_note_of_an_epoch_that_the_log_contradicts_is_not_believed() {
     // Another broker, which writes the file some time after a cut, was ended before it came to that.
     let mut world = twenty();

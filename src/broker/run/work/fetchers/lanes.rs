@@ -27,7 +27,7 @@ pub(super) type Places = Vec<(Key, Option<Place>)>;
 /// appended on the thread that has read it. Who finds that a lane may wait for the disk leaves it to another thread, and the
 /// lane reports when it is done. Between two lanes the thread looks after its clients.
 pub(super) async fn hand_over(work: Vec<ForLane>) -> Places {
-    let (waiting, quick): (Vec<_>, Vec<_>) = work.into_iter().partition(ForLane::begins_an_epoch);
+    let (waiting, quick): (Vec<_>, Vec<_>) = work.into_iter().partition(ForLane::syncs);
     let waiting =
         (!waiting.is_empty()).then(|| tokio::task::spawn_blocking(move || hand_over_waiting(waiting)));
     let mut places = Places::with_capacity(quick.len());
@@ -45,8 +45,8 @@ pub(super) async fn hand_over(work: Vec<ForLane>) -> Places {
     places
 }
 
-// The first batch of a leader epoch waits for the disk, and once a broker is lost that is so in every partition that it led.
-// Those lanes get several threads, because a file system makes many syncs of one.
+// The first batch of a leader epoch waits for the disk, and so does a cut: once a broker is lost that is so in every partition that
+// it led. Those lanes get several threads, because a file system makes many syncs of one.
 fn hand_over_waiting(work: Vec<ForLane>) -> Places {
     on_each(work, SYNCING_THREADS, |ForLane { key, partition, input }| {
         partition.submit_from_thread(input);
@@ -73,9 +73,9 @@ pub(super) async fn places(asked: Vec<(Key, Arc<Partition>)>) -> Places {
 }
 
 impl ForLane {
-    fn begins_an_epoch(&self) -> bool {
+    fn syncs(&self) -> bool {
         let Input::Replicate { from_leader: FromLeader { fetched, records, .. }, .. } = &self.input else {
-            return false;
+            return matches!(self.input, Input::Cut { .. });
         };
         let epoch = BatchHeader::parse(records).map(|header| header.partition_leader_epoch);
         epoch.is_ok_and(|epoch| fetched.last_epoch.is_none_or(|last| last.0 != epoch))
