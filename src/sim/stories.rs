@@ -192,7 +192,8 @@ const FAILED_ONCE: [u64; 34] = [
 ];
 
 /// A crash had taken back a log start, but not the epochs that went with it.
-const REPLICAS_FAILED_ONCE: [u64; 1] = [52003624];
+const REPLICAS_FAILED_ONCE: [u64; 5] =
+    [52003624, 67_715_219_938, 7_130_020_001_351, 7_130_020_001_964, 7_160_020_001_505];
 
 /// Each was reached by a few of the seeds at least when it was added here; `--nocapture` prints by how many.
 const OF_A_NODE: [&str; 21] = [

@@ -28,7 +28,7 @@ use ottla_log::log::{FlushTicket, Offsets};
 use ottla_model::NodeId;
 use ottla_model::config::TopicConfig;
 use ottla_node::lane::Input;
-use ottla_protocol::{ErrorCode, Offset};
+use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
 use crate::bus::{Bus, Place};
 use crate::cluster::{Cluster, Event, Rules};
@@ -97,6 +97,8 @@ pub(crate) struct Replicas {
     cluster: Cluster<Replicas>,
     /// Whose power went, and who was not in sync since: they may lack what they once had.
     may_lack: BTreeSet<NodeId>,
+    /// The epoch of the last view that was published.
+    leader_epoch: LeaderEpoch,
     registry: Registry,
     producers: Vec<Producer>,
     consumers: Vec<Consumer>,
@@ -206,6 +208,7 @@ impl Replicas {
         Replicas {
             registry: Registry::new(ids.collect(), plan.min_insync_replicas, cluster.mutation),
             may_lack: BTreeSet::new(),
+            leader_epoch: LeaderEpoch::NONE,
             producers: (0..plan.producers).map(|_| Producer::new(plan.idempotent)).collect(),
             consumers: (0..plan.consumers).map(|_| Consumer::default()).collect(),
             config: Arc::new(config),
@@ -382,8 +385,12 @@ impl Replicas {
                 self.may_lack.remove(&machine.id);
             }
         }
+        // Whoever is elected may have ended since, and be taken for the same after a clean stop. Who lost something later registers
+        // anew, and leads no more.
+        let elected = std::mem::replace(&mut self.leader_epoch, view.leader_epoch) != view.leader_epoch;
         let leader = self.cluster.machines.iter().find(|machine| view.leader == Some(machine.id));
-        let lacks = leader.is_some_and(|leader| self.may_lack.contains(&leader.id) && registered(leader));
+        let lacks = leader
+            .is_some_and(|leader| self.may_lack.contains(&leader.id) && (elected || registered(leader)));
         if view.last_resort && lacks {
             self.cluster.note(|| "nobody else is left: promises are off".into());
             mark("a replica led that may lack records");
