@@ -63,6 +63,8 @@ fn is_caught_up(beat: &Heartbeat) -> bool {
 fn next(view: &View<'_>, broker: &Broker, beat: &Heartbeat) -> Life {
     match life(broker) {
         Life::Fenced if beat.want_shutdown => Life::Gone,
+        // Who has begun to leave does not serve again in this life: such a heartbeat is from before that, and late.
+        Life::Fenced if broker.in_controlled_shutdown => Life::Fenced,
         Life::Fenced if !beat.want_fence && is_caught_up(beat) => Life::Serving,
         Life::Fenced => Life::Fenced,
         Life::Serving if beat.want_fence && !beat.want_shutdown => Life::Fenced,

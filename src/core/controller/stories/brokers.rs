@@ -61,6 +61,24 @@ fn a_broker_that_stops_hands_over_first_and_waits_until_everybody_knows() {
     assert!(cluster.image.broker(NodeId(1)).expect("it is registered").fenced);
 }
 
+// Found by the simulator: the heartbeat was on its way for three seconds. The broker would lead until it gives up its stop.
+#[test]
+fn a_heartbeat_from_before_a_stop_does_not_bring_the_broker_back() {
+    let mut cluster = Given { before: "1 isr 1 leader 1", ..GIVEN }.cluster();
+    let (epoch, late) = (cluster.epoch(1), cluster.wants(1, false, false));
+    assert_eq!(cluster.asks(1, false, true), "leaving");
+    cluster.wait();
+    let fenced = cluster.with_view(|view| perform(view, Duty::Fence(NodeId(1))));
+    cluster.apply(&fenced);
+    let answer = cluster.hear(Heartbeat { metadata_offset: cluster.image.offset, ..late });
+    assert!(answer.expect("it is registered").fenced);
+    assert_eq!(cluster.image.partition("t", 0).expect("it is there").leader, None);
+    assert_eq!(cluster.asks(1, false, true), "gone");
+    let next = cluster.register_cleanly(1, 77);
+    assert!(next > epoch);
+    assert_eq!(cluster.asks(1, false, false), "serving", "another process may");
+}
+
 #[test]
 fn a_broker_that_leaves_leads_nothing_new() {
     let mut cluster = Given { before: "12 isr 12 leader 1", ..GIVEN }.cluster();
