@@ -253,11 +253,11 @@ impl Quorum {
         Ok(())
     }
 
-    // A sole voter has nobody to wait for.
+    // A sole voter has nobody to wait for. For raft-rs it is whoever has its node id, though it may have lost its disk since.
     fn is_alone_without_leader(&self) -> bool {
         let raft = &self.raw.raft;
         let voters = raft.prs().conf().voters().ids();
-        raft.promotable() && raft.state != StateRole::Leader && voters.len() == 1
+        raft.promotable() && raft.state != StateRole::Leader && voters.len() == 1 && self.votes()
     }
 
     // One round of raft-rs's. It allows a leader's messages to leave before its own disk has what they carry; they leave with
