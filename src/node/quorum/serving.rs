@@ -134,12 +134,16 @@ impl Quorum {
         }
         let first = store.log().reader().smallest_epoch();
         if start > 0 && first.is_none_or(|first| last_epoch < first) {
-            // The only log of such an epoch that this one goes on from is the one that ends where this one begins.
-            let goes_on = store.epoch_before(start) == Some(last_epoch);
-            return match newest {
-                Some(id) if !goes_on => Some(Fetched::Snapshot(id)),
-                _ if offset == start => None,
-                _ => Some(Fetched::Diverging { epoch: last_epoch, end: start }),
+            // The only log of such an epoch that this one goes on from is the one that ends where this one begins. One of a later
+            // epoch, of which nothing is here, has parted there or before. It may have everything else, so a snapshot would
+            // be none to it.
+            let before = store.epoch_before(start).filter(|before| *before <= last_epoch);
+            return match (before, newest) {
+                (Some(before), _) if before == last_epoch && offset == start => None,
+                (Some(epoch), _) => Some(Fetched::Diverging { epoch, end: start }),
+                (None, Some(id)) => Some(Fetched::Snapshot(id)),
+                (None, None) if offset == start => None,
+                (None, None) => Some(Fetched::Diverging { epoch: last_epoch, end: start }),
             };
         }
         let (epoch, end) = store.epoch_end(last_epoch);
