@@ -86,9 +86,13 @@ impl Asking {
 
     /// Nothing came of it: the same again after a pause.
     pub fn pause(&mut self, now_ms: i64) {
+        self.pause_up_to(now_ms, PAUSE_MS_MAX);
+    }
+
+    fn pause_up_to(&mut self, now_ms: i64, most_ms: i64) {
         let pause_ms = self.retry_backoff_ms.max(1) << self.failures.min(PAUSE_DOUBLINGS_MAX);
         self.failures += 1;
-        self.not_before_ms = now_ms + pause_ms.min(PAUSE_MS_MAX);
+        self.not_before_ms = now_ms + pause_ms.min(most_ms);
     }
 
     /// Nothing came of it: somebody else is asked after a pause.
@@ -97,7 +101,7 @@ impl Asking {
             To::Leader(_) => self.doubted = true,
             To::Anybody(_) => self.turn = self.turn.wrapping_add(1),
         }
-        self.pause(now_ms);
+        self.pause_up_to(now_ms, ELSEWHERE_MS_MAX);
     }
 
     /// Somebody has said who leads.
@@ -107,4 +111,7 @@ impl Asking {
 }
 
 const PAUSE_MS_MAX: i64 = 1_000;
+/// All nodes of a quorum are to be asked well within a session (9 s): some may be down, and the broker of an observer is not heard of
+/// before a leader is found.
+const ELSEWHERE_MS_MAX: i64 = 250;
 const PAUSE_DOUBLINGS_MAX: u32 = 8;
