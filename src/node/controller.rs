@@ -161,6 +161,8 @@ pub struct Controller<T> {
     timetable: Timetable,
     following: Following,
     unsnapshotted: Unsnapshotted,
+    /// The cluster has its levels, as far as this leader has decided.
+    founded: bool,
     /// Something was refused for want of room.
     full: bool,
 }
@@ -205,6 +207,7 @@ impl<T> Controller<T> {
             sessions,
             timetable: Timetable::default(),
             unsnapshotted: Unsnapshotted::default(),
+            founded: false,
             full: false,
         }
     }
@@ -273,7 +276,8 @@ impl<T> Controller<T> {
     /// Applies what is agreed on already, without a new input; the first call brings the log's whole image.
     pub fn settle(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) -> Result<(), ControllerError> {
         self.settle_once(now_ms, out)?;
-        if self.notice_leadership(now_ms, out) {
+        self.notice_leadership(now_ms, out);
+        if self.found(now_ms, out) {
             self.settle_once(now_ms, out)?;
         }
         while let Some(promise) = self.promises.pop_front_if(|p| p.offset <= self.applied.offset) {
@@ -333,27 +337,34 @@ impl<T> Controller<T> {
         }
     }
 
-    // Whether that had something to be written.
-    fn notice_leadership(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) -> bool {
+    fn notice_leadership(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) {
         let led = self.quorum.leads().then(|| self.quorum.epoch());
         if led == self.led {
-            return false;
+            return;
         }
         // What was promised in another epoch may be agreed on yet, or never.
         let lost = self.promises.drain(..);
         out.extend(lost.map(|promise| promise.answer.broken(promise.token)));
         self.led = led;
         self.decided = (*self.applied).clone();
-        if self.led.is_none() {
+        self.founded = false;
+        if self.led.is_some() {
+            self.sessions.begin(&self.decided, now_ms);
+            self.timetable.begin(&self.settings.config, now_ms);
+        }
+    }
+
+    // A new cluster gets its levels before anything else. The quorum may not take them: its leader may be about to make another
+    // voter lead, in vain. So they are offered until it does. Whether there was something to be written.
+    fn found(&mut self, now_ms: i64, out: &mut Vec<Output<T>>) -> bool {
+        if self.led.is_none() || self.founded {
             return false;
         }
-        self.sessions.begin(&self.decided, now_ms);
-        self.timetable.begin(&self.settings.config, now_ms);
         // A cluster that has its levels is asked for nothing.
         let bootstrap = self.settings.bootstrap.clone();
         let Decision { records, .. } = self.with_view(now_ms, |view| decide(view, bootstrap.command()));
-        // What cannot be written now is written by whoever leads next.
-        !records.is_empty() && self.write(now_ms, &records, Spend::Reserve, out).is_ok()
+        self.founded = self.write(now_ms, &records, Spend::Reserve, out).is_ok();
+        self.founded && !records.is_empty()
     }
 
     fn command(
@@ -363,7 +374,7 @@ impl<T> Controller<T> {
         command: Command,
         out: &mut Vec<Output<T>>,
     ) -> Result<(), ControllerError> {
-        if self.led.is_none() {
+        if self.led.is_none() || !self.founded {
             out.push(Output::Reply { token, reply: Err(NotController) });
             return Ok(());
         }
