@@ -3,10 +3,11 @@ the broker goes on, and room is all that a full disk needs."""
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import ElectionType, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 from harness.clients import Record, admin, consume, create_topic, producer, records, try_produce, values
 from harness.cluster import view
@@ -282,6 +283,79 @@ def test_a_full_disk_of_one_of_three_nodes(clusters, volume, name):
     send(20)
     check(cluster, topic, acked)
     check_equal(cluster, {topic: 6})
+
+
+def test_what_a_full_disk_led_others_lead(clusters, volume, name):
+    """Where another replica in sync has room it leads at once, and producers go on."""
+    cluster = clusters("moves", config={"log.retention.check.interval.ms": 500, "replica.lag.time.max.ms": 5000})
+    victim = cluster.nodes[2]
+    victim.data = victim.config["log.dirs"] = volume("data", "24m")
+    cluster.start()
+    topic = create_topic(cluster, name, 6, 3, min_insync_replicas="2", segment_bytes=str(MIB))
+    assert len(led_by(cluster, topic, other_than=victim.id)) < 6, "it leads something"
+    client = producer(cluster, acks="all", enable_idempotence=True, linger_ms=0, log_level=0, message_timeout_ms=60_000)
+    acked = {}
+    wait_for(lambda: send(cluster, topic, client, acked, 24) or FULL in victim.log_text(), "the disk is full", 60)
+    wait_for(lambda: len(led_by(cluster, topic, other_than=victim.id)) == 6, "the others lead", 10)
+    wait_for(lambda: out_of_sync(cluster, victim, topic, range(6)), "nobody waits for it", 10)
+    began = time.monotonic()
+    send(cluster, topic, client, acked, 120)
+    assert time.monotonic() - began < 20, "followers that cannot follow are waited for once"
+    check(cluster, topic, acked)
+
+    subprocess.run(["mount", "-o", "remount,size=256m", str(victim.data)], check=True)
+    cluster.whole(topic)
+    wait_for(lambda: "the log directory has room again" in victim.log_text(), "the log says so")
+    client_of_admin = admin(cluster)
+    elected = client_of_admin.elect_leaders(ElectionType.PREFERRED, [TopicPartition(topic, index) for index in range(6)])
+    assert all(error is None or error.code() == KafkaError.ELECTION_NOT_NEEDED for error in elected.result(30).values())
+    assert len(led_by(cluster, topic, other_than=victim.id)) < 6, "it leads again"
+    send(cluster, topic, client, acked, 24)
+    check(cluster, topic, acked)
+    check_equal(cluster, {topic: 6})
+
+
+def test_where_all_disks_are_full_room_is_all_that_is_needed(clusters, volume, name):
+    cluster = clusters("all", config={"log.retention.check.interval.ms": 500})
+    for node in cluster.nodes:
+        node.data = node.config["log.dirs"] = volume(f"data{node.id}", "24m")
+    cluster.start()
+    topic = create_topic(cluster, name, 3, 3, min_insync_replicas="2", segment_bytes=str(MIB))
+    client = producer(cluster, acks="all", enable_idempotence=True, linger_ms=0, log_level=0, message_timeout_ms=10_000)
+    acked, refused = {}, []
+
+    def fill_all():
+        for report in try_produce(cluster, topic, spread(len(acked), 12, 3), client=client):
+            if report.error():
+                refused.append(report.error())
+            else:
+                acked[report.partition(), report.offset()] = report.value()
+        return bool(refused)
+
+    wait_for(fill_all, "nobody has room", 120)
+    # With the second one, too few are in sync for the third to take anything.
+    assert sum(FULL in node.log_text() for node in cluster.nodes) >= 2
+    assert all(node.process.poll() is None for node in cluster.nodes)
+    for node in cluster.nodes:
+        subprocess.run(["mount", "-o", "remount,size=256m", str(node.data)], check=True)
+    cluster.whole(topic)
+    again = producer(cluster, acks="all", enable_idempotence=True, linger_ms=0, log_level=0, message_timeout_ms=60_000)
+    for report in try_produce(cluster, topic, spread(10_000, 12, 3), client=again):
+        assert not report.error(), report.error()
+        acked[report.partition(), report.offset()] = report.value()
+    check(cluster, topic, acked)
+    check_equal(cluster, {topic: 3})
+
+
+def spread(first, count, partitions):
+    return [Record(record.value, partition=n % partitions) for n, record in enumerate(numbered(first, count))]
+
+
+def send(cluster, topic, client, acked, count):
+    """To all six partitions; each record has to arrive."""
+    for report in try_produce(cluster, topic, spread(len(acked), count, 6), client=client):
+        assert not report.error(), report.error()
+        acked[report.partition(), report.offset()] = report.value()
 
 
 FULL = "no space left in the log directory"

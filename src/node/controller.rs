@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use duties::Timetable;
 use following::Following;
-use ottla_core::controller::{Bootstrap, Command, Decision, NotController, Reply, Sessions, View, decide};
+use ottla_core::controller::{
+    Bootstrap, Command, Decision, Heartbeat, NotController, Reply, Sessions, View, decide,
+};
 use ottla_core::question::Question;
 use ottla_model::config::BrokerConfig;
 use ottla_model::feature::MetadataVersion;
@@ -168,9 +170,9 @@ pub struct Controller<T> {
 }
 
 /// Which broker a command is from, where that says something of the broker's session.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Speaker {
-    Beats(NodeId, BrokerEpoch, Offset),
+    Beats(Heartbeat),
     Registers(NodeId),
     Nobody,
 }
@@ -178,7 +180,7 @@ enum Speaker {
 impl Speaker {
     fn of(command: &Command) -> Speaker {
         match command {
-            Command::Heartbeat(beat) => Speaker::Beats(beat.broker, beat.epoch, beat.metadata_offset),
+            Command::Heartbeat(beat) => Speaker::Beats(beat.clone()),
             Command::RegisterBroker(registration) => Speaker::Registers(registration.id),
             _ => Speaker::Nobody,
         }
@@ -216,8 +218,14 @@ impl<T> Controller<T> {
         self.led.is_some()
     }
 
+    /// What is agreed on.
     pub fn image(&self) -> &Arc<Image> {
         &self.applied
+    }
+
+    /// The image with all that this controller has decided, agreed on or not.
+    pub fn decided(&self) -> &Image {
+        &self.decided
     }
 
     pub fn quorum(&self) -> &Quorum {
@@ -405,14 +413,14 @@ impl<T> Controller<T> {
     fn notice(&mut self, now_ms: i64, speaker: Speaker, reply: &Reply) {
         match (speaker, reply) {
             // It stops, and may be back at once.
-            (Speaker::Beats(broker, ..), Reply::Heartbeat(Ok(answer))) if answer.should_shut_down => {
-                self.sessions.forget(broker);
+            (Speaker::Beats(beat), Reply::Heartbeat(Ok(answer))) if answer.should_shut_down => {
+                self.sessions.forget(beat.broker);
             }
-            (Speaker::Beats(broker, epoch, metadata_offset), Reply::Heartbeat(Ok(_))) => {
-                self.sessions.heard(broker, epoch, metadata_offset, now_ms);
+            (Speaker::Beats(beat), Reply::Heartbeat(Ok(_))) => {
+                self.sessions.heard(&beat, now_ms);
                 let leaves = |known: &Broker| known.in_controlled_shutdown && !known.fenced;
-                if self.decided.broker(broker).is_some_and(|known| leaves(known)) {
-                    self.sessions.leaves(broker, self.decided.offset);
+                if self.decided.broker(beat.broker).is_some_and(|known| leaves(known)) {
+                    self.sessions.leaves(beat.broker, self.decided.offset);
                 }
             }
             (Speaker::Registers(broker), Reply::BrokerRegistered(Ok(epoch))) => {

@@ -28,6 +28,8 @@ pub enum Input {
     AnotherLeads,
     /// Log directories have failed, and will not be back before the next start.
     DirectoriesFailed(Vec<DirectoryId>),
+    /// These directories have no room, of all that there are.
+    DirectoriesFull(Vec<DirectoryId>),
     /// These directories take no new replicas, of all that there are (KIP-1066).
     Cordoned(Vec<DirectoryId>),
     /// The broker is to stop, at that time at the latest.
@@ -109,6 +111,7 @@ pub struct Lifecycle {
     /// What of that the controller has still to be told.
     assignments: Vec<Assignment>,
     failed: Vec<DirectoryId>,
+    full: Vec<DirectoryId>,
     cordoned: Option<Vec<DirectoryId>>,
     state: State,
     epoch: Option<BrokerEpoch>,
@@ -139,6 +142,7 @@ impl Lifecycle {
             found,
             assignments: Vec::new(),
             failed: Vec::new(),
+            full: Vec::new(),
             cordoned: None,
             state: State::Starting,
             epoch: None,
@@ -183,6 +187,10 @@ impl Lifecycle {
                 let new = directories.into_iter().filter(|one| !self.failed.contains(one));
                 let new: Vec<DirectoryId> = new.collect();
                 self.failed.extend(new);
+                self.hurry(now_ms);
+            }
+            Input::DirectoriesFull(directories) => {
+                self.full = directories;
                 self.hurry(now_ms);
             }
             Input::Cordoned(directories) => {
@@ -259,6 +267,7 @@ impl Lifecycle {
             want_fence: self.state == State::Starting || (stops && !self.timing.controlled_shutdown),
             want_shutdown: stops,
             offline: self.failed.clone(),
+            full: self.full.clone(),
             cordoned: self.cordoned.clone().filter(|_| self.state != State::Starting),
             ..Heartbeat::of(broker, epoch, image.offset)
         };

@@ -138,4 +138,6 @@ pub enum Mutation {
     AnswerBeforeAgreed,
     /// A leader proposes replicas without the broker epochs under which they have fetched (KIP-903).
     LetAnyProcessJoin,
+    /// A broker does not say that its directory is full.
+    SayNothingOfRoom,
 }

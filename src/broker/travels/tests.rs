@@ -89,9 +89,17 @@ fn a_heartbeat_and_the_directories_that_are_offline() {
         let heard = Heartbeat::of_request(heartbeat.request()).expect("it is a heartbeat");
         assert_eq!((heard.cordoned, heard.offline), (cordoned, Vec::new()));
     }
-    let mut broken = Heartbeat::of(BROKER, EPOCH, 9).request();
-    broken.unknown_tagged_fields.insert(1, bytes::Bytes::from_static(&[200, 1]));
-    assert_eq!(Heartbeat::of_request(broken).map(|_| ()), Err(ErrorCode::InvalidRequest));
+    let full = Heartbeat { full: vec![id(7)], ..Heartbeat::of(BROKER, EPOCH, 9) };
+    assert_eq!(Heartbeat::of_request(full.request()).expect("it is a heartbeat").full, [id(7)]);
+    assert!(
+        Heartbeat::of(BROKER, EPOCH, 9).request().unknown_tagged_fields.is_empty(),
+        "Kafka's would be the same"
+    );
+    for tag in [1, 10_000] {
+        let mut broken = Heartbeat::of(BROKER, EPOCH, 9).request();
+        broken.unknown_tagged_fields.insert(tag, bytes::Bytes::from_static(&[200, 1]));
+        assert_eq!(Heartbeat::of_request(broken).map(|_| ()), Err(ErrorCode::InvalidRequest));
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use ottla_protocol::ErrorCode;
 use super::brokers::known;
 use super::heartbeats::change;
 use super::leadership::{self, Target};
-use super::{AssignReplicas, Decision, Refusal, View};
+use super::{AssignReplicas, Decision, Heartbeat, Refusal, View};
 
 /// Where a broker says that its replica of a partition lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,23 +70,22 @@ fn moved(view: &View<'_>, topic: &Topic, partition: &Partition, broker: &Broker,
     }
 }
 
-/// What changes by what a heartbeat says of directories. `cordoned`: those that take no new replicas (KIP-1066).
-pub(super) fn reported(
-    view: &View<'_>,
-    broker: &Broker,
-    offline: &[DirectoryId],
-    cordoned: Option<&[DirectoryId]>,
-) -> Vec<MetadataRecord> {
+/// What changes by what a heartbeat says of directories.
+pub(super) fn reported(view: &View<'_>, broker: &Broker, beat: &Heartbeat) -> Vec<MetadataRecord> {
     let mut records = Vec::new();
     if view.knows_directories() {
-        records.extend(lose(view, broker, offline));
+        records.extend(lose(view, broker, &beat.offline));
+    }
+    // One thing at a time: the next heartbeat finds what has failed changed.
+    if records.is_empty() && !beat.full.is_empty() {
+        records = leadership::directories_full(view, broker.id, &beat.full);
     }
     if view.knows_cordoned_directories()
-        && let Some(cordoned) = cordoned
+        && let Some(cordoned) = &beat.cordoned
         // Whoever has not said so yet has cordoned none.
-        && broker.cordoned_log_dirs.as_deref().unwrap_or_default() != cordoned
+        && broker.cordoned_log_dirs.as_deref().unwrap_or_default() != cordoned.as_slice()
     {
-        let cordoned_log_dirs = Some(cordoned.to_vec());
+        let cordoned_log_dirs = Some(cordoned.clone());
         records.push(BrokerRegistrationChangeRecord { cordoned_log_dirs, ..change(broker) }.into());
     }
     records

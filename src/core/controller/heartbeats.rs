@@ -32,19 +32,25 @@ pub(super) fn heartbeat(view: &View<'_>, beat: &Heartbeat) -> Decision<Result<He
         Err(refusal) => return Decision::only(Err(refusal)),
     };
     let life = life(broker);
+    if view.sessions.is_overtaken(beat) {
+        return Decision::only(Ok(answer(life, beat)));
+    }
     // What its directories change is decided first, by itself: a heartbeat that also asks for more is followed by another
     // one, which finds the change made.
-    let mut records = directories::reported(view, broker, &beat.offline, beat.cordoned.as_deref());
+    let mut records = directories::reported(view, broker, beat);
     let next = if records.is_empty() { next(view, broker, beat) } else { life };
     if next != life {
         records.extend(records_of(view, broker, next));
     }
-    let answer = HeartbeatAnswer {
-        fenced: matches!(next, Life::Fenced | Life::Gone),
-        should_shut_down: next == Life::Gone,
+    Decision { records, answer: Ok(answer(next, beat)) }
+}
+
+fn answer(life: Life, beat: &Heartbeat) -> HeartbeatAnswer {
+    HeartbeatAnswer {
+        fenced: matches!(life, Life::Fenced | Life::Gone),
+        should_shut_down: life == Life::Gone,
         caught_up: is_caught_up(beat),
-    };
-    Decision { records, answer: Ok(answer) }
+    }
 }
 
 fn life(broker: &Broker) -> Life {

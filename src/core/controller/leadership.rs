@@ -10,9 +10,9 @@ use ottla_model::record::{
 use ottla_model::{DIRECTORY_UNASSIGNED, DirectoryId, NodeId, TopicId};
 use ottla_protocol::LeaderEpoch;
 
-use super::View;
 use super::configs::{MIN_INSYNC_REPLICAS, UNCLEAN_LEADER_ELECTION_ENABLE};
 use super::placement::Placement;
+use super::{Sessions, View};
 
 /// Which replicas may be elected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +91,28 @@ pub(super) fn new_partition(topic_id: TopicId, partition_id: i32, placement: Pla
 pub(super) fn directories_lost(view: &View<'_>, broker: NodeId, lost: &[DirectoryId]) -> Vec<MetadataRecord> {
     let was_there = |partition: &Partition| partition.directory(broker).is_some_and(|d| lost.contains(&d));
     each(view, BrokerChange::Leaves(broker), was_there, |partition| Target::of(partition).without(broker))
+}
+
+/// Directories of a broker have no room: its replicas there leave the in-sync sets, where another member can lead and has room. Where
+/// none has, nothing is gained by a change: the leader goes on, and takes records once it has room.
+pub(super) fn directories_full(view: &View<'_>, broker: NodeId, full: &[DirectoryId]) -> Vec<MetadataRecord> {
+    let goes_on = |partition: &Partition, id: &NodeId| {
+        let known = view.image.broker(*id).filter(|known| *id != broker && known.is_active());
+        let directory = partition.directory(*id);
+        known.is_some_and(|known| directory.is_none_or(|d| known.has_online(d)))
+            && !is_full(view, partition, *id)
+    };
+    let concerned = |partition: &Partition| {
+        is_in_sync(partition, broker)
+            && partition.directory(broker).is_some_and(|directory| full.contains(&directory))
+            && partition.isr.iter().any(|id| goes_on(partition, id))
+    };
+    each(view, BrokerChange::Leaves(broker), concerned, |partition| Target::of(partition).without(broker))
+}
+
+/// Whether a replica is where its broker has said that there is no room.
+pub(super) fn is_full(view: &View<'_>, partition: &Partition, id: NodeId) -> bool {
+    partition.directory(id).is_some_and(|directory| view.sessions.is_full(view.image, id, directory))
 }
 
 /// A broker is fenced or shuts down: it leaves the in-sync sets, and others lead on where they can.
@@ -186,6 +208,7 @@ enum BrokerChange {
 /// What the cluster and the topic say about leading its partitions.
 struct Rules<'a> {
     image: &'a Image,
+    sessions: &'a Sessions,
     broker_change: BrokerChange,
     min_insync_replicas: usize,
     /// Whether eligible leader replicas are in use.
@@ -210,6 +233,7 @@ impl Rules<'_> {
         let level = image.metadata_version();
         Rules {
             image,
+            sessions: view.sessions,
             broker_change,
             min_insync_replicas: min_insync_replicas.unwrap_or_else(default),
             eligible: view.knows_eligible_leaders(),
@@ -263,8 +287,10 @@ impl Rules<'_> {
         let alive = |id: &NodeId| self.may_lead(partition, target, *id);
         let clean = |id: &NodeId| in_sync.contains(id) && alive(id);
         let preferred = target.replicas.first().filter(|_| target.candidates == Candidates::PreferredFirst);
-        let mut in_order = preferred.into_iter().chain(&partition.leader).chain(&target.replicas).copied();
-        if let Some(leader) = in_order.find(clean) {
+        let in_order = preferred.into_iter().chain(&partition.leader).chain(&target.replicas).copied();
+        // Whoever has no room refuses all records, so another one is better.
+        let with_room = in_order.clone().find(|id| clean(id) && self.has_room(partition, target, *id));
+        if let Some(leader) = with_room.or_else(|| in_order.clone().find(clean)) {
             return Some(Elected { leader, unclean: false });
         }
         // Where nobody is in sync and nobody is eligible, the last leader is as good as any.
@@ -288,6 +314,11 @@ impl Rules<'_> {
             _ => broker.is_active(),
         };
         alive && target.directory(partition, id).is_none_or(|directory| broker.has_online(directory))
+    }
+
+    fn has_room(&self, partition: &Partition, target: &Target, id: NodeId) -> bool {
+        let directory = target.directory(partition, id);
+        directory.is_none_or(|directory| !self.sessions.is_full(self.image, id, directory))
     }
 
     fn is_back(&self, leader: Option<NodeId>) -> bool {

@@ -97,7 +97,9 @@ fn check(view: &View<'_>, from: NodeId, partition: &Partition, one: &IsrProposal
     if !of_replicas || !unique.contains(&from) || recovers_beside_others || recovers_again {
         return Err(ErrorCode::InvalidRequest);
     }
-    match isr.iter().all(|member| may_be_in_sync(view, member)) {
+    // Who has no room would hold up everybody who waits for all that are in sync. Who is in already is left to its leader.
+    let finds_room = |id: &NodeId| partition.isr.contains(id) || !leadership::is_full(view, partition, *id);
+    match isr.iter().all(|member| may_be_in_sync(view, member)) && unique.iter().all(finds_room) {
         true => Ok(()),
         false => Err(ErrorCode::IneligibleReplica),
     }

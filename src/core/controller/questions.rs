@@ -132,13 +132,15 @@ pub struct Heartbeat {
     pub offline: Vec<DirectoryId>,
     /// The directories that take no new replicas (KIP-1066). `None`: the broker does not know yet.
     pub cordoned: Option<Vec<DirectoryId>>,
+    /// The directories without room, for now. Kafka's brokers do not say this: they give such a directory up.
+    pub full: Vec<DirectoryId>,
 }
 
 impl Heartbeat {
     /// The heartbeat of a broker that serves, or wants to.
     pub fn of(broker: NodeId, epoch: BrokerEpoch, metadata_offset: i64) -> Heartbeat {
-        let (want_fence, want_shutdown, offline, cordoned) = Default::default();
-        Heartbeat { broker, epoch, metadata_offset, want_fence, want_shutdown, offline, cordoned }
+        let (want_fence, want_shutdown, offline, cordoned, full) = Default::default();
+        Heartbeat { broker, epoch, metadata_offset, want_fence, want_shutdown, offline, cordoned, full }
     }
 }
 

@@ -1,12 +1,14 @@
-//! What the active controller knows of the brokers besides the metadata: when it last heard of each, and how far each has
-//! come (KIP-631). It is in memory alone, so a controller that becomes active begins anew: every broker that serves gets
-//! the time of a whole session to be heard of. It must never look at a clock.
+//! What the active controller knows of the brokers besides the metadata: when it last heard of each, how far each has
+//! come (KIP-631), and which directories have no room. It is in memory alone, so a controller that becomes active
+//! begins anew: every broker that serves gets the time of a whole session to be heard of. It must never look at a clock.
 
 use std::collections::BTreeMap;
 
 use ottla_model::image::Image;
-use ottla_model::{BrokerEpoch, NodeId};
+use ottla_model::{BrokerEpoch, DirectoryId, NodeId};
 use ottla_protocol::Offset;
+
+use super::Heartbeat;
 
 /// The sessions of all brokers.
 #[derive(Debug)]
@@ -15,7 +17,7 @@ pub struct Sessions {
     sessions: BTreeMap<NodeId, Session>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Session {
     epoch: BrokerEpoch,
     /// The session ends `broker.session.timeout.ms` later.
@@ -28,6 +30,8 @@ struct Session {
     leaving_at: Option<Offset>,
     /// When the broker was looked for last, since it was last heard of.
     looked_for_ms: Option<i64>,
+    /// The directories that have no room, as the broker said last.
+    full: Vec<DirectoryId>,
 }
 
 impl Sessions {
@@ -42,14 +46,28 @@ impl Sessions {
         self.sessions = serving.map(|broker| (broker.id, Session::new(broker.epoch, now_ms))).collect();
     }
 
-    /// A heartbeat has come.
-    pub fn heard(&mut self, broker: NodeId, epoch: BrokerEpoch, metadata_offset: Offset, now_ms: i64) {
-        let session = self.sessions.entry(broker).or_insert(Session::new(epoch, now_ms));
-        if session.epoch != epoch {
-            *session = Session::new(epoch, now_ms);
+    /// Whether the broker has already said something that comes after this heartbeat: it knows more of the metadata as time goes by. A
+    /// request that was given up may still arrive.
+    pub(super) fn is_overtaken(&self, beat: &Heartbeat) -> bool {
+        let session = self.sessions.get(&beat.broker).filter(|session| session.epoch == beat.epoch);
+        session.is_some_and(|session| session.metadata_offset > beat.metadata_offset)
+    }
+
+    /// A heartbeat has come. One that was overtaken still shows that the broker lives.
+    pub fn heard(&mut self, beat: &Heartbeat, now_ms: i64) {
+        if self.is_overtaken(beat) {
+            let session = self.sessions.get_mut(&beat.broker);
+            return session.into_iter().for_each(|session| session.since_ms = now_ms);
         }
-        *session =
-            Session { since_ms: now_ms, heard: true, metadata_offset, looked_for_ms: None, ..*session };
+        let before = self.sessions.get(&beat.broker).filter(|session| session.epoch == beat.epoch);
+        let session = Session {
+            heard: true,
+            metadata_offset: beat.metadata_offset,
+            leaving_at: before.and_then(|session| session.leaving_at),
+            full: beat.full.clone(),
+            ..Session::new(beat.epoch, now_ms)
+        };
+        self.sessions.insert(beat.broker, session);
     }
 
     /// The broker shuts down, and the metadata up to `offset` says who leads instead of it. Only the first offset counts.
@@ -131,6 +149,12 @@ impl Sessions {
         leaving_at.is_some_and(|offset| active.all(|broker| self.metadata_offset(broker.id) >= offset))
     }
 
+    /// Whether the broker has said, in the life that it is registered with, that this directory has no room.
+    pub(super) fn is_full(&self, image: &Image, broker: NodeId, directory: DirectoryId) -> bool {
+        let session = self.sessions.get(&broker).filter(|session| session.serves(image, broker));
+        session.is_some_and(|session| session.full.contains(&directory))
+    }
+
     fn metadata_offset(&self, broker: NodeId) -> Offset {
         self.sessions.get(&broker).map_or(-1, |session| session.metadata_offset)
     }
@@ -145,6 +169,7 @@ impl Session {
             metadata_offset: -1,
             leaving_at: None,
             looked_for_ms: None,
+            full: Vec::new(),
         }
     }
 

@@ -97,11 +97,11 @@ impl Cluster {
 
     /// A heartbeat, which the controller keeps in mind.
     fn hear(&mut self, beat: Heartbeat) -> Result<HeartbeatAnswer, Refusal> {
-        let (id, epoch, offset) = (beat.broker, beat.epoch, beat.metadata_offset);
-        let answer = self.ask(beat)?;
+        let id = beat.broker;
+        let answer = self.ask(beat.clone())?;
         match answer.should_shut_down {
             true => self.sessions.forget(id),
-            false => self.sessions.heard(id, epoch, offset, self.now_ms),
+            false => self.sessions.heard(&beat, self.now_ms),
         }
         if self.image.broker(id).is_some_and(|broker| broker.in_controlled_shutdown && !broker.fenced) {
             self.sessions.leaves(id, self.image.offset);

@@ -79,7 +79,7 @@ impl InSync {
     }
 
     /// Drops the proposal: the controller has not changed the set.
-    pub fn take_back(&mut self) {
-        self.pending = None;
+    pub fn take_back(&mut self) -> Option<NodeId> {
+        self.pending.take().and_then(|pending| pending.joins)
     }
 }

@@ -145,7 +145,7 @@ impl Leader {
             return Err(ErrorCode::NotLeaderOrFollower);
         }
         replica.fetched(fetched);
-        let joins = !self.in_sync.is_pending() && self.may_join(fetched.replica);
+        let joins = !self.in_sync.is_pending() && self.may_join(fetched.replica, fetched.at_ms);
         Ok(joins.then(|| self.propose(Some(fetched.replica), &[])))
     }
 
@@ -159,14 +159,16 @@ impl Leader {
         let is_near =
             |replica: &Replica| replica.is_caught_up(ends.log_end, timing.now_ms, timing.lag_time_max_ms);
         let mut others = self.others.iter();
-        let (joins, _) = others.find(|(id, replica)| is_near(replica) && self.may_join(**id))?;
+        let (joins, _) =
+            others.find(|(id, replica)| is_near(replica) && self.may_join(**id, timing.now_ms))?;
         Some(self.propose(Some(*joins), &[]))
     }
 
     // It has everything that is safe, and what was there when this epoch began.
-    fn may_join(&self, id: NodeId) -> bool {
+    fn may_join(&self, id: NodeId, now_ms: i64) -> bool {
         let has_enough = |replica: &Replica| {
             replica.is_eligible()
+                && replica.may_ask(now_ms)
                 && replica.log_end >= self.high_watermark
                 && replica.log_end >= self.epoch_start
         };
@@ -238,7 +240,7 @@ impl Leader {
     /// Takes the controller's answer. A proposal that was refused for good stays pending until the metadata says more,
     /// since the answer does not tell whether an earlier attempt was carried out. Returns the proposal if it has to be
     /// sent again.
-    pub fn answered(&mut self, answer: IsrAnswer) -> Option<Proposal> {
+    pub fn answered(&mut self, answer: IsrAnswer, now_ms: i64) -> Option<Proposal> {
         use ErrorCode::{
             FencedLeaderEpoch, IneligibleReplica, InvalidRequest, InvalidUpdateVersion, NewLeaderElected,
             OperationNotAttempted, UnknownTopicId, UnknownTopicOrPartition,
@@ -255,8 +257,13 @@ impl Leader {
                 None
             }
             // Both errors mean that the partition epoch was right, and that nothing was changed.
-            Err(OperationNotAttempted | IneligibleReplica) => {
-                self.in_sync.take_back();
+            Err(code @ (OperationNotAttempted | IneligibleReplica)) => {
+                let joins = self.in_sync.take_back();
+                if code == IneligibleReplica
+                    && let Some(replica) = joins.and_then(|id| self.others.get_mut(&id))
+                {
+                    replica.turn_away(now_ms);
+                }
                 None
             }
             Err(

@@ -20,6 +20,9 @@ pub struct Fetched {
     pub at_ms: i64,
 }
 
+/// How long a replica that was refused waits until it is proposed once more. Nothing tells its leader that the reason is gone.
+const TURNED_AWAY_MS: i64 = 1_000;
+
 /// What the metadata image says of another broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
@@ -41,6 +44,8 @@ pub(super) struct Replica {
     /// The broker epoch in its last fetch.
     pub broker_epoch: Option<i64>,
     standing: Option<Standing>,
+    /// The controller has refused to let it join. It may ask again from this time on.
+    turned_away: Option<i64>,
 }
 
 impl Replica {
@@ -54,6 +59,7 @@ impl Replica {
             caught_up_ms: in_sync.then_some(now_ms),
             broker_epoch: None,
             standing: None,
+            turned_away: None,
         }
     }
 
@@ -61,6 +67,7 @@ impl Replica {
     pub fn lead_again(&mut self, now_ms: i64, leader_end: Offset, in_sync: bool) {
         self.last_fetch = (leader_end, in_sync.then_some(now_ms));
         self.caught_up_ms = in_sync.then_some(now_ms);
+        self.turned_away = None;
     }
 
     /// Whether the fetch has a broker epoch from before the broker's current registration.
@@ -83,6 +90,10 @@ impl Replica {
             _ => None,
         };
         self.caught_up_ms = self.caught_up_ms.max(caught_up_ms);
+        if fetched.log_end > self.log_end {
+            // It has room, if that was why.
+            self.turned_away = None;
+        }
         self.log_end = fetched.log_end;
         self.log_start = fetched.log_start;
         self.last_fetch = (end_then.max(fetched.leader_end), Some(fetched.at_ms));
@@ -108,6 +119,17 @@ impl Replica {
 
     pub fn stands(&mut self, standing: Standing) {
         self.standing = Some(standing);
+        self.turned_away = None;
+    }
+
+    /// The controller has refused to let it join the in-sync set, and knows why.
+    pub fn turn_away(&mut self, now_ms: i64) {
+        self.turned_away = Some(now_ms + TURNED_AWAY_MS);
+    }
+
+    /// Whether the controller may think otherwise by now.
+    pub fn may_ask(&self, now_ms: i64) -> bool {
+        self.turned_away.is_none_or(|until_ms| now_ms >= until_ms)
     }
 
     /// Whether it has everything that the leader has, or had it at most `replica.lag.time.max.ms` ago.

@@ -63,7 +63,7 @@ impl Stage {
     fn agrees(&mut self, proposal: Proposal) {
         let isr = proposal.isr.iter().map(|member| member.replica).collect();
         let outcome = Ok((LeaderEpoch(3), proposal.partition_epoch + 1, isr));
-        assert_eq!(self.leader.answered(IsrAnswer { proposal, outcome }), None);
+        assert_eq!(self.leader.answered(IsrAnswer { proposal, outcome }, self.now_ms), None);
     }
 }
 
@@ -266,12 +266,46 @@ fn a_fenced_broker_is_not_waited_for() {
     let mut stage = Stage::new(&[1, 2], &[1]);
     stage.log_end = 10;
     let proposal = stage.leader.fetched(&stage.fetch(2, 10)).unwrap().unwrap();
-    let outcome = Err(ErrorCode::IneligibleReplica);
-    stage.leader.answered(IsrAnswer { proposal, outcome });
+    // Another refusal says nothing of the replica.
+    stage.leader.answered(IsrAnswer { proposal, outcome: Err(ErrorCode::OperationNotAttempted) }, 0);
     stage.log_end = 20;
     assert_eq!(stage.high_watermark(), 10, "it had everything a moment ago");
     stage.leader.stands(NodeId(2), Standing { broker_epoch: None, shutting_down: false });
     assert_eq!(stage.high_watermark(), 20);
+}
+
+#[test]
+fn who_was_turned_away_asks_again_later() {
+    let mut stage = Stage::new(&[1, 2], &[1]);
+    let refused = |proposal| IsrAnswer { proposal, outcome: Err(ErrorCode::IneligibleReplica) };
+    let turned_away = |stage: &mut Stage| {
+        let proposal =
+            stage.leader.fetched(&stage.fetch(2, stage.log_end)).unwrap().expect("it has everything");
+        assert_eq!(stage.leader.answered(refused(proposal), stage.now_ms), None);
+    };
+    turned_away(&mut stage);
+    assert_eq!((stage.fetched(2, 0), stage.let_join()), (None, None), "it would be the same proposal again");
+    // Where nothing is written, time has to do: nobody tells the leader that the other one has room, for example.
+    stage.now_ms = 999;
+    assert_eq!(stage.let_join(), None);
+    stage.now_ms = 1_000;
+    let proposal = stage.let_join().expect("a second has passed");
+    stage.leader.answered(refused(proposal), 1_000);
+
+    // It has written something since.
+    stage.log_end = 5;
+    assert_eq!(
+        stage.high_watermark(),
+        0,
+        "it was caught up a moment ago, and the proposal may come a second time"
+    );
+    assert_eq!(stage.fetched(2, 5), Some(vec![1, 2]));
+
+    // What the metadata says of its broker is new.
+    let mut stage = Stage::new(&[1, 2], &[1]);
+    turned_away(&mut stage);
+    stage.leader.stands(NodeId(2), Standing { broker_epoch: Some(100), shutting_down: false });
+    assert!(stage.let_join().is_some());
 }
 
 #[test]
@@ -294,7 +328,7 @@ fn the_controllers_answer_decides_what_becomes_of_a_proposal() {
         let mut stage = Stage::new(&[1, 2, 3], &[1]);
         let proposal = stage.leader.fetched(&stage.fetch(2, 0)).unwrap().unwrap();
         let answer = IsrAnswer { proposal: proposal.clone(), outcome: Err(code) };
-        assert_eq!(stage.leader.answered(answer), again.then_some(proposal), "{code:?}");
+        assert_eq!(stage.leader.answered(answer, 0), again.then_some(proposal), "{code:?}");
         assert_eq!(stage.fetched(3, 0).is_some(), free, "{code:?}");
     }
 }

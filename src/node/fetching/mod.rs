@@ -195,6 +195,15 @@ impl Fetcher {
         }
     }
 
+    /// A partition's lane has no room for anything: to fetch for it is to throw away what comes, and a leader that hears of a follower
+    /// that has everything waits for it with the next record.
+    pub fn has_no_room(&mut self, now_ms: i64, key: Key) {
+        if self.partitions.get(&key).is_some_and(|followed| matches!(followed.state, State::Unplaced { .. }))
+        {
+            self.rest(now_ms, key);
+        }
+    }
+
     /// The leader's answer to the last plan. A partition whose place has changed since then is passed over. The leader takes
     /// it for told, so that the next request asks for everything anew.
     pub fn answered(&mut self, now_ms: i64, answer: Answer) -> Vec<Work> {

@@ -91,6 +91,24 @@ fn a_session_is_told_what_has_changed_and_nothing_else() {
 }
 
 #[test]
+fn who_has_no_room_fetches_nothing_and_looks_again_later() {
+    let mut stage = Stage::new(&[1]);
+    stage.asks();
+    assert_eq!(stage.hears(7, &[(1, ErrorCode::None)]), ["append 1 at 0"]);
+    stage.fetcher.done(0, key(1), false);
+    for (now_ms, next_ms) in [(20, 60), (60, 140), (140, 300)] {
+        stage.now_ms = now_ms;
+        assert_eq!(stage.fetcher.next(now_ms), Next::Place(vec![key(1)]));
+        stage.fetcher.has_no_room(now_ms, key(1));
+        assert_eq!(stage.fetcher.next(now_ms), Next::Wait(Some(next_ms)));
+    }
+    stage.now_ms = 300;
+    let Next::Place(_) = stage.fetcher.next(300) else { panic!("it is asked once more") };
+    stage.place(1, 0);
+    assert_eq!(stage.asks(), (7, 1, vec![], vec![]), "the leader knows from where");
+}
+
+#[test]
 fn what_a_lane_works_on_is_not_fetched() {
     let mut stage = Stage::new(&[1, 2]);
     stage.asks();

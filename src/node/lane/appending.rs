@@ -39,9 +39,6 @@ impl<W: Waiters> Lane<W> {
                 if let Acting::Leader(leader) = &mut self.acting {
                     leader.grows(log_end, now_ms);
                 }
-                if std::mem::take(&mut self.full) {
-                    out.push(Output::Roomy);
-                }
                 for ((token, answered, acks, deadline_ms), outcome) in waiting.into_iter().zip(outcomes) {
                     match outcome {
                         Ok(appended) if answered == Answered::WhenSafe => {
@@ -149,9 +146,7 @@ impl<W: Waiters> Lane<W> {
         match error {
             // The log is whole, and there may be room again: the producer may retry.
             AppendError::DiskFull { .. } => {
-                if !std::mem::replace(&mut self.full, true) {
-                    out.push(Output::Full);
-                }
+                out.push(Output::Full);
                 if self.log.needs_flush_to_append() && self.flushing == Flushing::Idle {
                     self.flush(out);
                 }

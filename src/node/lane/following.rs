@@ -69,9 +69,6 @@ impl<W: Waiters> Lane<W> {
             Err(error) => Err(refused(self.failed(error, out))),
             Ok(followed) => {
                 followed?;
-                if std::mem::take(&mut self.full) {
-                    out.push(Output::Roomy);
-                }
                 Ok(())
             }
         }

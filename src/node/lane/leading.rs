@@ -73,7 +73,7 @@ impl<W: Waiters> Lane<W> {
     pub(super) fn isr_answered(&mut self, now_ms: i64, answer: IsrAnswer, out: &mut Vec<Output<W>>) {
         let Acting::Leader(leader) = &mut self.acting else { return };
         let has_changed = answer.outcome.is_ok();
-        out.extend(leader.answered(answer).map(Output::Propose));
+        out.extend(leader.answered(answer, now_ms).map(Output::Propose));
         self.advance(now_ms, out);
         self.release(now_ms, out);
         // After a refusal this would be the same proposal again. The next tick or another image is early enough for that.

@@ -110,8 +110,6 @@ pub struct Lane<W: Waiters> {
     /// Waits for the flush that is under way, which is of the log as it is.
     moving: Option<Moving<W::Move>>,
     offline: bool,
-    /// The last write failed because the disk was full.
-    full: bool,
 }
 
 impl<W: Waiters> Lane<W> {
@@ -125,9 +123,9 @@ impl<W: Waiters> Lane<W> {
         let must_flush = log.unflushed_messages() >= config.flush_messages && flush_now(&mut log).is_err();
         let flushing = Flushing::Idle;
         let (held, deleting, moving) = (VecDeque::new(), Vec::new(), None);
-        let (offline, full) = (false, false);
+        let offline = false;
         let mut lane =
-            Lane { host, log, acting, config, held, deleting, flushing, must_flush, moving, offline, full };
+            Lane { host, log, acting, config, held, deleting, flushing, must_flush, moving, offline };
         lane.advance(now_ms, &mut Vec::new());
         lane
     }

@@ -30,9 +30,6 @@ impl<W: Waiters> Lane<W> {
             }
             Ok(left) => {
                 self.must_flush = false;
-                if std::mem::take(&mut self.full) {
-                    out.push(Output::Roomy);
-                }
                 Ok(left.delete(unique))
             }
             Err(not_moved) => Err(not_moved),

@@ -230,8 +230,6 @@ pub enum Output<W: Waiters> {
         why: String,
         disk: bool,
     },
-    /// The disk is full: appends are refused until there is room. Put out once each time.
+    /// An append found no room: the disk is full.
     Full,
-    /// There is room again.
-    Roomy,
 }

@@ -67,8 +67,9 @@ fn word(output: &Output) -> String {
                 (true, true) => "end",
             };
             let failed = if beat.offline.is_empty() { "" } else { " failed" };
+            let full = if beat.full.is_empty() { "" } else { " full" };
             let cordoned = if beat.cordoned.is_some() { " cordoned" } else { "" };
-            format!("{wish} in {}{failed}{cordoned}", beat.epoch)
+            format!("{wish} in {}{failed}{full}{cordoned}", beat.epoch)
         }
         Output::Ask(other) => panic!("{other:?}"),
         Output::Registered(epoch) => format!("registered {epoch}"),
@@ -191,6 +192,10 @@ fn a_broker_says_that_it_lives_and_what_is_new() {
         (3_002, beat(false, false, true), "serve in 0 failed cordoned"),
         (3_003, beat(true, false, true), "-"),
         (5_003, Input::Time, "serve in 0 failed cordoned"),
+        (5_004, beat(false, false, true), "-"),
+        (5_100, Input::DirectoriesFull(vec![ELSEWHERE]), "serve in 0 failed full cordoned"),
+        (5_101, Input::DirectoriesFull(Vec::new()), "-"),
+        (5_102, beat(false, false, true), "serve in 0 failed cordoned"),
     ]);
     check("it serves", TIMING, &image(HERE), rows);
 }

@@ -115,7 +115,6 @@ impl Node {
                 }
                 Output::Retire(retired) => self.retired.extend(retired),
                 Output::Full => mark("a full disk refused an append"),
-                Output::Roomy => mark("there was room again"),
                 Output::Offline { why, .. } => {
                     let Some(partition) = self.partitions.get_mut(&key) else { continue };
                     partition.offline = true;

@@ -5,16 +5,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ottla_core::controller::{AlterPartition, Command, IsrProposal, NotController, Registration, Reply};
+use ottla_core::controller::{
+    AlterPartition, Altered, Command, IsrProposal, NotController, Registration, Reply,
+};
 use ottla_core::partition::{InSyncMember, Leadership, Proposal, Standing};
 use ottla_core::question::Question as _;
 use ottla_model::config::BrokerConfig;
 use ottla_model::image::Image;
 use ottla_model::{BrokerEpoch, DirectoryId, NodeId};
 use ottla_node::lane::Role;
-use ottla_node::lifecycle::{Lifecycle, Timing};
+use ottla_node::lifecycle::{self, Lifecycle, Timing};
 use ottla_node::replicas::{Action, Input, Key, Opened, Replicas};
-use ottla_protocol::LeaderEpoch;
+use ottla_protocol::{ErrorCode, LeaderEpoch};
 use uuid::Uuid;
 
 use super::asks::Kind;
@@ -35,6 +37,8 @@ pub(crate) enum Moment {
     Work,
     /// A follower fetches.
     Fetched(Fetches),
+    /// It learns whether its log directory has room.
+    Room,
     /// The operator stops it.
     Stop { deadline_ms: i64 },
     /// It has left its cluster.
@@ -65,6 +69,8 @@ struct Led {
     fetched: BTreeMap<NodeId, i64>,
     /// Those of which it was told anything but that they live.
     standing: BTreeMap<NodeId, Standing>,
+    /// The controller turned somebody away: who wants to join is proposed alone, as it may be one whose disk is full.
+    one_by_one: bool,
 }
 
 pub(crate) struct Broker {
@@ -86,6 +92,8 @@ pub(crate) struct Broker {
     pub joined: bool,
     leads: BTreeMap<Key, Led>,
     follows: BTreeMap<Key, (NodeId, LeaderEpoch)>,
+    /// The partitions of its last proposals.
+    proposed: Vec<Key>,
     mutation: Option<Mutation>,
 }
 
@@ -126,8 +134,14 @@ impl Broker {
             joined: false,
             leads: BTreeMap::new(),
             follows: BTreeMap::new(),
+            proposed: Vec::new(),
             mutation,
         }
+    }
+
+    /// For its life: which of its directories are full.
+    pub fn full(&self, full: bool) -> lifecycle::Input {
+        lifecycle::Input::DirectoriesFull(if full { vec![self.directory] } else { Vec::new() })
     }
 
     /// A question is on its way; its number.
@@ -193,8 +207,9 @@ impl Broker {
     fn lead(&mut self, key: Key, leadership: Leadership) {
         self.follows.remove(&key);
         let known = self.leads.remove(&key).filter(|led| led.leadership.epoch == leadership.epoch);
-        let (fetched, standing) = known.map(|led| (led.fetched, led.standing)).unwrap_or_default();
-        self.leads.insert(key, Led { leadership, fetched, standing });
+        let (fetched, standing, one_by_one) =
+            known.map(|led| (led.fetched, led.standing, led.one_by_one)).unwrap_or_default();
+        self.leads.insert(key, Led { leadership, fetched, standing, one_by_one });
     }
 
     fn follow(&mut self, key: Key, leader: Option<NodeId>, epoch: LeaderEpoch) {
@@ -240,21 +255,32 @@ impl Broker {
     }
 
     /// What this leader proposes: whoever has fetched is in sync, and now and then somebody is late.
-    pub fn proposals(&self, dice: &mut Dice, late_percent: u64) -> Option<Command> {
+    pub fn proposals(&mut self, dice: &mut Dice, late_percent: u64) -> Option<Command> {
         let epoch = self.life.epoch().filter(|_| !self.asked.contains_key(&Kind::InSync))?;
         let proposals: Vec<IsrProposal> = self
             .leads
             .iter()
             .filter_map(|(key, led)| {
-                let proposal = self.proposal(led, dice.percent(late_percent))?;
+                let late = dice.percent(late_percent);
+                let proposal = self.proposal(led, late, dice)?;
                 Some(IsrProposal { topic: key.0, partition: key.1, proposal, recovering: false })
             })
             .collect();
+        self.proposed = proposals.iter().map(|one| (one.topic, one.partition)).collect();
         let asks = !proposals.is_empty();
         asks.then(|| AlterPartition { broker: self.me, epoch, proposals }.command())
     }
 
-    fn proposal(&self, led: &Led, late: bool) -> Option<Proposal> {
+    /// What became of that.
+    pub fn altered(&mut self, outcomes: &[Result<Altered, ErrorCode>]) {
+        for (key, outcome) in self.proposed.iter().zip(outcomes) {
+            if let Some(led) = self.leads.get_mut(key) {
+                led.one_by_one |= matches!(outcome, Err(ErrorCode::IneligibleReplica));
+            }
+        }
+    }
+
+    fn proposal(&self, led: &Led, late: bool, dice: &mut Dice) -> Option<Proposal> {
         let Leadership { epoch, partition_epoch, isr, replicas } = &led.leadership;
         let believes_anybody = self.mutation == Some(Mutation::LetAnyProcessJoin);
         let member = |id: NodeId, broker_epoch: Option<i64>| InSyncMember {
@@ -272,7 +298,10 @@ impl Broker {
             let lives = told.is_none_or(|s| s.broker_epoch == Some(**fetched) && !s.shutting_down);
             replicas.contains(id) && !isr.contains(id) && (lives || believes_anybody)
         };
-        let joining: Vec<_> = led.fetched.iter().filter(joins).filter(|_| !late).collect();
+        let mut joining: Vec<_> = led.fetched.iter().filter(joins).filter(|_| !late).collect();
+        if led.one_by_one && joining.len() > 1 {
+            joining = vec![*dice.pick(&joining)];
+        }
         members.extend(joining.iter().map(|(id, fetched)| member(**id, Some(**fetched))));
         let changes = late || !joining.is_empty();
         changes.then_some(Proposal { leader_epoch: *epoch, partition_epoch: *partition_epoch, isr: members })

@@ -4,7 +4,7 @@
 
 use ottla_core::controller::{Command, NotController, Reply};
 use ottla_model::NodeId;
-use ottla_model::image::Image;
+use ottla_model::image::{Image, Partition};
 use ottla_node::lifecycle::{Input, Output};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -54,6 +54,10 @@ impl Quorums {
         self.cluster.trace.note(now_ms, || format!("the broker of machine {at} starts"));
         let first_ms = self.cluster.dice.between(1, WORK_MS);
         self.cluster.work(at, first_ms, Local::Broker(Moment::Work));
+        if self.full.contains(&at) {
+            // It learns that from its first append.
+            self.cluster.work(at, 2 * first_ms, Local::Broker(Moment::Room));
+        }
         self.live(at, Input::Time)
     }
 
@@ -73,8 +77,15 @@ impl Quorums {
                 self.cluster.note_at(at, || format!("is answered {reply:?}"));
                 match kind {
                     Kind::Life => self.live(at, Input::Answered(*reply)),
-                    // The metadata says what became of it.
-                    Kind::InSync => Ok(()),
+                    // The metadata says what has changed.
+                    Kind::InSync => {
+                        if let (Ok(Reply::PartitionsAltered(Ok(outcomes))), Some(broker)) =
+                            (&*reply, self.broker(at))
+                        {
+                            broker.altered(outcomes);
+                        }
+                        Ok(())
+                    }
                 }
             }
             Moment::Show(image) if image.offset <= broker.shown.offset => Ok(()),
@@ -87,6 +98,12 @@ impl Quorums {
                 self.judge.shows(id, broker)
             }
             Moment::AnotherLeads => self.live(at, Input::AnotherLeads),
+            Moment::Room => {
+                let full = self.full.contains(&at);
+                let Some(broker) = self.broker(at) else { return Ok(()) };
+                let input = broker.full(full);
+                self.live(at, input)
+            }
             Moment::Work => {
                 self.work(at);
                 Ok(())
@@ -167,10 +184,14 @@ impl Quorums {
         let to = self.cluster.machines[at].process.as_ref().and_then(Process::leader);
         let Some(broker) = self.broker(at) else { return };
         let number = broker.asks(kind, to);
-        if let Command::Heartbeat(beat) = &mut command
-            && mutation == Some(Mutation::ClaimToBeCaughtUp)
-        {
-            beat.metadata_offset = beat.metadata_offset.max(beat.epoch.0);
+        if let Command::Heartbeat(beat) = &mut command {
+            match mutation {
+                Some(Mutation::ClaimToBeCaughtUp) => {
+                    beat.metadata_offset = beat.metadata_offset.max(beat.epoch.0);
+                }
+                Some(Mutation::SayNothingOfRoom) => beat.full.clear(),
+                _ => {}
+            }
         }
         let Some(to) = to else { return self.give_up(at, kind, number, 0) };
         self.give_up(at, kind, number, PATIENCE_MS);
@@ -240,12 +261,12 @@ impl Quorums {
         };
         (asker.met.ms, asker.met.life) = (now_ms, asker.life);
         if let Command::Heartbeat(beat) = command {
-            let known = controller.image().broker(beat.broker);
+            // What is decided counts for what is asked next, though nobody hears of it yet.
+            let known = controller.decided().broker(beat.broker);
             asker.met.stale = known.is_some_and(|known| known.epoch > beat.epoch);
             asker.met.leads = known.is_some_and(|known| {
-                let mut partitions = controller.image().topics().flat_map(|topic| topic.partitions.values());
-                !known.fenced
-                    && (known.in_controlled_shutdown || partitions.any(|p| p.leader == Some(beat.broker)))
+                let leads = |p: &Partition| p.leader == Some(beat.broker);
+                !known.fenced && (known.in_controlled_shutdown || partitions(controller.decided()).any(leads))
             });
             mark_if(asker.met.stale, "a heartbeat came from a process that was followed by another one");
             if let Some(known) = known
@@ -253,6 +274,11 @@ impl Quorums {
             {
                 beat.epoch = known.epoch;
             }
+            let leads_beside_others = |p: &Partition| p.leader == Some(beat.broker) && p.isr.len() > 1;
+            mark_if(
+                !beat.full.is_empty() && partitions(controller.image()).any(leads_beside_others),
+                "a leader without room was told of where others were in sync",
+            );
             asker.met.broker = Some(beat.broker);
             asker.met.wants_to_stop = beat.want_shutdown;
         }
@@ -386,9 +412,32 @@ impl Quorums {
                 same && broker.shown.offset == image.offset
             })
         });
-        let mut partitions = image.topics().flat_map(|topic| topic.partitions.values());
-        serve && partitions.all(|p| p.leader.is_some() && p.isr.len() == p.replicas.len())
+        serve && partitions(image).all(|partition| self.is_well(partition))
     }
+
+    // Who has room leads, and all that have room are in sync, and nobody else. Where nobody has, somebody leads.
+    fn is_well(&self, partition: &Partition) -> bool {
+        let has_room = |id: &NodeId| !self.full.contains(&(id.0 as usize - 1));
+        let Partition { leader, isr, replicas, .. } = partition;
+        match replicas.iter().any(has_room) {
+            true => {
+                leader.as_ref().is_some_and(has_room)
+                    && replicas.iter().all(|id| has_room(id) == isr.contains(id))
+            }
+            false => leader.is_some(),
+        }
+    }
+
+    /// The disk of a broker is full, or has room again.
+    pub(super) fn fill(&mut self, at: usize) {
+        let full = self.full.insert(at) || !self.full.remove(&at);
+        self.cluster.note_at(at, || format!("trouble: its directory is full: {full}"));
+        self.cluster.work(at, 0, Local::Broker(Moment::Room));
+    }
+}
+
+fn partitions(image: &Image) -> impl Iterator<Item = &Partition> {
+    image.topics().flat_map(|topic| topic.partitions.values().map(|partition| &**partition))
 }
 
 /// For an answer, as in the broker's uplink.

@@ -13,7 +13,7 @@ mod observing;
 mod process;
 mod trouble;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -96,6 +96,8 @@ pub(crate) struct Quorums {
     clients: Vec<Client>,
     /// Of each machine: the epoch of its last broker, where that has stopped cleanly.
     stopped: Vec<Option<BrokerEpoch>>,
+    /// Machines whose brokers have no room in their directory. Some never have any again.
+    full: BTreeSet<usize>,
     /// Of machines that observe: whom each has asked last, and for what.
     questions: BTreeMap<usize, (usize, Waiter)>,
     judge: Judge,
@@ -188,7 +190,7 @@ impl Rules for Quorums {
 impl Quorums {
     pub fn new(seed: u64, mutation: Option<Mutation>, trace_lines: usize) -> Quorums {
         let mut dice = Dice::new(seed);
-        let plan = Plan::draw(&mut dice);
+        let plan = Plan { fills: seed % 3 == 1, ..Plan::draw(&mut dice) };
         let machines = plan.all_machines();
         let bus = if plan.gentle { Bus::still() } else { Bus::draw(machines, &mut dice) };
         let memories: Vec<MemoryDisk> = (0..machines).map(|_| blank(dice.number())).collect();
@@ -216,6 +218,7 @@ impl Quorums {
             replaced: None,
             clients,
             stopped: vec![None; machines],
+            full: BTreeSet::new(),
             questions: BTreeMap::new(),
             judge,
         }

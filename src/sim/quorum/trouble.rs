@@ -31,6 +31,8 @@ pub(super) struct Plan {
     pub late_percent: u64,
     /// Brokers are stopped cleanly, now and then.
     pub stops: bool,
+    /// Disks of brokers are full, now and then.
+    pub fills: bool,
     /// Nothing goes wrong but that controllers end, one at a time.
     pub gentle: bool,
     pub clients: usize,
@@ -64,6 +66,7 @@ impl Plan {
             show_ms_max: *dice.pick(&[0, 5, 100]),
             late_percent: *dice.pick(&[0, 2, 10]),
             stops: dice.percent(50),
+            fills: false,
             gentle: brokers > 0 && !combined && machines > 1 && dice.percent(20),
             clients: dice.between(1, 4) as usize,
             troubles,
@@ -96,6 +99,9 @@ impl Quorums {
         }
         if self.plan.stops && self.hosts(at) && self.cluster.dice.percent(20) {
             return self.stop_broker(at);
+        }
+        if self.plan.fills && self.hosts(at) && self.cluster.dice.percent(20) {
+            return self.fill(at);
         }
         let cluster = &mut self.cluster;
         if self.plan.transfers && cluster.dice.percent(10) {

@@ -99,6 +99,8 @@ pub(crate) struct Replicas {
     may_lack: BTreeSet<NodeId>,
     /// The epoch of the last view that was published.
     leader_epoch: LeaderEpoch,
+    /// The machines whose disks are full, or nearly.
+    full: BTreeSet<usize>,
     registry: Registry,
     producers: Vec<Producer>,
     consumers: Vec<Consumer>,
@@ -178,7 +180,7 @@ impl Rules for Replicas {
 impl Replicas {
     pub fn new(seed: u64, mutation: Option<Mutation>, trace_lines: usize) -> Replicas {
         let mut dice = Dice::new(seed);
-        let plan = Plan { sessions: seed % 3 == 2, ..Plan::draw(&mut dice) };
+        let plan = Plan { sessions: seed % 3 == 2, fills: seed % 5 == 1, ..Plan::draw(&mut dice) };
         let bus = Bus::draw(plan.machines, &mut dice);
         let memories = disks(&plan, &mut dice);
         Replicas::of(plan, Cluster::new(dice, bus, memories, mutation, trace_lines))
@@ -209,6 +211,7 @@ impl Replicas {
             registry: Registry::new(ids.collect(), plan.min_insync_replicas, cluster.mutation),
             may_lack: BTreeSet::new(),
             leader_epoch: LeaderEpoch::NONE,
+            full: BTreeSet::new(),
             producers: (0..plan.producers).map(|_| Producer::new(plan.idempotent)).collect(),
             consumers: (0..plan.consumers).map(|_| Consumer::default()).collect(),
             config: Arc::new(config),
@@ -253,6 +256,8 @@ impl Replicas {
         let cluster = &mut self.cluster;
         let now_ms = cluster.now_ms();
         let id = cluster.machines[at].id;
+        let free = cluster.machines[at].memory.free_bytes(Path::new(home::DIR));
+        let has_room = free.is_ok_and(|free| free > ENOUGH_BYTES);
         let Some(process) = &mut cluster.machines[at].process else { return Vec::new() };
         match what {
             Local::Boot | Local::Stop => Vec::new(),
@@ -274,8 +279,9 @@ impl Replicas {
             }
             Local::Fetch { .. } => Vec::new(),
             Local::Beat => {
+                process.full &= !has_room;
                 let message = match process.epoch {
-                    Some(epoch) => Message::Heartbeat { broker: id, epoch },
+                    Some(epoch) => Message::Heartbeat { broker: id, epoch, full: process.full },
                     None => process.registration(),
                 };
                 cluster.work(at, BEAT_MS, Local::Beat);
@@ -317,7 +323,7 @@ impl Replicas {
         let (id, life, disk) = (machine.id, machine.life, machine.disk.clone());
         let process = Process::start(id, life, disk, &self.config, now_ms, mutation);
         let mut process = match process {
-            Err(_) if machine.disk_has_failed() => {
+            Err(_) if machine.disk_has_failed() || (self.full.contains(&at) && !self.cluster.finishing) => {
                 self.end(at, Loss::Process);
                 return Ok(());
             }
@@ -352,7 +358,9 @@ impl Replicas {
                 let version = self.registry.view().version;
                 (broker, Message::Registered { life, epoch, version })
             }
-            Message::Heartbeat { broker, epoch } if self.registry.heard(broker, epoch, now_ms) => {
+            Message::Heartbeat { broker, epoch, full }
+                if self.registry.heard(broker, epoch, full, now_ms) =>
+            {
                 (broker, Message::News(self.registry.view().clone()))
             }
             Message::Propose { broker, epoch, proposal } => {
@@ -504,6 +512,8 @@ fn disks(plan: &Plan, dice: &mut Dice) -> Vec<MemoryDisk> {
     memories
 }
 
+/// A disk that was full has room again when it has more than this.
+const ENOUGH_BYTES: u64 = 500;
 const REGISTRY: Place = 0;
 const PRODUCERS: Place = 1_000;
 const CONSUMERS: Place = 2_000;

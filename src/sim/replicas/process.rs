@@ -20,7 +20,7 @@ use super::serving::Sent;
 use super::sessions::{InSessions, Request, mark_joins};
 use crate::disk::{SimDisk, turn};
 use crate::invariants::copy::Copied;
-use crate::marks::mark_if;
+use crate::marks::{mark, mark_if};
 use crate::mutation::Mutation;
 
 /// Between machines, the registry and clients.
@@ -40,6 +40,7 @@ pub(crate) enum Message {
     Heartbeat {
         broker: NodeId,
         epoch: i64,
+        full: bool,
     },
     News(View),
     Propose {
@@ -181,6 +182,8 @@ pub(crate) struct Process {
     pub fetches: u64,
     /// `None`: each of its fetches says everything, and so does each answer.
     pub(super) in_sessions: Option<InSessions>,
+    /// Its disk has had no room, and has none since.
+    pub full: bool,
     /// The mistake of not comparing logs with the leader any more.
     compares_no_more: bool,
     mutation: Option<Mutation>,
@@ -215,6 +218,7 @@ impl Process {
             verifying: Vec::new(),
             fetches: 0,
             in_sessions: None,
+            full: false,
             compares_no_more: false,
             mutation,
         })
@@ -339,7 +343,7 @@ impl Process {
 
     /// Where the next fetch goes, and the fetch.
     pub fn next_fetch(&self) -> Option<(NodeId, Message)> {
-        let position = self.lane.fetch_position()?;
+        let position = self.lane.fetch_position().filter(|_| !self.full)?;
         let view = self.view.as_ref().filter(|view| view.replicas.contains(&self.me))?;
         let leader = view.leader.filter(|leader| *leader != self.me)?;
         let last = position.last_epoch.filter(|_| !self.compares_no_more);
@@ -471,6 +475,11 @@ impl Process {
             Output::Flush(ticket) => Wish::Flush(ticket),
             Output::Offline { why, .. } => Wish::Offline(why),
             Output::Retire(files) => Wish::Remove(files),
+            Output::Full => {
+                mark("a full disk refused an append");
+                self.full = true;
+                return None;
+            }
             _ => return None,
         })
     }

@@ -38,6 +38,8 @@ struct Registered {
     /// Of the process, so that one that asks twice is one.
     life: u64,
     fenced: bool,
+    /// Its disk is full, as it said last.
+    full: bool,
     heard_ms: i64,
 }
 
@@ -58,6 +60,14 @@ impl View {
         let lets_fenced_join = self.mutation == Some(Mutation::LetFencedJoin);
         let alive = self.brokers.get(&broker).filter(|r| !r.fenced || lets_fenced_join);
         Standing { broker_epoch: alive.map(|r| r.epoch), shutting_down: false }
+    }
+
+    fn is_alive(&self, broker: NodeId) -> bool {
+        self.brokers.get(&broker).is_some_and(|known| !known.fenced)
+    }
+
+    fn is_full(&self, broker: NodeId) -> bool {
+        self.brokers.get(&broker).is_some_and(|known| known.full)
     }
 
     pub fn is_fenced(&self, broker: NodeId) -> bool {
@@ -109,19 +119,31 @@ impl Registry {
         }
         let epoch = self.next_epoch;
         self.next_epoch += 1;
-        self.view.brokers.insert(broker, Registered { epoch, life, fenced: false, heard_ms: now_ms });
+        self.view
+            .brokers
+            .insert(broker, Registered { epoch, life, fenced: false, full: false, heard_ms: now_ms });
         self.changed();
         Some(epoch)
     }
 
     /// Whether the broker lives, as far as is known here: another one has to register.
-    pub fn heard(&mut self, broker: NodeId, epoch: i64, now_ms: i64) -> bool {
+    pub fn heard(&mut self, broker: NodeId, epoch: i64, full: bool, now_ms: i64) -> bool {
         let Some(known) = self.view.brokers.get_mut(&broker).filter(|known| known.epoch == epoch) else {
             return false;
         };
         known.heard_ms = now_ms;
         if std::mem::take(&mut known.fenced) {
             mark("a fenced broker came back without a restart");
+            self.changed();
+        }
+        self.view.brokers.get_mut(&broker).expect("it is known").full = full;
+        let has_room = |id: &NodeId| self.view.is_alive(*id) && !self.view.is_full(*id);
+        if full && self.view.isr.contains(&broker) && self.view.isr.iter().any(has_room) {
+            mark_if(
+                self.view.leader == Some(broker),
+                "a leader was followed by another, since it had no room",
+            );
+            self.leave(&[broker]);
             self.changed();
         }
         true
@@ -157,7 +179,8 @@ impl Registry {
         for member in &proposal.isr {
             let alive = self.view.standing(member.replica).broker_epoch;
             let same_life = member.broker_epoch.is_none() || member.broker_epoch == alive;
-            if alive.is_none() || !same_life {
+            let finds_room = self.view.isr.contains(&member.replica) || !self.view.is_full(member.replica);
+            if alive.is_none() || !same_life || !finds_room {
                 return Err(ErrorCode::IneligibleReplica);
             }
         }
@@ -214,13 +237,15 @@ impl Registry {
             view.elr.clear();
         }
         view.elr.retain(|id| !view.isr.contains(id));
-        let alive = |id: &NodeId| view.brokers.get(id).is_some_and(|known| !known.fenced);
-        let leads_on = view.leader.filter(|id| alive(id) && view.isr.contains(id));
-        let in_sync = view.replicas.iter().copied().find(|id| view.isr.contains(id) && alive(id));
+        let alive = |id: &NodeId| view.is_alive(*id);
+        let clean = |id: &NodeId| view.isr.contains(id) && alive(id);
+        let in_order = || view.leader.into_iter().chain(view.replicas.iter().copied());
+        let with_room = in_order().find(|id| clean(id) && !view.is_full(*id));
+        let in_sync = with_room.or_else(|| in_order().find(clean));
         let eligible = || view.replicas.iter().copied().find(|id| view.elr.contains(id) && alive(id));
         let nobody_else = view.isr.is_empty() && view.elr.is_empty();
         let last = || view.last_leader.filter(|id| nobody_else && alive(id));
-        let next = leads_on.or(in_sync).or_else(eligible).or_else(last);
+        let next = in_sync.or_else(eligible).or_else(last);
         if next != view.leader {
             view.last_resort = next.is_some() && nobody_else;
             view.leader = next;

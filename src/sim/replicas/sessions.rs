@@ -94,7 +94,7 @@ impl Process {
 
     /// A turn of the fetcher's task.
     pub(super) fn fetch_in_session(&mut self, now_ms: i64) -> Vec<Wish> {
-        let place = self.place();
+        let (place, full) = (self.place(), self.full);
         let (me, epoch) = (self.me, self.epoch);
         let Some(mine) = &mut self.in_sessions else { return Vec::new() };
         if let Some(asked_ms) = mine.asked_ms {
@@ -109,6 +109,7 @@ impl Process {
         };
         loop {
             match mine.fetcher.next(now_ms) {
+                Next::Place(_) if full => mine.fetcher.has_no_room(now_ms, KEY),
                 Next::Place(_) => mine.fetcher.placed(now_ms, KEY, place),
                 Next::Wait(until_ms) => {
                     return until_ms.map(|ms| Wish::FetchAfter(ms - now_ms)).into_iter().collect();

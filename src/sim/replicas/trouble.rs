@@ -1,8 +1,12 @@
 //! What a seed draws for replicas, and what goes wrong between and under them. It must never be more than a machine, a
 //! network or a power grid could do.
 
+use std::path::Path;
+
+use ottla_log::Disk;
 use ottla_log::disk::{Fault, Operation};
 
+use super::home::DIR;
 use super::{Global, Local, Replicas};
 use crate::cluster::{Cluster, Rules};
 use crate::dice::Dice;
@@ -30,6 +34,8 @@ pub(super) struct Plan {
     pub deletes_records: bool,
     /// Machines that have no replica in the beginning. The partition moves, if there are any.
     pub spares: usize,
+    /// Disks are full, now and then.
+    pub fills: bool,
     /// Followers fetch in sessions (KIP-227): what nothing happens to is not asked for again.
     pub sessions: bool,
 }
@@ -54,6 +60,7 @@ impl Plan {
             checkpoint_every_ms: *dice.pick(&[50, 500, 5_000]),
             deletes_records: dice.percent(30),
             spares: 0,
+            fills: false,
             sessions: false,
         };
         troubles.extend([Trouble::StopCleanly, Trouble::FailWrite].into_iter().filter(|_| dice.percent(25)));
@@ -95,10 +102,14 @@ impl Plan {
             checkpoint_every_ms: 100,
             deletes_records: false,
             spares: 0,
+            fills: false,
             sessions: false,
         }
     }
 }
+
+/// More than any disk here holds.
+const LARGE: u64 = 1 << 40;
 
 impl Replicas {
     pub(super) fn trouble(&mut self) {
@@ -109,6 +120,9 @@ impl Replicas {
         let every = self.plan.trouble_every_ms;
         let pause_ms = cluster.dice.between(every / 4, every * 2);
         cluster.global(pause_ms, Global::Trouble);
+        if self.plan.fills && cluster.dice.percent(30) {
+            return self.fill();
+        }
         let trouble = *cluster.dice.pick(&self.plan.troubles);
         let at = cluster.anybody();
         cluster.note_at(at, || format!("trouble: {trouble:?}"));
@@ -128,6 +142,22 @@ impl Replicas {
             Trouble::Kill | Trouble::LosePower | Trouble::LoseAllPower => {}
             other => cluster.disturb(at, other),
         }
+    }
+
+    // A disk has little room or none, or has room again.
+    fn fill(&mut self) {
+        let cluster = &mut self.cluster;
+        let at = cluster.anybody();
+        let memory = &cluster.machines[at].memory;
+        memory.set_capacity(None);
+        if !self.full.remove(&at) {
+            self.full.insert(at);
+            memory.set_capacity(Some(LARGE));
+            let used = LARGE - memory.free_bytes(Path::new(DIR)).unwrap_or(LARGE);
+            memory.set_capacity(Some(used + *cluster.dice.pick(&[0, 100, 1_000])));
+        }
+        let full = &self.full;
+        cluster.note_at(at, || format!("trouble: full are {full:?}"));
     }
 
     // Without flushes what is acknowledged outlives one loss of power, no more: the others have it in memory.

@@ -14,6 +14,7 @@ pub(crate) mod producer_ids;
 pub(crate) mod proposals;
 pub(crate) mod publisher;
 pub(crate) mod repeats;
+mod room;
 pub(crate) mod settings;
 pub(crate) mod storage;
 pub(crate) mod throttling;

@@ -198,7 +198,6 @@ impl Partition {
         self.carry_out(out);
         self.refuse_queued();
         self.wake_all();
-        self.place().volume.has_room(&self.id);
         log
     }
 
@@ -384,8 +383,7 @@ impl Partition {
                     self.place().volume.fail(&why);
                 }
             }
-            Output::Full => self.place().volume.is_full(&self.id),
-            Output::Roomy => self.place().volume.has_room(&self.id),
+            Output::Full => self.place().volume.finds_no_room(&self.id),
             Output::Relocated { token, outcome } => {
                 self.wake_all();
                 tell(token.waiting, outcome);
@@ -399,8 +397,7 @@ impl Partition {
             if let Output::Relocated { token, outcome: Ok(_) } = output
                 && let Some(volume) = &token.volume
             {
-                let before = self.place.swap(Arc::new(Location::of(log, volume.clone())));
-                before.volume.has_room(&self.id);
+                self.place.store(Arc::new(Location::of(log, volume.clone())));
                 // The directory may have failed while this partition was not counted as one of its own.
                 volume.fail_again();
             }

@@ -32,7 +32,7 @@ use crate::run::work::progress::Progress;
 use crate::run::work::registrar::Registrar;
 use crate::run::work::threads::{SYNCING_THREADS, on_each};
 
-/// When opening a log on a full disk is tried again.
+/// When room is looked for again on a full disk.
 const ROOM_AFTER: Duration = Duration::from_secs(1);
 
 /// A message to the thread.
@@ -43,6 +43,8 @@ pub(crate) enum Notice {
     Reply(Token, Result<Reply, NotController>),
     /// A log directory has failed.
     VolumeFailed,
+    /// A log directory has no room.
+    VolumeFull,
     /// The owner of a partition has panicked.
     OwnerFailed(TopicId, i32),
     /// All of the metadata was read once: folders of partitions that this broker does not have are strays. Only this thread
@@ -83,10 +85,10 @@ impl Publisher {
     }
 
     fn publish(&mut self, notices: &Receiver<Notice>) {
-        // When logs that found no room are tried again. A steady stream of messages must not delay this.
+        // When room is looked for again. A steady stream of messages must not delay this.
         let mut again: Option<Instant> = None;
         loop {
-            let notice = if self.replicas.wait_for_room() {
+            let notice = if self.replicas.wait_for_room() || !self.storage.full().is_empty() {
                 let at = *again.get_or_insert_with(|| Instant::now() + ROOM_AFTER);
                 match at.checked_duration_since(Instant::now()) {
                     Some(left) if !left.is_zero() => notices.recv_timeout(left),
@@ -100,10 +102,14 @@ impl Publisher {
                 Ok(Notice::Published(image)) => self.step(Input::Published(image)),
                 Ok(Notice::Reply(token, reply)) => token.answer(reply),
                 Ok(Notice::VolumeFailed) => self.lose_failed(),
+                Ok(Notice::VolumeFull) => self.registrar.full(self.storage.full()),
                 Ok(Notice::OwnerFailed(topic, index)) => self.recover(topic, index),
                 Ok(Notice::SetStraysAside) => self.storage.set_strays_aside(self.me, &self.image.load()),
                 Err(RecvTimeoutError::Timeout) => {
                     again = None;
+                    if self.storage.look_for_room() {
+                        self.registrar.full(self.storage.full());
+                    }
                     self.step(Input::TryAgain);
                 }
                 Ok(Notice::Ended) | Err(RecvTimeoutError::Disconnected) => return,

@@ -161,6 +161,17 @@ impl Storage {
             .then(|| format!("the directory of the metadata log has failed: {dir}"))
     }
 
+    /// The directories that have no room.
+    pub fn full(&self) -> Vec<DirectoryId> {
+        self.healthy().filter(|dir| dir.volume.is_full()).map(|dir| dir.id).collect()
+    }
+
+    /// Looks for room where there was none. Whether some was found.
+    pub fn look_for_room(&self) -> bool {
+        let looks = |dir: &Dir| dir.volume.looks_for_room(&*self.disk);
+        self.dirs.iter().fold(false, |found, dir| looks(dir) | found)
+    }
+
     fn healthy(&self) -> impl Iterator<Item = &Dir> {
         self.dirs.iter().filter(|dir| !dir.volume.has_failed())
     }
@@ -228,10 +239,10 @@ impl Storage {
         if opened.as_ref().is_err_and(|error| !matches!(error, LogError::TopicId { .. })) {
             dir.damaged.store(true, Ordering::Relaxed);
         }
-        if let Err(error @ LogError::Io { .. }) = &opened
-            && !error.is_full()
-        {
-            dir.volume.fail(&error.to_string());
+        match &opened {
+            Err(error) if error.is_full() => dir.volume.finds_no_room(id),
+            Err(error @ LogError::Io { .. }) => dir.volume.fail(&error.to_string()),
+            _ => {}
         }
         let (mut log, recovery) = opened?;
         // Below that offset the log is known to be replicated, whoever leads. A sole replica needs no word.

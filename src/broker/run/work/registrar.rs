@@ -1,6 +1,6 @@
 //! What this broker tells the controller about its log directories (KIP-858): the directory of each replica, which directories have
-//! failed, and which take no new replicas (KIP-1066). Nobody waits for the answers, but a report is made again until it is taken: a
-//! replica whose directory the controller does not know cannot lead. What is true of a directory goes with the broker's heartbeats.
+//! failed, which are full, and which take no new replicas (KIP-1066). Nobody waits for the answers, but a report is made again until it
+//! is taken: a replica whose directory the controller does not know cannot lead. What is true of a directory goes with the broker's heartbeats.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +62,12 @@ impl Registrar {
     pub fn lost(&self, directories: Vec<DirectoryId>) {
         // This fails if the broker has left: the next start looks at its directories itself.
         let _ = self.life.send(Input::DirectoriesFailed(directories));
+    }
+
+    /// These, of all that there are, have no room.
+    pub fn full(&self, directories: Vec<DirectoryId>) {
+        // As above.
+        let _ = self.life.send(Input::DirectoriesFull(directories));
     }
 
     /// These, of all that there are, take no new replicas.

@@ -79,6 +79,21 @@ fn a_heartbeat_from_before_a_stop_does_not_bring_the_broker_back() {
     assert_eq!(cluster.asks(1, false, false), "serving", "another process may");
 }
 
+// Found by the simulator: the broker was fenced again by what it had said while it started.
+#[test]
+fn a_heartbeat_that_was_overtaken_changes_nothing() {
+    let mut cluster = Given { before: "12 isr 12 leader 1", ..GIVEN }.cluster();
+    let late = cluster.wants(1, true, false);
+    cluster.create(topic("more", 1, 1)).expect("the metadata goes on");
+    assert_eq!(cluster.asks(1, false, false), "serving");
+    let before = cluster.image.offset;
+    assert!(!cluster.hear(late.clone()).expect("it is registered").fenced);
+    assert_eq!((cluster.image.offset, cluster.printed()), (before, "12 isr 12 leader 1".into()));
+    // Another controller has heard nothing yet, and takes it for new, as Kafka does.
+    cluster.sessions.begin(&cluster.image, cluster.now_ms);
+    assert!(cluster.hear(late).expect("it is registered").fenced);
+}
+
 #[test]
 fn a_broker_that_leaves_leads_nothing_new() {
     let mut cluster = Given { before: "12 isr 12 leader 1", ..GIVEN }.cluster();

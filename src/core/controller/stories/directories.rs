@@ -4,6 +4,7 @@ use ottla_model::DirectoryId;
 use ottla_model::feature::MetadataVersion;
 
 use super::*;
+use crate::partition::{InSyncMember, Proposal};
 
 const GOOD: DirectoryId = Uuid::from_u128(1000);
 const BAD: DirectoryId = Uuid::from_u128(2000);
@@ -126,4 +127,82 @@ fn another_replica_of_the_in_sync_set_leads_on() {
     let seen = |index: i32| (partitions[&index].leader, partitions[&index].isr.clone());
     assert_eq!(seen(0), (Some(NodeId(2)), vec![NodeId(2)]));
     assert_eq!(seen(1), (Some(NodeId(2)), vec![NodeId(2)]), "a follower leaves the in-sync set");
+}
+
+impl Cluster {
+    /// A heartbeat that says that the broker's only directory is full, or has room.
+    fn beat_full(&mut self, id: i32, full: bool) {
+        let full = if full { vec![home(id)] } else { Vec::new() };
+        let beat = Heartbeat { full, ..Heartbeat::of(NodeId(id), self.epoch(id), self.image.offset) };
+        assert!(!self.hear(beat).expect("it is registered").fenced);
+    }
+
+    /// Leader and in-sync set of each partition.
+    fn led(&self) -> Vec<(i32, Vec<i32>)> {
+        let partitions = self.image.topic("t").expect("it is there").partitions.values();
+        let of = |p: &ottla_model::image::Partition| {
+            (p.leader.map_or(-1, |id| id.0), p.isr.iter().map(|id| id.0).collect())
+        };
+        partitions.map(|p| of(p)).collect()
+    }
+}
+
+#[test]
+fn what_a_full_directory_led_somebody_with_room_leads() {
+    let mut cluster = Cluster::new(3);
+    cluster.create(assigned("t", &[(0, &[1, 2, 3]), (1, &[2, 1, 3])])).expect("created");
+    cluster.beat_full(1, true);
+    assert_eq!(cluster.led(), [(2, vec![2, 3]), (2, vec![2, 3])], "a follower leaves the in-sync set");
+    let before = cluster.image.offset;
+    cluster.beat_full(1, true);
+    assert_eq!(cluster.image.offset, before, "nothing new is nothing to write");
+
+    // It cannot come back before it has room.
+    let join = |cluster: &mut Cluster| {
+        let (topic, partition) =
+            (cluster.image.topic("t").expect("there").id, cluster.image.partition("t", 0));
+        let partition = partition.expect("it is there");
+        let isr = [2, 3, 1].map(|id| InSyncMember { replica: NodeId(id), broker_epoch: None }).to_vec();
+        let (leader_epoch, partition_epoch) = (partition.leader_epoch, partition.partition_epoch);
+        let proposal = Proposal { leader_epoch, partition_epoch, isr };
+        let proposals = vec![IsrProposal { topic, partition: 0, proposal, recovering: false }];
+        let asked = AlterPartition { broker: NodeId(2), epoch: cluster.epoch(2), proposals };
+        cluster.ask(asked).expect("the broker is known").remove(0).map(drop)
+    };
+    assert_eq!(join(&mut cluster), Err(ErrorCode::IneligibleReplica));
+    cluster.beat_full(1, false);
+    assert_eq!(join(&mut cluster), Ok(()));
+    assert_eq!(cluster.led()[0], (2, vec![2, 3, 1]));
+
+    // Without room it is not even elected as the one who is preferred.
+    let prefer = |cluster: &mut Cluster| {
+        let records = cluster.with_view(|view| perform(view, Duty::ElectPreferred));
+        cluster.apply(&records);
+        cluster.led()[0].0
+    };
+    let beat = Heartbeat::of(NodeId(1), cluster.epoch(1), cluster.image.offset);
+    cluster.sessions.heard(&Heartbeat { full: vec![home(1)], ..beat }, 0);
+    assert_eq!(prefer(&mut cluster), 2);
+    cluster.beat_full(1, false);
+    assert_eq!(prefer(&mut cluster), 1);
+}
+
+#[test]
+fn where_nobody_has_room_nothing_changes() {
+    let mut cluster = Cluster::new(3);
+    cluster.create(assigned("t", &[(0, &[1, 2, 3])])).expect("created");
+    for (full, expected) in [(3, (1, vec![1, 2])), (2, (1, vec![1])), (1, (1, vec![1]))] {
+        cluster.beat_full(full, true);
+        assert_eq!(cluster.led(), [expected], "{full} has no room either");
+    }
+    // Another directory of the same broker is another matter.
+    let epoch = cluster.epoch(1);
+    let beat = Heartbeat { full: vec![GOOD], ..Heartbeat::of(NodeId(1), epoch, cluster.image.offset) };
+    cluster.hear(beat).expect("it is registered");
+    assert_eq!(cluster.led(), [(1, vec![1])]);
+    // The next process says it anew.
+    cluster.sessions.forget(NodeId(1));
+    let epoch = cluster.register_cleanly(1, 70);
+    cluster.beat(1, epoch).expect("it is registered");
+    assert!(!cluster.sessions.is_full(&cluster.image, NodeId(1), home(1)));
 }

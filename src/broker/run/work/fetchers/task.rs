@@ -151,7 +151,11 @@ impl Task {
         }
     }
 
-    async fn place(&mut self, keys: Vec<Key>) {
+    async fn place(&mut self, mut keys: Vec<Key>) {
+        let full = |key: &Key| self.partitions.get(key).is_some_and(|here| here.place().volume.is_full());
+        for key in keys.extract_if(.., |key| full(key)) {
+            self.machine.has_no_room(now_ms(), key);
+        }
         let known = keys.iter().filter_map(|key| Some((*key, self.partitions.get(key)?.clone())));
         let asked: Vec<_> = known.filter(|(_, partition)| !self.is_held_back(partition)).collect();
         let mut placed = BTreeMap::from_iter(lanes::places(asked).await);

@@ -119,15 +119,7 @@ async fn follow(server: &Server, disk: &MemoryDisk) -> Follower {
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     let (me, leaders_image) = (FOLLOWER, broker(server).image.clone());
-    let beat = move |metadata_offset| Heartbeat {
-        broker: me,
-        epoch,
-        metadata_offset,
-        want_fence: false,
-        want_shutdown: false,
-        offline: Vec::new(),
-        cordoned: None,
-    };
+    let beat = move |metadata_offset| Heartbeat::of(me, epoch, metadata_offset);
     let known = leaders_image.load().offset;
     controller.ask(beat(known)).await.expect("a controller").expect("it is unfenced");
     let (notices, inbox) = channel();
