@@ -55,7 +55,7 @@ pub(crate) enum Kind {
     InSync,
 }
 
-/// What the question was, and what it met at the controller as far as was agreed on there: only to judge the answer.
+/// What the question was, and what it met at the controller, where it was decided: only to judge the answer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Met {
     pub ms: i64,
@@ -65,6 +65,8 @@ pub(crate) struct Met {
     pub stale: bool,
     /// The broker serves and leads something, or hands that over.
     pub leads: bool,
+    /// The brokers that served.
+    pub serving: Vec<NodeId>,
     pub broker: Option<NodeId>,
     pub wants_to_stop: bool,
     /// What a leader proposes something for.

@@ -268,6 +268,8 @@ impl Quorums {
                 let leads = |p: &Partition| p.leader == Some(beat.broker);
                 !known.fenced && (known.in_controlled_shutdown || partitions(controller.decided()).any(leads))
             });
+            asker.met.serving =
+                controller.decided().brokers().filter(|b| b.is_active()).map(|b| b.id).collect();
             mark_if(asker.met.stale, "a heartbeat came from a process that was followed by another one");
             if let Some(known) = known
                 && self.cluster.mutation == Some(Mutation::BelieveOldHeartbeats)
@@ -334,14 +336,16 @@ impl Quorums {
         Ok(())
     }
 
-    // Whoever else serves has heard of it.
+    // Whoever else serves has heard of it. Who has begun to serve since that was decided may show what it saw as it started, as with
+    // Kafka.
     fn nobody_needs(&self, who: (NodeId, u64), broker: NodeId, met: &Met, image: &Image) -> Verdict {
         let others = self.cluster.machines.iter().filter(|machine| machine.id != broker);
         for machine in others {
             let Some(other) = machine.process.as_ref().and_then(|process| process.broker.as_ref()) else {
                 continue;
             };
-            let known = image.broker(machine.id).filter(|known| known.is_active());
+            let served = met.serving.contains(&machine.id);
+            let known = image.broker(machine.id).filter(|known| served && known.is_active());
             if known.is_some_and(|known| known.incarnation == other.incarnation) {
                 self.judge.sessions.leaves(who, broker, met, image, &other.shown)?;
             }
