@@ -141,6 +141,16 @@ def test_a_controller_that_does_not_run_is_not_added(small, newcomer, name):
     newcomer.start()
 
 
+def test_a_controller_is_listed_once_it_has_introduced_itself(small, newcomer):
+    """Whether it votes or not, as Kafka's are."""
+    def listed():
+        said = small.tools("kafka-cluster", "list-endpoints", "--bootstrap-controller", small.controller_bootstrap)
+        return {row.split()[0] for row in said.lines if row.split()[0].isdigit()}
+
+    follows(small, newcomer)
+    wait_for(lambda: listed() == {"1", "2", "3", "5"}, "the one without a vote is listed, too", 60)
+
+
 def test_a_controller_that_is_gone_is_forgotten(small, newcomer):
     """With its vote, or later by itself; whoever runs introduces itself again."""
     brokers, controllers = ["--bootstrap-server", small.bootstrap], ["--bootstrap-controller", small.controller_bootstrap]

@@ -1,10 +1,12 @@
 //! DescribeCluster v0-2 (KIP-700, KIP-919 endpoint types from v1, KIP-1073 fenced brokers from v2). A broker's listener tells
 //! the brokers, a controller's the controllers.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ottla_core::controller::NotController;
+use ottla_model::NodeId;
 use ottla_node::quorum::QuorumState;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::api::{Listener, OPERATIONS_NOT_ASKED, Operation};
@@ -47,6 +49,7 @@ pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
         return Ok(context.now(empty(node, here).with_error_code(code.code())));
     }
     let (node, described) = (node.clone(), context.node.controller.clone());
+    let listener = context.caller.listener.clone();
     Ok(context.later(async move {
         let mut state = described.describe().await;
         // Kafka's admin client asks no second time once it was told that there is no leader.
@@ -56,7 +59,7 @@ pub(super) fn begin(context: &AtNode<'_>, body: Bytes) -> Begun {
             state = described.describe().await;
         }
         match state {
-            Ok(state) => controllers(&node, &state).with_cluster_authorized_operations(operations),
+            Ok(state) => controllers(&node, &listener, &state).with_cluster_authorized_operations(operations),
             Err(NotController) => empty(&node, here).with_error_code(ErrorCode::NotController.code()),
         }
     }))
@@ -92,18 +95,26 @@ fn brokers(context: &AtNode<'_>, with_fenced: bool) -> DescribeClusterResponse {
         .with_brokers(brokers.collect())
 }
 
-fn controllers(node: &Node, state: &QuorumState) -> DescribeClusterResponse {
-    let known = state.voters.iter().filter_map(|voter| {
-        let address = state.addresses.get(&voter.key.id)?;
-        let described = DescribeClusterBroker::default()
-            .with_broker_id(voter.key.id.0.into())
-            .with_host(text(&address.host))
-            .with_port(i32::from(address.port));
-        Some(described)
+// Those that have registered, whether they vote or not. A voter that has not, as in a cluster of an older level, is where the quorum
+// finds it.
+fn controllers(node: &Node, listener: &str, state: &QuorumState) -> DescribeClusterResponse {
+    let image = node.image.load();
+    let mut known: BTreeMap<NodeId, (&str, u16)> =
+        state.addresses.iter().map(|(id, address)| (*id, (&*address.host, address.port))).collect();
+    known.retain(|id, _| state.voters.iter().any(|voter| voter.key.id == *id));
+    for controller in image.controllers() {
+        let endpoint = controller.endpoints.iter().find(|endpoint| endpoint.name == listener);
+        known.extend(endpoint.map(|endpoint| (controller.id, (&*endpoint.host, endpoint.port))));
+    }
+    let described = known.into_iter().map(|(id, (host, port))| {
+        DescribeClusterBroker::default()
+            .with_broker_id(id.0.into())
+            .with_host(text(host))
+            .with_port(i32::from(port))
     });
     empty(node, CONTROLLERS)
         .with_controller_id(state.leader.map_or(-1, |leader| leader.0).into())
-        .with_brokers(known.collect())
+        .with_brokers(described.collect())
 }
 
 fn empty(node: &Node, endpoint_type: i8) -> DescribeClusterResponse {
