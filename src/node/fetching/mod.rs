@@ -239,7 +239,10 @@ impl Fetcher {
     fn work(&mut self, now_ms: i64, key: Key, position: FetchPosition, found: Found) -> Work {
         match (found.error, found.diverging) {
             (ErrorCode::None, None) => Work::Replicate { key, position, found },
-            (ErrorCode::None, Some(diverging)) => Work::Cut { key, position, cut: Cut::End(diverging) },
+            (ErrorCode::None, Some(diverging)) => {
+                let log_start = found.log_start;
+                Work::Cut { key, position, cut: Cut::End { diverging, log_start } }
+            }
             (ErrorCode::OffsetOutOfRange, _) => Work::FindEnds { key, position },
             (code, _) => {
                 self.rest(now_ms, key);
@@ -266,7 +269,8 @@ impl Fetcher {
             }
         };
         if end < position.log_end {
-            return Some(Cut::End(Diverging { epoch: LeaderEpoch::NONE, end_offset: end }));
+            let diverging = Diverging { epoch: LeaderEpoch::NONE, end_offset: end };
+            return Some(Cut::End { diverging, log_start: start });
         }
         if start > position.log_end {
             return Some(Cut::All { start });

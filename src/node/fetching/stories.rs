@@ -215,17 +215,18 @@ fn a_log_that_has_parted_is_cut_and_one_that_is_out_of_range_asks_for_the_ends()
     stage.follow(1, 5);
     stage.asks();
     let diverging = Diverging { epoch: LeaderEpoch(0), end_offset: 3 };
-    let found = Found { diverging: Some(diverging), ..records(ErrorCode::None) };
+    let found = Found { diverging: Some(diverging), log_start: 2, ..records(ErrorCode::None) };
     let work = stage
         .fetcher
         .answered(0, Answer { error: ErrorCode::None, session_id: 7, partitions: vec![(key(1), found)] });
     let position = place(5).position;
-    assert_eq!(work, [Work::Cut { key: key(1), position, cut: Cut::End(diverging) }]);
+    assert_eq!(work, [Work::Cut { key: key(1), position, cut: Cut::End { diverging, log_start: 2 } }]);
     stage.appended(1, 5);
     stage.asks();
     let out_of_range = [(1, ErrorCode::OffsetOutOfRange)];
     assert_eq!(stage.hears(7, &out_of_range), ["find the ends of 1"]);
-    let shorter = Cut::End(Diverging { epoch: LeaderEpoch::NONE, end_offset: 4 });
+    let diverging = Diverging { epoch: LeaderEpoch::NONE, end_offset: 4 };
+    let shorter = Cut::End { diverging, log_start: 0 };
     assert_eq!(stage.fetcher.ends(0, key(1), position, Some((0, 4))), Some(shorter));
     assert_eq!(stage.fetcher.ends(0, key(1), position, Some((8, 9))), Some(Cut::All { start: 8 }));
     assert_eq!(stage.fetcher.ends(0, key(1), position, Some((0, 9))), None, "it may be in range by now");

@@ -107,11 +107,13 @@ impl<W: Waiters> Lane<W> {
     fn cut_log(&mut self, now_ms: i64, cut: Cut) -> Result<(), LogError> {
         match cut {
             Cut::All { start } => self.log.truncate_fully(start, now_ms),
-            Cut::End(diverging) => {
+            Cut::End { diverging, log_start } => {
                 let (epoch, end) = self.log.epoch_end_offset(diverging.epoch);
                 let known = epoch.is_some().then_some((epoch, end));
-                let to = Follower::cut(diverging, known, self.log.log_end_offset());
-                self.log.truncate_to(to, now_ms).map(drop)
+                match Follower::cut(diverging, known, self.log.log_end_offset()) {
+                    to if to <= log_start && log_start > 0 => self.log.truncate_fully(log_start, now_ms),
+                    to => self.log.truncate_to(to, now_ms).map(drop),
+                }
             }
         }
     }

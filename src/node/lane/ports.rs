@@ -133,8 +133,10 @@ pub struct FromLeader {
 /// How a follower truncates its log, to match the leader's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// Remove its end, as far as the two logs differ.
-    End(Diverging),
+    /// Remove its end, as far as the two logs differ. All of it, where that would leave nothing that the leader still has, because
+    /// its log starts at `log_start`: what is left may be other records than the leader's were, and the producers that are known
+    /// from them would be wrong.
+    End { diverging: Diverging, log_start: Offset },
     /// Remove all of it, and begin at the leader's log start, which is above the log end here (OFFSET_OUT_OF_RANGE).
     All { start: Offset },
 }

@@ -108,6 +108,7 @@ pub(crate) enum Found {
     Parted {
         diverging: Diverging,
         high_watermark: Offset,
+        log_start: Offset,
     },
     /// Nothing is there from that position on: where the leader's log starts and ends.
     Ends(Offset, Offset),
@@ -336,7 +337,7 @@ impl Process {
             let log = self.lane.log();
             let (log_end, last_epoch) = (log.log_end_offset(), log.last_epoch());
             let fetched = FetchPosition { under: epoch, log_end, last_epoch };
-            inputs.push(Input::Cut { token: Ask::Own, fetched, cut: to_offset(log.high_watermark()) });
+            inputs.push(Input::Cut { token: Ask::Own, fetched, cut: to_offset(log.high_watermark(), 0) });
         }
         inputs
     }
@@ -368,7 +369,9 @@ impl Process {
                 None => vec![Wish::FetchSoon],
             },
             Found::Parted { .. } if self.makes(Mutation::NeverCut) => vec![Wish::FetchSoon],
-            Found::Parted { diverging, high_watermark } => self.parted(position, diverging, high_watermark),
+            Found::Parted { diverging, high_watermark, log_start } => {
+                self.parted(position, diverging, high_watermark, log_start)
+            }
             Found::Records { bytes, high_watermark, log_start } => {
                 self.compares_no_more |= self.makes(Mutation::CompareWithNewLeadersOnly);
                 self.replicate(position, bytes, high_watermark, log_start)
@@ -387,7 +390,13 @@ impl Process {
         self.enqueue(Input::Replicate { token: Ask::Own, from_leader })
     }
 
-    fn parted(&mut self, fetched: FetchPosition, diverging: Diverging, leaders: Offset) -> Vec<Wish> {
+    fn parted(
+        &mut self,
+        fetched: FetchPosition,
+        diverging: Diverging,
+        leaders: Offset,
+        log_start: Offset,
+    ) -> Vec<Wish> {
         let log = self.lane.log();
         let (epoch, end) = log.epoch_end_offset(diverging.epoch);
         let known = epoch.is_some().then_some((epoch, end));
@@ -402,12 +411,12 @@ impl Process {
         if self.makes(Mutation::AdvanceBeforeCutting) && high_watermark < leaders.min(log_end) {
             return self.replicate(fetched, Bytes::new(), leaders, 0);
         }
-        let mut cut = Cut::End(diverging);
+        let mut cut = Cut::End { diverging, log_start };
         if self.makes(Mutation::ForgetEpochStarts) && !diverging.epoch.is_some() {
-            cut = to_offset(high_watermark);
+            cut = to_offset(high_watermark, 0);
         }
         if self.makes(Mutation::StopAtUnknownEpochs) && epoch != diverging.epoch {
-            cut = to_offset(diverging.end_offset);
+            cut = to_offset(diverging.end_offset, log_start);
             self.compares_no_more = true;
         }
         self.enqueue(Input::Cut { token: Ask::Own, fetched, cut })
@@ -488,14 +497,14 @@ impl Process {
 // What a fetcher asks for when its position is out of the leader's range (`node::fetching`).
 fn ends(position: FetchPosition, start: Offset, end: Offset) -> Option<Cut> {
     if end < position.log_end {
-        return Some(to_offset(end));
+        return Some(to_offset(end, start));
     }
     mark_if(start > position.log_end, "a follower began again at its leader's start");
     (start > position.log_end).then_some(Cut::All { start })
 }
 
-fn to_offset(end_offset: Offset) -> Cut {
-    Cut::End(Diverging { epoch: LeaderEpoch::NONE, end_offset })
+fn to_offset(end_offset: Offset, log_start: Offset) -> Cut {
+    Cut::End { diverging: Diverging { epoch: LeaderEpoch::NONE, end_offset }, log_start }
 }
 
 /// `replica.lag.time.max.ms`

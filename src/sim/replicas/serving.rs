@@ -100,7 +100,8 @@ impl Process {
             if epoch < last || end_offset < from {
                 mark("a follower's log had parted from its leader's");
                 let (diverging, high_watermark) = (Diverging { epoch, end_offset }, offsets.high_watermark);
-                return Err(Found::Parted { diverging, high_watermark });
+                let log_start = offsets.log_start;
+                return Err(Found::Parted { diverging, high_watermark, log_start });
             }
         }
         let place =

@@ -331,8 +331,8 @@ fn to_told(found: Found) -> (Told, Option<(Offset, Offset)>) {
         Found::Records { bytes: records, high_watermark, log_start } => {
             (Told { records, high_watermark, log_start, ..nothing }, None)
         }
-        Found::Parted { diverging, high_watermark } => {
-            (Told { diverging: Some(diverging), high_watermark, ..nothing }, None)
+        Found::Parted { diverging, high_watermark, log_start } => {
+            (Told { diverging: Some(diverging), high_watermark, log_start, ..nothing }, None)
         }
         Found::Ends(start, end) => {
             (Told { error: ErrorCode::OffsetOutOfRange, ..nothing }, Some((start, end)))
