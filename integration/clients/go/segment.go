@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -19,6 +20,8 @@ func segment(bootstrap string) (client, func(command, member) error) {
 	admin := &kafka.Client{Addr: kafka.TCP(brokers...), Timeout: patience, Transport: transport}
 
 	produce := func(c command) (any, error) {
+		// Each partition is written by a goroutine of its own.
+		var lock sync.Mutex
 		placed := map[int]kafka.Message{}
 		w := &kafka.Writer{Addr: kafka.TCP(brokers...), Transport: transport, Topic: c.Topic, RequiredAcks: kafka.RequireAll, BatchBytes: 10_000_000,
 			BatchTimeout: 20 * time.Millisecond, MaxAttempts: 3, Balancer: kafka.BalancerFunc(func(m kafka.Message, known ...int) int {
@@ -30,6 +33,8 @@ func segment(bootstrap string) (client, func(command, member) error) {
 			Compression: map[string]kafka.Compression{"gzip": kafka.Gzip, "snappy": kafka.Snappy, "lz4": kafka.Lz4,
 				"zstd": kafka.Zstd}[c.Compression],
 			Completion: func(messages []kafka.Message, _ error) {
+				lock.Lock()
+				defer lock.Unlock()
 				for _, m := range messages {
 					placed[m.WriterData.(int)] = m
 				}
