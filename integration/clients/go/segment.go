@@ -110,7 +110,13 @@ func segment(bootstrap string) (client, func(command, member) error) {
 		} else if p.Time != nil {
 			request = kafka.TimeOffsetOf(int(c.Partition), time.UnixMilli(*p.Time))
 		}
-		found, err := admin.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{c.Topic: {request}}})
+		asked := &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{c.Topic: {request}}}
+		found, err := admin.ListOffsets(ctx, asked)
+		// A topic that is younger than the metadata it has is asked of any broker.
+		for tries := 0; tries < 20 && err == nil && errors.Is(found.Topics[c.Topic][0].Error, kafka.NotLeaderForPartition); tries++ {
+			time.Sleep(50 * time.Millisecond)
+			found, err = admin.ListOffsets(ctx, asked)
+		}
 		if err != nil {
 			return 0, err
 		}
