@@ -139,10 +139,10 @@ impl Cleaning {
         !self.job.reader.has(&self.job.segments[from..self.job.count])
     }
 
-    /// Removes all output that was not swapped in. Returns the map, for another log.
+    /// Removes the output that is not finished. Returns the map, for another log.
     pub fn abandon(mut self) -> OffsetMap {
         if let Phase::Writing { output: Some(output), .. } = std::mem::replace(&mut self.phase, Phase::Over) {
-            output.remove(self.job.disk.as_ref());
+            output.abandon(self.job.disk.as_ref());
         }
         self.map
     }
@@ -206,6 +206,7 @@ impl Cleaning {
 
     fn begin_writing(&mut self) -> Result<(), LogError> {
         let job = &self.job;
+        output::remove_abandoned(job)?;
         let end = self.map.latest + 1;
         (self.done.up_to, self.done.keys) = (end, self.map.len());
         let count = job.segments[..job.count].partition_point(|segment| segment.base < end);
@@ -275,8 +276,9 @@ impl Cleaning {
             return Ok(None);
         }
         let Some(out) = output.take() else { return Ok(None) };
-        let made = out.finish(job)?;
-        let swap = Swap::new(job, group, made)?;
+        let base = group.base;
+        let swap = out.finish(job).and_then(|made| Swap::new(job, group, made));
+        let swap = swap.inspect_err(|_| output::abandon(job.disk.as_ref(), &job.dir, base))?;
         groups.remove(0);
         Ok(Some(Step::Swap(Box::new(swap))))
     }

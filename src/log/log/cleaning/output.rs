@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ottla_protocol::Offset;
 use ottla_protocol::batch::BatchHeader;
 
 use super::group::Group;
@@ -11,7 +12,7 @@ use super::job::Job;
 use crate::Disk;
 use crate::log::active::Active;
 use crate::log::error::{LogError, io};
-use crate::log::files::{Kind, Stage};
+use crate::log::files::{Kind, Name, Stage};
 use crate::log::recovery::remove_if_there;
 use crate::log::segment::Segment;
 use crate::log::txn_index::AbortedTxn;
@@ -29,10 +30,6 @@ impl Output {
         // Makes the renames of an earlier swap durable first. If a loss of power undid them now, their finished files
         // would be beside these unfinished ones, and would be taken for unfinished too.
         job.disk.sync_dir(&job.dir).map_err(io("syncing a partition's folder"))?;
-        // Files that an abandoned cleaning could not remove.
-        for kind in Kind::OF_SEGMENT {
-            remove_if_there(job.disk.as_ref(), &kind.staged(&job.dir, group.base, Stage::Cleaned))?;
-        }
         let segment = Segment::create_cleaned(&job.disk, &job.dir, group.base)?;
         Ok(Output { active: Active::new(segment, 0, 0), dir: job.dir.clone(), pending: Vec::new() })
     }
@@ -71,10 +68,8 @@ impl Output {
         Ok(segment)
     }
 
-    /// Removes what can be removed. The next opening of the log removes the rest.
-    pub fn remove(self, disk: &dyn Disk) {
-        let base = self.active.base();
-        remove(disk, &self.dir, base);
+    pub fn abandon(self, disk: &dyn Disk) {
+        abandon(disk, &self.dir, self.active.base());
     }
 
     fn write(&mut self) -> Result<(), LogError> {
@@ -85,10 +80,22 @@ impl Output {
     }
 }
 
-pub(super) fn remove(disk: &dyn Disk, dir: &Path, base: i64) {
+/// Removes what can be removed of an output of which nothing was renamed. [`remove_abandoned`] removes the rest.
+pub(super) fn abandon(disk: &dyn Disk, dir: &Path, base: Offset) {
     for kind in Kind::OF_SEGMENT {
         let _ = disk.remove_file(&kind.staged(dir, base, Stage::Cleaned));
     }
+}
+
+/// A cleaning begins to write with no unfinished files there. If some of an earlier one stayed and the process died in a swap
+/// at a higher offset, the swap's files would be taken for unfinished too, and its old segments are gone.
+pub(super) fn remove_abandoned(job: &Job) -> Result<(), LogError> {
+    let listed = job.disk.list(&job.dir).map_err(io("listing a partition's folder"))?;
+    let staged = |name: &str| Name::parse(name).is_some_and(|name| name.stage == Stage::Cleaned);
+    for entry in listed.iter().filter(|entry| !entry.is_dir && staged(&entry.name)) {
+        remove_if_there(job.disk.as_ref(), &job.dir.join(&entry.name))?;
+    }
+    Ok(())
 }
 
 const PENDING_BYTES: usize = 256 << 10;

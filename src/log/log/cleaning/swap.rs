@@ -14,6 +14,7 @@ use super::dirt::Dirt;
 use super::group::Group;
 use super::job::{Job, LastRecord, floor};
 use super::offset_map::OffsetMap;
+use super::output;
 use crate::log::error::{LogError, io};
 use crate::log::files::{Kind, Stage};
 use crate::log::published::Mark;
@@ -34,7 +35,7 @@ pub struct Swap {
 /// Why a log did not take an output.
 #[derive(Debug, thiserror::Error)]
 pub enum NotSwapped {
-    /// The log is unchanged; the cleaning has to be abandoned.
+    /// The log is unchanged, the output is removed; the cleaning has to be abandoned.
     #[error("{0}")]
     Refused(&'static str),
     /// The log is offline.
@@ -98,7 +99,10 @@ impl Log {
     pub fn swap_cleaned(&mut self, swap: Swap, now_ms: i64) -> Result<Vec<Retired>, NotSwapped> {
         self.check_online()?;
         self.told(now_ms);
-        let at = self.place_of(&swap).map_err(NotSwapped::Refused)?;
+        let at = self.place_of(&swap).map_err(|why| {
+            output::abandon(self.disk.as_ref(), &self.dir, swap.made.base);
+            NotSwapped::Refused(why)
+        })?;
         match self.put_in_place(&swap, now_ms) {
             Ok(retired) => {
                 self.replace_cleaned(at, &swap);

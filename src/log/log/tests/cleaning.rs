@@ -6,6 +6,7 @@ use ottla_model::config::CleanupPolicy;
 use ottla_protocol::batch::Record;
 
 use super::*;
+use crate::disk::OpenHow;
 use TransactionResult::{Abort, Commit};
 
 /// Batches are small compared with a segment, and any dirty byte is enough for a cleaning.
@@ -113,6 +114,12 @@ impl World {
             };
         }
         state
+    }
+
+    /// The files of outputs that were not swapped in.
+    fn unfinished(&self) -> Vec<String> {
+        let files = self.disk.list(&self.dir).expect("the folder is there");
+        files.into_iter().map(|entry| entry.name).filter(|name| name.ends_with(".cleaned")).collect()
     }
 
     fn headers(&self) -> Vec<BatchHeader> {
@@ -470,9 +477,38 @@ fn a_log_that_has_changed_takes_no_output() {
         let refused = world.log.swap_cleaned(*swap, START_MS);
         assert!(matches!(refused, Err(NotSwapped::Refused(_))), "{what}: {refused:?}");
         cleaning.abandon();
+        assert_eq!(world.unfinished(), [""; 0], "{what}");
         assert_eq!(world.told(), before, "{what}");
         assert!(!world.log.is_offline(), "{what}");
         world.put_keys(&[("next", Some("v"))]);
+    }
+}
+
+/// What an earlier cleaning could not remove would make the next swap look unfinished, if the process died in it.
+#[test]
+fn a_cleaning_begins_without_the_output_of_an_earlier_one() {
+    for mut world in World::both(compacted()) {
+        for n in 0..20 {
+            world.put_keys(&[(&(n % 7).to_string(), Some("v"))]);
+        }
+        world.seal();
+        for left in ["00000000000000000000.log.cleaned", "00000000000000000003.timeindex.cleaned"] {
+            world.disk.open(&world.dir.join(left), OpenHow::CreateEmpty).expect("a file");
+        }
+        let mut cleaning = world.log.begin_cleaning(&world.dirt(None), map(), START_MS).unwrap().unwrap();
+        let swap = loop {
+            match cleaning.step(1 << 20).expect("a healthy log") {
+                Step::Working { .. } => {}
+                Step::Swap(swap) => break swap,
+                Step::Done(_) => panic!("nothing to swap"),
+            }
+        };
+        let made = ["index", "log", "timeindex"].map(|kind| format!("00000000000000000000.{kind}.cleaned"));
+        let mut there = world.unfinished();
+        there.sort();
+        assert_eq!(there, made);
+        world.log.swap_cleaned(*swap, START_MS).expect("nothing has changed");
+        assert_eq!(world.unfinished(), [""; 0]);
     }
 }
 
@@ -596,5 +632,6 @@ fn retention_may_be_quicker_than_a_cleaning() {
     };
     assert!(refused, "it is made of what is gone");
     assert!(!world.log.is_offline());
+    assert_eq!(world.unfinished(), [""; 0]);
     world.put_keys(&[("on", Some("1"))]);
 }
