@@ -193,7 +193,7 @@ const FAILED_ONCE: [(Scene, &[u64]); 4] = [
             440004409, 440004899, 5041117, 8500001187, 9000000850, 9100026374, 9200029748,
         ],
     ),
-    (Scene::Services, &[93_430_719_422]),
+    (Scene::Services, &[93_430_719_422, 7_191_002_100_024]),
     (
         Scene::Replicas,
         &[
@@ -265,7 +265,7 @@ const OF_TRANSACTIONS: [&str; 17] = [
     "a transaction was ended by another process than the one that had decided",
     "offsets of a transaction had their marker",
 ];
-const OF_REPLICAS: [&str; 28] = [
+const OF_REPLICAS: [&str; 29] = [
     "a broker came back from a clean stop",
     "a broker ended since its disk had failed",
     "a fenced broker came back without a restart",
@@ -294,6 +294,7 @@ const OF_REPLICAS: [&str; 28] = [
     "an eligible replica led that was not in sync",
     "the last leader led, since nobody was eligible",
     "too few replicas were in sync for an append",
+    "who had no room began again at its leader's start",
 ];
 
 const OF_THE_QUORUM: [&str; 27] = [

@@ -128,18 +128,15 @@ impl Producers {
         fresh
     }
 
-    /// Takes over from `from` what the log does not say about the same batches: more of each producer's last batches, and
-    /// the verifications in progress.
-    pub fn take_over(&mut self, from: &mut Producers) {
-        for (id, producer) in &mut self.entries {
-            let before = from.entries.get(id);
-            if let Some(before) =
-                before.filter(|b| b.epoch == producer.epoch && b.last_seen() == producer.last_seen())
-            {
-                (producer.batches, producer.batches_len) = (before.batches, before.batches_len);
+    /// Adds what `from`, of the same log, knows of producers and the batches here do not say: what was in batches that retention
+    /// or compaction has removed. A transaction of which nothing is left here is over for readers.
+    pub fn take_over(&mut self, from: &Producers) {
+        for (id, known) in &from.entries {
+            let here = self.entries.entry(*id).or_insert(Producer { txn_start: None, ..*known });
+            if here.epoch == known.epoch && here.last_seen() == known.last_seen() {
+                (here.batches, here.batches_len) = (known.batches, known.batches_len);
             }
         }
-        self.verifications = std::mem::take(&mut from.verifications);
         self.expiration_ms = from.expiration_ms;
     }
 

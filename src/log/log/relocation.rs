@@ -181,7 +181,9 @@ impl Log {
         }
         let mut moved = self.gone_live(*copy, now_ms)?;
         moved.advance_high_watermark(self.high_watermark.offset);
-        moved.producers.take_over(&mut self.producers);
+        // A full disk may have had no room for the snapshot.
+        moved.producers.take_over(&self.producers);
+        moved.producers.verifications = std::mem::take(&mut self.producers.verifications);
         Ok(std::mem::replace(self, moved))
     }
 
@@ -220,13 +222,14 @@ impl Log {
     fn complete(&self, copy: &mut Relocation, now_ms: i64) -> Result<(), LogError> {
         let failed = |error| match error {
             AppendError::Io(error) => error,
-            AppendError::DiskFull { dir } => LogError::Io {
+            AppendError::DiskFull { dir, .. } => LogError::Io {
                 doing: "completing a copy",
                 source: io::Error::new(io::ErrorKind::StorageFull, dir.display().to_string()),
             },
         };
         while copy.step(STEP_BYTES, now_ms).map_err(failed)? > 0 {}
         let log = &mut copy.log;
+        log.producers.take_over(&self.producers);
         if log.log_end < self.log_end {
             // Compaction has removed the last records, so the log ends in an empty segment, and the copy has to end in
             // one, too.

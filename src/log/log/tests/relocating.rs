@@ -169,6 +169,32 @@ fn retention_may_overtake_a_copy() {
     assert_eq!(seen(&world.log), before);
 }
 
+/// What a producer has sent is known as long as the producer is, and longer than its records are there: it may be waiting for an
+/// answer.
+#[test]
+fn producers_move_without_their_records() {
+    for mut world in World::both(config()) {
+        for sequence in 0..6 {
+            let batch = world.checked(idempotent(7, 0, sequence, world.now_ms, &["once"]), Origin::Client);
+            world.append(&batch).expect("it is appended");
+        }
+        world.seal();
+        world.log.advance_log_start(world.log.log_end_offset()).expect("it may start there");
+        let _ = world.log.delete_old_segments(world.now_ms).expect("old segments go");
+        for moves in 0..2 {
+            let mut copy = world.begin();
+            world.copy(&mut copy);
+            world.relocate(copy);
+            world.reopen(|_| {});
+            for sequence in 1..6 {
+                let twice = idempotent(7, 0, sequence, world.now_ms, &["once"]);
+                let twice = world.checked(twice, Origin::Client);
+                assert!(world.append(&twice).expect("it is known").duplicate, "{sequence}, {moves} moves");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_compacted_log_moves_with_its_holes() {
     let mut world = busy();
