@@ -315,6 +315,30 @@ def test_what_a_full_disk_led_others_lead(clusters, volume, name):
     check_equal(cluster, {topic: 6})
 
 
+def test_a_full_follower_has_room_once_its_records_are_deleted(clusters, volume, name):
+    """It fetches nothing, and hears all the same what its leader has deleted."""
+    cluster = clusters("deletes", config={"log.retention.check.interval.ms": 500, "replica.lag.time.max.ms": 3000,
+                                          "log.segment.delete.delay.ms": 0})
+    victim = cluster.nodes[2]
+    victim.data = victim.config["log.dirs"] = volume("data", "24m")
+    cluster.start()
+    topic = create_topic(cluster, name, 6, 3, min_insync_replicas="2", segment_bytes=str(MIB), file_delete_delay_ms="0")
+    client = producer(cluster, acks="all", enable_idempotence=True, linger_ms=0, log_level=0, message_timeout_ms=60_000)
+    acked = {}
+    wait_for(lambda: send(cluster, topic, client, acked, 24) or FULL in victim.log_text(), "the disk is full", 60)
+    wait_for(lambda: out_of_sync(cluster, victim, topic, range(6)), "nobody waits for it", 10)
+    send(cluster, topic, client, acked, 60)
+    everything = {TopicPartition(topic, index, -1): None for index in range(6)}
+    for result in admin(cluster).delete_records(list(everything), request_timeout=30).values():
+        assert result.result(30).low_watermark > 0
+    cluster.whole(topic)
+    assert "the log directory has room again" in victim.log_text()
+    acked = {}
+    send(cluster, topic, client, acked, 24)
+    check(cluster, topic, acked)
+    check_equal(cluster, {topic: 6})
+
+
 def test_where_all_disks_are_full_room_is_all_that_is_needed(clusters, volume, name):
     cluster = clusters("all", config={"log.retention.check.interval.ms": 500})
     for node in cluster.nodes:

@@ -53,6 +53,17 @@ pub const DIRECTORY_UNASSIGNED: DirectoryId = Uuid::from_u128(1);
 /// The replica's directory is offline (KIP-858).
 pub const DIRECTORY_LOST: DirectoryId = Uuid::from_u128(2);
 
+/// Whether a replica in directory `id` finds no room on a broker that reports `online` directories and of them `full` ones. One
+/// whose directory is not known finds some where any directory has some.
+pub fn is_directory_full(id: DirectoryId, online: &[DirectoryId], full: &[DirectoryId]) -> bool {
+    match id {
+        DIRECTORY_MIGRATING | DIRECTORY_UNASSIGNED => {
+            !online.is_empty() && online.iter().all(|directory| full.contains(directory))
+        }
+        _ => full.contains(&id),
+    }
+}
+
 /// Whether a replica in directory `id` is online on a broker that reports `online` directories.
 ///
 /// A broker that reports none registered before directories had ids. If all of its directories had failed, it would have
@@ -167,6 +178,22 @@ mod tests {
         ];
         for (id, online, expected) in rows {
             assert_eq!(is_directory_online(*id, online), *expected, "{id} of {online:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_is_not_known_is_full_when_all_are() {
+        let (here, there) = (Uuid::from_u128(1000), Uuid::from_u128(1001));
+        let rows: &[(DirectoryId, &[DirectoryId], &[DirectoryId], bool)] = &[
+            (here, &[here, there], &[here], true),
+            (here, &[here, there], &[there], false),
+            (DIRECTORY_UNASSIGNED, &[here, there], &[here], false),
+            (DIRECTORY_UNASSIGNED, &[here, there], &[there, here], true),
+            (DIRECTORY_MIGRATING, &[here], &[here], true),
+            (DIRECTORY_UNASSIGNED, &[], &[], false),
+        ];
+        for (id, online, full, expected) in rows {
+            assert_eq!(is_directory_full(*id, online, full), *expected, "{id} of {online:?} with {full:?}");
         }
     }
 }

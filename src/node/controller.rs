@@ -399,6 +399,10 @@ impl<T> Controller<T> {
         }
         let written = written.and_then(|()| self.write(now_ms, &records, spend, out));
         if let Err(refused) = written {
+            // What a broker said may not have been written, but it was heard.
+            if let (NotOffered::NoRoom, Speaker::Beats(beat)) = (&refused, &speaker) {
+                self.sessions.heard(beat, now_ms);
+            }
             let reply = if refused == NotOffered::NoRoom { no_room } else { Err(NotController) };
             out.push(Output::Reply { token, reply });
             return Ok(());

@@ -101,7 +101,6 @@ fn controllers(node: &Node, listener: &str, state: &QuorumState) -> DescribeClus
     let image = node.image.load();
     let mut known: BTreeMap<NodeId, (&str, u16)> =
         state.addresses.iter().map(|(id, address)| (*id, (&*address.host, address.port))).collect();
-    known.retain(|id, _| state.voters.iter().any(|voter| voter.key.id == *id));
     for controller in image.controllers() {
         let endpoint = controller.endpoints.iter().find(|endpoint| endpoint.name == listener);
         known.extend(endpoint.map(|endpoint| (controller.id, (&*endpoint.host, endpoint.port))));

@@ -102,13 +102,21 @@ pub(super) fn directories_full(view: &View<'_>, broker: NodeId, full: &[Director
         known.is_some_and(|known| directory.is_none_or(|d| known.has_online(d)))
             && !is_full(view, partition, *id)
     };
+    let Some(known) = view.image.broker(broker) else { return Vec::new() };
     let concerned = |partition: &Partition| {
         is_in_sync(partition, broker)
-            && partition.directory(broker).is_some_and(|directory| full.contains(&directory))
+            && partition.directory(broker).is_some_and(|directory| known.has_full(directory, full))
             && partition.isr.iter().any(|id| goes_on(partition, id))
     };
-    each(view, BrokerChange::Leaves(broker), concerned, |partition| Target::of(partition).without(broker))
+    let without = |partition: &Partition| Target::of(partition).without(broker);
+    let mut records = each(view, BrokerChange::Leaves(broker), concerned, without);
+    records.truncate(FULL_MAX);
+    records
 }
+
+/// Where the metadata log shares the disk, what is set aside for it has room for so many changes at once. The next heartbeat finds the
+/// others.
+const FULL_MAX: usize = 4_000;
 
 /// Whether a replica is where its broker has said that there is no room.
 pub(super) fn is_full(view: &View<'_>, partition: &Partition, id: NodeId) -> bool {

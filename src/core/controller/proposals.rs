@@ -58,8 +58,8 @@ pub(super) fn alter(view: &View<'_>, alter: AlterPartition) -> Decision<Result<O
         let change = leadership::change(view, topic, one.partition, target);
         let after = after(partition, change.as_ref());
         records.extend(change);
-        // A proposal does not change the leader, unless it ends a move and the leader is to go. The leader learns from
-        // the metadata what it is then.
+        // A proposal does not change the leader, unless it ends a move and the leader is to go, or lets somebody in who has
+        // room where the leader has none. The leader learns from the metadata what it is then.
         match after.leader == partition.leader {
             true => Ok(altered(&after)),
             false => Err(ErrorCode::NewLeaderElected),

@@ -149,10 +149,13 @@ impl Sessions {
         leaving_at.is_some_and(|offset| active.all(|broker| self.metadata_offset(broker.id) >= offset))
     }
 
-    /// Whether the broker has said, in the life that it is registered with, that this directory has no room.
+    /// Whether the broker has said, in the life that it is registered with, that there is no room for a replica in this
+    /// directory, which may be a reserved id.
     pub(super) fn is_full(&self, image: &Image, broker: NodeId, directory: DirectoryId) -> bool {
         let session = self.sessions.get(&broker).filter(|session| session.serves(image, broker));
-        session.is_some_and(|session| session.full.contains(&directory))
+        session
+            .zip(image.broker(broker))
+            .is_some_and(|(session, known)| known.has_full(directory, &session.full))
     }
 
     fn metadata_offset(&self, broker: NodeId) -> Offset {

@@ -277,7 +277,7 @@ impl Log {
     fn write_failed(&mut self, e: io::Error) -> AppendError {
         if is_full(&e) && self.active.segment.log.truncate(self.active.size).is_ok() {
             self.unflushed.cut();
-            return AppendError::DiskFull { dir: self.dir.clone() };
+            return AppendError::DiskFull { dir: self.dir.clone(), waits_for_flush: false };
         }
         self.go_offline();
         LogError::Io { doing: "appending", source: e }.into()
@@ -286,7 +286,7 @@ impl Log {
     pub(super) fn check_appendable(&self) -> Result<(), AppendError> {
         self.check_online()?;
         match self.unflushed.cut_pending() {
-            true => Err(AppendError::DiskFull { dir: self.dir.clone() }),
+            true => Err(AppendError::DiskFull { dir: self.dir.clone(), waits_for_flush: true }),
             false => Ok(()),
         }
     }
@@ -321,7 +321,7 @@ impl Log {
     fn epochs_written(&self, outcome: Result<(), LogError>) -> Result<(), AppendError> {
         match outcome {
             Err(LogError::Io { source, .. }) if is_full(&source) => {
-                Err(AppendError::DiskFull { dir: self.dir.clone() })
+                Err(AppendError::DiskFull { dir: self.dir.clone(), waits_for_flush: false })
             }
             outcome => Ok(outcome?),
         }

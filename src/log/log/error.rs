@@ -30,8 +30,9 @@ pub enum LogError {
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
     /// The disk is full. The log stays usable: reads and deletes go on, and a later append may find room again.
+    /// `waits_for_flush`: it was full before, and what it cut off then is not flushed yet; there may be room by now.
     #[error("no space left in {}", dir.display())]
-    DiskFull { dir: PathBuf },
+    DiskFull { dir: PathBuf, waits_for_flush: bool },
     /// The log is offline until it is opened again.
     #[error(transparent)]
     Io(#[from] LogError),

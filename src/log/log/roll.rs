@@ -21,7 +21,7 @@ impl Log {
     pub(super) fn roll_at(&mut self, base: Offset, now_ms: i64) -> Result<(), AppendError> {
         match self.try_roll(base, now_ms) {
             Err(LogError::Io { source, .. }) if is_full(&source) => {
-                Err(AppendError::DiskFull { dir: self.dir.clone() })
+                Err(AppendError::DiskFull { dir: self.dir.clone(), waits_for_flush: false })
             }
             Err(e) => {
                 self.go_offline();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ottla_protocol::LeaderEpoch;
 use uuid::Uuid;
 
-use crate::ids::{BrokerEpoch, DirectoryId, NodeId, TopicId, is_directory_online};
+use crate::ids::{BrokerEpoch, DirectoryId, NodeId, TopicId, is_directory_full, is_directory_online};
 pub use crate::record::{Endpoint, FeatureRange};
 use crate::record::{LEADER_RECOVERED, ResourceType};
 use crate::topics::TopicName;
@@ -91,6 +91,11 @@ impl Broker {
 
     pub fn has_online(&self, directory: DirectoryId) -> bool {
         is_directory_online(directory, &self.log_dirs)
+    }
+
+    /// Whether a replica of its finds no room in this directory, where these are full.
+    pub fn has_full(&self, directory: DirectoryId, full: &[DirectoryId]) -> bool {
+        is_directory_full(directory, &self.log_dirs, full)
     }
 
     /// Whether one of its directories takes new replicas.

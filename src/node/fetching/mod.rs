@@ -196,7 +196,8 @@ impl Fetcher {
     }
 
     /// A partition's lane has no room for anything: to fetch for it is to throw away what comes, and a leader that hears of a follower
-    /// that has everything waits for it with the next record.
+    /// that has everything waits for it with the next record. The leader is to be asked where its log starts, which is no
+    /// fetch: what it has removed makes room here ([`at_start`]).
     pub fn has_no_room(&mut self, now_ms: i64, key: Key) {
         if self.partitions.get(&key).is_some_and(|followed| matches!(followed.state, State::Unplaced { .. }))
         {
@@ -272,8 +273,8 @@ impl Fetcher {
             let diverging = Diverging { epoch: LeaderEpoch::NONE, end_offset: end };
             return Some(Cut::End { diverging, log_start: start });
         }
-        if start > position.log_end {
-            return Some(Cut::All { start });
+        if let cut @ Cut::All { .. } = at_start(position, start) {
+            return Some(cut);
         }
         // The leader has changed in between.
         self.rest(now_ms, key);
@@ -337,6 +338,14 @@ impl Fetcher {
             followed.state = state;
             self.away -= 1;
         }
+    }
+}
+
+/// What a follower that does not fetch removes, where its leader's log starts at `start`.
+pub fn at_start(position: FetchPosition, start: Offset) -> Cut {
+    match start > position.log_end {
+        true => Cut::All { start },
+        false => Cut::Start { log_start: start },
     }
 }
 

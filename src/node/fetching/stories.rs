@@ -109,6 +109,15 @@ fn who_has_no_room_fetches_nothing_and_looks_again_later() {
 }
 
 #[test]
+fn who_does_not_fetch_removes_what_its_leader_has_removed() {
+    for (start, expected) in
+        [(0, Cut::Start { log_start: 0 }), (5, Cut::Start { log_start: 5 }), (6, Cut::All { start: 6 })]
+    {
+        assert_eq!(at_start(place(5).position, start), expected);
+    }
+}
+
+#[test]
 fn what_a_lane_works_on_is_not_fetched() {
     let mut stage = Stage::new(&[1, 2]);
     stage.asks();

@@ -145,8 +145,10 @@ impl<W: Waiters> Lane<W> {
     pub(super) fn failed(&mut self, error: AppendError, out: &mut Vec<Output<W>>) -> ErrorCode {
         match error {
             // The log is whole, and there may be room again: the producer may retry.
-            AppendError::DiskFull { .. } => {
-                out.push(Output::Full);
+            AppendError::DiskFull { waits_for_flush, .. } => {
+                if !waits_for_flush {
+                    out.push(Output::Full);
+                }
                 if self.log.needs_flush_to_append() && self.flushing == Flushing::Idle {
                     self.flush(out);
                 }

@@ -46,6 +46,10 @@ impl<W: Waiters> Lane<W> {
             false => Ok(()),
         });
         if let Err(refused) = outcome {
+            // What the leader has removed makes room here, too.
+            if self.position() == Some(fetched) {
+                self.advance_log_start(log_start);
+            }
             return out.push(Output::Followed { token, outcome: Err(refused) });
         }
         let log_end = self.log.log_end_offset();
@@ -54,8 +58,12 @@ impl<W: Waiters> Lane<W> {
             following.held.push((token, log_end));
         }
         self.settle(now_ms, out);
-        // A log start above the high watermark is refused. A later fetch brings it again.
-        let _ = self.log.advance_log_start(log_start);
+        self.advance_log_start(log_start);
+    }
+
+    // As far as the high watermark goes here. A later fetch brings the leader's log start again.
+    fn advance_log_start(&mut self, leaders: Offset) {
+        let _ = self.log.advance_log_start(leaders.min(self.log.high_watermark()));
     }
 
     fn append_followed(
@@ -67,10 +75,7 @@ impl<W: Waiters> Lane<W> {
     ) -> Result<(), Refused> {
         match self.log.append_as_follower(records, epoch, now_ms) {
             Err(error) => Err(refused(self.failed(error, out))),
-            Ok(followed) => {
-                followed?;
-                Ok(())
-            }
+            Ok(followed) => followed.map(drop),
         }
     }
 
@@ -106,6 +111,10 @@ impl<W: Waiters> Lane<W> {
 
     fn cut_log(&mut self, now_ms: i64, cut: Cut) -> Result<(), LogError> {
         match cut {
+            Cut::Start { log_start } => {
+                self.advance_log_start(log_start);
+                Ok(())
+            }
             Cut::All { start } => self.log.truncate_fully(start, now_ms),
             Cut::End { diverging, log_start } => {
                 let (epoch, end) = self.log.epoch_end_offset(diverging.epoch);

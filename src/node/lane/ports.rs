@@ -139,6 +139,8 @@ pub enum Cut {
     End { diverging: Diverging, log_start: Offset },
     /// Remove all of it, and begin at the leader's log start, which is above the log end here (OFFSET_OUT_OF_RANGE).
     All { start: Offset },
+    /// Remove what the leader has removed at its start, as far as the high watermark goes here.
+    Start { log_start: Offset },
 }
 
 /// The folder of a log that has moved, renamed to be removed; or why it could not be renamed.

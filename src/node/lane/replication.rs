@@ -369,6 +369,23 @@ fn a_start_that_moved_and_one_that_is_too_far_are_followed() {
     assert_eq!(late.fetch(&mut leader).last(), Some(&Said::Followed(Ok(4))));
     assert_eq!(late.step(cut()), [Said::Followed(Ok(4))], "an answer that comes twice cuts once");
     assert_eq!((late.lane.log().log_start_offset(), late.log_end()), (3, 4));
+    let fetched = late.lane.fetch_position().expect("a follower");
+    let start = Input::Cut { token: 0, fetched, cut: Cut::Start { log_start: 9 } };
+    assert_eq!(late.step(start), [Said::Followed(Ok(4))]);
+    assert_eq!(late.lane.log().log_start_offset(), 4, "as far as the high watermark goes");
+}
+
+#[test]
+fn a_full_disk_has_room_once_the_leader_has_deleted_its_records() {
+    let (mut leader, mut follower) = (Replica::leader(0, &[1, 2]), Replica::follower(0));
+    (0..4).for_each(|_| drop(leader.produce(1, Acks::Leader)));
+    (0..2).for_each(|_| drop(follower.fetch(&mut leader)));
+    follower.disk.set_capacity(Some(0));
+    leader.produce(1, Acks::Leader);
+    leader.step(Input::DeleteRecords { token: 0, before: Some(3), deadline_ms: 1_000 });
+    let refused = Said::Followed(Err(ErrorCode::KafkaStorageError));
+    assert_eq!(follower.fetch(&mut leader), [refused]);
+    assert_eq!((follower.lane.log().log_start_offset(), follower.log_end()), (3, 4));
 }
 
 // Found by the simulator: what stayed below the leader's log start were records of an epoch that nobody kept, and the producers of

@@ -17,7 +17,9 @@ use ottla_protocol::{LeaderEpoch, Offset};
 use super::outcome::{ObserverError, Refused, Stop};
 use crate::applying::apply_batch;
 use crate::quorum::batches::{flush, read, read_batch};
-use crate::quorum::{Committed, Keep, Membership, QuorumError, Snapshot, SnapshotId, Vote, snapshot, vote};
+use crate::quorum::{
+    Committed, Keep, Membership, QuorumError, RESERVED_BYTES, Snapshot, SnapshotId, Vote, snapshot, vote,
+};
 
 pub(super) struct Replica {
     disk: Arc<dyn Disk>,
@@ -36,6 +38,8 @@ pub(super) struct Replica {
     vote: Vote,
     /// The folder's own name is on the disk.
     folder_kept: bool,
+    /// What is left of the room that was set aside: whoever leads what a full disk led here has to be known here.
+    reserved_bytes: u64,
 }
 
 impl Replica {
@@ -56,6 +60,7 @@ impl Replica {
             vote_path,
             vote,
             folder_kept: false,
+            reserved_bytes: 0,
         };
         match loaded {
             // Names voters alone.
@@ -70,6 +75,7 @@ impl Replica {
             return Err(QuorumError::Refused(what).into());
         }
         replica.find_last_epoch()?;
+        replica.takes_room(0);
         Ok(replica)
     }
 
@@ -123,8 +129,9 @@ impl Replica {
         if self.log.needs_flush_to_append() || self.log.unflushed_bytes() >= UNFLUSHED_BYTES_MAX {
             flush(&mut self.log)?;
         }
+        let size = records.len() as u64;
         match self.log.append_as_follower(records, epoch, now_ms) {
-            Ok(Ok(_)) => {}
+            Ok(Ok(_)) => self.takes_room(size),
             Ok(Err(refused)) => return Err(Refused::Unfit(refused.message).into()),
             // There may be room again.
             Err(full @ AppendError::DiskFull { .. }) => return Err(Refused::Disk(full.to_string()).into()),
@@ -132,6 +139,14 @@ impl Replica {
         }
         self.last_epoch = LeaderEpoch(last.partition_leader_epoch);
         Ok(true)
+    }
+
+    // Sets room aside again once half of it is taken, where there is any.
+    fn takes_room(&mut self, bytes: u64) {
+        self.reserved_bytes = self.reserved_bytes.saturating_sub(bytes);
+        if self.reserved_bytes < RESERVED_BYTES / 2 && self.log.reserve(RESERVED_BYTES).is_ok() {
+            self.reserved_bytes = RESERVED_BYTES;
+        }
     }
 
     // Whole batches, one behind the other, the first one at the log's end. Their checksums are looked at when they are
@@ -230,6 +245,7 @@ impl Replica {
     fn restart(&mut self, loaded: Loaded, now_ms: i64) -> Result<(), ObserverError> {
         self.log.truncate_fully(loaded.id.end, now_ms).map_err(QuorumError::Log)?;
         self.last_epoch = loaded.id.epoch;
+        self.reserved_bytes = 0;
         self.begin_with(loaded);
         Ok(())
     }

@@ -56,6 +56,7 @@ pub use founding::Founder;
 pub use gate::Refused;
 pub use message::{Body, MESSAGE_BYTES_MAX, Message};
 pub use snapshot::{Membership, Snapshot, SnapshotId};
+pub(crate) use store::RESERVED_BYTES;
 pub use store::Store;
 pub use vote::Vote;
 pub use voters::{ReplicaKey, VoterSet, Voters};

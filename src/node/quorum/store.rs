@@ -76,9 +76,9 @@ pub struct Store {
     folder_kept: bool,
 }
 
-/// What may be appended to the metadata log when others have filled its disk: enough to delete topics and to change
-/// what is retained, many times over.
-const RESERVED_BYTES: u64 = 256 << 10;
+/// What may be appended to the metadata log when others have filled its disk: enough to delete topics, to change what is
+/// retained, and to have others lead what is led there, many times over.
+pub(crate) const RESERVED_BYTES: u64 = 1 << 20;
 
 impl Store {
     /// Reads the vote and finds the batches of a log that has been opened.
@@ -377,6 +377,10 @@ impl Store {
             outcome.map_err(|r| QuorumError::Refused(r.code.name().to_owned()))?;
         }
         self.reserved_bytes = self.reserved_bytes.saturating_sub(entry.data.len() as u64);
+        // Who follows a leader appends what it is sent, whatever that is for.
+        if self.reserved_bytes < RESERVED_BYTES / 2 {
+            self.has_room(0, Spend::Reserve);
+        }
         self.place(&entry.data)?;
         Ok(())
     }

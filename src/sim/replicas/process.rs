@@ -10,7 +10,7 @@ use ottla_log::CheckedBatch;
 use ottla_log::log::{FlushTicket, Retired};
 use ottla_model::NodeId;
 use ottla_model::config::TopicConfig;
-use ottla_node::fetching::Answer;
+use ottla_node::fetching::{Answer, at_start};
 use ottla_node::lane::{Cut, FetchPosition, FromLeader, Host, Input, Lane, Output, Role, Waiters};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
@@ -53,6 +53,15 @@ pub(crate) enum Message {
     Fetched {
         position: FetchPosition,
         found: Found,
+    },
+    /// A follower that has no room asks where its leader's log starts.
+    AskStart {
+        replica: NodeId,
+        position: FetchPosition,
+    },
+    Start {
+        position: FetchPosition,
+        start: Offset,
     },
     /// A follower's fetch in a session.
     Ask(Request),
@@ -258,6 +267,12 @@ impl Process {
                 let wishes = self.news(view);
                 wishes.into_iter().chain(self.follow_in_session(now_ms)).collect()
             }
+            Message::AskStart { replica, position } => self.tell_start(replica, position),
+            Message::Start { position, start } => {
+                let cut = at_start(position, start);
+                mark_if(matches!(cut, Cut::All { .. }), "who had no room began again at its leader's start");
+                self.enqueue(Input::Cut { token: Ask::Own, fetched: position, cut })
+            }
             Message::Ask(request) => self.serve_in_session(request, now_ms),
             Message::Told { number, answer, ends } => self.told(number, answer, ends, now_ms),
             Message::Answer(answer) => self.enqueue(Input::IsrAnswered(answer)),
@@ -344,9 +359,12 @@ impl Process {
 
     /// Where the next fetch goes, and the fetch.
     pub fn next_fetch(&self) -> Option<(NodeId, Message)> {
-        let position = self.lane.fetch_position().filter(|_| !self.full)?;
+        let position = self.lane.fetch_position()?;
         let view = self.view.as_ref().filter(|view| view.replicas.contains(&self.me))?;
         let leader = view.leader.filter(|leader| *leader != self.me)?;
+        if self.full {
+            return Some((leader, Message::AskStart { replica: self.me, position }));
+        }
         let last = position.last_epoch.filter(|_| !self.compares_no_more);
         let log_start = self.lane.log().log_start_offset();
         let fetch = Fetch { replica: self.me, broker_epoch: self.epoch?, position, last, log_start };

@@ -6,8 +6,8 @@ use ottla_core::partition::{Acks, Diverging, Fetched};
 use ottla_log::CheckedBatch;
 use ottla_log::check::{Origin, Rules, check};
 use ottla_log::log::{ActiveProducer, Isolation, LogReader};
-use ottla_model::VerificationGuard;
-use ottla_node::lane::{Answered, Append, Input, Upcoming};
+use ottla_model::{NodeId, VerificationGuard};
+use ottla_node::lane::{Answered, Append, FetchPosition, Input, Upcoming};
 use ottla_protocol::batch::control::{ControlRecord, TransactionResult};
 use ottla_protocol::batch::{BatchBuilder, Compression};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId};
@@ -42,6 +42,14 @@ pub(crate) enum How {
 }
 
 impl Process {
+    pub(super) fn tell_start(&self, replica: NodeId, position: FetchPosition) -> Vec<Wish> {
+        if !self.lane.leads() || position.under != self.lane.leader_epoch() {
+            return Vec::new();
+        }
+        let start = self.lane.log().log_start_offset();
+        vec![Wish::Send(To::Broker(replica), Message::Start { position, start })]
+    }
+
     // Reads first, and answers once the lane, which may have been told that it leads no more, has taken note of it.
     pub(super) fn serve(&mut self, fetch: Fetch, now_ms: i64) -> Vec<Wish> {
         let position = fetch.position;

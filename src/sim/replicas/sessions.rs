@@ -96,6 +96,8 @@ impl Process {
     pub(super) fn fetch_in_session(&mut self, now_ms: i64) -> Vec<Wish> {
         let (place, full) = (self.place(), self.full);
         let (me, epoch) = (self.me, self.epoch);
+        let asks_start = place.filter(|_| full).map(|place| place.position);
+        let mut wishes = Vec::new();
         let Some(mine) = &mut self.in_sessions else { return Vec::new() };
         if let Some(asked_ms) = mine.asked_ms {
             if now_ms - asked_ms < PATIENCE_MS {
@@ -109,16 +111,22 @@ impl Process {
         };
         loop {
             match mine.fetcher.next(now_ms) {
-                Next::Place(_) if full => mine.fetcher.has_no_room(now_ms, KEY),
+                Next::Place(_) if full => {
+                    let ask = |position| Message::AskStart { replica: me, position };
+                    wishes.extend(asks_start.map(|position| Wish::Send(To::Broker(leader), ask(position))));
+                    mine.fetcher.has_no_room(now_ms, KEY);
+                }
                 Next::Place(_) => mine.fetcher.placed(now_ms, KEY, place),
                 Next::Wait(until_ms) => {
-                    return until_ms.map(|ms| Wish::FetchAfter(ms - now_ms)).into_iter().collect();
+                    wishes.extend(until_ms.map(|ms| Wish::FetchAfter(ms - now_ms)));
+                    return wishes;
                 }
                 Next::Fetch(plan) => {
                     mark_if(plan.named.is_empty(), "a fetch named nothing");
                     (mine.number, mine.asked_ms) = (mine.number + 1, Some(now_ms));
                     let request = Request { replica: me, broker_epoch, number: mine.number, plan };
-                    return vec![Wish::Send(To::Broker(leader), Message::Ask(request))];
+                    wishes.push(Wish::Send(To::Broker(leader), Message::Ask(request)));
+                    return wishes;
                 }
             }
         }

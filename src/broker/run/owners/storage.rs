@@ -236,6 +236,10 @@ impl Storage {
             ..self.opening(id, *topic_id, config.clone(), dir.held.path().join(&folder))
         };
         let opened = Log::open(log_opening);
+        if new && opened.as_ref().is_err_and(LogError::is_full) {
+            // Another directory may have room for it.
+            let _ = self.disk.remove_dir_all(&dir.held.path().join(&folder));
+        }
         if opened.as_ref().is_err_and(|error| !matches!(error, LogError::TopicId { .. })) {
             dir.damaged.store(true, Ordering::Relaxed);
         }
@@ -332,9 +336,13 @@ impl Storage {
                 let cordoned = self.cordoned.lock();
                 let usable =
                     || self.healthy().filter(|dir| self.log_dirs.iter().any(|d| d == dir.held.path()));
-                let open = usable().filter(|dir| !is_cordoned(&cordoned, dir.held.path()));
+                let open = || usable().filter(|dir| !is_cordoned(&cordoned, dir.held.path()));
+                let with_room = open().filter(|dir| !dir.volume.is_full());
                 // The controller may have placed it here just before the last one was cordoned.
-                open.min_by_key(count).or_else(|| usable().min_by_key(count))
+                with_room
+                    .min_by_key(count)
+                    .or_else(|| open().min_by_key(count))
+                    .or_else(|| usable().min_by_key(count))
             }
         }
     }

@@ -63,7 +63,7 @@ impl Volume {
         self.room.lock().is_gone(Instant::now());
         error!(
             dir = %self.path.display(), %partition,
-            "no space left in the log directory: producers are refused until there is room; reads and deletes go on"
+            "no space left in the log directory: others lead who have room, or producers are refused until there is room; reads and deletes go on"
         );
         self.report(Notice::VolumeFull);
     }
@@ -75,7 +75,10 @@ impl Volume {
     /// Looks for room if there was none. A partition that waits for room may have nothing to write any more, so none of them
     /// can tell. Whether room was found.
     pub fn looks_for_room(&self, disk: &dyn Disk) -> bool {
-        if !self.is_full() || self.has_failed() || !self.room.lock().is_found(disk, &self.path) {
+        if !self.is_full()
+            || self.has_failed()
+            || !self.room.lock().is_found(Instant::now(), disk, &self.path)
+        {
             return false;
         }
         info!(dir = %self.path.display(), "the log directory has room again");

@@ -188,6 +188,19 @@ fn what_a_full_directory_led_somebody_with_room_leads() {
 }
 
 #[test]
+fn a_replica_that_is_in_no_directory_yet_has_room_where_any_has() {
+    let mut cluster = Cluster::new(2);
+    let epoch = cluster.start(1, 7, &[GOOD, BAD]);
+    cluster.beat(1, epoch).expect("it is registered");
+    cluster.create(assigned("t", &[(0, &[1, 2])])).expect("created");
+    for (full, expected) in [(vec![BAD], (1, vec![1, 2])), (vec![BAD, GOOD], (2, vec![2]))] {
+        let beat = Heartbeat { full, ..Heartbeat::of(NodeId(1), epoch, cluster.image.offset) };
+        cluster.hear(beat).expect("it is registered");
+        assert_eq!(cluster.led(), [expected]);
+    }
+}
+
+#[test]
 fn where_nobody_has_room_nothing_changes() {
     let mut cluster = Cluster::new(3);
     cluster.create(assigned("t", &[(0, &[1, 2, 3])])).expect("created");

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use ottla_client::{ClientError, Connection, Options};
 use ottla_model::{NodeId, TopicName};
-use ottla_node::fetching::{Answer, Fetcher, Next, Place, Plan, Work};
+use ottla_node::fetching::{Answer, Fetcher, Next, Place, Plan, Work, at_start};
 use ottla_node::lane::{FetchPosition, FromLeader, Input};
 use ottla_node::replicas::Key;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::api::ApiKey;
+use ottla_protocol::messages::ListOffsetsResponse;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{debug, error, info, warn};
@@ -152,16 +153,21 @@ impl Task {
     }
 
     async fn place(&mut self, mut keys: Vec<Key>) {
-        let full = |key: &Key| self.partitions.get(key).is_some_and(|here| here.place().volume.is_full());
-        for key in keys.extract_if(.., |key| full(key)) {
-            self.machine.has_no_room(now_ms(), key);
-        }
+        let full: Vec<Key> = keys.extract_if(.., |key| self.has_no_room(*key)).collect();
         let known = keys.iter().filter_map(|key| Some((*key, self.partitions.get(key)?.clone())));
         let asked: Vec<_> = known.filter(|(_, partition)| !self.is_held_back(partition)).collect();
         let mut placed = BTreeMap::from_iter(lanes::places(asked).await);
         for key in keys {
             self.machine.placed(now_ms(), key, placed.remove(&key).flatten());
         }
+        if !full.is_empty() {
+            self.find_starts(&full).await;
+            full.iter().for_each(|key| self.machine.has_no_room(now_ms(), *key));
+        }
+    }
+
+    fn has_no_room(&self, key: Key) -> bool {
+        self.partitions.get(&key).is_some_and(|here| here.place().volume.is_full())
     }
 
     async fn fetch(&mut self, plan: Plan) -> Result<(), Ended> {
@@ -244,6 +250,7 @@ impl Task {
             if outcome.is_ok()
                 && let Some(Some(place)) = places.get(&key)
                 && self.partitions.get(&key).is_some_and(|partition| !self.is_held_back(partition))
+                && !self.has_no_room(key)
             {
                 self.machine.placed(now_ms(), key, Some(*place));
             }
@@ -368,19 +375,11 @@ impl Task {
 
     // What the leader's log ranges over, for logs here that end outside of it, and the cuts that follow.
     async fn find_ends(&mut self, asked: Vec<(Key, FetchPosition)>) {
-        let named = asked.iter().filter_map(|(key, position)| {
-            Some((self.partitions.get(key)?.id.topic.clone(), *key, *position))
-        });
-        let named: Vec<(TopicName, Key, FetchPosition)> = named.collect();
-        let me = self.station.me;
+        let named = self.named(asked);
         let connection = self.connection.as_ref().map(|(connection, _)| connection.clone());
-        let ask = async |timestamp| {
-            let request = wire::ends_request(me, timestamp, &named);
-            connection.as_ref()?.call(&request).await.ok()
-        };
         // The end first: a log whose start is asked for later can only have become shorter at the start.
-        let latest = ask(wire::LATEST).await;
-        let earliest = ask(wire::EARLIEST).await;
+        let latest = self.ask_for(connection.as_ref(), wire::LATEST, &named).await;
+        let earliest = self.ask_for(connection.as_ref(), wire::EARLIEST, &named).await;
         let mut cuts = Vec::new();
         for (name, key, position) in &named {
             let find = |response: &Option<_>| wire::end_of(response.as_ref()?, name, key.1);
@@ -393,6 +392,38 @@ impl Task {
             }
         }
         self.hand_over(cuts).await;
+    }
+
+    // Where the leader's logs start, for those here that have no room.
+    async fn find_starts(&mut self, full: &[Key]) {
+        let known = full.iter().filter_map(|key| Some((*key, self.partitions.get(key)?.clone())));
+        let places = lanes::places(known.collect()).await.into_iter();
+        let named = self.named(places.filter_map(|(key, place)| Some((key, place?.position))).collect());
+        let connection = match self.connect().await {
+            Ok((connection, _)) => connection,
+            Err(why) => return self.failed(&why),
+        };
+        let Some(earliest) = self.ask_for(Some(&connection), wire::EARLIEST, &named).await else { return };
+        let cuts = named.iter().filter_map(|(name, key, position)| {
+            let cut = at_start(*position, wire::end_of(&earliest, name, key.1)?);
+            Some((*key, Input::Cut { token: self.token(*key), fetched: *position, cut }))
+        });
+        let cuts = cuts.collect();
+        self.hand_over(cuts).await;
+    }
+
+    fn named(&self, asked: Vec<(Key, FetchPosition)>) -> Vec<(TopicName, Key, FetchPosition)> {
+        let named = |(key, position)| Some((self.partitions.get(&key)?.id.topic.clone(), key, position));
+        asked.into_iter().filter_map(named).collect()
+    }
+
+    async fn ask_for(
+        &self,
+        connection: Option<&Connection>,
+        timestamp: i64,
+        named: &[(TopicName, Key, FetchPosition)],
+    ) -> Option<ListOffsetsResponse> {
+        connection?.call(&wire::ends_request(self.station.me, timestamp, named)).await.ok()
     }
 }
 
