@@ -20,7 +20,8 @@ pub struct Fetched {
     pub at_ms: i64,
 }
 
-/// How long a replica that was refused waits until it is proposed once more. Nothing tells its leader that the reason is gone.
+/// How long a replica that was refused waits at least until it is proposed once more: nothing tells its leader that the reason is
+/// gone. It is when it fetches next, or when the leader looks who is late.
 const TURNED_AWAY_MS: i64 = 1_000;
 
 /// What the metadata image says of another broker.

@@ -273,8 +273,8 @@ impl Fetcher {
             let diverging = Diverging { epoch: LeaderEpoch::NONE, end_offset: end };
             return Some(Cut::End { diverging, log_start: start });
         }
-        if let cut @ Cut::All { .. } = at_start(position, start) {
-            return Some(cut);
+        if start > position.log_end {
+            return Some(Cut::All { start });
         }
         // The leader has changed in between.
         self.rest(now_ms, key);
@@ -341,11 +341,11 @@ impl Fetcher {
     }
 }
 
-/// What a follower that does not fetch removes, where its leader's log starts at `start`.
-pub fn at_start(position: FetchPosition, start: Offset) -> Cut {
-    match start > position.log_end {
-        true => Cut::All { start },
-        false => Cut::Start { log_start: start },
+/// What a follower that does not fetch removes, where its leader's log starts at `start`. `None`: nothing.
+pub fn at_start(place: Place, start: Offset) -> Option<Cut> {
+    match start > place.position.log_end {
+        true => Some(Cut::All { start }),
+        false => (start > place.log_start).then_some(Cut::Start { log_start: start }),
     }
 }
 

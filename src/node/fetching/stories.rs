@@ -110,10 +110,14 @@ fn who_has_no_room_fetches_nothing_and_looks_again_later() {
 
 #[test]
 fn who_does_not_fetch_removes_what_its_leader_has_removed() {
-    for (start, expected) in
-        [(0, Cut::Start { log_start: 0 }), (5, Cut::Start { log_start: 5 }), (6, Cut::All { start: 6 })]
-    {
-        assert_eq!(at_start(place(5).position, start), expected);
+    let place = Place { log_start: 2, ..place(5) };
+    for (start, expected) in [
+        (2, None),
+        (3, Some(Cut::Start { log_start: 3 })),
+        (5, Some(Cut::Start { log_start: 5 })),
+        (6, Some(Cut::All { start: 6 })),
+    ] {
+        assert_eq!(at_start(place, start), expected);
     }
 }
 

@@ -143,6 +143,10 @@ impl Node {
             }
             let mut heard = Vec::new();
             self.publish(now_ms, &mut heard);
+            // What is published may ask the controller for something, too. Its errors are final.
+            if let Some(Said::Died(why)) = heard.iter().find(|s| matches!(s, Said::Died(_))) {
+                return Err(BootError(why.clone()));
+            }
             said.extend(heard.into_iter().filter(|s| !matches!(s, Said::Publish)));
         }
         Err(failed("the controller did not answer"))

@@ -10,7 +10,7 @@ use ottla_log::CheckedBatch;
 use ottla_log::log::{FlushTicket, Retired};
 use ottla_model::NodeId;
 use ottla_model::config::TopicConfig;
-use ottla_node::fetching::{Answer, at_start};
+use ottla_node::fetching::{Answer, Place, at_start};
 use ottla_node::lane::{Cut, FetchPosition, FromLeader, Host, Input, Lane, Output, Role, Waiters};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
@@ -269,7 +269,8 @@ impl Process {
             }
             Message::AskStart { replica, position } => self.tell_start(replica, position),
             Message::Start { position, start } => {
-                let cut = at_start(position, start);
+                let place = Place { position, log_start: self.lane.log().log_start_offset() };
+                let Some(cut) = at_start(place, start) else { return Vec::new() };
                 mark_if(matches!(cut, Cut::All { .. }), "who had no room began again at its leader's start");
                 self.enqueue(Input::Cut { token: Ask::Own, fetched: position, cut })
             }

@@ -3,6 +3,7 @@
 mod appending;
 mod cleaning;
 mod cleaning_crashes;
+mod cleaning_refused;
 mod crashing;
 mod flushing;
 mod idempotence;

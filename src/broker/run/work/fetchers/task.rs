@@ -398,14 +398,15 @@ impl Task {
     async fn find_starts(&mut self, full: &[Key]) {
         let known = full.iter().filter_map(|key| Some((*key, self.partitions.get(key)?.clone())));
         let places = lanes::places(known.collect()).await.into_iter();
-        let named = self.named(places.filter_map(|(key, place)| Some((key, place?.position))).collect());
+        let places = BTreeMap::from_iter(places.filter_map(|(key, place)| Some((key, place?))));
+        let named = self.named(places.iter().map(|(key, place)| (*key, place.position)).collect());
         let connection = match self.connect().await {
             Ok((connection, _)) => connection,
             Err(why) => return self.failed(&why),
         };
         let Some(earliest) = self.ask_for(Some(&connection), wire::EARLIEST, &named).await else { return };
         let cuts = named.iter().filter_map(|(name, key, position)| {
-            let cut = at_start(*position, wire::end_of(&earliest, name, key.1)?);
+            let cut = at_start(*places.get(key)?, wire::end_of(&earliest, name, key.1)?)?;
             Some((*key, Input::Cut { token: self.token(*key), fetched: *position, cut }))
         });
         let cuts = cuts.collect();
