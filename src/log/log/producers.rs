@@ -132,12 +132,17 @@ impl Producers {
     /// or compaction has removed. A transaction of which nothing is left here is over for readers.
     pub fn take_over(&mut self, from: &Producers) {
         for (id, known) in &from.entries {
-            let here = self.entries.entry(*id).or_insert(Producer { txn_start: None, ..*known });
-            if here.epoch == known.epoch && here.last_seen() == known.last_seen() {
-                (here.batches, here.batches_len) = (known.batches, known.batches_len);
-            }
+            let txn_start = self.entries.get(id).and_then(|here| here.txn_start);
+            self.entries.insert(*id, Producer { txn_start, ..*known });
         }
         self.expiration_ms = from.expiration_ms;
+    }
+
+    /// The producers whose batches are all below `start`. Their transactions are over for readers of what is there.
+    pub fn ended_before(&self, start: Offset) -> Vec<(i64, Producer)> {
+        let ended = |producer: &Producer| producer.last_seen().is_some_and(|last| last.last_offset < start);
+        let known = self.all().into_iter().filter(|(_, producer)| ended(producer));
+        known.map(|(id, producer)| (id, Producer { txn_start: None, ..producer })).collect()
     }
 
     /// Changes how long an idle producer is remembered.

@@ -15,7 +15,7 @@ use super::files::{Kind, Name, Stage};
 use super::scan::{Scan, WALK_BYTES};
 use super::{Isolation, Log, LogReader, Opening};
 use crate::Disk;
-use crate::disk::OpenHow;
+use crate::disk::{OpenHow, is_full};
 
 /// Gives the copy's folder the live name, once the checkpoints of its directory have its log start and recovery point.
 /// Both are durable when this returns.
@@ -230,6 +230,9 @@ impl Log {
         while copy.step(STEP_BYTES, now_ms).map_err(failed)? > 0 {}
         let log = &mut copy.log;
         log.producers.take_over(&self.producers);
+        self.note_ended(log)?;
+        // One that was written when the copy came to that offset does not know what was taken over.
+        log.snapshots.remove(log.log_end).map_err(io_error("removing a producer snapshot"))?;
         if log.log_end < self.log_end {
             // Compaction has removed the last records, so the log ends in an empty segment, and the copy has to end in
             // one, too.
@@ -242,6 +245,29 @@ impl Log {
         log.advance_high_watermark(self.high_watermark.offset);
         // This is never refused: the copy has the same high watermark.
         let _ = log.advance_log_start(self.log_start);
+        Ok(())
+    }
+}
+
+impl Log {
+    // Puts the producers that have nothing in the copy into the snapshot with which a recovery of it begins, if the process does
+    // not stop cleanly: the one where its last records do.
+    fn note_ended(&self, copy: &mut Log) -> Result<(), LogError> {
+        let failed = || io_error("writing a producer snapshot");
+        let mut bases = copy.segments.iter().map(|segment| segment.base);
+        let ended = self.producers.ended_before(copy.segments[0].base);
+        let Some(base) = bases.rfind(|base| *base < copy.log_end).filter(|_| !ended.is_empty()) else {
+            return Ok(());
+        };
+        let there = copy.snapshots.load(base..=base).map_err(failed())?;
+        let mut known = there.map_or_else(Vec::new, |there| there.producers);
+        known.retain(|(id, _)| ended.iter().all(|(other, _)| other != id));
+        known.extend(ended);
+        match copy.snapshots.write(base, &known) {
+            Err(e) if is_full(&e) => return Ok(()),
+            written => copy.unflushed.snapshot(base, written.map_err(failed())?),
+        }
+        copy.unflushed.folder_changed();
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ use super::published::{Mark, Position};
 use super::recovery::{Replay, reindex, remove_if_there};
 use super::segment::Segment;
 use super::{Bounds, Log};
+use crate::disk::is_full;
 
 impl Log {
     /// Truncates the log to `offset`, or, if that is inside a batch, to the start of the batch. The high watermark and
@@ -108,7 +109,11 @@ impl Log {
         self.unstable = None;
         self.high_watermark = Mark { offset: base, position: self.active.end(base) };
         self.epochs.clear();
-        self.epochs.write(self.disk.as_ref()).map_err(io("writing the leader epochs"))?;
+        match self.epochs.write(self.disk.as_ref()) {
+            // What was removed may be kept by readers for a moment yet. The list is written before anything is appended.
+            Err(e) if is_full(&e) => {}
+            written => written.map_err(io("writing the leader epochs"))?,
+        }
         self.sync_folder()?;
         self.ended_at(base, now_ms)
     }

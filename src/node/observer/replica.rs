@@ -134,7 +134,10 @@ impl Replica {
             Ok(Ok(_)) => self.takes_room(size),
             Ok(Err(refused)) => return Err(Refused::Unfit(refused.message).into()),
             // There may be room again.
-            Err(full @ AppendError::DiskFull { .. }) => return Err(Refused::Disk(full.to_string()).into()),
+            Err(full @ AppendError::DiskFull { .. }) => {
+                self.reserved_bytes = 0;
+                return Err(Refused::Disk(full.to_string()).into());
+            }
             Err(AppendError::Io(error)) => return Err(ObserverError::from(QuorumError::Log(error)).into()),
         }
         self.last_epoch = LeaderEpoch(last.partition_leader_epoch);
@@ -229,6 +232,7 @@ impl Replica {
             return Err(Refused::Unfit("its log parts from this one behind this one's end".into()).into());
         }
         self.log.truncate_to(to, now_ms).map_err(QuorumError::Log).map_err(ObserverError::from)?;
+        self.reserved_bytes = 0;
         self.find_last_epoch()?;
         Ok(())
     }

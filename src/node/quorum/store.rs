@@ -347,6 +347,8 @@ impl Store {
                 return Err(QuorumError::Refused(format!("entry {} is agreed on already", new[0].index)));
             }
             self.log.truncate_to(replaced.base_offset, self.now_ms)?;
+            // What is behind the end of a file goes with what is cut off.
+            self.reserved_bytes = 0;
             self.places.truncate(first);
             self.history.truncate(new[0].index);
         }

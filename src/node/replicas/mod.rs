@@ -180,7 +180,7 @@ enum Replica {
     /// reopening the log would trust it.
     Offline,
     /// There was no room to make its log.
-    NoRoom,
+    NoRoom(LastOwner),
 }
 
 /// The replicas of one broker.
@@ -206,7 +206,7 @@ impl Replicas {
 
     /// Whether a replica waits for room on its disk, and [`Input::TryAgain`] is worth giving now and then.
     pub fn wait_for_room(&self) -> bool {
-        self.hosted.values().any(|replica| matches!(replica, Replica::NoRoom))
+        self.hosted.values().any(|replica| matches!(replica, Replica::NoRoom(_)))
     }
 
     pub fn step(&mut self, input: Input) -> Vec<Action> {
@@ -298,7 +298,7 @@ impl Replicas {
         let delay_ms = match self.hosted.remove(&key) {
             Some(Replica::Open(config)) => config.file_delete_delay_ms,
             // Its folder, if there is one, is found by the next start.
-            Some(Replica::Offline | Replica::NoRoom) => 0,
+            Some(Replica::Offline | Replica::NoRoom(_)) => 0,
             None => return,
         };
         out.push(Action::Delete { key, delay_ms });
@@ -334,7 +334,7 @@ impl Replicas {
                     Role::Follower(followership) => out.push(Action::Follow(key, followership)),
                 }
             }
-            Some(Replica::Offline | Replica::NoRoom) => {}
+            Some(Replica::Offline | Replica::NoRoom(_)) => {}
             None => {
                 self.hosted.insert(key, Replica::Open(config.clone()));
                 let was_here = change.old.as_ref().is_some_and(|old| old.replicas.contains(&self.me));
@@ -412,7 +412,7 @@ impl Replicas {
         let (mut assignments, mut to_settle) = (Vec::new(), Vec::new());
         for Opened { opening, outcome } in all {
             let key = opening.key();
-            let waited = matches!(self.hosted.get(&key), Some(Replica::NoRoom));
+            let waited = matches!(self.hosted.get(&key), Some(Replica::NoRoom(_)));
             match outcome {
                 Ok(directory) => {
                     assignments.extend(directory.and_then(|directory| self.news_of(key, directory)));
@@ -427,7 +427,12 @@ impl Replicas {
                 }
                 Err(NotOpened { full: true, .. }) if waited => {}
                 Err(NotOpened { why, full }) => {
-                    let replica = if full { Replica::NoRoom } else { Replica::Offline };
+                    // Nothing of a log that is new is left, so it may be made anywhere.
+                    let last_owner = match opening.last_owner {
+                        LastOwner::Nobody => LastOwner::Nobody,
+                        LastOwner::Process | LastOwner::Failed => LastOwner::Failed,
+                    };
+                    let replica = if full { Replica::NoRoom(last_owner) } else { Replica::Offline };
                     self.hosted.insert(key, replica);
                     out.extend([Action::Note(Note::NotOpened(opening.id, why)), Action::TakeOffline(key)]);
                 }
@@ -449,26 +454,30 @@ impl Replicas {
 
     fn owner_failed(&mut self, key: Key, out: &mut Vec<Action>) {
         if matches!(self.hosted.get(&key), Some(Replica::Open(_)))
-            && let Some(opening) = self.open_again(key, out)
+            && let Some(opening) = self.open_again(key, LastOwner::Failed, out)
         {
             out.push(Action::Open(vec![opening]));
         }
     }
 
     fn try_again(&mut self, out: &mut Vec<Action>) {
-        let waiting = self.hosted.iter().filter(|(_, replica)| matches!(replica, Replica::NoRoom));
-        let waiting: Vec<Key> = waiting.map(|(key, _)| *key).collect();
-        let to_open: Vec<_> = waiting.into_iter().filter_map(|key| self.open_again(key, out)).collect();
+        let waiting = self.hosted.iter().filter_map(|(key, replica)| match replica {
+            Replica::NoRoom(last_owner) => Some((*key, *last_owner)),
+            Replica::Open(_) | Replica::Offline => None,
+        });
+        let waiting: Vec<(Key, LastOwner)> = waiting.collect();
+        let again = |(key, last_owner)| self.open_again(key, last_owner, out);
+        let to_open: Vec<_> = waiting.into_iter().filter_map(again).collect();
         if !to_open.is_empty() {
             out.push(Action::Open(to_open));
         }
     }
 
-    fn open_again(&mut self, key: Key, out: &mut Vec<Action>) -> Option<Opening> {
+    fn open_again(&mut self, key: Key, last_owner: LastOwner, out: &mut Vec<Action>) -> Option<Opening> {
         let topic = self.image.topic_by_id(key.0).cloned()?;
         let partition = topic.partitions.get(&key.1)?;
         let config = settings::of_topic(&self.config, &self.image, &topic.name, out);
-        Some(self.opening(&topic, key.1, partition, config, LastOwner::Failed))
+        Some(self.opening(&topic, key.1, partition, config, last_owner))
     }
 }
 

@@ -178,19 +178,35 @@ fn producers_move_without_their_records() {
             let batch = world.checked(idempotent(7, 0, sequence, world.now_ms, &["once"]), Origin::Client);
             world.append(&batch).expect("it is appended");
         }
+        for sequence in 0..2 {
+            let sent = idempotent(8, 0, sequence, world.now_ms, &["once"]).transactional();
+            let batch = world.checked(sent, Origin::Client);
+            world.append(&batch).expect("a transaction goes on");
+        }
         world.seal();
         world.log.advance_log_start(world.log.log_end_offset()).expect("it may start there");
         let _ = world.log.delete_old_segments(world.now_ms).expect("old segments go");
+        // Of this producer's transaction only the end is left.
+        let end = end_of_txn(8, 0, TransactionResult::Commit, 3, world.now_ms);
+        let marker = world.checked(end, Origin::Coordinator);
+        world.append(&marker).expect("a marker");
+        world.flush();
         for moves in 0..2 {
             let mut copy = world.begin();
             world.copy(&mut copy);
             world.relocate(copy);
-            world.reopen(|_| {});
+            let end = world.log.log_end_offset();
+            world.reopen(|opening| opening.recovery_point = end);
+            world.log.advance_high_watermark(end);
             for sequence in 1..6 {
                 let twice = idempotent(7, 0, sequence, world.now_ms, &["once"]);
                 let twice = world.checked(twice, Origin::Client);
                 assert!(world.append(&twice).expect("it is known").duplicate, "{sequence}, {moves} moves");
             }
+            let known = world.log.active_producers();
+            let last: Vec<_> = known.iter().map(|known| (known.producer_id.0, known.last_sequence)).collect();
+            assert_eq!(last, [(7, 5), (8, 1)], "{moves} moves");
+            assert_eq!(world.log.last_stable_offset(), world.log.log_end_offset());
         }
     }
 }

@@ -286,3 +286,19 @@ fn a_cut_through_a_segment_whose_index_is_damaged_ends_where_it_should() {
     world.log.truncate_to(target, START_MS).unwrap();
     assert_eq!(world.values().len() as i64, target);
 }
+
+/// What is removed may be kept by readers, and need not make room at once.
+#[test]
+fn a_log_begins_anew_on_a_full_disk() {
+    let mut world = World::memory(TopicConfig::default());
+    for _ in 0..3 {
+        world.put(&["a", "b"]);
+    }
+    let memory = world.memory.clone().expect("in memory");
+    memory.set_capacity(Some(0));
+    world.log.truncate_fully(100, START_MS).expect("it goes on");
+    assert_eq!((world.log.log_start_offset(), world.log.log_end_offset()), (100, 100));
+    memory.set_capacity(None);
+    world.put(&["c"]);
+    assert_eq!(world.log.log_end_offset(), 101);
+}
