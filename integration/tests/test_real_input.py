@@ -79,11 +79,12 @@ def test_one_topic_holds_all_compressions_and_every_client_reads_them(tools, bro
 def test_row_04_librdkafka_compresses_and_the_broker_stores_it_so(tools, broker, topic, compression):
     """Produce advertised from version 0, or librdkafka would silently send everything uncompressed."""
     lines = lines_of("airports.csv")
-    # On a busy machine the first record would go alone, and alone it does not become smaller. What is flushed does not linger.
+    # On a busy machine a record goes alone now and then, and alone it does not become smaller. What is flushed does not linger.
     produce(broker, topic, records(*lines), compression_type=compression, linger_ms=5000)
     dump = tools("kafka-dump-log", "--files", broker.data / f"{topic}-0" / f"{0:020}.log").lines
     batches = [line for line in dump if line.startswith("baseOffset")]
-    assert batches and all(f"compresscodec: {compression} " in batch for batch in batches), batches
+    full = [batch for batch in batches if " count: 1 " not in batch]
+    assert full and all(f"compresscodec: {compression} " in batch for batch in full), batches
     size = sum(int(batch.split(" size: ")[1].split()[0]) for batch in batches)
     raw = sum(map(len, lines))
     assert (size > raw) == (compression == "none"), (size, raw)
