@@ -201,6 +201,19 @@ fn a_replica_that_is_in_no_directory_yet_has_room_where_any_has() {
 }
 
 #[test]
+fn a_heartbeat_changes_no_more_than_the_metadata_logs_reserve_takes() {
+    for (partitions, left) in [(3_999, 0), (4_000, 0), (4_001, 1)] {
+        let mut cluster = Cluster::new(2);
+        cluster.create(topic("t", partitions, 2)).expect("created");
+        let not_moved = |cluster: &Cluster| cluster.led().iter().filter(|(_, isr)| isr.contains(&1)).count();
+        cluster.beat_full(1, true);
+        assert_eq!(not_moved(&cluster), left, "{partitions}");
+        cluster.beat_full(1, true);
+        assert_eq!(not_moved(&cluster), 0, "{partitions}: the next one finds the others");
+    }
+}
+
+#[test]
 fn where_nobody_has_room_nothing_changes() {
     let mut cluster = Cluster::new(3);
     cluster.create(assigned("t", &[(0, &[1, 2, 3])])).expect("created");
