@@ -144,6 +144,24 @@ fn stopping_to_load_early() {
     );
 }
 
+const COORDINATED: [&str; 3] =
+    ["no committed offset is lost", "an acknowledged commit is safe", "what is told as committed is safe"];
+
+#[test]
+fn a_coordinator_that_answers_before_it_is_safe() {
+    check_in(Scene::Coordinator, Mutation::AnswerBeforeSafe, 60, &COORDINATED);
+}
+
+#[test]
+fn a_coordinator_that_stops_to_load_early() {
+    check_in(Scene::Coordinator, Mutation::StopLoadingEarly, 60, &COORDINATED);
+}
+
+#[test]
+fn a_coordinator_that_has_not_noticed_its_successor() {
+    check_in(Scene::Coordinator, Mutation::KeepShard, 400, &COORDINATED);
+}
+
 #[test]
 fn assigning_twice() {
     check_in(Scene::Services, Mutation::AssignTwice, 60, &["a partition has one owner in each generation"]);

@@ -1,8 +1,9 @@
 //! The simulator: machines with their disks, their clients and all their trouble, from a seed. The lanes, the controller and
 //! the quorum are the broker's own; what is made up is the shell around them, the clock and the world. There are three worlds:
 //! one node with everything on it ([`Scene::Node`]; [`Scene::Services`], in which that node also runs what works on its
-//! partitions; [`Scene::Transactions`], in which its clients write in transactions), the replicas of one partition on several machines ([`Scene::Replicas`]), and the controllers of a quorum
-//! with the brokers that live under them ([`Scene::Quorum`]). All are rules ([`cluster::Rules`]) over one [`cluster::Cluster`] of machines.
+//! partitions; [`Scene::Transactions`], in which its clients write in transactions), the replicas of one partition on several
+//! machines ([`Scene::Replicas`]; [`Scene::Coordinator`], in which it is a shard of the group coordinator), and the controllers
+//! of a quorum with the brokers that live under them ([`Scene::Quorum`]). All are rules ([`cluster::Rules`]) over one [`cluster::Cluster`] of machines.
 //!
 //! A run that breaks an invariant prints what the seed drew, the last events, and the command that shows it again. By hand:
 //!
@@ -28,6 +29,7 @@ mod plan;
 mod queue;
 mod quorum;
 mod replicas;
+mod shard;
 #[cfg(test)]
 mod stories;
 mod trace;
@@ -56,6 +58,8 @@ pub enum Scene {
     Transactions,
     /// Replicas of one partition: messages, elections, machines that come and go.
     Replicas,
+    /// The same partition as a shard of the group coordinator: it moves with its leader.
+    Coordinator,
     /// The metadata quorum: controllers that agree, voters that come and go; and brokers that register, are heard of and fenced.
     Quorum,
 }
@@ -117,6 +121,7 @@ impl Run {
                 world::World::new(self.scene, self.seed, None, 0).cluster().plan.clone()
             }
             Scene::Replicas => replicas::Replicas::new(self.seed, None, 0).cluster().plan.clone(),
+            Scene::Coordinator => replicas::Replicas::coordinating(self.seed, None, 0).cluster().plan.clone(),
             Scene::Quorum => quorum::Quorums::new(self.seed, None, 0).cluster().plan.clone(),
         }
     }
@@ -127,6 +132,9 @@ impl Run {
                 self.play(world::World::new(self.scene, self.seed, self.mutation, trace_lines))
             }
             Scene::Replicas => self.play(replicas::Replicas::new(self.seed, self.mutation, trace_lines)),
+            Scene::Coordinator => {
+                self.play(replicas::Replicas::coordinating(self.seed, self.mutation, trace_lines))
+            }
             Scene::Quorum => self.play(quorum::Quorums::new(self.seed, self.mutation, trace_lines)),
         }
     }
@@ -160,6 +168,7 @@ impl fmt::Display for Failure {
             Scene::Services => "seeds_of_services_hold",
             Scene::Transactions => "seeds_of_transactions_hold",
             Scene::Replicas => "seeds_of_replicas_hold",
+            Scene::Coordinator => "seeds_of_the_coordinator_hold",
             Scene::Quorum => "seeds_of_the_quorum_hold",
         };
         writeln!(f, "SIM_SEEDS={seed}..{} SIM_STEPS={steps} cargo test -p ottla-sim -- {test}", seed + 1)

@@ -48,6 +48,8 @@ pub enum Mutation {
     AnswerBeforeSafe,
     /// A shard serves when the first piece of its log is loaded.
     StopLoadingEarly,
+    /// A coordinator goes on with what it has in memory, whoever has led its partition since.
+    KeepShard,
     /// The leader of a group gives every partition to each member.
     AssignTwice,
     /// Who ends a transaction is told that it ends before the coordinator has decided.

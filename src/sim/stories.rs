@@ -104,6 +104,11 @@ fn seeds_of_replicas_hold() {
 }
 
 #[test]
+fn seeds_of_the_coordinator_hold() {
+    hold(Scene::Coordinator, SEEDS, &OF_THE_COORDINATOR);
+}
+
+#[test]
 fn seeds_of_the_quorum_hold() {
     hold_for(Scene::Quorum, SEEDS, QUORUM_STEPS, &OF_THE_QUORUM);
 }
@@ -120,9 +125,16 @@ fn seeds_that_failed_hold() {
 
 #[test]
 fn a_seed_is_the_same_run_each_time() {
-    for (scene, seed) in [Scene::Node, Scene::Services, Scene::Transactions, Scene::Replicas, Scene::Quorum]
-        .into_iter()
-        .flat_map(|scene| (0..3).map(move |s| (scene, s)))
+    for (scene, seed) in [
+        Scene::Node,
+        Scene::Services,
+        Scene::Transactions,
+        Scene::Replicas,
+        Scene::Coordinator,
+        Scene::Quorum,
+    ]
+    .into_iter()
+    .flat_map(|scene| (0..3).map(move |s| (scene, s)))
     {
         let run = Run { scene, seed, steps: STEPS, mutation: None };
         assert_eq!(run.go().ok(), run.go().ok(), "{scene:?} {seed}");
@@ -148,6 +160,11 @@ fn transactions_soak() {
 #[test]
 fn replicas_soak() {
     tell(check(Scene::Replicas, seeds(SOAK_SEEDS), steps(SOAK_STEPS)));
+}
+
+#[test]
+fn coordinator_soak() {
+    tell(check(Scene::Coordinator, seeds(SOAK_SEEDS), steps(SOAK_STEPS)));
 }
 
 #[test]
@@ -295,6 +312,15 @@ const OF_REPLICAS: [&str; 29] = [
     "the last leader led, since nobody was eligible",
     "too few replicas were in sync for an append",
     "who had no room began again at its leader's start",
+];
+/// And what replicas come to as such.
+const OF_THE_COORDINATOR: [&str; 6] = [
+    "a coordinator was asked that had been replaced",
+    "a leader resigned",
+    "a shard was asked while it was loaded",
+    "a shard was loaded piece by piece",
+    "a shard was not served any more",
+    "writes of a shard shared a batch",
 ];
 
 const OF_THE_QUORUM: [&str; 27] = [

@@ -8,19 +8,16 @@ use ottla_core::controller::NewTopic;
 use ottla_core::coordinator::{Machine, Producer};
 use ottla_core::group::{Groups, Settings as GroupSettings};
 use ottla_core::txn::{Settings, Transactions};
-use ottla_log::log::LogReader;
-use ottla_model::config::TopicConfig;
 use ottla_model::txn::{Partitions, TransactionalId};
 use ottla_model::{TopicPartition, VerificationGuard};
 use ottla_node::coordinator::ShardSettings;
-use ottla_node::coordinator::keeper::{Keeper, Sent};
-use ottla_node::coordinator::loading::Loading;
 use ottla_node::marking::Written;
 use ottla_node::verification::{Transaction, Verified};
-use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
+use ottla_protocol::Offset;
 
 use super::partition::{Ask, Key};
 use super::said::Write;
+use crate::shard::Owner;
 
 /// Who waits for a producer id.
 pub(super) enum IdFor {
@@ -46,31 +43,6 @@ pub(super) struct Shards<M: Machine> {
     pub(super) load_bytes: usize,
     pub(super) new_topic: NewTopic,
     pub(super) owners: BTreeMap<i32, Owner<M>>,
-}
-
-/// One shard and what its task has at hand.
-pub(super) struct Owner<M: Machine> {
-    pub(super) keeper: Keeper<M>,
-    pub(super) inbox: Vec<Sent<M>>,
-    pub(super) partition: Seen,
-    pub(super) loading: Option<Box<Loading<M>>>,
-    /// The log's end when it was last loaded.
-    pub(super) loaded: Offset,
-    /// What the last append came to, if the keeper has not been told.
-    pub(super) outcome: Option<Result<(Offset, Offset), ErrorCode>>,
-    /// The partition was closed since the keeper last looked.
-    pub(super) closed: bool,
-    /// A turn is about to come.
-    pub(super) woken: bool,
-    pub(super) alarm_ms: Option<i64>,
-}
-
-/// A partition as it was last seen: a task keeps hold of one that was closed.
-pub(super) struct Seen {
-    pub(super) key: Key,
-    pub(super) leader_epoch: LeaderEpoch,
-    pub(super) reader: Arc<LogReader>,
-    pub(super) config: Arc<TopicConfig>,
 }
 
 impl<M: Machine> Shards<M> {

@@ -14,16 +14,15 @@ use ottla_model::config::TopicConfig;
 use ottla_model::image::{Image, Topic};
 use ottla_model::{TopicId, TopicPartition};
 use ottla_node::coordinator::Input;
-use ottla_node::coordinator::keeper::{Keeper, KeeperNote, KeeperOutput, Sent, ShardLog};
-use ottla_node::coordinator::loading::Loading;
+use ottla_node::coordinator::keeper::{Keeper, KeeperNote, KeeperOutput, Sent};
 use ottla_node::lane::{Answered, Append, Input as LaneInput};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
-use super::holding::{Caller, Owner, Seen, Shards};
+use super::holding::{Caller, Shards};
 use super::said::Service;
 use super::{Key, Node, Partition, Said, Waiter, Who};
-use crate::marks::{mark, mark_if};
-use crate::mutation::Mutation;
+use crate::marks::mark_if;
+use crate::shard::{Owner, Seen, Turned};
 
 /// What makes a machine's shards a coordinator of the node.
 pub(super) trait Served: Machine<Token = Caller> + Sized + 'static {
@@ -50,23 +49,10 @@ pub(super) struct Errands {
     pub loaded: Offset,
 }
 
-impl Seen {
-    fn of(key: Key, partition: &Partition) -> Seen {
-        Seen {
-            key,
-            leader_epoch: partition.leader_epoch,
-            reader: partition.reader.clone(),
-            config: partition.config.clone(),
-        }
-    }
-
-    fn view(&self, mutation: Option<Mutation>) -> ShardLog {
-        let mut offsets = self.reader.offsets();
-        if mutation == Some(Mutation::AnswerBeforeSafe) {
-            offsets.high_watermark = offsets.log_end;
-        }
-        ShardLog { leader_epoch: self.leader_epoch, offsets, config: self.config.clone() }
-    }
+fn seen(key: Key, partition: &Partition) -> Seen {
+    let (leader_epoch, reader, config) =
+        (partition.leader_epoch, partition.reader.clone(), partition.config.clone());
+    Seen { key, leader_epoch, reader, config }
 }
 
 /// What others do with shards.
@@ -164,7 +150,7 @@ impl Node {
         let (mutation, image) = (self.mutation, self.image.clone());
         let Some(key) = self.owner_of::<M>(shard).map(|owner| owner.partition.key) else { return };
         let here = self.partitions.get(&key).filter(|partition| !partition.resigned);
-        let here = here.map(|here| Seen::of(key, here));
+        let here = here.map(|here| seen(key, here));
         let Some(shards) = M::shards(self) else { return };
         let load_bytes = shards.load_bytes;
         let Some(owner) = shards.owners.get_mut(&shard) else { return };
@@ -264,95 +250,14 @@ impl Node {
     fn reach<M: Served>(&mut self, topic: TopicId, shard: i32) -> Option<&mut Owner<M>> {
         let key = (topic, shard);
         let here = self.partitions.get(&key)?;
-        let (id, seen) = (TopicPartition::new(here.id.topic.clone(), shard), Seen::of(key, here));
+        let (id, seen) = (TopicPartition::new(here.id.topic.clone(), shard), seen(key, here));
         let shards = M::shards(self)?;
         let terms = shards.terms;
         if !shards.owners.contains_key(&shard) {
             let machines = M::machines(self);
-            let owner = Owner {
-                keeper: Keeper::new(id, terms, machines),
-                inbox: Vec::new(),
-                partition: seen,
-                loading: None,
-                loaded: 0,
-                outcome: None,
-                closed: false,
-                woken: false,
-                alarm_ms: None,
-            };
+            let owner = Owner::new(Keeper::new(id, terms, machines), seen);
             M::shards(self)?.owners.insert(shard, owner);
         }
         self.owner_of::<M>(shard)
-    }
-}
-
-/// What a turn came to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Turned {
-    /// The task goes on at once after what it has waited for.
-    Worked,
-    Idle,
-    /// The shard is not this node's any more.
-    Ended,
-}
-
-impl<M: Machine> Owner<M> {
-    fn turn(
-        &mut self,
-        now_ms: i64,
-        here: Option<Seen>,
-        image: &Arc<Image>,
-        load_bytes: usize,
-        mutation: Option<Mutation>,
-        outputs: &mut Vec<KeeperOutput<M>>,
-    ) -> Turned {
-        self.woken = false;
-        self.alarm_ms = self.alarm_ms.filter(|at_ms| *at_ms > now_ms);
-        self.inbox.drain(..).for_each(|sent| self.keeper.send(now_ms, sent, outputs));
-        let is_here = here.is_some();
-        let again = match here {
-            Some(here) if !self.closed => {
-                self.partition = here;
-                None
-            }
-            here => here,
-        };
-        let view = self.partition.view(mutation);
-        if let Some(outcome) = self.outcome.take() {
-            self.keeper.appended(now_ms, outcome, &view, outputs);
-            Turned::Worked
-        } else if let Some(loading) = self.loading.take() {
-            self.read_on(now_ms, loading, load_bytes, mutation, outputs);
-            Turned::Worked
-        } else if self.keeper.is_busy() {
-            Turned::Idle
-        } else if std::mem::take(&mut self.closed) || !is_here {
-            self.keeper.turn(now_ms, None, image, outputs);
-            let Some(again) = again else { return Turned::Ended };
-            self.partition = again;
-            Turned::Worked
-        } else {
-            self.keeper.turn(now_ms, Some(&view), image, outputs);
-            Turned::Idle
-        }
-    }
-
-    fn read_on(
-        &mut self,
-        now_ms: i64,
-        mut loading: Box<Loading<M>>,
-        load_bytes: usize,
-        mutation: Option<Mutation>,
-        outputs: &mut Vec<KeeperOutput<M>>,
-    ) {
-        let read = loading.read_on(&self.partition.reader, load_bytes);
-        let is_done = loading.is_done() || mutation == Some(Mutation::StopLoadingEarly);
-        match read {
-            Ok(()) if !is_done => {
-                mark("a shard was loaded piece by piece");
-                self.loading = Some(loading);
-            }
-            read => self.keeper.loaded(now_ms, read.map(|()| loading), outputs),
-        }
     }
 }

@@ -55,7 +55,7 @@ impl Producer {
 
 impl Replicas {
     // To whoever leads, or is believed to: clients look it up anew each time, and hear of it late.
-    fn believed_leader(&mut self) -> NodeId {
+    pub(super) fn believed_leader(&mut self) -> NodeId {
         let anybody = self.cluster.anybody();
         let knows = !self.cluster.dice.percent(5);
         let leader = self.registry.view().leader.filter(|_| knows);

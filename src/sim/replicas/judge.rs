@@ -7,6 +7,7 @@ use ottla_model::NodeId;
 use ottla_protocol::{LeaderEpoch, Offset};
 
 use super::process::Process;
+use super::promises::Promises;
 use super::registry::View;
 use crate::invariants::copy::{Copied, LogCopy, marker_of, read_from, with_markers};
 use crate::invariants::dense;
@@ -16,13 +17,15 @@ use crate::verdict::{Verdict, Violation};
 #[derive(Debug, Default)]
 pub(crate) struct Judge {
     /// What anybody may have been given: below a high watermark, and the epoch under which it was there first.
-    safe: BTreeMap<Offset, (RecordId, LeaderEpoch)>,
+    pub(super) safe: BTreeMap<Offset, (RecordId, LeaderEpoch)>,
     /// Of each process: the high watermark up to which that was looked at, and the epoch under which it was there.
     looked: BTreeMap<(NodeId, u64), (Offset, LeaderEpoch)>,
     /// Which process led under which epoch.
     led: BTreeSet<(NodeId, u64, LeaderEpoch)>,
     leaders: BTreeMap<LeaderEpoch, NodeId>,
-    acknowledged: usize,
+    pub(super) acknowledged: usize,
+    /// What was promised to those who commit offsets.
+    pub(super) promises: Promises,
     /// Where the records of idempotent producers are safe. `None`: producers are not idempotent.
     places: Option<BTreeMap<RecordId, Offset>>,
     /// Who is in sync.
@@ -185,6 +188,7 @@ impl Judge {
     /// Somebody leads under that epoch who is known to lack records, since nobody else was left: all promises are off.
     pub fn forget(&mut self, epoch: LeaderEpoch) {
         self.safe.clear();
+        self.promises.forget();
         self.places.iter_mut().for_each(BTreeMap::clear);
         self.lossy = true;
         self.promised_since = Some(epoch);

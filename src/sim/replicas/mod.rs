@@ -3,11 +3,14 @@
 //! not. It must never let anything happen that is not an event.
 
 mod clients;
+mod committers;
+mod coordinating;
 mod home;
 mod judge;
 #[cfg(test)]
 mod lessons;
 mod process;
+mod promises;
 mod registry;
 mod serving;
 mod sessions;
@@ -39,6 +42,7 @@ use crate::marks::{mark, mark_if};
 use crate::mutation::Mutation;
 use crate::verdict::{Verdict, Violation};
 use clients::{Consumer, Producer};
+use committers::Committer;
 use judge::Judge;
 use process::{LAG_MS, Message, Process, To, Wish};
 use registry::Registry;
@@ -57,6 +61,8 @@ pub(crate) enum Local {
     },
     Beat,
     Tick,
+    /// The task of the coordinator's shard gets the processor.
+    ShardTurn,
     RunFlush(FlushTicket),
     Flushed {
         up_to: Offset,
@@ -85,6 +91,12 @@ pub(crate) enum Global {
         attempt: u64,
     },
     Consume(usize),
+    /// A client of the coordinator hears.
+    Committer(Message),
+    Ask {
+        committer: usize,
+        attempt: u64,
+    },
     /// An admin deletes records.
     Delete,
     /// An admin moves the partition to other brokers.
@@ -104,6 +116,9 @@ pub(crate) struct Replicas {
     registry: Registry,
     producers: Vec<Producer>,
     consumers: Vec<Consumer>,
+    committers: Vec<Committer>,
+    /// Numbers them.
+    commits: u32,
     config: Arc<TopicConfig>,
     judge: Judge,
 }
@@ -143,6 +158,9 @@ impl Rules for Replicas {
             }
             Global::Produce { producer, attempt } => self.produce(producer, attempt),
             Global::Consume(consumer) => self.consume(consumer),
+            Global::Committer(Message::Coordinated { asker, told }) => self.told(asker, told),
+            Global::Committer(_) => {}
+            Global::Ask { committer, attempt } => self.ask(committer, attempt),
             Global::Delete => self.delete_records(),
             Global::Reassign => self.reassign()?,
             Global::Trouble => self.trouble(),
@@ -181,6 +199,18 @@ impl Replicas {
     pub fn new(seed: u64, mutation: Option<Mutation>, trace_lines: usize) -> Replicas {
         let mut dice = Dice::new(seed);
         let plan = Plan { sessions: seed % 3 == 2, fills: seed % 5 == 1, ..Plan::draw(&mut dice) };
+        Replicas::drawn(plan, dice, mutation, trace_lines)
+    }
+
+    /// The partition is a shard of the group coordinator.
+    pub fn coordinating(seed: u64, mutation: Option<Mutation>, trace_lines: usize) -> Replicas {
+        let mut dice = Dice::new(seed);
+        let plan = Plan { sessions: seed % 3 == 2, fills: seed % 5 == 1, ..Plan::draw(&mut dice) };
+        let plan = plan.for_coordinator(&mut dice);
+        Replicas::drawn(plan, dice, mutation, trace_lines)
+    }
+
+    fn drawn(plan: Plan, mut dice: Dice, mutation: Option<Mutation>, trace_lines: usize) -> Replicas {
         let bus = Bus::draw(plan.machines, &mut dice);
         let memories = disks(&plan, &mut dice);
         Replicas::of(plan, Cluster::new(dice, bus, memories, mutation, trace_lines))
@@ -205,6 +235,9 @@ impl Replicas {
         for producer in 0..plan.producers {
             cluster.global(100, Global::Produce { producer, attempt: 0 });
         }
+        for committer in 0..plan.committers {
+            cluster.global(100, Global::Ask { committer, attempt: 0 });
+        }
         plan.admins_and_consumers(&mut cluster);
         let ids = cluster.machines.iter().map(|machine| machine.id).take(plan.machines - plan.spares);
         Replicas {
@@ -214,6 +247,8 @@ impl Replicas {
             full: BTreeSet::new(),
             producers: (0..plan.producers).map(|_| Producer::new(plan.idempotent)).collect(),
             consumers: (0..plan.consumers).map(|_| Consumer::default()).collect(),
+            committers: (0..plan.committers).map(|n| Committer::of(n % plan.groups)).collect(),
+            commits: 0,
             config: Arc::new(config),
             judge: Judge::new(plan.idempotent),
             plan,
@@ -223,7 +258,9 @@ impl Replicas {
 
     /// Everybody has heard of everything, producers included.
     fn is_healed(&self) -> bool {
-        self.is_whole() && self.producers.iter().all(|producer| producer.acknowledged == producer.record)
+        let are_done = self.producers.iter().all(|producer| producer.acknowledged == producer.record)
+            && self.committers.iter().all(Committer::is_done);
+        self.is_whole() && are_done
     }
 
     /// All replicas are in sync and the same, and readers see them whole.
@@ -263,6 +300,9 @@ impl Replicas {
             Local::Boot | Local::Stop => Vec::new(),
             Local::Hear(message) => {
                 cluster.trace.note(now_ms, || format!("node {id} hears {message:?}"));
+                if let Message::Question { asker, question } = &message {
+                    self.judge.promises.asked(*asker, *question, process.lane.leader_epoch());
+                }
                 process.hear(message, now_ms)
             }
             Local::Turn => process.turn(now_ms),
@@ -287,6 +327,7 @@ impl Replicas {
                 cluster.work(at, BEAT_MS, Local::Beat);
                 vec![Wish::Send(To::Registry, message)]
             }
+            Local::ShardTurn => process.drive_shard(now_ms),
             Local::Tick => {
                 let wishes = process.enqueue(Input::Tick);
                 cluster.work(at, LAG_MS / 2, Local::Tick);
@@ -330,6 +371,7 @@ impl Replicas {
             process => process.map_err(|why| Violation::new("a log opens again", format!("{id}: {why}")))?,
         };
         process.in_sessions = self.plan.sessions.then(|| InSessions::new(process.life));
+        process.coordinating = self.plan.coordinating();
         let offsets = process.lane.log().offsets();
         machine.process = Some(process);
         self.cluster.note_at(at, || format!("up, life {life}: {offsets:?}"));
@@ -430,6 +472,10 @@ impl Replicas {
                 let arrival = move |message| Event::Global(Global::Consumer(consumer, message));
                 (CONSUMERS + consumer as Place, Box::new(arrival))
             }
+            To::Committer(committer) => {
+                let arrival = |message| Event::Global(Global::Committer(message));
+                (COMMITTERS + committer as Place, Box::new(arrival))
+            }
         };
         self.cluster.send(from, place, || arrival(message.clone()));
     }
@@ -446,6 +492,13 @@ impl Replicas {
                 Wish::Turn => {
                     let delay_ms = self.cluster.dice.between(0, 2);
                     self.cluster.work(at, delay_ms, Local::Turn);
+                }
+                Wish::ShardTurn(at_ms) => {
+                    let delay_ms = match at_ms {
+                        Some(at_ms) => (at_ms - self.cluster.now_ms()).max(0),
+                        None => self.cluster.dice.between(0, 2),
+                    };
+                    self.cluster.work(at, delay_ms, Local::ShardTurn);
                 }
                 Wish::Flush(ticket) => {
                     let delay_ms = self.cluster.dice.between(0, self.plan.flush_ms_max);
@@ -489,6 +542,11 @@ impl Replicas {
                     None => Ok(()),
                 }
             }
+            (_, Message::Coordinated { asker, told }) => {
+                let process = self.cluster.machines[at].process.as_ref();
+                let epoch = process.map_or(LeaderEpoch::NONE, |process| process.lane.leader_epoch());
+                self.judge.told(*asker, *told, epoch)
+            }
             (_, Message::Consumed { from, found: Ok(found) }) => self.judge.consumed(*from, found, false),
             _ => Ok(()),
         }
@@ -517,6 +575,7 @@ const ENOUGH_BYTES: u64 = 500;
 const REGISTRY: Place = 0;
 const PRODUCERS: Place = 1_000;
 const CONSUMERS: Place = 2_000;
+const COMMITTERS: Place = 3_000;
 const SESSION_MS: i64 = 1_000;
 const BEAT_MS: i64 = 100;
 const FETCH_PATIENCE_MS: i64 = 200;

@@ -14,6 +14,7 @@ use ottla_node::fetching::{Answer, Place, at_start};
 use ottla_node::lane::{Cut, FetchPosition, FromLeader, Host, Input, Lane, Output, Role, Waiters};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
+use super::coordinating::{Asker, Coordinating, Question, Told};
 use super::home::Home;
 use super::registry::View;
 use super::serving::Sent;
@@ -93,6 +94,15 @@ pub(crate) enum Message {
     DeleteRecords {
         eighths: i64,
     },
+    /// A client of the coordinator asks.
+    Question {
+        asker: Asker,
+        question: Question,
+    },
+    Coordinated {
+        asker: Asker,
+        told: Told,
+    },
 }
 
 /// A follower's fetch.
@@ -135,6 +145,8 @@ pub(crate) enum Ask {
     Fetch(u64),
     /// This machine's own fetching, and whatever nobody waits for.
     Own,
+    /// The shard of the coordinator.
+    Shard,
 }
 
 impl Waiters for Ask {
@@ -158,6 +170,8 @@ pub(crate) enum Wish {
     FetchSoon,
     /// It may fetch again after so many milliseconds.
     FetchAfter(i64),
+    /// The shard's task wants the processor: soon, or at that time.
+    ShardTurn(Option<i64>),
     /// The lane will do nothing more.
     Offline(String),
     Remove(Vec<Retired>),
@@ -169,6 +183,7 @@ pub(crate) enum To {
     Registry,
     Producer(usize),
     Consumer(usize),
+    Committer(usize),
 }
 
 pub(crate) struct Process {
@@ -192,11 +207,13 @@ pub(crate) struct Process {
     pub fetches: u64,
     /// `None`: each of its fetches says everything, and so does each answer.
     pub(super) in_sessions: Option<InSessions>,
+    /// `None`: the partition is no coordinator's.
+    pub(super) coordinating: Option<Coordinating>,
     /// Its disk has had no room, and has none since.
     pub full: bool,
     /// The mistake of not comparing logs with the leader any more.
     compares_no_more: bool,
-    mutation: Option<Mutation>,
+    pub(super) mutation: Option<Mutation>,
 }
 
 impl Process {
@@ -228,6 +245,7 @@ impl Process {
             verifying: Vec::new(),
             fetches: 0,
             in_sessions: None,
+            coordinating: None,
             full: false,
             compares_no_more: false,
             mutation,
@@ -282,6 +300,7 @@ impl Process {
             Message::Produce { producer, attempt, sent } => self.produce(producer, attempt, sent, now_ms),
             Message::Consume { consumer, from } => self.consume(consumer, from),
             Message::DeleteRecords { eighths } => self.delete_records(eighths, now_ms),
+            Message::Question { asker, question } => self.ask_shard(asker, question),
             _ => Vec::new(),
         }
     }
@@ -456,7 +475,9 @@ impl Process {
         mark_if(self.lane.log().log_end_offset() < log_end, "a follower cut off the end of its log");
         mark_if(led && !self.lane.leads(), "a leader resigned");
         mark_joins(notes, self.view.as_ref(), &out);
-        out.into_iter().flat_map(|output| self.wishes(output, now_ms)).collect()
+        let mut wishes: Vec<Wish> = out.into_iter().flat_map(|output| self.wishes(output, now_ms)).collect();
+        wishes.extend(self.wake_shard());
+        wishes
     }
 
     fn wishes(&mut self, output: Output<Ask>, now_ms: i64) -> Vec<Wish> {
@@ -466,6 +487,9 @@ impl Process {
             }
             Output::Noted { token: Ask::Fetch(number), outcome } if self.in_sessions.is_some() => {
                 self.noted_in_session(number, outcome)
+            }
+            Output::Reply { token: Ask::Shard, outcome } => {
+                self.shard_appended(outcome.map_err(|refused| refused.code))
             }
             Output::Grown | Output::Advanced => {
                 self.tell_sessions();

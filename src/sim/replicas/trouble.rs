@@ -5,7 +5,9 @@ use std::path::Path;
 
 use ottla_log::Disk;
 use ottla_log::disk::{Fault, Operation};
+use ottla_node::coordinator::Linger;
 
+use super::coordinating::Coordinating;
 use super::home::DIR;
 use super::{Global, Local, Replicas};
 use crate::cluster::{Cluster, Rules};
@@ -38,6 +40,13 @@ pub(super) struct Plan {
     pub fills: bool,
     /// Followers fetch in sessions (KIP-227): what nothing happens to is not asked for again.
     pub sessions: bool,
+    /// Who commits offsets and asks for them, if the partition is a shard of the group coordinator.
+    pub committers: usize,
+    /// Of all of them.
+    pub groups: usize,
+    pub linger: Linger,
+    /// How much of its log the coordinator loads at a time.
+    pub load_bytes: usize,
 }
 
 impl Plan {
@@ -62,12 +71,34 @@ impl Plan {
             spares: 0,
             fills: false,
             sessions: false,
+            committers: 0,
+            groups: 1,
+            linger: Linger::Ms(0),
+            load_bytes: 1 << 20,
         };
         troubles.extend([Trouble::StopCleanly, Trouble::FailWrite].into_iter().filter(|_| dice.percent(25)));
         let spares = if machines > 2 && dice.percent(30) { dice.between(1, machines as i64 - 2) } else { 0 };
         let replicas = machines as i32 - spares as i32;
         let min_insync_replicas = plan.min_insync_replicas.min((replicas + 1) / 2);
         Plan { troubles, spares: spares as usize, min_insync_replicas, ..plan }
+    }
+
+    /// The same for a partition that nobody writes to but the coordinator.
+    pub fn for_coordinator(self, dice: &mut Dice) -> Plan {
+        Plan {
+            producers: 0,
+            idempotent: false,
+            deletes_records: false,
+            committers: dice.between(1, 6) as usize,
+            groups: dice.between(1, 3) as usize,
+            linger: *dice.pick(&[Linger::Ms(0), Linger::Ms(10), Linger::Adaptive]),
+            load_bytes: *dice.pick(&[1, 300, 1 << 20]),
+            ..self
+        }
+    }
+
+    pub fn coordinating(&self) -> Option<Coordinating> {
+        (self.committers > 0).then(|| Coordinating::new(self.linger, self.load_bytes))
     }
 
     /// What admins and consumers do first.
@@ -104,6 +135,10 @@ impl Plan {
             spares: 0,
             fills: false,
             sessions: false,
+            committers: 0,
+            groups: 1,
+            linger: Linger::Ms(0),
+            load_bytes: 1 << 20,
         }
     }
 }
