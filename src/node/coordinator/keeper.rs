@@ -26,6 +26,7 @@ pub type Sent<M> = Input<<M as Machine>::Token, <M as Machine>::Command>;
 /// The partition whose log is the shard's memory, as it is now.
 #[derive(Clone, Debug)]
 pub struct ShardLog {
+    /// As it was when the offsets had been read, or later: so that they are not of another leader if the epoch is the same as before.
     pub leader_epoch: LeaderEpoch,
     pub offsets: Offsets,
     pub config: Arc<TopicConfig>,
@@ -192,6 +193,10 @@ impl<M: Machine> Keeper<M> {
     ) {
         let State::Serving(serving) = &mut self.state else { return };
         let Some(appending) = serving.appending.take() else { return };
+        if serving.leader_epoch != here.leader_epoch {
+            // What was appended may have been replaced since, however long the log is now.
+            return self.leave(now_ms, out);
+        }
         let is_stale = |against: &Arc<TopicConfig>| !Arc::ptr_eq(against, &here.config);
         if outcome == Err(ErrorCode::NotLeaderOrFollower)
             && appending.checked_against.as_ref().is_some_and(is_stale)
@@ -266,8 +271,9 @@ impl<M: Machine> Keeper<M> {
         while let State::Serving(serving) = &mut self.state
             && serving.appending.is_none()
         {
-            let bytes_max = usize::try_from(here.config.max_message_bytes).unwrap_or(usize::MAX);
-            serving.shard.limit_batches(bytes_max);
+            // A log takes no batch that is larger than a segment.
+            let bytes_max = here.config.max_message_bytes.min(here.config.segment_bytes);
+            serving.shard.limit_batches(usize::try_from(bytes_max).unwrap_or(usize::MAX));
             let high_watermark = here.offsets.high_watermark;
             if serving.shard.awaits().is_some_and(|offset| offset <= high_watermark) {
                 self.feed(now_ms, Input::Replicated(high_watermark), out);

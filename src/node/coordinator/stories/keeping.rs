@@ -153,6 +153,27 @@ fn a_batch_that_the_topic_does_not_take_is_refused() {
 }
 
 #[test]
+fn what_was_appended_under_another_leader_is_in_doubt() {
+    let mut stage = Stage::new(Linger::Ms(0));
+    stage.add(1);
+    assert_eq!(stage.turn(), [Short::Append { records: 1 }]);
+    // The log was cut and grew again, before anybody heard what became of the append: it looks as if all had gone well.
+    stage.log.leader_epoch = LeaderEpoch(2);
+    assert_eq!(stage.appended(Ok((0, 0)), 1), [Short::Refused(1, ErrorCode::NotCoordinator)]);
+    assert_eq!(stage.turn(), [Short::Load]);
+}
+
+#[test]
+fn no_batch_grows_larger_than_a_segment() {
+    let mut stage = Stage::new(Linger::Adaptive);
+    let segment_bytes = HEADER_BYTES as i32 + 70;
+    stage.log.config = Arc::new(TopicConfig { segment_bytes, ..TopicConfig::default() });
+    (1..=3).for_each(|token| stage.add(token));
+    assert_eq!(stage.turn(), [Short::Append { records: 2 }]);
+    assert_eq!(stage.appended(Ok((0, 1)), 2), [Short::Done(1), Short::Done(2), Short::Append { records: 1 }]);
+}
+
+#[test]
 fn nobody_is_served_without_the_partition() {
     let mut stage = Stage::new(Linger::Ms(0));
     assert_eq!(stage.turn(), []);

@@ -214,11 +214,10 @@ fn led(partition: &Partition) -> Option<ShardLog> {
 }
 
 fn view(partition: &Partition) -> ShardLog {
-    ShardLog {
-        leader_epoch: partition.leader_epoch(),
-        offsets: partition.place().reader.offsets(),
-        config: partition.config.load_full(),
-    }
+    let offsets = partition.place().reader.offsets();
+    // Read behind them, as `ShardLog` says.
+    let leader_epoch = partition.leader_epoch();
+    ShardLog { leader_epoch, offsets, config: partition.config.load_full() }
 }
 
 async fn until(due_ms: Option<i64>) {
