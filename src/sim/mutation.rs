@@ -138,6 +138,8 @@ pub enum Mutation {
     LeaveAtOnce,
     /// A controller answers what it has decided before the quorum has agreed.
     AnswerBeforeAgreed,
+    /// A proposal that was refused may be taken when it comes again.
+    KeepEpochOfRefused,
     /// A leader proposes replicas without the broker epochs under which they have fetched (KIP-903).
     LetAnyProcessJoin,
     /// A broker does not say that its directory is full.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use ottla_model::image::{Partition, Topic};
-use ottla_model::record::{LEADER_RECOVERED, LEADER_RECOVERING, MetadataRecord};
+use ottla_model::record::{LEADER_RECOVERED, LEADER_RECOVERING, MetadataRecord, PartitionChangeRecord};
 use ottla_model::{NodeId, TopicId};
 use ottla_protocol::{ErrorCode, LeaderEpoch};
 
@@ -44,10 +44,17 @@ pub(super) fn alter(view: &View<'_>, alter: AlterPartition) -> Decision<Result<O
     let mut seen = BTreeSet::new();
     let outcomes = proposals.iter().map(|one| {
         let (topic, partition) = find(view, one)?;
-        check(view, broker, partition, one)?;
+        let checked = check(view, broker, partition, one);
+        if !matches!(checked, Ok(()) | Err(ErrorCode::IneligibleReplica)) {
+            checked?;
+        }
         // The first proposal for a partition raises its epoch, so a second one is late.
         if !seen.insert((one.topic, one.partition)) {
             return Err(ErrorCode::InvalidUpdateVersion);
+        }
+        if let Err(code) = checked {
+            records.push(next_epoch(one));
+            return Err(code);
         }
         let target = Target {
             isr: members(&one.proposal).collect(),
@@ -67,6 +74,16 @@ pub(super) fn alter(view: &View<'_>, alter: AlterPartition) -> Decision<Result<O
     });
     let answer = Ok(outcomes.collect());
     Decision { records, answer }
+}
+
+// Who may not join now may later. The leader goes on without that replica once it is refused, so an earlier attempt of the same
+// proposal must not let it in then, however late it comes: what a closed connection has sent, for example.
+fn next_epoch(one: &IsrProposal) -> MetadataRecord {
+    MetadataRecord::PartitionChange(PartitionChangeRecord {
+        partition_id: one.partition,
+        topic_id: one.topic,
+        ..PartitionChangeRecord::default()
+    })
 }
 
 fn find<'a>(view: &'a View<'_>, one: &IsrProposal) -> Result<(&'a Topic, &'a Partition), ErrorCode> {

@@ -256,7 +256,8 @@ impl Leader {
                 }
                 None
             }
-            // Both errors mean that the partition epoch was right, and that nothing was changed.
+            // Both errors mean that the partition epoch was right, and that nobody has joined. Who is not eligible is not let in by
+            // an earlier attempt of the same proposal either, as the partition's epoch is another one now.
             Err(code @ (OperationNotAttempted | IneligibleReplica)) => {
                 let joins = self.in_sync.take_back();
                 if code == IneligibleReplica

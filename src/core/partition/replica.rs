@@ -20,9 +20,10 @@ pub struct Fetched {
     pub at_ms: i64,
 }
 
-/// How long a replica that was refused waits at least until it is proposed once more: nothing tells its leader that the reason is
-/// gone. It is when it fetches next, or when the leader looks who is late.
+/// How long a replica that was refused waits at least until it is proposed once more, and twice as long each time: nothing tells
+/// its leader that the reason is gone. It is when it fetches next, or when the leader looks who is late.
 const TURNED_AWAY_MS: i64 = 1_000;
+const TURNED_AWAY_MS_MAX: i64 = 32_000;
 
 /// What the metadata image says of another broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +46,8 @@ pub(super) struct Replica {
     /// The broker epoch in its last fetch.
     pub broker_epoch: Option<i64>,
     standing: Option<Standing>,
-    /// The controller has refused to let it join. It may ask again from this time on.
-    turned_away: Option<i64>,
+    /// The controller has refused to let it join. It may ask again from this time on, and waits so long if it is refused again.
+    turned_away: Option<(i64, i64)>,
 }
 
 impl Replica {
@@ -119,18 +120,20 @@ impl Replica {
     }
 
     pub fn stands(&mut self, standing: Standing) {
-        self.standing = Some(standing);
-        self.turned_away = None;
+        if self.standing.replace(standing) != Some(standing) {
+            self.turned_away = None;
+        }
     }
 
     /// The controller has refused to let it join the in-sync set, and knows why.
     pub fn turn_away(&mut self, now_ms: i64) {
-        self.turned_away = Some(now_ms + TURNED_AWAY_MS);
+        let pause_ms = self.turned_away.map_or(TURNED_AWAY_MS, |(_, pause_ms)| pause_ms);
+        self.turned_away = Some((now_ms + pause_ms, (pause_ms * 2).min(TURNED_AWAY_MS_MAX)));
     }
 
     /// Whether the controller may think otherwise by now.
     pub fn may_ask(&self, now_ms: i64) -> bool {
-        self.turned_away.is_none_or(|until_ms| now_ms >= until_ms)
+        self.turned_away.is_none_or(|(until_ms, _)| now_ms >= until_ms)
     }
 
     /// Whether it has everything that the leader has, or had it at most `replica.lag.time.max.ms` ago.

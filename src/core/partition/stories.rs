@@ -301,10 +301,24 @@ fn who_was_turned_away_asks_again_later() {
     );
     assert_eq!(stage.fetched(2, 5), Some(vec![1, 2]));
 
+    // It waits twice as long each time, and half a minute at most.
+    let mut stage = Stage::new(&[1, 2], &[1]);
+    let standing = Standing { broker_epoch: Some(100), shutting_down: false };
+    turned_away(&mut stage);
+    for pause_ms in [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 32_000] {
+        stage.now_ms += pause_ms - 1;
+        stage.leader.stands(NodeId(2), standing);
+        assert_eq!(stage.let_join(), None, "nothing new was heard of it in {pause_ms} ms");
+        stage.now_ms += 1;
+        let proposal = stage.let_join().expect("that time has passed");
+        stage.leader.answered(refused(proposal), stage.now_ms);
+    }
+
     // What the metadata says of its broker is new.
     let mut stage = Stage::new(&[1, 2], &[1]);
     turned_away(&mut stage);
-    stage.leader.stands(NodeId(2), Standing { broker_epoch: Some(100), shutting_down: false });
+    stage.leader.stands(NodeId(2), Standing { broker_epoch: None, ..standing });
+    stage.leader.stands(NodeId(2), standing);
     assert!(stage.let_join().is_some());
 }
 

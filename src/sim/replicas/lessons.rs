@@ -52,6 +52,7 @@ const LESSONS: &[Lesson] = &[
     lesson("KIP-320", Mutation::ServeAnyEpoch, Told(a_fetch_of_an_epoch_before), &[STAYS]),
     lesson("KIP-497", Mutation::BelieveFollowersAhead, Seeds(60), &[STAYS, ACKNOWLEDGED]),
     lesson("KIP-903", Mutation::BelieveOldBrokers, Told(a_fetch_of_a_process_before), &[STAYS]),
+    lesson("KIP-497", Mutation::KeepEpochOfRefused, Told(a_proposal_that_comes_again), &[STAYS]),
     lesson("KIP-966", Mutation::LastMemberStays, Told(the_last_member_loses_its_power), &[STAYS]),
     lesson("KAFKA-15586", Mutation::AssumeCleanStops, Seeds(200), &[STAYS]),
     lesson("KAFKA-7164", Mutation::CompareWithNewLeadersOnly, Told(an_epoch_that_was_missed), &[STAYS]),
@@ -240,6 +241,26 @@ fn the_last_member_loses_its_power(story: &mut Story) {
     story.wait_until_in_sync([one]);
     story.lose_power(one, 1_000);
     story.wait_ms(12_000);
+}
+
+// What it names may not join, and may when the same proposal comes once more: it lacks what its leader has promised meanwhile.
+fn a_proposal_that_comes_again(story: &mut Story) {
+    let (one, [two, third]) = (story.leader(), story.followers());
+    story.cut(one, third);
+    story.cut_to_controller(third);
+    story.wait_until_in_sync([one, two]);
+    let proposal = story.proposal([one, two, third]);
+    story.controller_hears(proposal.clone());
+    story.wait_ms(100);
+    story.produce("a");
+    story.heal();
+    story.cut(one, third);
+    story.wait_ms(300);
+    story.controller_hears(proposal);
+    story.wait_ms(100);
+    story.kill(one, 3_000);
+    story.kill(two, 3_000);
+    story.wait_ms(2_000);
 }
 
 // Its leader's high watermark is above where the two logs part.

@@ -46,11 +46,18 @@ struct Registered {
 #[derive(Debug)]
 pub(crate) struct Registry {
     view: View,
+    /// The partition as it was when it last changed.
+    last: Option<View>,
     min_insync_replicas: usize,
     next_epoch: i64,
 }
 
 impl View {
+    /// The partition alone.
+    fn without_news(self) -> View {
+        View { version: 0, partition_epoch: 0, brokers: BTreeMap::new(), ..self }
+    }
+
     /// The life in which it registered last.
     pub fn life(&self, broker: NodeId) -> Option<u64> {
         self.brokers.get(&broker).map(|known| known.life)
@@ -92,7 +99,7 @@ impl Registry {
             brokers: BTreeMap::new(),
             mutation,
         };
-        Registry { view, min_insync_replicas: min_insync_replicas as usize, next_epoch: 1 }
+        Registry { view, last: None, min_insync_replicas: min_insync_replicas as usize, next_epoch: 1 }
     }
 
     pub fn view(&self) -> &View {
@@ -181,6 +188,11 @@ impl Registry {
             let same_life = member.broker_epoch.is_none() || member.broker_epoch == alive;
             let finds_room = self.view.isr.contains(&member.replica) || !self.view.is_full(member.replica);
             if alive.is_none() || !same_life || !finds_room {
+                // The same proposal may come once more when that one is eligible.
+                if !self.makes(Mutation::KeepEpochOfRefused) {
+                    self.view.partition_epoch += 1;
+                    self.view.version += 1;
+                }
                 return Err(ErrorCode::IneligibleReplica);
             }
         }
@@ -260,7 +272,11 @@ impl Registry {
                 view.elr.retain(|id| *id != leader);
             }
         }
-        view.partition_epoch += 1;
+        // What is heard of brokers changes the partition only if that changes who leads it, or who may.
+        let now = view.clone().without_news();
+        if self.last.replace(now.clone()) != Some(now) {
+            view.partition_epoch += 1;
+        }
         view.version += 1;
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 
-use ottla_core::partition::Acks;
+use ottla_core::partition::{Acks, InSyncMember, Proposal};
 use ottla_log::log::Isolation;
 use ottla_model::NodeId;
 use ottla_protocol::{ErrorCode, Offset};
@@ -12,7 +12,7 @@ use super::clients::Producer;
 use super::process::{Message, Process, To};
 use super::serving::{How, Sent};
 use super::trouble::Plan;
-use super::{Local, PRODUCERS, REGISTRY, Replicas};
+use super::{Global, Local, PRODUCERS, REGISTRY, Replicas};
 use crate::bus::{Bus, Place};
 use crate::cluster::{Cluster, Rules};
 use crate::dice::Dice;
@@ -157,6 +157,19 @@ impl Story {
     /// Neither the other replicas nor the controller hear of it, nor it of them. Producers do.
     pub fn isolate(&mut self, node: NodeId) {
         self.world.cluster.bus.isolate(node.0 as Place, 0..=3);
+    }
+
+    /// What the leader would propose, if these were to be in sync.
+    pub fn proposal<const N: usize>(&self, isr: [NodeId; N]) -> Message {
+        let (view, broker) = (self.world.registry.view(), self.leader());
+        let epoch = view.standing(broker).broker_epoch.expect("it is registered");
+        let isr = isr.map(|replica| InSyncMember { replica, broker_epoch: None }).to_vec();
+        let (leader_epoch, partition_epoch) = (view.leader_epoch, view.partition_epoch);
+        Message::Propose { broker, epoch, proposal: Proposal { leader_epoch, partition_epoch, isr } }
+    }
+
+    pub fn controller_hears(&mut self, message: Message) {
+        self.world.cluster.global(0, Global::Registry(message));
     }
 
     pub fn heal(&mut self) {

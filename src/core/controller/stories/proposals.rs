@@ -124,6 +124,18 @@ fn a_proposal_that_does_not_fit_is_refused_as_kafka_does() {
 }
 
 #[test]
+fn a_refused_proposal_that_comes_again_is_late() {
+    let mut cluster = Given { before: "123 isr 13 leader 1", alive: "13", ..GIVEN }.cluster();
+    let proposal = isr("123").of(&cluster);
+    let twice = vec![proposal.clone(), proposal.clone()];
+    let refused = [Err(ErrorCode::IneligibleReplica), Err(ErrorCode::InvalidUpdateVersion)];
+    assert_eq!(ask(&mut cluster, 1, twice), refused);
+    assert_eq!(cluster.printed(), "123 isr 13 leader 1");
+    assert_eq!(cluster.image.partition("t", 0).map(|partition| partition.partition_epoch), Some(1));
+    assert_eq!(ask(&mut cluster, 1, vec![proposal]), [Err(ErrorCode::InvalidUpdateVersion)]);
+}
+
+#[test]
 fn what_is_not_known_is_told_apart_and_the_rest_goes_on() {
     let mut cluster = Given { before: "123 isr 123 leader 1", ..GIVEN }.cluster();
     let good = isr("12").of(&cluster);
