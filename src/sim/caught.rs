@@ -144,8 +144,13 @@ fn stopping_to_load_early() {
     );
 }
 
-const COORDINATED: [&str; 3] =
-    ["no committed offset is lost", "an acknowledged commit is safe", "what is told as committed is safe"];
+const COORDINATED: [&str; 5] = [
+    "a partition has one owner in each generation",
+    "generations of a group never go back",
+    "no committed offset is lost",
+    "an acknowledged commit is safe",
+    "what is told as committed is safe",
+];
 
 #[test]
 fn a_coordinator_that_answers_before_it_is_safe() {

@@ -201,7 +201,7 @@ const QUORUM_STEPS: u64 = 4_000;
 /// Without a word from the environment just a few, and longer ones.
 const SOAK_SEEDS: Range<u64> = 1_000_000..1_000_004;
 const SOAK_STEPS: u64 = 10_000;
-const FAILED_ONCE: [(Scene, &[u64]); 4] = [
+const FAILED_ONCE: [(Scene, &[u64]); 5] = [
     (
         Scene::Node,
         &[
@@ -222,6 +222,7 @@ const FAILED_ONCE: [(Scene, &[u64]); 4] = [
             7_185_001_700_040,
         ],
     ),
+    (Scene::Coordinator, &[7_222_600_000_049]),
     (
         Scene::Quorum,
         &[77_238_624_033, 7_180_000_200_100, 7_181_000_000_160, 7_181_000_300_869, 7_182_001_600_683],
@@ -314,7 +315,9 @@ const OF_REPLICAS: [&str; 29] = [
     "who had no room began again at its leader's start",
 ];
 /// And what replicas come to as such.
-const OF_THE_COORDINATOR: [&str; 6] = [
+const OF_THE_COORDINATOR: [&str; 8] = [
+    "a group had done without a member",
+    "a member spoke of an old generation",
     "a coordinator was asked that had been replaced",
     "a leader resigned",
     "a shard was asked while it was loaded",

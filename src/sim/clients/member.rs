@@ -10,16 +10,80 @@ use ottla_core::group::{
     JoinedMember, Leave, Leaver, OffsetsCommitted, Protocol, Reply, Sync, Synced,
 };
 use ottla_model::group::{GroupId, InstanceId, MemberId};
+use ottla_model::{TopicId, TopicName};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
 use super::around::{Around, Request, client_topics};
 use crate::dice::Dice;
+use crate::invariants::committed::offset_of;
 use crate::invariants::owners::{read_assignment, write_assignment};
 use crate::marks::{mark, mark_if};
 use crate::mutation::Mutation;
 use crate::node::Key;
 use crate::plan::TOPIC_NAMES;
 use crate::verdict::{Verdict, Violation};
+
+/// A member's surroundings while it acts.
+pub(crate) struct MemberAround<'a> {
+    pub now_ms: i64,
+    pub client: usize,
+    /// Whether anybody can be asked.
+    pub is_up: bool,
+    /// Counts what a connection breaks with.
+    pub life: u64,
+    pub topics: Vec<Subscribed>,
+    pub dice: &'a mut Dice,
+    pub finishing: bool,
+    pub mutation: Option<Mutation>,
+    pub next_request: &'a mut u64,
+    pub sends: Vec<(u64, Command)>,
+}
+
+/// A topic that members read.
+#[derive(Clone, Debug)]
+pub(crate) struct Subscribed {
+    pub id: TopicId,
+    pub name: TopicName,
+    pub partitions: Vec<i32>,
+}
+
+impl MemberAround<'_> {
+    /// A member of a world with one node.
+    pub fn within<T>(around: &mut Around<'_>, acts: impl FnOnce(&mut MemberAround<'_>) -> T) -> T {
+        let topics = around.node.into_iter().flat_map(client_topics);
+        let topics = topics.map(|topic| Subscribed {
+            id: topic.id,
+            name: topic.name.clone(),
+            partitions: topic.partitions.keys().copied().collect(),
+        });
+        let mut own = MemberAround {
+            now_ms: around.now_ms,
+            client: around.client,
+            is_up: around.node.is_some(),
+            life: around.life,
+            topics: topics.collect(),
+            dice: around.dice,
+            finishing: around.finishing,
+            mutation: around.mutation,
+            next_request: around.next_request,
+            sends: Vec::new(),
+        };
+        let acted = acts(&mut own);
+        let sends = own.sends;
+        around.sends.extend(sends.into_iter().map(|(number, command)| (number, Request::Group(command))));
+        acted
+    }
+
+    pub fn send(&mut self, command: Command) -> u64 {
+        *self.next_request += 1;
+        self.sends.push((*self.next_request, command));
+        *self.next_request
+    }
+
+    fn name_of(&self, id: TopicId) -> Option<TopicName> {
+        self.topics.iter().find(|topic| topic.id == id).map(|topic| topic.name.clone())
+    }
+}
 
 /// One member.
 pub(crate) struct GroupMember {
@@ -100,15 +164,20 @@ impl GroupMember {
         }
     }
 
+    /// The same where messages are late by seconds.
+    pub fn far_away(self) -> GroupMember {
+        GroupMember { session_ms: 6_000, rebalance_ms: 4_000, ..self }
+    }
+
     /// Once nothing goes wrong any more, a member is let in, and its commits are taken.
     pub fn is_done(&self) -> bool {
         self.served.all
     }
 
-    pub fn wake(&mut self, around: &mut Around<'_>) -> i64 {
+    pub fn wake(&mut self, around: &mut MemberAround<'_>) -> i64 {
         self.give_up(around);
         let pause = around.dice.between(5, 100);
-        if around.node.is_none() || around.now_ms < self.not_before_ms {
+        if !around.is_up || around.now_ms < self.not_before_ms {
             return pause;
         }
         match self.phase {
@@ -120,7 +189,7 @@ impl GroupMember {
     }
 
     // Answers that do not come any more: the connection is gone, or it took too long.
-    fn give_up(&mut self, around: &Around<'_>) {
+    fn give_up(&mut self, around: &MemberAround<'_>) {
         let broken = std::mem::replace(&mut self.life, around.life) != around.life;
         let patience_ms = |what| match what {
             What::Join | What::Sync => i64::from(self.rebalance_ms) + PATIENCE_MS,
@@ -145,15 +214,15 @@ impl GroupMember {
         self.asked.values().any(|asked| asked.what == what)
     }
 
-    fn ask(&mut self, what: What, command: Command, around: &mut Around<'_>) {
-        let request = around.send(Request::Group(command));
+    fn ask(&mut self, what: What, command: Command, around: &mut MemberAround<'_>) {
+        let request = around.send(command);
         self.asked.insert(request, Asked { what, at_ms: around.now_ms });
     }
 }
 
 /// What it asks.
 impl GroupMember {
-    fn join(&mut self, around: &mut Around<'_>) {
+    fn join(&mut self, around: &mut MemberAround<'_>) {
         self.phase = Phase::Joining;
         let protocol = Protocol { name: ASSIGNOR.into(), metadata: subscription() };
         let join = Join {
@@ -173,7 +242,7 @@ impl GroupMember {
         self.ask(What::Join, Command::Join(join), around);
     }
 
-    fn sync(&mut self, joined: &Joined, around: &mut Around<'_>) {
+    fn sync(&mut self, joined: &Joined, around: &mut MemberAround<'_>) {
         self.phase = Phase::Syncing;
         let assigns = !joined.members.is_empty() && !joined.skip_assignment;
         let assignments = if assigns { self.assign(&joined.members, around) } else { Vec::new() };
@@ -190,7 +259,7 @@ impl GroupMember {
     }
 
     // Each partition to one of the members, in turn.
-    fn assign(&mut self, members: &[JoinedMember], around: &Around<'_>) -> Vec<(MemberId, Bytes)> {
+    fn assign(&mut self, members: &[JoinedMember], around: &MemberAround<'_>) -> Vec<(MemberId, Bytes)> {
         let all = all_partitions(around);
         let twice = around.mutation == Some(Mutation::AssignTwice);
         let share = |member: usize| {
@@ -205,7 +274,7 @@ impl GroupMember {
     }
 
     // What comes to its mind, and what has to be.
-    fn work(&mut self, around: &mut Around<'_>) {
+    fn work(&mut self, around: &mut MemberAround<'_>) {
         if !around.finishing && self.asked.is_empty() && self.digress(around) {
             return;
         }
@@ -231,7 +300,7 @@ impl GroupMember {
     }
 
     // Whether it does something else than what a member should do.
-    fn digress(&mut self, around: &mut Around<'_>) -> bool {
+    fn digress(&mut self, around: &mut MemberAround<'_>) -> bool {
         let session_ms = i64::from(self.session_ms);
         match around.dice.below(150) {
             // It stops for a while, and goes on as if it had not.
@@ -252,7 +321,7 @@ impl GroupMember {
         true
     }
 
-    fn leave(&mut self, around: &mut Around<'_>) {
+    fn leave(&mut self, around: &mut MemberAround<'_>) {
         let leaver = Leaver {
             member_id: std::mem::replace(&mut self.id, Arc::from("")),
             instance_id: self.instance.clone(),
@@ -263,10 +332,9 @@ impl GroupMember {
         self.ask(What::Leave, Command::Leave(leave), around);
     }
 
-    fn fetch(&mut self, around: &mut Around<'_>) {
-        let Some(node) = around.node else { return };
+    fn fetch(&mut self, around: &mut MemberAround<'_>) {
         let topics = self.partitions.iter().filter_map(|(id, partition)| {
-            let topic = node.image.topic_by_id(*id)?.name.clone();
+            let topic = around.name_of(*id)?;
             Some(FetchTopic { topic, id: Some(*id), partitions: vec![*partition] })
         });
         let topics = Some(topics.collect());
@@ -275,14 +343,13 @@ impl GroupMember {
     }
 
     // Of one partition, or of all.
-    fn commit(&mut self, around: &mut Around<'_>) {
-        let Some(node) = around.node else { return };
+    fn commit(&mut self, around: &mut MemberAround<'_>) {
         let one = *around.dice.pick(&self.partitions);
         let all = around.dice.percent(50);
         let chosen = self.partitions.iter().filter(|key| all || **key == one);
         let offset = self.next_offset(around.client);
         let topics = chosen.filter_map(|(id, partition)| {
-            let topic = node.image.topic_by_id(*id)?.name.clone();
+            let topic = around.name_of(*id)?;
             let partition = CommitPartition {
                 partition: *partition,
                 offset,
@@ -307,13 +374,13 @@ impl GroupMember {
 
     // No two commits of a run are of the same offset, so each tells which one it is.
     fn next_offset(&self, client: usize) -> Offset {
-        self.commits * 100 + client as i64
+        offset_of(self.commits as u32 * 100 + client as u32)
     }
 }
 
 /// What it hears.
 impl GroupMember {
-    pub fn hear(&mut self, request: u64, reply: &Reply, around: &mut Around<'_>) -> Verdict {
+    pub fn hear(&mut self, request: u64, reply: &Reply, around: &mut MemberAround<'_>) -> Verdict {
         let Some(Asked { what, .. }) = self.asked.remove(&request) else { return Ok(()) };
         match (what, reply) {
             (What::Join, Reply::Joined(joined)) => self.joined(joined, around)?,
@@ -334,7 +401,7 @@ impl GroupMember {
         Ok(())
     }
 
-    fn joined(&mut self, joined: &Joined, around: &mut Around<'_>) -> Verdict {
+    fn joined(&mut self, joined: &Joined, around: &mut MemberAround<'_>) -> Verdict {
         match joined.error {
             ErrorCode::None => {
                 self.id = joined.member_id.clone();
@@ -355,7 +422,7 @@ impl GroupMember {
         }
     }
 
-    fn synced(&mut self, synced: &Synced, around: &mut Around<'_>) -> Verdict {
+    fn synced(&mut self, synced: &Synced, around: &mut MemberAround<'_>) -> Verdict {
         if synced.error != ErrorCode::None {
             self.phase = Phase::Out;
             return self.react(synced.error, around);
@@ -367,7 +434,7 @@ impl GroupMember {
         Ok(())
     }
 
-    fn committed(&mut self, committed: &OffsetsCommitted, around: &mut Around<'_>) -> Verdict {
+    fn committed(&mut self, committed: &OffsetsCommitted, around: &mut MemberAround<'_>) -> Verdict {
         let errors = committed.topics.iter().flat_map(|topic| &topic.partitions).map(|(_, error)| *error);
         let error = errors.into_iter().find(|error| *error != ErrorCode::None).unwrap_or(ErrorCode::None);
         self.served.committed |= around.finishing && error == ErrorCode::None;
@@ -375,7 +442,7 @@ impl GroupMember {
     }
 
     // As Java's AbstractCoordinator and ConsumerCoordinator do.
-    fn react(&mut self, error: ErrorCode, around: &mut Around<'_>) -> Verdict {
+    fn react(&mut self, error: ErrorCode, around: &mut MemberAround<'_>) -> Verdict {
         mark_refusal(error);
         match error {
             ErrorCode::None => {}
@@ -408,9 +475,9 @@ fn mark_refusal(error: ErrorCode) {
     mark_if(error == ErrorCode::NotCoordinator, "a shard was not served any more");
 }
 
-fn all_partitions(around: &Around<'_>) -> Vec<Key> {
-    let Some(node) = around.node else { return Vec::new() };
-    client_topics(node).flat_map(|topic| topic.partitions.keys().map(|index| (topic.id, *index))).collect()
+fn all_partitions(around: &MemberAround<'_>) -> Vec<Key> {
+    let topics = around.topics.iter();
+    topics.flat_map(|topic| topic.partitions.iter().map(|index| (topic.id, *index))).collect()
 }
 
 /// A `ConsumerProtocolSubscription` of version 0: every topic there may be.

@@ -13,7 +13,7 @@ use ottla_core::partition::Acks;
 pub(crate) use admin::{Admin, confirmed};
 pub(crate) use around::{Around, Request, Response};
 pub(crate) use consumer::Consumer;
-pub(crate) use member::GroupMember;
+pub(crate) use member::{GroupMember, MemberAround, Subscribed};
 pub(crate) use producer::Producer;
 pub(crate) use transactional::TransactionalProducer;
 
@@ -39,7 +39,7 @@ impl Client {
             Client::Producer(producer) => Ok(producer.wake(around)),
             Client::Consumer(consumer) => consumer.wake(around),
             Client::Admin(admin) => Ok(admin.wake(around)),
-            Client::Member(member) => Ok(member.wake(around)),
+            Client::Member(member) => Ok(MemberAround::within(around, |around| member.wake(around))),
             Client::Transactional(producer) => producer.wake(around),
         }
     }
@@ -53,7 +53,7 @@ impl Client {
                 Ok(())
             }
             (Client::Member(member), Response::Answered(Answer::Group(reply))) => {
-                member.hear(request, reply, around)
+                MemberAround::within(around, |around| member.hear(request, reply, around))
             }
             _ => Ok(()),
         }

@@ -177,4 +177,14 @@ pub(crate) fn fetched_places(fetch: &FetchOffsets) -> impl Iterator<Item = Commi
     })
 }
 
+/// Commits are told apart by their offsets. The value of a commit's record begins with its version, in two bytes, and its offset: so
+/// the number is where [`super::copy`] looks for it.
+pub(crate) fn offset_of(number: u32) -> Offset {
+    Offset::from(number) << 16
+}
+
+pub(crate) fn number_of(offset: Offset) -> Option<u32> {
+    u32::try_from(offset >> 16).ok()
+}
+
 const NAME: &str = "no committed offset is lost";

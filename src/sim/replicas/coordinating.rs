@@ -1,50 +1,35 @@
 //! The partition as a shard of the group coordinator: whoever leads it serves it, and it moves with its leader. What is done
 //! here is what the broker's task does around a keeper. It must never decide: `node::coordinator` does.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
-use ottla_core::group::{
-    Command, CommitOffsets, CommitPartition, CommitTopic, FetchOffsets, FetchTopic, Groups, Reply, Settings,
-};
+use ottla_core::group::{Command, Groups, Reply, Settings};
 use ottla_core::partition::Acks;
 use ottla_log::CheckedBatch;
 use ottla_log::log::Appended;
 use ottla_model::TopicId;
 use ottla_model::config::TopicConfig;
-use ottla_model::group::GroupId;
 use ottla_model::image::Image;
 use ottla_node::coordinator::keeper::{Keeper, KeeperNote, KeeperOutput};
 use ottla_node::coordinator::{Input as Sent, Linger, ShardSettings};
 use ottla_node::lane::{Answered, Append, Input};
 use ottla_protocol::batch::Compression;
-use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
+use ottla_protocol::{ErrorCode, LeaderEpoch};
 
 use super::home::partition;
 use super::process::{Ask, Message, Process, To, Wish};
+use crate::dice::Dice;
 use crate::marks::mark_if;
 use crate::mutation::Mutation;
 use crate::shard::{Owner, Seen, Turned};
 
-/// What a client asks of the coordinator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Question {
-    /// This is what the group has come to. No two commits of a run have the same number.
-    Commit(u32),
-    /// What has the group come to?
-    Fetch,
-}
-
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Asker {
-    pub committer: usize,
-    pub attempt: u64,
-    /// All who use one group ask about the same partition of a topic.
-    pub group: usize,
+    pub client: usize,
+    pub request: u64,
 }
-
-/// The number of the commit that was taken, or of the one that was found. `None`: nothing is committed.
-pub(crate) type Told = Result<Option<u32>, ErrorCode>;
 
 /// The coordinator of one process.
 pub(super) struct Coordinating {
@@ -52,18 +37,29 @@ pub(super) struct Coordinating {
     image: Arc<Image>,
     terms: ShardSettings,
     load_bytes: usize,
+    dice: Dice,
 }
 
 impl Coordinating {
-    pub fn new(linger: Linger, load_bytes: usize) -> Coordinating {
+    pub fn new(linger: Linger, load_bytes: usize, dice: Dice) -> Coordinating {
         let terms = ShardSettings { compression: Compression::None, linger, write_timeout_ms: WRITE_MS };
-        Coordinating { owner: None, image: Arc::new(Image::empty()), terms, load_bytes }
+        Coordinating { owner: None, image: Arc::new(Image::empty()), terms, load_bytes, dice }
     }
 
-    fn begin(&self, here: Seen) -> Owner<Groups<Asker>> {
-        let settings = Arc::new(Settings::default());
-        // Nobody joins a group, so that no member needs an id.
-        let machines = move |_: LeaderEpoch| Groups::new(settings.clone(), Box::new(|| 0));
+    fn begin(&mut self, here: Seen) -> Owner<Groups<Asker>> {
+        let settings = Arc::new(Settings {
+            initial_rebalance_delay_ms: 50,
+            min_session_timeout_ms: 1,
+            // No record goes, so that each has a value.
+            offsets_retention_check_interval_ms: i64::MAX / 2,
+            ..Settings::default()
+        });
+        // Each machine draws other member ids than the ones before it.
+        let chance = RefCell::new(self.dice.split());
+        let machines = move |_: LeaderEpoch| {
+            let mut chance = chance.borrow_mut().split();
+            Groups::new(settings.clone(), Box::new(move || chance.number()))
+        };
         Owner::new(Keeper::new(partition(), self.terms, machines), here)
     }
 }
@@ -86,11 +82,13 @@ impl Process {
     }
 
     /// A client asks.
-    pub(super) fn ask_shard(&mut self, asker: Asker, question: Question) -> Vec<Wish> {
-        let (here, command) = (self.led_here(), command(asker.group, question));
+    pub(super) fn ask_shard(&mut self, asker: Asker, command: Command) -> Vec<Wish> {
+        let here = self.led_here();
         let Some(coordinating) = &mut self.coordinating else { return Vec::new() };
         if coordinating.owner.is_none() {
-            let Some(here) = here else { return vec![tell(asker, Err(ErrorCode::NotCoordinator))] };
+            let Some(here) = here else {
+                return vec![tell(asker, command.refused(ErrorCode::NotCoordinator))];
+            };
             coordinating.owner = Some(coordinating.begin(here));
         }
         let Some(owner) = &mut coordinating.owner else { return Vec::new() };
@@ -114,9 +112,12 @@ impl Process {
 
     /// The task gets the processor.
     pub(super) fn drive_shard(&mut self, now_ms: i64) -> Vec<Wish> {
-        let (here, mutation) = (self.led_here(), self.mutation);
+        let (here, epoch, mutation) = (self.led_here(), self.lane.leader_epoch(), self.mutation);
         let Some(coordinating) = &mut self.coordinating else { return Vec::new() };
         let Some(owner) = &mut coordinating.owner else { return Vec::new() };
+        if here.is_none() {
+            owner.partition.leader_epoch = epoch;
+        }
         let (image, load_bytes) = (coordinating.image.clone(), coordinating.load_bytes);
         let mut outputs = Vec::new();
         let turned = owner.turn(now_ms, here, &image, load_bytes, mutation, &mut outputs);
@@ -138,7 +139,7 @@ impl Process {
 
     fn carry_out(&mut self, output: KeeperOutput<Groups<Asker>>) -> Vec<Wish> {
         match output {
-            KeeperOutput::Reply { token, reply } => vec![tell(token, told(&reply))],
+            KeeperOutput::Reply { token, reply } => vec![tell(token, reply)],
             KeeperOutput::Load(loading) => {
                 if let Some(owner) = self.shard() {
                     owner.loading = Some(loading);
@@ -175,64 +176,8 @@ impl Process {
     }
 }
 
-fn tell(asker: Asker, told: Told) -> Wish {
-    Wish::Send(To::Committer(asker.committer), Message::Coordinated { asker, told })
-}
-
-fn command(group: usize, question: Question) -> Command {
-    let (group, topic, id) = (GroupId::from(format!("g{group}")), "t".into(), Some(TopicId::nil()));
-    match question {
-        Question::Commit(number) => {
-            let commit = CommitPartition {
-                partition: 0,
-                offset: offset_of(number),
-                leader_epoch: LeaderEpoch::NONE,
-                metadata: None,
-            };
-            Command::CommitOffsets(CommitOffsets {
-                group,
-                member_id: "".into(),
-                generation: -1,
-                instance_id: None,
-                retention_ms: None,
-                transaction: None,
-                knows_group_id_not_found: true,
-                topics: vec![CommitTopic { topic, id, partitions: vec![commit] }],
-            })
-        }
-        Question::Fetch => {
-            let topics = Some(vec![FetchTopic { topic, id, partitions: vec![0] }]);
-            Command::FetchOffsets(FetchOffsets { group, topics, require_stable: false })
-        }
-    }
-}
-
-fn told(reply: &Reply) -> Told {
-    match reply {
-        Reply::OffsetsCommitted(committed) => {
-            let codes = committed.topics.iter().flat_map(|topic| &topic.partitions).map(|(_, code)| *code);
-            match codes.into_iter().find(|code| *code != ErrorCode::None) {
-                None => Ok(None),
-                Some(code) => Err(code),
-            }
-        }
-        Reply::OffsetsFetched(fetched) if fetched.error != ErrorCode::None => Err(fetched.error),
-        Reply::OffsetsFetched(fetched) => {
-            let found = fetched.topics.iter().flat_map(|topic| &topic.partitions).next();
-            Ok(found.and_then(|found| number_of(found.offset)))
-        }
-        other => unreachable!("nobody asks for {other:?}"),
-    }
-}
-
-// The value of a commit's record begins with its version, in two bytes, and the offset: so that the number is where an invariant
-// looks for it (`invariants::copy`).
-fn offset_of(number: u32) -> Offset {
-    Offset::from(number) << 16
-}
-
-fn number_of(offset: Offset) -> Option<u32> {
-    u32::try_from(offset >> 16).ok()
+fn tell(asker: Asker, reply: Reply) -> Wish {
+    Wish::Send(To::Committer(asker.client), Message::Coordinated { asker, reply })
 }
 
 /// `offsets.commit.timeout.ms`

@@ -94,8 +94,8 @@ pub(crate) enum Global {
     /// A client of the coordinator hears.
     Committer(Message),
     Ask {
-        committer: usize,
-        attempt: u64,
+        client: usize,
+        turn: u64,
     },
     /// An admin deletes records.
     Delete,
@@ -117,8 +117,10 @@ pub(crate) struct Replicas {
     producers: Vec<Producer>,
     consumers: Vec<Consumer>,
     committers: Vec<Committer>,
-    /// Numbers them.
-    commits: u32,
+    /// Which turn of theirs comes next.
+    turns: Vec<u64>,
+    /// Of all of them.
+    requests: u64,
     config: Arc<TopicConfig>,
     judge: Judge,
 }
@@ -158,9 +160,9 @@ impl Rules for Replicas {
             }
             Global::Produce { producer, attempt } => self.produce(producer, attempt),
             Global::Consume(consumer) => self.consume(consumer),
-            Global::Committer(Message::Coordinated { asker, told }) => self.told(asker, told),
+            Global::Committer(Message::Coordinated { asker, reply }) => self.told(asker, &reply)?,
             Global::Committer(_) => {}
-            Global::Ask { committer, attempt } => self.ask(committer, attempt),
+            Global::Ask { client, turn } => self.ask(client, turn),
             Global::Delete => self.delete_records(),
             Global::Reassign => self.reassign()?,
             Global::Trouble => self.trouble(),
@@ -235,8 +237,12 @@ impl Replicas {
         for producer in 0..plan.producers {
             cluster.global(100, Global::Produce { producer, attempt: 0 });
         }
-        for committer in 0..plan.committers {
-            cluster.global(100, Global::Ask { committer, attempt: 0 });
+        for client in 0..plan.committers {
+            cluster.global(100, Global::Ask { client, turn: 0 });
+        }
+        let mut committers = Vec::new();
+        for client in 0..plan.committers {
+            committers.push(Committer::draw(client, plan.groups, &mut cluster.dice));
         }
         plan.admins_and_consumers(&mut cluster);
         let ids = cluster.machines.iter().map(|machine| machine.id).take(plan.machines - plan.spares);
@@ -247,8 +253,9 @@ impl Replicas {
             full: BTreeSet::new(),
             producers: (0..plan.producers).map(|_| Producer::new(plan.idempotent)).collect(),
             consumers: (0..plan.consumers).map(|_| Consumer::default()).collect(),
-            committers: (0..plan.committers).map(|n| Committer::of(n % plan.groups)).collect(),
-            commits: 0,
+            turns: vec![0; committers.len()],
+            committers,
+            requests: 0,
             config: Arc::new(config),
             judge: Judge::new(plan.idempotent),
             plan,
@@ -300,8 +307,8 @@ impl Replicas {
             Local::Boot | Local::Stop => Vec::new(),
             Local::Hear(message) => {
                 cluster.trace.note(now_ms, || format!("node {id} hears {message:?}"));
-                if let Message::Question { asker, question } = &message {
-                    self.judge.promises.asked(*asker, *question, process.lane.leader_epoch());
+                if let Message::Question { asker, command } = &message {
+                    self.judge.promises.asked(*asker, command, process.lane.leader_epoch());
                 }
                 process.hear(message, now_ms)
             }
@@ -371,7 +378,7 @@ impl Replicas {
             process => process.map_err(|why| Violation::new("a log opens again", format!("{id}: {why}")))?,
         };
         process.in_sessions = self.plan.sessions.then(|| InSessions::new(process.life));
-        process.coordinating = self.plan.coordinating();
+        process.coordinating = self.plan.coordinating(&mut self.cluster.dice);
         let offsets = process.lane.log().offsets();
         machine.process = Some(process);
         self.cluster.note_at(at, || format!("up, life {life}: {offsets:?}"));
@@ -542,10 +549,10 @@ impl Replicas {
                     None => Ok(()),
                 }
             }
-            (_, Message::Coordinated { asker, told }) => {
+            (_, Message::Coordinated { asker, reply }) => {
                 let process = self.cluster.machines[at].process.as_ref();
                 let epoch = process.map_or(LeaderEpoch::NONE, |process| process.lane.leader_epoch());
-                self.judge.told(*asker, *told, epoch)
+                self.judge.told(*asker, reply, epoch)
             }
             (_, Message::Consumed { from, found: Ok(found) }) => self.judge.consumed(*from, found, false),
             _ => Ok(()),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ottla_core::group::{Command, Reply};
 use ottla_core::partition::{Diverging, Follower, Followership, IsrAnswer, Leadership, Proposal};
 use ottla_log::CheckedBatch;
 use ottla_log::log::{FlushTicket, Retired};
@@ -14,7 +15,7 @@ use ottla_node::fetching::{Answer, Place, at_start};
 use ottla_node::lane::{Cut, FetchPosition, FromLeader, Host, Input, Lane, Output, Role, Waiters};
 use ottla_protocol::{ErrorCode, LeaderEpoch, Offset};
 
-use super::coordinating::{Asker, Coordinating, Question, Told};
+use super::coordinating::{Asker, Coordinating};
 use super::home::Home;
 use super::registry::View;
 use super::serving::Sent;
@@ -97,11 +98,11 @@ pub(crate) enum Message {
     /// A client of the coordinator asks.
     Question {
         asker: Asker,
-        question: Question,
+        command: Command,
     },
     Coordinated {
         asker: Asker,
-        told: Told,
+        reply: Reply,
     },
 }
 
@@ -300,7 +301,7 @@ impl Process {
             Message::Produce { producer, attempt, sent } => self.produce(producer, attempt, sent, now_ms),
             Message::Consume { consumer, from } => self.consume(consumer, from),
             Message::DeleteRecords { eighths } => self.delete_records(eighths, now_ms),
-            Message::Question { asker, question } => self.ask_shard(asker, question),
+            Message::Question { asker, command } => self.ask_shard(asker, command),
             _ => Vec::new(),
         }
     }

@@ -40,10 +40,10 @@ pub(super) struct Plan {
     pub fills: bool,
     /// Followers fetch in sessions (KIP-227): what nothing happens to is not asked for again.
     pub sessions: bool,
-    /// Who commits offsets and asks for them, if the partition is a shard of the group coordinator.
+    /// Members of groups, and who else commits offsets, if the partition is a shard of the group coordinator.
     pub committers: usize,
     /// Of all of them.
-    pub groups: usize,
+    pub groups: u64,
     pub linger: Linger,
     /// How much of its log the coordinator loads at a time.
     pub load_bytes: usize,
@@ -89,16 +89,18 @@ impl Plan {
             producers: 0,
             idempotent: false,
             deletes_records: false,
+            // What a group has to write fits.
+            segment_bytes: self.segment_bytes.max(4_000),
             committers: dice.between(1, 6) as usize,
-            groups: dice.between(1, 3) as usize,
+            groups: dice.between(1, 3) as u64,
             linger: *dice.pick(&[Linger::Ms(0), Linger::Ms(10), Linger::Adaptive]),
             load_bytes: *dice.pick(&[1, 300, 1 << 20]),
             ..self
         }
     }
 
-    pub fn coordinating(&self) -> Option<Coordinating> {
-        (self.committers > 0).then(|| Coordinating::new(self.linger, self.load_bytes))
+    pub fn coordinating(&self, dice: &mut Dice) -> Option<Coordinating> {
+        (self.committers > 0).then(|| Coordinating::new(self.linger, self.load_bytes, dice.split()))
     }
 
     /// What admins and consumers do first.

@@ -17,7 +17,7 @@ broker_keys! {
     "controller.quorum.election.backoff.max.ms": Int = "1000", at_least(0), High, ReadOnly, Accepted,
         "Longest random pause before another election.";
     "controller.quorum.fetch.timeout.ms": Int = "2000", at_least(0), High, ReadOnly, Honoured,
-        "Silence on either side after which leader or follower gives the other up.";
+        "How often a controller sees to it that the quorum knows it; election.timeout paces elections.";
     "controller.quorum.fetch.max.bytes": Int = "1048576", at_least(1), Low, ReadOnly, Honoured,
         "Bytes of metadata log in one answer.";
     "controller.quorum.fetch.snapshot.max.bytes": Int = "1048576", at_least(1), Low, ReadOnly, Honoured,
