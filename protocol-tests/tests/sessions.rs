@@ -75,7 +75,10 @@ async fn a_session_tells_only_what_changed() -> Result<()> {
     for version in [7, 11, 12, 13, 17, 18] {
         let topic = broker.topic(3, &[]).await?;
         let write = async |partition| -> Result<()> {
-            writer.send(&produce(&topic, partition, batch(&["a"]).build(), -1), 9).await?;
+            let written = writer.send(&produce(&topic, partition, batch(&["a"]).build(), -1), 9).await?;
+            let codes = written.responses.iter().flat_map(|topic| &topic.partition_responses);
+            let codes: Vec<_> = codes.map(|at| name_of(at.error_code)).collect();
+            assert_eq!(codes, ["NONE"], "v{version}: partition {partition} is written to");
             Ok(())
         };
         write(0).await?;
