@@ -82,8 +82,9 @@ impl Leader {
         !self.others.is_empty()
     }
 
-    /// Applies what the controller says, and returns whether it was new. Partition epochs order it: what an answer to a
-    /// proposal has said comes a second time with the metadata. A pending proposal is dropped, whatever its outcome was.
+    /// Applies what the controller says, and returns whether it was new. Partition epochs order it. A pending proposal is dropped
+    /// when there is a newer one, since it cannot be taken any more. What an answer to a proposal has said comes a second time with
+    /// the metadata, and then the next proposal may be on its way already: that one stays pending.
     pub fn lead(&mut self, leadership: Leadership, log_end: Offset, now_ms: i64) -> bool {
         if leadership.partition_epoch < self.partition_epoch || leadership.epoch < self.epoch {
             return false;
@@ -99,10 +100,12 @@ impl Leader {
                 replica.lead_again(now_ms, log_end, isr.contains(id));
             }
         }
+        if (epoch, partition_epoch) > (self.epoch, self.partition_epoch) {
+            self.in_sync = InSync::committed(isr);
+        }
         self.epoch = epoch;
         self.partition_epoch = partition_epoch;
         self.replicas = replicas.len();
-        self.in_sync = InSync::committed(isr);
         true
     }
 

@@ -348,6 +348,22 @@ fn the_controllers_answer_decides_what_becomes_of_a_proposal() {
 }
 
 #[test]
+fn what_was_answered_comes_again_with_the_metadata_and_the_next_proposal_stays() {
+    let mut stage = Stage::new(&[1, 2, 3], &[1]);
+    let first = stage.leader.fetched(&stage.fetch(2, 0)).unwrap().unwrap();
+    stage.agrees(first);
+    let next = stage.leader.fetched(&stage.fetch(3, 0)).unwrap().expect("node 3 has everything, too");
+    stage.leader.lead(leadership(3, next.partition_epoch, &[1, 2, 3], &[1, 2]), 0, 0);
+    stage.log_end = 5;
+    assert_eq!(stage.fetched(2, 5), None, "one proposal at a time");
+    stage.now_ms = LAG_MS + 1;
+    assert_eq!(stage.high_watermark(), 0, "node 3 may be in sync by now");
+    stage.agrees(next);
+    stage.fetched(3, 5);
+    assert_eq!(stage.high_watermark(), 5);
+}
+
+#[test]
 fn an_answer_to_what_is_over_changes_nothing() {
     let mut stage = Stage::new(&[1, 2], &[1]);
     stage.log_end = 5;
