@@ -348,6 +348,7 @@ fn a_set_that_became_too_small_is_told_to_who_waited_for_it() {
     let Role::Leader(alone) = role(true, 0, &[1]) else { unreachable!() };
     let standing = Standing { broker_epoch: None, shutting_down: false };
     assert_eq!(leader.step(Input::Stands { replica: NodeId(2), standing }), []);
+    let alone = Leadership { partition_epoch: alone.partition_epoch + 1, ..alone };
     assert_eq!(leader.step(Input::Lead(alone)), [], "the high watermark waits, and so do they");
     assert_eq!(leader.produce(3, Acks::All), [Said::Produced(3, Err(ErrorCode::NotEnoughReplicas))]);
     assert_eq!(leader.high_watermark(), 1);

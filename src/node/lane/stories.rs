@@ -395,7 +395,7 @@ fn a_follower_that_leaves_the_in_sync_set_holds_nobody_any_more() {
     let mut bench = Bench::new(TopicConfig::default(), &[1, 2]);
     let inputs = vec![bench.append(1, Acks::All, 1_000), bench.append(2, Acks::Leader, 1_000)];
     assert_eq!(bench.step(inputs), [(2, Ok(1))]);
-    let alone = Leadership { isr: vec![NodeId(1)], ..leadership(0, &[1, 2]) };
+    let alone = Leadership { isr: vec![NodeId(1)], partition_epoch: 1, ..leadership(0, &[1, 2]) };
     assert_eq!(bench.step(vec![Input::Lead(alone)]), [(1, Ok(0))]);
     assert_eq!(bench.high_watermark(), 2);
 }
